@@ -1,0 +1,2 @@
+//! portraitctl.
+fn main() {}

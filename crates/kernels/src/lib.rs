@@ -1,0 +1,11 @@
+//! The hot loops of portraitd.
+//!
+//! Everything here is a pure function over borrowed memory: no threads, no I/O, no allocation once a workspace has been
+//! made. The crate does not depend on the ONNX importer, so that its tests cross-build for ARM and RISC-V in about a
+//! minute.
+//!
+//! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
+
+pub mod picture;
+
+pub use picture::{Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size};

@@ -1,0 +1,370 @@
+//! Pictures in memory: pixel formats, colour, sizes, and borrowed planes that have been checked once.
+
+use std::fmt;
+
+/// A size in pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Size {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl Size {
+    /// A size of `width` by `height` pixels.
+    pub const fn new(width: u32, height: u32) -> Self {
+        Self { width, height }
+    }
+
+    /// Whether there is no pixel at all.
+    pub const fn is_empty(self) -> bool {
+        self.width == 0 || self.height == 0
+    }
+
+    /// The number of pixels.
+    pub const fn area(self) -> u64 {
+        self.width as u64 * self.height as u64
+    }
+
+    /// Width over height; 0 for an empty size.
+    pub fn aspect(self) -> f32 {
+        if self.is_empty() { 0.0 } else { self.width as f32 / self.height as f32 }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// How the pixels of a picture lie in memory. 8 bits a component throughout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// Packed 4:2:2, `Y0 Cb Y1 Cr` (V4L2 `YUYV`).
+    Yuyv,
+    /// Packed 4:2:2, `Cb Y0 Cr Y1` (V4L2 `UYVY`).
+    Uyvy,
+    /// Y plane, then interleaved `Cb Cr` at half width and height (V4L2 `NV12`, and `NM12` in two buffers).
+    Nv12,
+    /// Y plane, then interleaved `Cr Cb` at half width and height (V4L2 `NV21`).
+    Nv21,
+    /// Three planes Y, Cb, Cr, chroma at half width and height (V4L2 `YU12`; y4m `420`).
+    I420,
+    /// Three planes Y, Cb, Cr, chroma at half width and full height (V4L2 `422P`; y4m `422`).
+    I422,
+    /// Packed `R G B` (V4L2 `RGB3`).
+    Rgb24,
+    /// Packed `B G R` (V4L2 `BGR3`).
+    Bgr24,
+    /// Packed `R G B X` (V4L2 `XB24`/`AB24`).
+    Rgbx32,
+    /// Packed `B G R X` (V4L2 `XR24`/`AR24`).
+    Bgrx32,
+    /// One plane of luma (V4L2 `GREY`).
+    Grey,
+}
+
+impl PixelFormat {
+    /// Every format, for tests and listings.
+    pub const ALL: [Self; 11] = [
+        Self::Yuyv,
+        Self::Uyvy,
+        Self::Nv12,
+        Self::Nv21,
+        Self::I420,
+        Self::I422,
+        Self::Rgb24,
+        Self::Bgr24,
+        Self::Rgbx32,
+        Self::Bgrx32,
+        Self::Grey,
+    ];
+
+    /// The format's four-character code as V4L2 spells it; also used in ring headers.
+    pub const fn fourcc(self) -> [u8; 4] {
+        match self {
+            Self::Yuyv => *b"YUYV",
+            Self::Uyvy => *b"UYVY",
+            Self::Nv12 => *b"NV12",
+            Self::Nv21 => *b"NV21",
+            Self::I420 => *b"YU12",
+            Self::I422 => *b"422P",
+            Self::Rgb24 => *b"RGB3",
+            Self::Bgr24 => *b"BGR3",
+            Self::Rgbx32 => *b"XB24",
+            Self::Bgrx32 => *b"XR24",
+            Self::Grey => *b"GREY",
+        }
+    }
+
+    /// The number of planes a [`Picture`] of this format has.
+    pub const fn plane_count(self) -> usize {
+        match self {
+            Self::Nv12 | Self::Nv21 => 2,
+            Self::I420 | Self::I422 => 3,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of picture in one row of plane `plane` (padding not included), and the plane's rows, for a picture of
+    /// `size`. Chroma of odd sizes is rounded up.
+    pub const fn plane_extent(self, plane: usize, size: Size) -> (usize, usize) {
+        let (width, height) = (size.width as usize, size.height as usize);
+        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+        match (self, plane) {
+            (Self::Yuyv | Self::Uyvy, 0) => (half_width * 4, height),
+            (Self::Nv12 | Self::Nv21 | Self::I420 | Self::I422 | Self::Grey, 0) => (width, height),
+            (Self::Nv12 | Self::Nv21, 1) => (half_width * 2, half_height),
+            (Self::I420, 1 | 2) => (half_width, half_height),
+            (Self::I422, 1 | 2) => (half_width, height),
+            (Self::Rgb24 | Self::Bgr24, 0) => (width * 3, height),
+            (Self::Rgbx32 | Self::Bgrx32, 0) => (width * 4, height),
+            _ => (0, 0),
+        }
+    }
+
+    /// Whether the components are red, green and blue (and not luma and chroma).
+    pub const fn is_rgb(self) -> bool {
+        matches!(self, Self::Rgb24 | Self::Bgr24 | Self::Rgbx32 | Self::Bgrx32)
+    }
+}
+
+impl fmt::Display for PixelFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.fourcc() {
+            write!(f, "{}", char::from(byte))?;
+        }
+        Ok(())
+    }
+}
+
+/// The matrix between R'G'B' and Y'CbCr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Matrix {
+    /// ITU-R BT.601: Kr 0.299, Kb 0.114.
+    #[default]
+    Bt601,
+    /// ITU-R BT.709: Kr 0.2126, Kb 0.0722.
+    Bt709,
+    /// ITU-R BT.2020, non-constant luminance: Kr 0.2627, Kb 0.0593.
+    Bt2020,
+}
+
+impl Matrix {
+    /// The weights of red and blue in luma, (Kr, Kb).
+    pub const fn weights(self) -> (f32, f32) {
+        match self {
+            Self::Bt601 => (0.299, 0.114),
+            Self::Bt709 => (0.2126, 0.0722),
+            Self::Bt2020 => (0.2627, 0.0593),
+        }
+    }
+}
+
+/// The range of component values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Range {
+    /// Luma 16..=235, chroma 16..=240 around 128.
+    #[default]
+    Limited,
+    /// 0..=255, chroma around 128.
+    Full,
+}
+
+/// What the numbers of a Y'CbCr picture mean. Ignored for RGB formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Colorimetry {
+    /// The matrix.
+    pub matrix: Matrix,
+    /// The range.
+    pub range: Range,
+}
+
+/// One borrowed plane: rows of bytes, `stride_bytes` apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plane<'a> {
+    /// The bytes, beginning with the first pixel of the first row. The last row need not be padded.
+    pub data: &'a [u8],
+    /// Bytes from the start of one row to the start of the next.
+    pub stride_bytes: usize,
+}
+
+impl<'a> Plane<'a> {
+    /// Row `y` with all bytes that belong to it, padding included where it is there.
+    #[inline]
+    pub fn row(&self, y: usize) -> &'a [u8] {
+        let start = y * self.stride_bytes;
+        let end = (start + self.stride_bytes).min(self.data.len());
+        &self.data[start..end]
+    }
+}
+
+/// Why memory is not the picture it is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// The size has no pixels.
+    #[error("a picture of {0} has no pixels")]
+    Empty(Size),
+    /// Rows would overlap.
+    #[error(
+        "plane {plane} of a {format} picture of {size}: a stride of {stride_bytes} bytes is less than a row of {row_bytes}"
+    )]
+    Stride {
+        /// Format of the picture.
+        format: PixelFormat,
+        /// Size of the picture.
+        size: Size,
+        /// Which plane.
+        plane: usize,
+        /// The stride given.
+        stride_bytes: usize,
+        /// The bytes of one row.
+        row_bytes: usize,
+    },
+    /// The memory ends before the picture does.
+    #[error("plane {plane} of a {format} picture of {size} needs {needed} bytes and has {available}")]
+    Short {
+        /// Format of the picture.
+        format: PixelFormat,
+        /// Size of the picture.
+        size: Size,
+        /// Which plane.
+        plane: usize,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes there.
+        available: usize,
+    },
+}
+
+/// A borrowed picture. Its planes are known to be long enough for its size, so kernels need not check again.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    format: PixelFormat,
+    size: Size,
+    color: Colorimetry,
+    planes: [Plane<'a>; 3],
+}
+
+impl<'a> Picture<'a> {
+    /// Checks that `planes` hold a picture of `format` and `size`.
+    ///
+    /// # Errors
+    /// [`PictureError`] if the size is empty, a stride is shorter than a row, or a plane is too short.
+    pub fn new(
+        format: PixelFormat,
+        size: Size,
+        color: Colorimetry,
+        planes: [Plane<'a>; 3],
+    ) -> Result<Self, PictureError> {
+        if size.is_empty() {
+            return Err(PictureError::Empty(size));
+        }
+        for (index, plane) in planes.iter().enumerate().take(format.plane_count()) {
+            let (row_bytes, rows) = format.plane_extent(index, size);
+            if plane.stride_bytes < row_bytes {
+                let stride_bytes = plane.stride_bytes;
+                return Err(PictureError::Stride { format, size, plane: index, stride_bytes, row_bytes });
+            }
+            let needed = plane.stride_bytes.saturating_mul(rows - 1).saturating_add(row_bytes);
+            if plane.data.len() < needed {
+                return Err(PictureError::Short { format, size, plane: index, needed, available: plane.data.len() });
+            }
+        }
+        Ok(Self { format, size, color, planes })
+    }
+
+    /// A picture whose planes follow each other in `data` without padding.
+    ///
+    /// # Errors
+    /// As [`Picture::new`].
+    pub fn packed(format: PixelFormat, size: Size, color: Colorimetry, data: &'a [u8]) -> Result<Self, PictureError> {
+        let mut planes = [Plane::default(); 3];
+        let mut rest = data;
+        for (index, plane) in planes.iter_mut().enumerate().take(format.plane_count()) {
+            let (row_bytes, rows) = format.plane_extent(index, size);
+            *plane = Plane { data: rest, stride_bytes: row_bytes };
+            rest = rest.get(row_bytes.saturating_mul(rows)..).unwrap_or_default();
+        }
+        Self::new(format, size, color, planes)
+    }
+
+    /// How the pixels lie.
+    pub const fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// The size in pixels.
+    pub const fn size(&self) -> Size {
+        self.size
+    }
+
+    /// What the numbers mean.
+    pub const fn color(&self) -> Colorimetry {
+        self.color
+    }
+
+    /// Plane `index`; an empty plane where the format has none.
+    #[inline]
+    pub fn plane(&self, index: usize) -> Plane<'a> {
+        self.planes.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// The number of bytes of a picture of `format` and `size` without padding.
+pub fn packed_bytes(format: PixelFormat, size: Size) -> usize {
+    (0..format.plane_count())
+        .map(|plane| {
+            let (row_bytes, rows) = format.plane_extent(plane, size);
+            row_bytes.saturating_mul(rows)
+        })
+        .fold(0, usize::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_sizes_round_chroma_up() {
+        let size = Size::new(5, 3);
+        assert_eq!(PixelFormat::Yuyv.plane_extent(0, size), (12, 3));
+        assert_eq!(PixelFormat::Nv12.plane_extent(1, size), (6, 2));
+        assert_eq!(PixelFormat::I420.plane_extent(2, size), (3, 2));
+        assert_eq!(PixelFormat::I422.plane_extent(2, size), (3, 3));
+        assert_eq!(packed_bytes(PixelFormat::I420, size), 15 + 6 + 6);
+    }
+
+    #[test]
+    fn a_packed_picture_needs_every_byte_and_no_more() {
+        for format in PixelFormat::ALL {
+            let size = Size::new(7, 5);
+            let data = vec![0; packed_bytes(format, size)];
+            assert!(Picture::packed(format, size, Colorimetry::default(), &data).is_ok(), "{format}");
+            let short = &data[..data.len() - 1];
+            let error = Picture::packed(format, size, Colorimetry::default(), short).expect_err("one byte short");
+            assert!(matches!(error, PictureError::Short { .. }), "{format}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_last_row_need_not_be_padded() {
+        let data = vec![0; 16 * 2 + 5];
+        let plane = Plane { data: &data, stride_bytes: 16 };
+        let planes = [plane, Plane::default(), Plane::default()];
+        let grey = PixelFormat::Grey;
+        assert!(Picture::new(grey, Size::new(5, 3), Colorimetry::default(), planes).is_ok());
+        assert!(Picture::new(grey, Size::new(6, 3), Colorimetry::default(), planes).is_err());
+        let error = Picture::new(grey, Size::new(17, 1), Colorimetry::default(), planes).expect_err("stride");
+        assert_eq!(
+            error.to_string(),
+            "plane 0 of a GREY picture of 17x1: a stride of 16 bytes is less than a row of 17"
+        );
+        assert_eq!(
+            Picture::new(grey, Size::new(0, 3), Colorimetry::default(), planes).expect_err("empty").to_string(),
+            "a picture of 0x3 has no pixels"
+        );
+    }
+}
