@@ -169,9 +169,10 @@ impl MemoryPool {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Frame>, E> {
         // A lease holds a clone of the `Arc`, so a buffer that can be had exclusively is one that nobody reads.
-        let Some(buffer) = self.buffers.iter_mut().find(|buffer| Arc::get_mut(buffer).is_some()) else {
+        let Some(index) = self.buffers.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some()) else {
             return Ok(None);
         };
+        let buffer = &mut self.buffers[index];
         if let Some(buffer) = Arc::get_mut(buffer) {
             fill(&mut buffer.bytes)?;
         }
