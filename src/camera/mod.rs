@@ -11,10 +11,10 @@
 //! | `scene/` | a synthetic room with a photographed person, whose truth is known |
 
 pub mod frame;
-pub mod slot;
+pub mod latest;
 
 pub use frame::{Buffer, Frame, FrameFormat, Lease};
-pub use slot::Latest;
+pub use latest::Latest;
 
 use std::time::Duration;
 
