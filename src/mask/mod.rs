@@ -28,7 +28,15 @@ pub use smooth::Smoother;
 /// The probability from which on a pixel belongs to a person.
 pub const THRESHOLD: f32 = 0.5;
 
-/// Whether `length` values make a mask of `size` with at least one pixel.
+/// Whether `length` values make a mask of `size`, with at least one pixel and not more than can be counted.
 fn fits(length: usize, size: crate::pixel::Size) -> bool {
-    !size.is_empty() && u64::try_from(length) == Ok(size.area())
+    !size.is_empty() && u64::try_from(length) == Ok(size.area()) && u32::try_from(length).is_ok()
+}
+
+/// 0..=1; what is not a number becomes 0, so that a broken net shows nobody and not the room.
+#[inline]
+fn clean(value: f32) -> f32 {
+    // Selections and not `clamp`, which would keep what is not a number.
+    let value = if value > 0.0 { value } else { 0.0 };
+    if value < 1.0 { value } else { 1.0 }
 }

@@ -12,6 +12,7 @@
 //!
 //! The vision thread owns a smoother. It allocates when the size changes, and not otherwise.
 
+use super::clean;
 use crate::pixel::Size;
 
 /// The time constant of the low-pass for a pixel at probability 0.5 that agrees with its past.
@@ -86,14 +87,6 @@ impl Smoother {
     pub fn reset(&mut self) {
         self.newest_ns = None;
     }
-}
-
-/// 0..=1; what is not a number becomes 0, so that a broken net shows nobody and not the room.
-#[inline]
-fn clean(value: f32) -> f32 {
-    // Selections and not `clamp`, which would keep what is not a number.
-    let value = if value > 0.0 { value } else { 0.0 };
-    if value < 1.0 { value } else { 1.0 }
 }
 
 /// How little a probability says: 1 at 0.5, 0 at 0 and 1.
