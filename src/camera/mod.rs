@@ -10,11 +10,16 @@
 //! | `file/` | pictures, directories of pictures, y4m |
 //! | `scene/` | a synthetic room with a photographed person, whose truth is known |
 
+pub mod file;
 pub mod frame;
 pub mod latest;
+pub mod pace;
+pub mod scene;
+pub mod spec;
 
 pub use frame::{Buffer, Frame, FrameFormat, Lease};
 pub use latest::Latest;
+pub use spec::{SourceSpec, SpecError};
 
 use std::time::Duration;
 
