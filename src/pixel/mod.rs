@@ -4,5 +4,6 @@ pub mod geometry;
 
 pub use geometry::Rectangle;
 pub use portraitd_kernels::picture::{
-    Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size, packed_bytes,
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
+    packed_bytes,
 };

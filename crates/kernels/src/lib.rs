@@ -8,4 +8,6 @@
 
 pub mod picture;
 
-pub use picture::{Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size};
+pub use picture::{
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
+};
