@@ -8,6 +8,7 @@
 
 pub mod convert;
 pub mod picture;
+pub mod sample;
 pub mod scale;
 #[cfg(test)]
 mod testing;

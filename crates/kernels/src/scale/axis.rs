@@ -53,6 +53,10 @@ pub(crate) struct Axis {
     pub weights: Vec<i16>,
     /// Where the axis takes samples as they are: which source sample is output 0.
     pub identity: Option<usize>,
+    /// After [`Axis::rebase`]: the source sample that `starts` count from, and how many samples are in reach from there
+    /// (those past the end of the source have weight 0).
+    pub first: usize,
+    pub extent: usize,
     scratch: Vec<f64>,
 }
 
@@ -111,12 +115,13 @@ impl Axis {
         first
     }
 
-    /// The source samples that outputs take, first and one past the last. Those of weight 0 at the end may be outside
-    /// the source.
-    pub fn reach(&self) -> (usize, usize) {
-        let first = self.starts.iter().copied().min().unwrap_or(0);
-        let last = self.starts.iter().copied().max().unwrap_or(0);
-        (first, last + self.taps)
+    /// For use along a row: counts `starts` from the first source sample that any output takes.
+    pub fn rebase(&mut self) {
+        self.first = self.starts.iter().copied().min().unwrap_or(0);
+        for start in &mut self.starts {
+            *start -= self.first;
+        }
+        self.extent = self.starts.iter().copied().max().unwrap_or(0) + self.taps;
     }
 
     /// The weights of output `j`.

@@ -21,6 +21,13 @@ pub(crate) fn round_i32(value: f64) -> i32 {
     value.round() as i32
 }
 
+/// A coordinate, worked out in double precision, as regions hold it.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+pub(crate) fn single(value: f64) -> f32 {
+    value as f32
+}
+
 /// A component value from a float: rounded, and clamped to what a byte holds. Not a number becomes 0.
 #[inline]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]

@@ -34,103 +34,128 @@ pub(crate) fn widen(bytes: &[u8], step: usize, out: &mut [i16]) {
     }
 }
 
-/// Every `step`-th sample.
+/// Every `step`-th sample. The last one's followers may be missing.
 pub(crate) fn pick_samples(samples: &[i16], step: usize, out: &mut [i16]) {
-    match step {
-        1 => out.copy_from_slice(&samples[..out.len()]),
-        _ => {
-            for (target, source) in out.iter_mut().zip(samples.iter().step_by(step)) {
-                *target = *source;
-            }
+    fn strided<const STEP: usize>(samples: &[i16], out: &mut [i16]) {
+        let Some((last, out)) = out.split_last_mut() else { return };
+        for (target, group) in out.iter_mut().zip(samples.as_chunks::<STEP>().0) {
+            *target = group[0];
         }
+        *last = samples[out.len() * STEP];
+    }
+    match step {
+        1 => strided::<1>(samples, out),
+        2 => strided::<2>(samples, out),
+        3 => strided::<3>(samples, out),
+        _ => strided::<4>(samples, out),
     }
 }
 
+/// Outputs that are worked on together.
+const BLOCK: usize = 16;
+
+/// The weighted sums of [`BLOCK`] outputs. Samples are first brought side by side: then products, and sums of pairs, are
+/// plain loops over arrays, which become one multiply-add a vector.
 #[inline]
-fn dot<const TAPS: usize>(samples: &[i16], weights: &[i16; TAPS]) -> i32 {
+fn block<const TAPS: usize, const SAMPLES: usize>(samples: &[i16], starts: &[usize], weights: &[i16]) -> [i32; BLOCK] {
+    let mut side_by_side = [0; SAMPLES];
+    for (target, &start) in side_by_side.as_chunks_mut::<TAPS>().0.iter_mut().zip(starts) {
+        target.copy_from_slice(&samples[start..start + TAPS]);
+    }
+    let mut pairs = [0; SAMPLES];
+    let weights = &weights[..SAMPLES];
+    for i in 0..SAMPLES / 2 {
+        pairs[i] = i32::from(side_by_side[2 * i]) * i32::from(weights[2 * i])
+            + i32::from(side_by_side[2 * i + 1]) * i32::from(weights[2 * i + 1]);
+    }
+    std::array::from_fn(|i| pairs[i * TAPS / 2..(i + 1) * TAPS / 2].iter().sum())
+}
+
+/// The weighted sum of one output, of any number of taps that is a multiple of four.
+#[inline]
+fn single(samples: &[i16], weights: &[i16]) -> i32 {
     let mut sum = 0;
-    for (&sample, &weight) in samples[..TAPS].iter().zip(weights) {
-        sum += i32::from(sample) * i32::from(weight);
+    for (samples, weights) in samples.as_chunks::<4>().0.iter().zip(weights.as_chunks::<4>().0) {
+        for (&sample, &weight) in samples.iter().zip(weights) {
+            sum += i32::from(sample) * i32::from(weight);
+        }
     }
     sum
 }
 
-/// For each output `j`: the weighted sum of the samples from `starts[j] - first` on, given to `store`.
+/// For each output `j`, its weighted sum of the samples from `starts[j]` on, given to `store` in order, some at a time.
 #[inline]
-fn along(samples: &[i16], first: usize, starts: &[usize], weights: &[i16], taps: usize, mut store: impl FnMut(i32)) {
-    match taps {
-        4 => {
-            let (weights, _) = weights.as_chunks::<4>();
-            for (start, weights) in starts.iter().zip(weights) {
-                store(dot(&samples[start - first..], weights));
-            }
+fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut store: impl FnMut(&[i32])) {
+    let (blocks, rest) = starts.as_chunks::<BLOCK>();
+    let mut done = 0;
+    if taps == 4 || taps == 8 {
+        for (starts, weights) in blocks.iter().zip(weights.chunks_exact(taps * BLOCK)) {
+            let sums = if taps == 4 {
+                block::<4, { 4 * BLOCK }>(samples, starts, weights)
+            } else {
+                block::<8, { 8 * BLOCK }>(samples, starts, weights)
+            };
+            store(&sums);
         }
-        8 => {
-            let (weights, _) = weights.as_chunks::<8>();
-            for (start, weights) in starts.iter().zip(weights) {
-                store(dot(&samples[start - first..], weights));
-            }
-        }
-        _ => {
-            for (start, weights) in starts.iter().zip(weights.chunks_exact(taps)) {
-                let samples = &samples[start - first..];
-                let (weights, _) = weights.as_chunks::<4>();
-                let mut sum = 0;
-                for (four, weights) in samples.as_chunks::<4>().0.iter().zip(weights) {
-                    sum += dot(four, weights);
-                }
-                store(sum);
-            }
-        }
+        done = starts.len() - rest.len();
+    }
+    for (&start, weights) in starts[done..].iter().zip(weights[done * taps..].chunks_exact(taps)) {
+        store(&[single(&samples[start..], weights)]);
     }
 }
 
 /// Along a row, samples in and samples out, both with [`ROW_BITS`]; every `spread`-th of `out` is written.
 pub(crate) fn along_to_samples(
     samples: &[i16],
-    first: usize,
     starts: &[usize],
     weights: &[i16],
     taps: usize,
     out: &mut [i16],
     spread: usize,
 ) {
-    fn spread_by<const SPREAD: usize>(
-        samples: &[i16],
-        first: usize,
-        starts: &[usize],
-        weights: &[i16],
-        taps: usize,
-        out: &mut [i16],
-    ) {
-        let mut targets = out.chunks_mut(SPREAD);
-        along(samples, first, starts, weights, taps, |sum| {
-            if let Some(target) = targets.next() {
-                target[0] = cast::narrow((sum + (1 << 13)) >> 14);
-            }
-        });
-    }
-    match spread {
-        1 => spread_by::<1>(samples, first, starts, weights, taps, out),
-        2 => spread_by::<2>(samples, first, starts, weights, taps, out),
-        _ => spread_by::<3>(samples, first, starts, weights, taps, out),
-    }
+    let mut done = 0;
+    along(samples, starts, weights, taps, |sums| {
+        let to = &mut out[done * spread..];
+        done += sums.len();
+        let finished = |sum: i32| cast::narrow((sum + (1 << 13)) >> 14);
+        match spread {
+            1 => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = finished(sum)),
+            2 => to.chunks_mut(2).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+            _ => to.chunks_mut(3).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+        }
+    });
+}
+
+/// Along a row, sums in and weighted sums out, as floats.
+pub(crate) fn along_to_floats(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, out: &mut [f32]) {
+    let mut done = 0;
+    along(samples, starts, weights, taps, |sums| {
+        let to = &mut out[done..done + sums.len()];
+        done += sums.len();
+        for (to, &sum) in to.iter_mut().zip(sums) {
+            *to = sum as f32;
+        }
+    });
 }
 
 /// Along a row, samples from [`down_bytes`] in and bytes out; every `spread`-th of `out` is written.
 pub(crate) fn along_to_bytes(
     samples: &[i16],
-    first: usize,
     starts: &[usize],
     weights: &[i16],
     taps: usize,
     out: &mut [u8],
     spread: usize,
 ) {
-    let mut targets = out.chunks_mut(spread);
-    along(samples, first, starts, weights, taps, |sum| {
-        if let Some(target) = targets.next() {
-            target[0] = cast::clamped((sum + (1 << (13 + COLUMN_BITS))) >> (14 + COLUMN_BITS));
+    let mut done = 0;
+    along(samples, starts, weights, taps, |sums| {
+        let to = &mut out[done * spread..];
+        done += sums.len();
+        let finished = |sum: i32| cast::clamped((sum + (1 << (13 + COLUMN_BITS))) >> (14 + COLUMN_BITS));
+        match spread {
+            1 => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = finished(sum)),
+            2 => to.chunks_mut(2).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+            _ => to.chunks_mut(3).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
         }
     });
 }

@@ -14,13 +14,13 @@
 mod axis;
 pub(crate) mod cast;
 pub(crate) mod component;
-mod fir;
+pub(crate) mod fir;
 pub mod naive;
 mod plane;
 
 pub use axis::Filter;
+pub(crate) use axis::{Axis, ONE, Span};
 
-use axis::Span;
 use component::{Channel, Component, components};
 use plane::{Channels, PlaneScaler};
 

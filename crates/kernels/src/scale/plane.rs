@@ -49,6 +49,7 @@ impl PlaneScaler {
     pub fn start(&mut self, x: Span, y: Span, filter: Filter, channels: usize) {
         if self.spans != Some((x, y, filter)) || self.channels != channels {
             self.x.build(x, filter, 4);
+            self.x.rebase();
             self.y.build(y, filter, 1);
             self.spans = Some((x, y, filter));
             self.channels = channels;
@@ -113,7 +114,7 @@ impl PlaneScaler {
             let (first, count) = reach(x, samples.len());
             fir::widen(channel.samples(row, first, count), channel.step, &mut samples[..count]);
             samples[count..count + x.taps].fill(0);
-            fir::along_to_samples(samples, first, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
+            fir::along_to_samples(samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
         }
     }
 
@@ -150,7 +151,7 @@ impl PlaneScaler {
                 fir::samples_to_bytes(&samples[..count], &mut out[index..], *channels);
             } else {
                 samples[count..count + x.taps].fill(0);
-                fir::along_to_bytes(samples, first, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
+                fir::along_to_bytes(samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
             }
         }
     }
@@ -158,9 +159,8 @@ impl PlaneScaler {
 
 /// The source samples that an axis needs: the first, and how many there really are of them.
 fn reach(axis: &Axis, room: usize) -> (usize, usize) {
-    let (first, end) = axis.reach();
     let source = room - axis.taps;
-    (first, end.min(source) - first)
+    (axis.first, axis.extent.min(source - axis.first))
 }
 
 /// The channel that lies first among those in the plane of `channel`.
