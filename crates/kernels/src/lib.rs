@@ -6,6 +6,13 @@
 //!
 //! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
 
+pub mod convert;
 pub mod picture;
+pub mod sample;
+pub mod scale;
+#[cfg(test)]
+mod testing;
 
-pub use picture::{Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size};
+pub use picture::{
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
+};
