@@ -139,7 +139,11 @@ mod tests {
         assert_eq!(stamps.map(MONOTONIC, [101, 0], now + 10), now + 10, "from the future");
         assert_eq!(stamps.map(MONOTONIC, [-1, 0], now + 20), now + 20);
         assert_eq!(stamps.map(MONOTONIC, [89, 0], now + 30), now + 30, "too old");
-        assert_eq!(stamps.map(MONOTONIC, [100, 1_000_000], now + 2_000_000_000), now + 2_000_000_000, "no microseconds");
+        assert_eq!(
+            stamps.map(MONOTONIC, [100, 1_000_000], now + 2_000_000_000),
+            now + 2_000_000_000,
+            "no microseconds"
+        );
         assert_eq!(stamps.mapped(), 6);
         assert_eq!(stamps.map(MONOTONIC, [101, 0], now + 3_000_000_000), now + 2_000_000_001, "never backwards");
     }

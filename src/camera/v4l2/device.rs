@@ -149,7 +149,7 @@ impl Device {
     }
 
     /// The queue to capture from, where it is a node for that. Memory-to-memory devices (codecs, scalers) are not cameras.
-    pub const fn capture_type(&self) -> Option<BufferType> {
+    pub fn capture_type(&self) -> Option<BufferType> {
         let has = |flag| self.capabilities() & flag != 0;
         if has(sys::CAP_VIDEO_M2M | sys::CAP_VIDEO_M2M_MPLANE) || !has(sys::CAP_STREAMING) {
             None
@@ -163,7 +163,7 @@ impl Device {
     }
 
     /// The queue to write to, where it is a node for that.
-    pub const fn output_type(&self) -> Option<BufferType> {
+    pub fn output_type(&self) -> Option<BufferType> {
         let has = |flag| self.capabilities() & flag != 0;
         if has(sys::CAP_VIDEO_M2M | sys::CAP_VIDEO_M2M_MPLANE) || !has(sys::CAP_STREAMING) {
             None
@@ -278,7 +278,11 @@ pub(super) fn interval(rate: f32) -> Option<[u32; 2]> {
     if !rate.is_finite() || !(0.001..=100_000.0).contains(&rate) {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..=100_000_000, checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within 0..=100_000_000, checked above"
+    )]
     let whole = |number: f32| number.round() as u32;
     if (rate - rate.round()).abs() < 1e-3 && rate >= 0.5 {
         return Some([1, whole(rate)]);
@@ -302,13 +306,18 @@ mod tests {
         assert!(matches!(open("/dev/video-that-is-not-there"), CameraError::Absent { .. }));
         for path in ["/dev/null", "/dev", "/proc/self/mem", "/etc/passwd"] {
             let error = open(path);
-            assert!(matches!(error, CameraError::Unsupported { .. } | CameraError::Permission { .. }), "{path}: {error:?}");
+            assert!(
+                matches!(error, CameraError::Unsupported { .. } | CameraError::Permission { .. }),
+                "{path}: {error:?}"
+            );
         }
     }
 
     #[test]
     fn rates_and_intervals_are_each_others_inverse() {
-        for (rate_wanted, expected) in [(30.0, [1, 30]), (29.97, [1001, 30_000]), (7.5, [1000, 7500]), (0.5, [1000, 500])] {
+        for (rate_wanted, expected) in
+            [(30.0, [1, 30]), (29.97, [1001, 30_000]), (7.5, [1000, 7500]), (0.5, [1000, 500])]
+        {
             assert_eq!(interval(rate_wanted), Some(expected));
             assert!((rate(expected).expect("a rate") - rate_wanted).abs() < 0.001);
         }

@@ -162,6 +162,13 @@ pub struct Layout {
     pub size_image: [usize; MAX_PLANES],
 }
 
+impl Layout {
+    /// Whether frames have to be decoded.
+    pub const fn is_compressed(&self) -> bool {
+        matches!(self.encoding, Encoding::Jpeg)
+    }
+}
+
 /// Turns a device's format into a [`Layout`].
 ///
 /// # Errors
@@ -340,7 +347,9 @@ mod tests {
         assert!(refused(&DeviceFormat { pixel_format: u32::from_le_bytes(*b"H264"), ..good }).contains("H264"));
         assert!(refused(&DeviceFormat { width: 0, ..good }).contains("0x480"));
         assert!(refused(&DeviceFormat { height: u32::MAX, ..good }).contains("4294967295"));
-        assert!(refused(&DeviceFormat { bytes_per_line: [1279; 8], ..good }).contains("1279 bytes apart; they have 1280"));
+        assert!(
+            refused(&DeviceFormat { bytes_per_line: [1279; 8], ..good }).contains("1279 bytes apart; they have 1280")
+        );
         assert!(refused(&DeviceFormat { size_image: [614_399; 8], ..good }).contains("614399 bytes hold plane 0"));
         assert!(refused(&DeviceFormat { plane_count: 2, ..good }).contains("2 memory planes instead of 1"));
         let unpadded = layout(&DeviceFormat { bytes_per_line: [0; 8], ..good }).expect("means no padding");

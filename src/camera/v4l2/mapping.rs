@@ -46,8 +46,7 @@ impl Mapping {
         }
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: no address is asked for, so no mapping that exists is replaced; the result is owned by this value.
-        let start =
-            unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, u64::from(offset)) }?;
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, u64::from(offset)) }?;
         NonNull::new(start).map(|start| Self { start, bytes }).ok_or(Errno::NOMEM)
     }
 }
@@ -265,13 +264,13 @@ mod tests {
     fn a_queued_buffer_shows_nothing() {
         let (buffer, _) = buffer(4096, PLACE, false);
         assert_eq!(buffer.plane(0), [3, 4, 5, 6]);
-        assert_eq!(buffer.plane(7), []);
+        assert!(buffer.plane(7).is_empty());
         buffer.set_queued();
-        assert_eq!(buffer.plane(0), []);
+        assert!(buffer.plane(0).is_empty());
         buffer.set_dequeued(&[1; MAX_PLANES]);
         assert_eq!(buffer.plane(0), [4, 5, 6, 7], "one byte on");
         buffer.set_dequeued(&[u32::MAX; MAX_PLANES]);
-        assert_eq!(buffer.plane(0), [], "outside");
+        assert!(buffer.plane(0).is_empty(), "outside");
     }
 
     #[test]

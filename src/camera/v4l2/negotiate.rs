@@ -59,7 +59,6 @@ pub struct Negotiation {
     pub reasons: Vec<String>,
 }
 
-
 /// Chooses of `candidates` what is nearest to `wanted`.
 pub fn negotiate(wanted: &Wanted, candidates: &[Candidate]) -> Negotiation {
     let wanted = sane(wanted);
@@ -218,7 +217,10 @@ mod tests {
         assert_eq!((choice.code, choice.size), (FourCc::new(*b"MJPG"), Size::new(1280, 720)));
         assert_eq!(choice.frame_rate, Some(30.0), "not 60");
         let text = negotiation.reasons.join("\n");
-        assert!(text.contains("wanted 1280x720 at 30 frames/s; the device offers 7 formats and sizes, 6 of use"), "{text}");
+        assert!(
+            text.contains("wanted 1280x720 at 30 frames/s; the device offers 7 formats and sizes, 6 of use"),
+            "{text}"
+        );
         assert!(text.contains("chosen: MJPG 1280x720 at 30 frames/s"), "{text}");
         assert!(text.contains("because raw pictures come slower"), "{text}");
         assert!(text.contains("not of use: H264"), "{text}");
@@ -254,11 +256,17 @@ mod tests {
     }
 
     fn any_candidate() -> impl Strategy<Value = Candidate> {
-        let code = prop_oneof![8 => (0..TABLE.len()).prop_map(|index| TABLE[index].0), 1 => any::<u32>().prop_map(FourCc)];
+        let code =
+            prop_oneof![8 => (0..TABLE.len()).prop_map(|index| TABLE[index].0), 1 => any::<u32>().prop_map(FourCc)];
         let side = prop_oneof![8 => 16_u32..4000, 1 => any::<u32>()];
         let rate = prop_oneof![8 => 1.0_f32..120.0, 1 => any::<f32>()];
         (code, side.clone(), side, prop::collection::vec(rate, 0..4), any::<bool>()).prop_map(
-            |(code, width, height, rates, emulated)| Candidate { code, size: Size::new(width, height), rates, emulated },
+            |(code, width, height, rates, emulated)| Candidate {
+                code,
+                size: Size::new(width, height),
+                rates,
+                emulated,
+            },
         )
     }
 

@@ -469,6 +469,8 @@ pub const CONTROL_FLAG_NEXT: u32 = 0x8000_0000;
 pub const CONTROL_PRIVACY: u32 = 0x009a_0910;
 pub const EVENT_CONTROL: u32 = 3;
 pub const EVENT_SOURCE_CHANGE: u32 = 5;
+/// v4l2loopback (0.13 and later): whether anybody reads what is written; the first word of the data is the count.
+pub const EVENT_LOOPBACK_READERS: u32 = 0x0800_0000 + 0x08e0_0000 + 1;
 pub const SELECTION_CROP: u32 = 0x0000;
 pub const SELECTION_CROP_DEFAULT: u32 = 0x0001;
 pub const SELECTION_CROP_BOUNDS: u32 = 0x0002;
@@ -678,8 +680,7 @@ fn with_buffer<const OPCODE: Opcode>(
     bytes_used: Option<&[u32]>,
 ) -> Result<BufferState> {
     let mut planes = [RawPlane::zeroed(); MAX_PLANES];
-    let mut value =
-        RawBuffer { index, buffer_type: buffer_type.number(), memory: MEMORY_MMAP, ..Interface::zeroed() };
+    let mut value = RawBuffer { index, buffer_type: buffer_type.number(), memory: MEMORY_MMAP, ..Interface::zeroed() };
     let used = bytes_used.unwrap_or_default();
     if buffer_type.is_multi() {
         for (plane, &bytes) in planes.iter_mut().zip(used) {
@@ -811,9 +812,9 @@ pub fn set_control(fd: impl AsFd, id: u32, value: i32) -> Result<()> {
     update::<S_CTRL, _>(fd, &mut Control { id, value })
 }
 
-/// `VIDIOC_SUBSCRIBE_EVENT`. The state of a control is sent at once and at each change.
+/// `VIDIOC_SUBSCRIBE_EVENT`. The state of a control, and of v4l2loopback's readers, is sent at once and at each change.
 pub fn subscribe_event(fd: impl AsFd, kind: u32, id: u32) -> Result<()> {
-    let flags = if kind == EVENT_CONTROL { EVENT_FLAG_SEND_INITIAL } else { 0 };
+    let flags = if kind == EVENT_SOURCE_CHANGE { 0 } else { EVENT_FLAG_SEND_INITIAL };
     let value = EventSubscription { kind, id, flags, ..Interface::zeroed() };
     again(|| {
         // SAFETY: the kernel reads the struct that the number was computed from.
@@ -829,6 +830,12 @@ pub fn dequeue_event(fd: impl AsFd) -> Result<Event> {
 }
 
 impl Event {
+    /// The first word of the data.
+    pub const fn first_word(&self) -> u32 {
+        let bytes = self.data[0].to_ne_bytes();
+        u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
     /// The value of a control's event: the third word of the kernel's `v4l2_event_ctrl`.
     pub const fn control_value(&self) -> i32 {
         let bytes = self.data[1].to_ne_bytes();
