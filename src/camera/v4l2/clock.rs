@@ -8,6 +8,9 @@ use super::sys::{BUFFER_FLAG_TIMESTAMP_MASK, BUFFER_FLAG_TIMESTAMP_MONOTONIC};
 /// transfer take well under a second; a buffer that waited for us may be older.
 const BELIEVED_NS: u64 = 10_000_000_000;
 
+/// How far in the future a stamp may lie that is read as "now": drivers that compute the end of a frame beforehand.
+const AHEAD_NS: u64 = 1_000_000_000;
+
 /// Turns drivers' stamps into `CLOCK_MONOTONIC` nanoseconds that never go backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamps {
@@ -19,13 +22,15 @@ impl Stamps {
     /// The capture time of a frame that was dequeued at `now_ns` with buffer `flags` and the driver's stamp in seconds and
     /// microseconds.
     ///
-    /// A stamp of another clock than the monotonic one, one in the future and one that is more than 10 s old are replaced
-    /// by `now_ns` (and counted). Each result is later than the one before.
+    /// A stamp of another clock than the monotonic one, one that is more than 1 s in the future and one that is more than
+    /// 10 s old are replaced by `now_ns` (and counted). A stamp that is a little in the future is `now_ns`: nobody has to
+    /// reckon with a picture of the future. Each result is later than the one before.
     pub fn map(&mut self, flags: u32, stamp: [i64; 2], now_ns: u64) -> u64 {
         let said = (flags & BUFFER_FLAG_TIMESTAMP_MASK == BUFFER_FLAG_TIMESTAMP_MONOTONIC)
             .then(|| nanoseconds(stamp))
             .flatten()
-            .filter(|&ns| ns <= now_ns && now_ns - ns <= BELIEVED_NS);
+            .filter(|&ns| ns.saturating_sub(now_ns) <= AHEAD_NS && now_ns.saturating_sub(ns) <= BELIEVED_NS)
+            .map(|ns| ns.min(now_ns));
         let ns = said.unwrap_or_else(|| {
             self.mapped += 1;
             now_ns
@@ -136,7 +141,10 @@ mod tests {
         assert_eq!(stamps.mapped(), 0);
         assert_eq!(stamps.map(0, [99, 980_000], now), now, "unknown clock");
         assert_eq!(stamps.map(0x4000, [99, 980_000], now + 5), now + 5, "copied from the application");
-        assert_eq!(stamps.map(MONOTONIC, [101, 0], now + 10), now + 10, "from the future");
+        assert_eq!(stamps.map(MONOTONIC, [101, 1], now + 10), now + 10, "from the future");
+        assert_eq!(stamps.mapped(), 3);
+        assert_eq!(stamps.map(MONOTONIC, [100, 999_999], now + 15), now + 15, "a little ahead");
+        assert_eq!(stamps.mapped(), 3);
         assert_eq!(stamps.map(MONOTONIC, [-1, 0], now + 20), now + 20);
         assert_eq!(stamps.map(MONOTONIC, [89, 0], now + 30), now + 30, "too old");
         assert_eq!(

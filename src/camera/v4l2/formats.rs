@@ -287,7 +287,8 @@ fn colorimetry(format: &DeviceFormat, encoding: Encoding) -> Colorimetry {
     };
     let range = match (format.quantization, format.colorspace) {
         (1, _) | (0, 7) => Range::Full,
-        (0, _) if encoding.picture_format().is_rgb() => Range::Full,
+        // Grey is what a sensor or an infrared camera counts, 0 to 255, though the specification's default is the other.
+        (0, _) if encoding.picture_format().is_rgb() || encoding.picture_format() == PixelFormat::Grey => Range::Full,
         _ => Range::Limited,
     };
     Colorimetry { matrix, range }
@@ -369,6 +370,7 @@ mod tests {
         assert_eq!(color(b"NV12", 10, 0, 2), of(Matrix::Bt2020, Range::Limited));
         assert_eq!(color(b"YUYV", 7, 0, 0), of(Matrix::Bt601, Range::Full), "JPEG");
         assert_eq!(color(b"RGB3", 8, 0, 0).range, Range::Full);
+        assert_eq!(color(b"GREY", 8, 0, 0).range, Range::Full);
         assert_eq!(color(b"MJPG", 8, 2, 2), of(Matrix::Bt601, Range::Full), "decoded");
     }
 

@@ -116,8 +116,10 @@ impl CaptureStream {
         let device = Device::open(path)?;
         let returns = Arc::new(Returns::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?);
         let mut private = false;
-        // Neither is there in every driver; what is not there does not happen.
-        let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, 0);
+        // Neither is there in every driver; what is not there does not happen. A change of the source is an event of its
+        // input.
+        let input = sys::current_input(&device).map_or(0, |input| input.index);
+        let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, input);
         if sys::subscribe_event(&device, sys::EVENT_CONTROL, options.privacy_control).is_ok() {
             private = sys::get_control(&device, options.privacy_control).is_ok_and(|value| value != 0);
         }

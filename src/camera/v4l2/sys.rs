@@ -140,7 +140,7 @@ interface! {
 
     /// `v4l2_input`.
     pub struct Input {
-        index: u32,
+        pub index: u32,
         pub name: [u8; 32],
         pub kind: u32,
         audio_set: u32,
