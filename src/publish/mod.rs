@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | [`ring`] | render | draws into a ring and publishes |
 //! | [`clients`] | main; render wakes | who is attached, who has left |
+//! | [`dbus`] | main | the objects, and what they ask of the service |
 //!
 //! The memory of a ring belongs to its writer; clients map it read-only. Descriptors made for a client are sent and closed
 //! here at once, so a client that dies takes everything of its own with it.
 
 pub mod clients;
+pub mod dbus;
 mod memory;
 pub mod ring;
 

@@ -23,3 +23,12 @@ pub enum ServiceError {
     /// It was tried and did not work.
     Failed(String),
 }
+
+impl From<zbus::fdo::Error> for ServiceError {
+    fn from(error: zbus::fdo::Error) -> Self {
+        match error {
+            zbus::fdo::Error::ZBus(error) => error.into(),
+            error => zbus::Error::FDO(Box::new(error)).into(),
+        }
+    }
+}

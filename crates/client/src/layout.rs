@@ -211,7 +211,6 @@ fn put_u32(bytes: &mut [u8; HEADER_BYTES], offset: usize, value: u32) {
 }
 
 /// A `u32` as a size in memory. Targets with 16-bit pointers are not supported.
-#[expect(clippy::cast_possible_truncation, reason = "usize has 32 bits at least, asserted below")]
 pub(crate) const fn to_usize(value: u32) -> usize {
     const { assert!(size_of::<usize>() >= 4) };
     value as usize
@@ -278,6 +277,25 @@ impl Layout {
     /// Where slot `slot` (from 0) begins, in bytes from the start of the ring.
     pub const fn slot_offset(&self, slot: usize) -> usize {
         HEADER_BYTES + slot * self.slot_bytes
+    }
+
+    /// The matrix by name: `601`, `709` or `2020`; empty where it does not apply.
+    pub const fn matrix_name(&self) -> &'static str {
+        match color_codes(self.format, self.color).0 {
+            0 => "",
+            1 => "601",
+            2 => "709",
+            _ => "2020",
+        }
+    }
+
+    /// The range by name: `limited` or `full`; empty where it does not apply.
+    pub const fn range_name(&self) -> &'static str {
+        match color_codes(self.format, self.color).1 {
+            0 => "",
+            1 => "limited",
+            _ => "full",
+        }
     }
 
     /// The header of a new ring of this shape: no frame yet, not closed.
@@ -405,7 +423,7 @@ fn check_range(
     if (low..=high).contains(&value) { Ok(()) } else { Err(wrong(field, value, expected)) }
 }
 
-fn color_codes(format: FrameFormat, color: FrameColor) -> (u32, u32) {
+const fn color_codes(format: FrameFormat, color: FrameColor) -> (u32, u32) {
     use FrameFormat::{Bgr24, Bgrx32, Grey, Rgb24, Rgbx32};
     if matches!(format, Grey | Rgb24 | Bgr24 | Rgbx32 | Bgrx32) {
         return (0, 0);

@@ -11,20 +11,20 @@
 //! Nothing here starts a thread. D-Bus calls are asynchronous, on the tokio runtime of the caller; a ring is read by plain
 //! blocking calls, or by polling its descriptor.
 
-//pub mod connect;
+pub mod connect;
 mod error;
-//pub mod feed;
+pub mod feed;
 pub mod format;
 pub mod layout;
 mod memory;
-//pub mod picture;
+pub mod picture;
 pub mod protocol;
-//pub mod proxy;
+pub mod proxy;
 pub mod ring;
 mod stream;
 
 pub use error::ServiceError;
-//pub use feed::Feed;
+pub use feed::Feed;
 pub use format::{FrameColor, FrameFormat, FrameMatrix};
 pub use layout::Layout;
 pub use ring::{FrameCopy, FrameInfo, Person, Ring, RingError, Wait};

@@ -1,4 +1,5 @@
-//! The one place of this crate with unsafe code: a read-only mapping of memory that another process writes.
+//! The one place of this crate with unsafe code: a read-only mapping of memory that another process writes, and taking
+//! over a descriptor that is known by its number.
 //!
 //! No reference to plain bytes of the mapping is ever made, because they may change at any moment. Bytes leave it by
 //! relaxed atomic loads, word by word, which is the only defined way to read what another thread or process may write.
@@ -6,7 +7,7 @@
 //! read-only, and a store would raise SIGSEGV.
 #![allow(unsafe_code)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -117,6 +118,16 @@ impl Drop for ReadOnlyMemory {
         // An error would mean that the arguments are wrong, which they cannot be; there is nothing to be done then.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
     }
+}
+
+/// A duplicate of a descriptor that is known by its number only.
+///
+/// # Errors
+/// `EBADF` where it is not open.
+pub(crate) fn duplicate(number: u16) -> std::io::Result<OwnedFd> {
+    // SAFETY: not -1. The borrow lasts for one `fcntl`, which answers EBADF for a number that is not open; nothing is
+    // closed, so nobody who owns the descriptor loses it.
+    unsafe { BorrowedFd::borrow_raw(number.into()) }.try_clone_to_owned()
 }
 
 #[cfg(test)]

@@ -225,6 +225,7 @@ impl Ring {
     /// # Errors
     /// [`RingError::NotSealed`] for memory that is not sealed against shrinking, [`RingError::Layout`] for a header that
     /// cannot be, [`RingError::System`] where the system refuses.
+    #[expect(clippy::needless_pass_by_value, reason = "the mapping is what keeps the memory; the descriptor goes here")]
     pub fn open(memory: OwnedFd, event: OwnedFd) -> Result<Self, RingError> {
         // A descriptor that is no memfd gives EINVAL here.
         let seals = rustix::fs::fcntl_get_seals(&memory).unwrap_or(SealFlags::empty());
