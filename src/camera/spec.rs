@@ -17,7 +17,8 @@ use std::str::FromStr;
 use crate::camera::file::{FileOptions, FilePath, FileSource};
 use crate::camera::pace::{FrameRate, Pace};
 use crate::camera::scene::{SceneOptions, SceneSource};
-use crate::camera::{CameraError, Source};
+use crate::camera::Source;
+use crate::camera::v4l2::{AutoSource, DeviceSource};
 use crate::pixel::Size;
 
 /// A parsed `--source`. Its Display parses to an equal value.
@@ -114,18 +115,12 @@ impl fmt::Display for SourceSpec {
 
 impl SourceSpec {
     /// The source it names. Nothing is opened yet.
-    ///
-    /// # Errors
-    /// [`CameraError::Unsupported`] for V4L2 devices, until there is a module for them.
-    pub fn into_source(self) -> Result<Box<dyn Source>, CameraError> {
+    pub fn into_source(self) -> Box<dyn Source> {
         match self {
-            // The seam for V4L2: `v4l2::auto()` and `v4l2::DeviceSource::new(path)` belong here.
-            Self::Auto | Self::Device(_) => Err(CameraError::Unsupported {
-                source_name: self.to_string(),
-                reason: "V4L2 devices are not supported yet".into(),
-            }),
-            Self::Scene(options) => Ok(Box::new(SceneSource::new(options))),
-            Self::File(options) => Ok(Box::new(FileSource::new(options))),
+            Self::Auto => Box::new(AutoSource),
+            Self::Device(path) => Box::new(DeviceSource::new(path)),
+            Self::Scene(options) => Box::new(SceneSource::new(options)),
+            Self::File(options) => Box::new(FileSource::new(options)),
         }
     }
 }
