@@ -6,6 +6,8 @@
 //!
 //! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
 
+pub mod net;
 pub mod picture;
+pub mod simd;
 
 pub use picture::{Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size};
