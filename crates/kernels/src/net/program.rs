@@ -313,6 +313,73 @@ impl Step {
         }
     }
 
+    /// Makes the step write its result to another map (its mean, if any, stays where it is).
+    pub fn set_output(&mut self, to: MapId) {
+        match self {
+            Self::Convolution { output, .. }
+            | Self::Depthwise { output, .. }
+            | Self::PixelShuffle { output, .. }
+            | Self::Arithmetic { output, .. }
+            | Self::Activate { output, .. }
+            | Self::LeakyRelu { output, .. }
+            | Self::Resize { output, .. }
+            | Self::Mean { output, .. }
+            | Self::Pool { output, .. }
+            | Self::Concatenate { output, .. }
+            | Self::Softmax { output, .. } => *output = to,
+        }
+    }
+
+    /// Replaces every map that the step reads or writes by `number` of it.
+    pub fn renumber(&mut self, number: impl Fn(MapId) -> MapId) {
+        if let Some(&output) = self.writes().first() {
+            self.set_output(number(output));
+        }
+        if let Self::Convolution { mean: Some(mean), .. } | Self::Depthwise { mean: Some(mean), .. } = self {
+            *mean = number(*mean);
+        }
+        self.renumber_reads(number);
+    }
+
+    /// Makes the step read `to` wherever it reads `from`.
+    pub fn replace_read(&mut self, from: MapId, to: MapId) {
+        self.renumber_reads(|map| if map == from { to } else { map });
+    }
+
+    fn renumber_reads(&mut self, number: impl Fn(MapId) -> MapId) {
+        let operands = |convolution: &mut Convolution| {
+            convolution.gate = convolution.gate.map(&number);
+            if let Some(residual) = &mut convolution.residual {
+                residual.map = number(residual.map);
+            }
+        };
+        match self {
+            Self::Convolution { input, convolution, .. } => {
+                *input = number(*input);
+                operands(convolution);
+            }
+            Self::Depthwise { input, expand, .. } => {
+                *input = number(*input);
+                if let Some(expand) = expand {
+                    operands(expand);
+                }
+            }
+            Self::Arithmetic { a, b, .. } => (*a, *b) = (number(*a), number(*b)),
+            Self::Concatenate { inputs, .. } => {
+                for input in inputs {
+                    *input = number(*input);
+                }
+            }
+            Self::PixelShuffle { input, .. }
+            | Self::Activate { input, .. }
+            | Self::LeakyRelu { input, .. }
+            | Self::Resize { input, .. }
+            | Self::Mean { input, .. }
+            | Self::Pool { input, .. }
+            | Self::Softmax { input, .. } => *input = number(*input),
+        }
+    }
+
     /// What kind of step it is, in a word.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
