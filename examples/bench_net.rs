@@ -1,6 +1,6 @@
 //! Runs a net on the plan (and on tract, to compare), and prints times as JSON.
 //!
-//! `bench_net MODEL.onnx [--isa NAME] [--iterations N] [--engine plan|tract] [--check] [--literal] [--steps] [--stdin]`
+//! `bench_net MODEL.onnx [--isa NAME] [--iterations N] [--engine plan|tract] [--check] [--literal] [--steps] [--stdin] [--dump FILE]`
 //!
 //! With `--stdin` it runs once for every line read and prints the milliseconds, so that a script can interleave it with
 //! other runtimes.
@@ -15,6 +15,7 @@ use tract_onnx::prelude::*;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
+    let mut dump = None;
     let (mut model, mut isa, mut iterations, mut engine) = (None, None, 300_usize, "plan".to_owned());
     let (mut check, mut literal, mut steps, mut stdin, mut interleaved) = (false, false, false, false, false);
     while let Some(argument) = arguments.next() {
@@ -23,6 +24,7 @@ fn main() -> anyhow::Result<()> {
             "--isa" => isa = Some(value()?),
             "--iterations" => iterations = value()?.parse()?,
             "--engine" => engine = value()?,
+            "--dump" => dump = Some(value()?),
             "--check" => check = true,
             "--literal" => literal = true,
             "--steps" => steps = true,
@@ -38,6 +40,9 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let mut plan = Plan::from_typed(&typed, Options { isa, keep: check, literal })?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
+    if let Some(file) = dump {
+        std::fs::write(file, portraitd_kernels::net::dump::write(plan.program()))?;
+    }
     let shape = plan.input();
     let input: Vec<f32> = noise(shape.len());
     let mut output = vec![0.0; plan.output().len()];

@@ -6,6 +6,7 @@
 //!
 //! Fast kernels work on rows ([`rows`]), are written once ([`generic`]) and are tested against [`oracle`].
 
+pub mod dump;
 pub mod generic;
 pub mod machine;
 pub mod oracle;
