@@ -67,17 +67,18 @@ unsafe fn conv_tile<V: Vector, const P: usize, const N: usize>(row: &ConvRow, x:
             *bias = V::load(packed.add(n * V::LANES));
         }
         if row.residual.is_null() {
-            for acc in &mut acc {
-                *acc = bias;
+            for p in 0..P {
+                acc[p] = bias;
             }
         } else {
-            for (p, acc) in acc.iter_mut().enumerate() {
-                let from = row.residual.add((x + p) * row.residual_step + n0);
+            let mut from = row.residual.add(x * row.residual_step + n0);
+            for p in 0..P {
                 for n in 0..N {
                     let at = from.add(n * V::LANES);
                     let left = channels.saturating_sub(n * V::LANES);
-                    acc[n] = bias[n].add(if left >= V::LANES { V::load(at) } else { V::load_partial(at, left) });
+                    acc[p][n] = bias[n].add(if left >= V::LANES { V::load(at) } else { V::load_partial(at, left) });
                 }
+                from = from.add(row.residual_step);
             }
         }
         let mut w = packed.add((1 + row.skip) * width);
@@ -126,47 +127,58 @@ unsafe fn conv_tile<V: Vector, const P: usize, const N: usize>(row: &ConvRow, x:
                 k -= 1;
             }
         }
-        // The match is outside the loops, so that each branch is straight-line code.
-        macro_rules! apply {
-            ($f:expr) => {
-                for acc in &mut acc {
-                    for acc in acc {
-                        *acc = $f(*acc);
+        // The match is outside the loops, so that each branch is straight-line code. The loops must be short enough for the
+        // compiler to unroll: else the accumulators live in memory. So the sigmoid comes after the stores.
+        match row.activation {
+            Activation::None | Activation::Sigmoid => {}
+            Activation::Relu => {
+                for p in 0..P {
+                    for n in 0..N {
+                        acc[p][n] = acc[p][n].max(V::splat(0.0));
                     }
                 }
-            };
-        }
-        match row.activation {
-            Activation::None => {}
-            Activation::Relu => apply!(|x: V| x.max(V::splat(0.0))),
-            Activation::HardSwish => apply!(|x: V| x.hard_swish()),
-            Activation::Sigmoid => apply!(|x: V| x.sigmoid()),
-        }
-        if channels == width {
-            for (p, acc) in acc.iter().enumerate() {
-                let to = row.output.add((x + p) * row.output_step + n0);
-                for n in 0..N {
-                    acc[n].store(to.add(n * V::LANES));
+            }
+            Activation::HardSwish => {
+                for p in 0..P {
+                    for n in 0..N {
+                        acc[p][n] = acc[p][n].hard_swish();
+                    }
                 }
             }
+        }
+        let mut to = row.output.add(x * row.output_step + n0);
+        if channels == width {
+            for p in 0..P {
+                for n in 0..N {
+                    acc[p][n].store(to.add(n * V::LANES));
+                }
+                to = to.add(row.output_step);
+            }
         } else {
-            for (p, acc) in acc.iter().enumerate() {
-                let to = row.output.add((x + p) * row.output_step + n0);
+            for p in 0..P {
                 for n in 0..N {
                     let left = channels.saturating_sub(n * V::LANES).min(V::LANES);
-                    acc[n].store_partial(to.add(n * V::LANES), left);
+                    acc[p][n].store_partial(to.add(n * V::LANES), left);
                 }
+                to = to.add(row.output_step);
+            }
+        }
+        if row.activation == Activation::Sigmoid {
+            for p in 0..P {
+                activate_all::<V>(row.output.add((x + p) * row.output_step + n0), channels, Activation::Sigmoid);
             }
         }
         if !row.sums.is_null() {
+            let mut sum = acc[0];
+            for p in 1..P {
+                for n in 0..N {
+                    sum[n] = sum[n].add(acc[p][n]);
+                }
+            }
             for n in 0..N {
                 let left = channels.saturating_sub(n * V::LANES).min(V::LANES);
                 let at = row.sums.add(n0 + n * V::LANES);
-                let mut sum = V::load_partial(at, left);
-                for acc in &acc {
-                    sum = sum.add(acc[n]);
-                }
-                sum.store_partial(at, left);
+                V::load_partial(at, left).add(sum[n]).store_partial(at, left);
             }
         }
     }
@@ -195,6 +207,24 @@ pub unsafe fn conv_block<V: Vector, const P: usize, const N: usize>(row: &ConvRo
     }
 }
 
+/// Adds one input column's part to each output of a tile that it reaches.
+///
+/// # Safety
+/// The instruction set's target features are enabled.
+#[inline(always)]
+unsafe fn depthwise_column<V: Vector, const K: usize, const S: usize, const T: usize, const COLUMN: usize>(
+    acc: &mut [V; T],
+    value: V,
+    weights: &[V; K],
+) {
+    for t in 0..T {
+        if COLUMN >= t * S && COLUMN - t * S < K {
+            // SAFETY: the caller's promise.
+            unsafe { acc[t] = acc[t].fma(value, weights[COLUMN - t * S]) }
+        }
+    }
+}
+
 /// `T` output pixels of one vector of channels; `left` of its lanes exist if `PARTIAL`.
 ///
 /// # Safety
@@ -219,15 +249,18 @@ unsafe fn depthwise_tile<V: Vector, const K: usize, const S: usize, const T: usi
             for (i, weights) in weights.iter_mut().enumerate() {
                 *weights = V::load(w.add(i * V::LANES));
             }
-            // Each input is loaded once and used by every output of the tile that it reaches.
-            for column in 0..(T - 1) * S + K {
-                let value = load(from.add(column * row.pixel_step));
-                for t in 0..T {
-                    if column >= t * S && column - t * S < K {
-                        acc[t] = acc[t].fma(value, weights[column - t * S]);
-                    }
-                }
+            // Each input is loaded once and used by every output of the tile that it reaches. One call a column instead of a
+            // loop: a loop of this size would not be unrolled, and the accumulators would live in memory.
+            macro_rules! columns {
+                ($($column:literal)*) => {
+                    $(if $column < (T - 1) * S + K {
+                        let value = load(from.add($column * row.pixel_step));
+                        depthwise_column::<V, K, S, T, $column>(&mut acc, value, &weights);
+                    })*
+                };
             }
+            const { assert!((T - 1) * S + K <= 19, "more columns than are listed below") };
+            columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
             w = w.add(K * V::LANES);
         }
         depthwise_finish::<V, T, PARTIAL>(row, x, c, &mut acc, sum);
@@ -249,33 +282,47 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
     // SAFETY: the caller's promise.
     unsafe {
         let left = row.channels - c;
-        macro_rules! apply {
-            ($f:expr) => {
-                for acc in acc.iter_mut() {
-                    *acc = $f(*acc);
-                }
-            };
-        }
         match row.activation {
             Activation::None => {}
-            Activation::Relu => apply!(|x: V| x.max(V::splat(0.0))),
-            Activation::HardSwish => apply!(|x: V| x.hard_swish()),
-            Activation::Sigmoid => apply!(|x: V| x.sigmoid()),
+            Activation::Relu => {
+                for t in 0..T {
+                    acc[t] = acc[t].max(V::splat(0.0));
+                }
+            }
+            Activation::HardSwish => {
+                for t in 0..T {
+                    acc[t] = acc[t].hard_swish();
+                }
+            }
+            Activation::Sigmoid => {
+                // A copy, so that this long loop does not keep the accumulators in memory.
+                let mut copy = *acc;
+                for x in &mut copy {
+                    *x = x.sigmoid();
+                }
+                *acc = copy;
+            }
         }
         if !row.addend.is_null() {
-            for (t, acc) in acc.iter_mut().enumerate() {
-                let at = row.addend.add((x + t) * row.pixel_step + c);
-                *acc = acc.add(if PARTIAL { V::load_partial(at, left) } else { V::load(at) });
+            let mut at = row.addend.add(x * row.pixel_step + c);
+            for t in 0..T {
+                acc[t] = acc[t].add(if PARTIAL { V::load_partial(at, left) } else { V::load(at) });
+                at = at.add(row.pixel_step);
             }
         }
-        for (t, acc) in acc.iter().enumerate() {
-            let to = row.output.add((x + t) * row.output_step + c);
+        let mut to = row.output.add(x * row.output_step + c);
+        for t in 0..T {
             if PARTIAL {
-                acc.store_partial(to, left);
+                acc[t].store_partial(to, left);
             } else {
-                acc.store(to);
+                acc[t].store(to);
             }
-            *sum = sum.add(*acc);
+            to = to.add(row.output_step);
+        }
+        if !row.sums.is_null() {
+            for t in 0..T {
+                *sum = sum.add(acc[t]);
+            }
         }
     }
 }
@@ -373,35 +420,34 @@ pub unsafe fn depthwise_row<V: Vector, const T: usize>(row: &DepthwiseRow) {
     }
 }
 
-/// One vector of channels of an upsampled row.
+/// One vector of channels of an upsampled row; `left` of its lanes exist if `PARTIAL`.
 ///
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
-unsafe fn upsample_lanes<V: Vector>(row: &UpsampleRow, c: usize) {
-    // SAFETY: the caller's promise.
+unsafe fn upsample_lanes<V: Vector, const PARTIAL: bool>(row: &UpsampleRow, c: usize) {
+    // SAFETY: the caller's promise; the first and the last pixel are their own neighbours.
     unsafe {
         let left = row.channels - c;
-        let whole = left >= V::LANES;
-        let load = |at: *const f32| if whole { V::load(at) } else { V::load_partial(at, left) };
-        let store = |v: V, at: *mut f32| if whole { v.store(at) } else { v.store_partial(at, left) };
+        let load = |at: *const f32| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
+        let store = |v: V, at: *mut f32| if PARTIAL { v.store_partial(at, left) } else { v.store(at) };
         let (quarter, three) = (V::splat(0.25), V::splat(0.75));
-        let blend = |x: usize| {
-            let at = x * row.input_step + c;
-            load(row.near.add(at)).mul(three).fma(load(row.far.add(at)), quarter)
-        };
+        let (mut near, mut far) = (row.near.add(c), row.far.add(c));
         let mut to = row.output.add(c);
-        let mut previous = blend(0);
+        let mut previous = load(near).mul(three).fma(load(far), quarter);
         let mut current = previous;
-        for x in 0..row.width {
-            let next = if x + 1 < row.width { blend(x + 1) } else { current };
+        for _ in 1..row.width {
+            (near, far) = (near.add(row.input_step), far.add(row.input_step));
+            let next = load(near).mul(three).fma(load(far), quarter);
             let middle = current.mul(three);
             store(middle.fma(previous, quarter), to);
             store(middle.fma(next, quarter), to.add(row.output_step));
             to = to.add(2 * row.output_step);
-            previous = current;
-            current = next;
+            (previous, current) = (current, next);
         }
+        let middle = current.mul(three);
+        store(middle.fma(previous, quarter), to);
+        store(middle.fma(current, quarter), to.add(row.output_step));
     }
 }
 
@@ -416,10 +462,12 @@ pub unsafe fn upsample_row<V: Vector>(row: &UpsampleRow) {
         let mut c = 0;
         while c < row.channels {
             let width = lanes_width(row.channels - c, V::LANES, V::Half::LANES);
-            if width == V::LANES {
-                upsample_lanes::<V>(row, c);
-            } else {
-                upsample_lanes::<V::Half>(row, c);
+            let whole = row.channels - c >= width;
+            match (width == V::LANES, whole) {
+                (true, true) => upsample_lanes::<V, false>(row, c),
+                (true, false) => upsample_lanes::<V, true>(row, c),
+                (false, true) => upsample_lanes::<V::Half, false>(row, c),
+                (false, false) => upsample_lanes::<V::Half, true>(row, c),
             }
             c += width;
         }

@@ -107,5 +107,5 @@ unsafe impl Vector for F32x4 {
 
 crate::net::generic::instantiate_kernels! {
     features = ["neon"], vector = F32x4, isa = Neon,
-    blocks = [2 => 8, 1 => 8], depthwise_tile = 8, group = 16
+    blocks = [4 => 4, 2 => 8, 1 => 8], depthwise_tile = 8, group = 16
 }
