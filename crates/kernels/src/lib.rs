@@ -6,10 +6,13 @@
 //!
 //! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
 
+pub mod blend;
 pub mod convert;
+pub mod net;
 pub mod picture;
 pub mod sample;
 pub mod scale;
+pub mod simd;
 #[cfg(test)]
 mod testing;
 

@@ -51,8 +51,8 @@ fn errors_name_the_bad_part_and_the_good_ones() {
 
 #[test]
 fn a_spec_becomes_the_source_it_names() {
-    for text in ["scene:wide?seed=3", "file:nowhere.png?loop"] {
-        let source = parse(text).expect("parses").into_source().expect("a source");
+    for text in ["scene:wide?seed=3", "file:nowhere.png?loop", "auto", "/dev/v4l/by-id/nothing"] {
+        let source = parse(text).expect("parses").into_source();
         assert_eq!(source.name(), text);
     }
 }
