@@ -332,3 +332,221 @@ impl Director {
         crop
     }
 }
+
+/// Decisions.
+impl Director {
+    /// Runs the clock on to the frame captured at `capture_ns`, if that is news.
+    fn advance(&mut self, capture_ns: u64) {
+        let passed = self.newest.map_or(0, |newest| capture_ns.saturating_sub(newest));
+        self.newest = self.newest.max(Some(capture_ns));
+        let fresh = self.observed.is_some_and(|observed| capture_ns.saturating_sub(observed) <= STALE);
+        self.owed += passed.min(LONGEST_INTERVAL);
+        while self.owed >= STEP {
+            self.owed -= STEP;
+            self.clock += STEP;
+            self.decide(fresh);
+            self.integrate();
+        }
+    }
+
+    /// The members as last seen, pixels.
+    fn people(&self) -> Option<Area> {
+        let Size { width, height } = self.settings.frame;
+        self.group.bounds().map(|bounds| Area::from_fractions(&bounds, width.into(), height.into()))
+    }
+
+    fn offset(&self, people: &Area, at: &Pose) -> Offset {
+        let ideal = self.stage.ideal(people, at.zoom);
+        let (width, height) = self.stage.size(at.zoom);
+        let (left, right) = (at.x - width * 0.5, at.x + width * 0.5);
+        let near_left = left > 1.0 && people.x - left < NEAR_EDGE * width;
+        let near_right = right < self.stage.width - 1.0 && right - people.x - people.width < NEAR_EDGE * width;
+        Offset {
+            pan: (ideal.x - at.x) / width,
+            tilt: (ideal.y - at.y) / height,
+            size: (at.zoom - self.wanted_zoom(people)).exp(),
+            near_edge: near_left || near_right,
+        }
+    }
+
+    /// The zoom the people call for. To leave the whole frame takes as much as the zoom dead band, so that somebody on
+    /// the brink does not make the crop open and close.
+    fn wanted_zoom(&self, people: &Area) -> f64 {
+        let zoom = self.stage.wanted_zoom(people);
+        let whole = self.stage.pose(&self.goal).zoom < STOP;
+        if whole && (-zoom).exp() > DEAD_BAND_ZOOM.0 { 0.0 } else { zoom }
+    }
+
+    /// After an observation of time `now`; `confirmed`: joining or leaving has taken its time already.
+    fn consider(&mut self, now: u64, confirmed: bool) {
+        let vacant = |since: u64| now.saturating_sub(since) + SLACK >= LOST_HOLD;
+        let mode = self.settings.mode;
+        if self.group.is_empty() || !self.group.in_sight() {
+            (self.out_since, self.drastic_since) = (None, None);
+            let lost = self.group.is_empty() && self.group.vacant_since().is_some_and(vacant);
+            if mode == FramingMode::Follow && lost && self.goal != self.stage.full() {
+                self.asked = false;
+                self.open();
+            }
+            return;
+        }
+        let Some(people) = self.people() else { return };
+        if self.fixed().is_some() {
+            return;
+        }
+        if let Motion::Chase { zooming, .. } = self.motion {
+            self.retarget(&people, zooming);
+        }
+        let at = if matches!(self.motion, Motion::Chase { .. }) { self.pose } else { self.stage.pose(&self.goal) };
+        let offset = self.offset(&people, &at);
+        let since = |old: Option<u64>, on: bool| on.then(|| old.unwrap_or(now));
+        self.out_since = since(self.out_since, offset.out());
+        self.drastic_since = since(self.drastic_since, offset.drastic());
+        if confirmed && let Some(out_since) = &mut self.out_since {
+            *out_since = (*out_since).min(now.saturating_sub(CONFIRM));
+        }
+    }
+
+    /// Between two integration steps: whether a move is due.
+    fn decide(&mut self, fresh: bool) {
+        if self.fixed().is_some() {
+            return;
+        }
+        if !fresh {
+            (self.out_since, self.drastic_since) = (None, None);
+            if matches!(self.motion, Motion::Chase { .. }) {
+                self.brake();
+            }
+            return;
+        }
+        if !self.group.in_sight() {
+            return;
+        }
+        let confirmed = |since: Option<u64>, least: u64| since.is_some_and(|since| self.clock >= since + least);
+        let drastic = confirmed(self.drastic_since, CONFIRM_DRASTIC);
+        let moderate = confirmed(self.out_since, CONFIRM) && self.clock >= self.rest_until;
+        let follows = self.settings.mode == FramingMode::Follow;
+        let Some(people) = self.people() else { return };
+        if let Motion::Chase { chase, .. } = &mut self.motion {
+            if drastic {
+                chase.pace = DRASTIC_PACE;
+            }
+            if std::mem::take(&mut self.asked) {
+                self.retarget(&people, true);
+            }
+        } else if std::mem::take(&mut self.asked) {
+            let offset = self.offset(&people, &self.stage.pose(&self.goal));
+            if offset.any() {
+                self.start(&people, offset.drastic(), offset.sizes(ASKED_BAND));
+            }
+        } else if follows && (drastic || moderate) {
+            let offset = self.offset(&people, &self.stage.pose(&self.goal));
+            self.start(&people, drastic, offset.sizes(DEAD_BAND_ZOOM));
+        }
+    }
+
+    /// Begins a chase.
+    fn start(&mut self, people: &Area, drastic: bool, zooming: bool) {
+        let zoom = if zooming { self.wanted_zoom(people) } else { self.stage.pose(&self.goal).zoom };
+        self.goal = self.stage.settle(&self.stage.ideal(people, zoom));
+        let (width, height) = self.stage.size(self.pose.zoom);
+        let speed = self.speed();
+        let speed = Speed { pan: speed.x / width, tilt: speed.y / height, zoom: speed.zoom };
+        let pace = if drastic { DRASTIC_PACE } else { MODERATE };
+        self.motion = Motion::Chase { chase: Chase { speed, pace }, zooming };
+        (self.out_since, self.drastic_since) = (None, None);
+        self.moves += 1;
+    }
+
+    /// Gives a chase a new goal, if the people have moved from the old one by more than noise.
+    fn retarget(&mut self, people: &Area, asked: bool) {
+        let goal = self.stage.pose(&self.goal);
+        let offset = self.offset(people, &goal);
+        let zooming = asked || offset.sizes(DEAD_BAND_ZOOM);
+        if let Motion::Chase { zooming: is_zooming, .. } = &mut self.motion {
+            *is_zooming = zooming;
+        }
+        let sizes = zooming && offset.sizes((1.0 - 1.5 * STOP, 1.0 + 1.5 * STOP));
+        if sizes || offset.pan.abs() > STOP || offset.tilt.abs() > STOP {
+            let zoom = if sizes { self.wanted_zoom(people) } else { goal.zoom };
+            self.goal = self.stage.settle(&self.stage.ideal(people, zoom));
+        }
+    }
+
+    fn integrate(&mut self) {
+        self.previous = self.pose;
+        let goal = self.stage.pose(&self.goal);
+        match &mut self.motion {
+            Motion::Rest => {}
+            Motion::Chase { chase, .. } => {
+                self.pose = chase.step(&self.pose, &goal, frequency(self.settings.speed), &self.stage);
+                if chase.arrives(&self.pose, &goal, &self.stage) {
+                    self.glide_on(self.goal, Reason::Landing, Curve::Quintic, LANDING_S);
+                }
+            }
+            Motion::Glide { glide, reason } => match glide.step(&self.stage) {
+                Some(pose) => self.pose = pose,
+                None => {
+                    if *reason == Reason::Landing {
+                        self.rest_until = self.clock + REST;
+                    }
+                    self.pose = goal;
+                    self.motion = Motion::Rest;
+                }
+            },
+        }
+    }
+
+    /// Pixels and zoom a second, of the last step.
+    fn speed(&self) -> Pose {
+        let Pose { x, y, zoom } = self.previous;
+        Pose { x: (self.pose.x - x) / STEP_S, y: (self.pose.y - y) / STEP_S, zoom: (self.pose.zoom - zoom) / STEP_S }
+    }
+
+    /// Is at `goal`, at once.
+    fn arrive(&mut self, goal: Area) {
+        self.goal = goal;
+        self.pose = self.stage.pose(&goal);
+        self.previous = self.pose;
+        self.motion = Motion::Rest;
+    }
+
+    fn glide(&mut self, goal: Area, reason: Reason) {
+        self.moves += 1;
+        self.glide_on(goal, reason, Curve::Quintic, TRANSITION_S);
+    }
+
+    fn glide_on(&mut self, goal: Area, reason: Reason, curve: Curve, seconds: f64) {
+        self.goal = goal;
+        let glide = Glide::new(self.pose, self.speed(), self.stage.pose(&goal), curve, seconds, TRANSITION_S);
+        self.motion = Motion::Glide { glide, reason };
+    }
+
+    /// To the whole frame, in the time that nobody's absence takes, or longer if the limits want it. A fifth of the time
+    /// or more goes to each ramp.
+    fn open(&mut self) {
+        let full = self.stage.full();
+        let (to, (width, height)) = (self.stage.pose(&full), self.stage.size(self.pose.zoom));
+        let zoom = (to.zoom - self.pose.zoom).abs() / ZOOM_OUT;
+        let pan = ((to.x - self.pose.x) / width).abs().max(((to.y - self.pose.y) / height).abs()) / DRASTIC_PACE.speed;
+        // Seconds at top speed; a little is left for what is lost in measuring.
+        let at_top = zoom.max(pan) * 1.01;
+        let seconds = LOST_OPENING_S.max(at_top / 0.8);
+        let ramp = (1.0 - at_top / seconds).clamp(0.2, 0.5);
+        self.moves += 1;
+        self.glide_on(full, Reason::Opening, Curve::Ramps(ramp), seconds);
+    }
+
+    /// Comes to rest nearby: nothing is known of where the people are.
+    fn brake(&mut self) {
+        let speed = self.speed();
+        let way = TRANSITION_S * 0.4;
+        let rest = Pose {
+            x: self.pose.x + speed.x * way,
+            y: self.pose.y + speed.y * way,
+            zoom: self.pose.zoom + speed.zoom * way,
+        };
+        let rest = self.stage.settle(&self.stage.inside(&rest));
+        self.glide_on(rest, Reason::Landing, Curve::Quintic, TRANSITION_S);
+    }
+}

@@ -101,8 +101,7 @@ impl Group {
     /// The place of `id`, or a free one, or that of somebody who is only remembered.
     fn slot(&mut self, id: u32) -> Option<usize> {
         let is = |place: &Option<Person>| place.as_ref().is_some_and(|person| person.id == id);
-        let remembered =
-            |place: &Option<Person>| place.as_ref().is_some_and(|person| !person.member && !person.seen());
+        let remembered = |place: &Option<Person>| place.as_ref().is_some_and(|person| !person.member && !person.seen());
         let slot = self.people.iter().position(is).or_else(|| self.people.iter().position(Option::is_none));
         slot.or_else(|| {
             let slot = self.people.iter().position(remembered)?;
@@ -119,7 +118,13 @@ impl Group {
                 (false, true) => JOIN,
                 // Who is left in sight, or comes back, is framed as soon as any great change would be.
                 (false, false) => CONFIRM_DRASTIC,
-                (true, _) => if person.known { CONFIRM_DRASTIC } else { CONFIRM },
+                (true, _) => {
+                    if person.known {
+                        CONFIRM_DRASTIC
+                    } else {
+                        CONFIRM
+                    }
+                }
             };
             if past(person.seen_since, now, least) {
                 (person.member, person.known) = (true, true);
