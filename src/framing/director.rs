@@ -218,10 +218,15 @@ impl Director {
         Ok(())
     }
 
+    /// Whether an observation of the frame captured at `capture_ns` would be taken.
+    pub(super) fn is_news(&self, capture_ns: u64) -> bool {
+        self.observed.is_none_or(|observed| capture_ns > observed)
+    }
+
     /// Takes the people of a fresh mask (none: nobody is there) of the frame captured at `capture_ns`, newer or older
     /// than the last [`Self::step`]'s. One that is not newer than the last observation is ignored.
     pub fn observe(&mut self, capture_ns: u64, people: &[Subject]) {
-        if self.observed.is_some_and(|observed| capture_ns <= observed) {
+        if !self.is_news(capture_ns) {
             return;
         }
         self.advance(capture_ns);
