@@ -18,7 +18,7 @@ use crate::pixel::{Rectangle, Size};
 const EPOCH: u64 = 60_000_000_000;
 
 /// So many stamps in a row, in order among themselves, but before the newest one: the camera's clock began anew.
-const NEW_CLOCK: u32 = 15;
+const NEW_CLOCK: u32 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Motion {
@@ -218,15 +218,15 @@ impl Director {
         Ok(())
     }
 
-    /// Whether an observation of the frame captured at `capture_ns` would be taken.
-    pub(super) fn is_news(&self, capture_ns: u64) -> bool {
-        self.observed.is_none_or(|observed| capture_ns > observed)
+    /// Whether a frame captured at `capture_ns` is newer than every frame and observation before.
+    pub(super) fn is_newest(&self, capture_ns: u64) -> bool {
+        self.newest.is_none_or(|newest| capture_ns > newest)
     }
 
     /// Takes the people of a fresh mask (none: nobody is there) of the frame captured at `capture_ns`, newer or older
     /// than the last [`Self::step`]'s. One that is not newer than the last observation is ignored.
     pub fn observe(&mut self, capture_ns: u64, people: &[Subject]) {
-        if !self.is_news(capture_ns) {
+        if self.observed.is_some_and(|observed| capture_ns <= observed) {
             return;
         }
         self.advance(capture_ns);

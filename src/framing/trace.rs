@@ -156,7 +156,7 @@ impl Run {
                 }
                 self.boxes.push(rectangle(numbers));
             }
-            if self.director.is_news(capture_ns) {
+            if self.director.is_newest(capture_ns) {
                 self.director.observe(capture_ns, self.association.name(time_s, &self.boxes));
             }
         }
