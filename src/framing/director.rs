@@ -18,7 +18,7 @@ use crate::pixel::{Rectangle, Size};
 const EPOCH: u64 = 60_000_000_000;
 
 /// So many stamps in a row, in order among themselves, but before the newest one: the camera's clock began anew.
-const NEW_CLOCK: u32 = 15;
+const NEW_CLOCK: u32 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Motion {
@@ -216,6 +216,11 @@ impl Director {
             }
         }
         Ok(())
+    }
+
+    /// Whether a frame captured at `capture_ns` is newer than every frame and observation before.
+    pub(super) fn is_newest(&self, capture_ns: u64) -> bool {
+        self.newest.is_none_or(|newest| capture_ns > newest)
     }
 
     /// Takes the people of a fresh mask (none: nobody is there) of the frame captured at `capture_ns`, newer or older

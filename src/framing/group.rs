@@ -200,9 +200,4 @@ impl Group {
         let first = members.next()?;
         Some(members.fold(first, |union, bounds| union.union(&bounds)))
     }
-
-    /// Forgets everybody: time began anew.
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
 }
