@@ -207,3 +207,106 @@ impl Tracker {
         });
     }
 }
+
+impl Track {
+    fn is_forgotten(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.seen_ns) > OCCLUSION_NS
+    }
+
+    /// Moves the box to where it should be `step_s` later.
+    fn predict(&mut self, step_s: f32) {
+        // A speed says little about a second from now.
+        let step_s = step_s.min(0.5);
+        self.bounds.x += self.speed.0 * step_s;
+        self.bounds.y += self.speed.1 * step_s;
+        if !self.visible {
+            let kept = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
+            self.speed = (self.speed.0 * kept, self.speed.1 * kept);
+        }
+    }
+
+    /// Takes the measured box `bounds`; the own one is where it was predicted `step_s` after the last.
+    fn move_to(&mut self, bounds: Rectangle, confidence: f32, step_s: f32, capture_ns: u64) {
+        if step_s > 0.0 {
+            let ((x, y), (predicted_x, predicted_y)) = (bounds.center(), self.bounds.center());
+            // After a time in hiding the error has built up since then.
+            let since_s = (capture_ns.saturating_sub(self.seen_ns) as f32 * 1e-9).max(step_s);
+            let gain = since_s / (since_s + SPEED_TIME_CONSTANT_S) / since_s;
+            self.speed.0 = (self.speed.0 + (x - predicted_x) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+            self.speed.1 = (self.speed.1 + (y - predicted_y) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+        }
+        self.bounds = bounds;
+        self.confidence = confidence;
+        self.seen_ns = capture_ns;
+    }
+}
+
+/// How well a region fits a track: their IoU, up to half a point for near centres (less where the sizes differ), and
+/// a discount for who has been hidden, so that nobody hidden takes the region of somebody seen.
+fn score(track: &Track, region: &Region, now_ns: u64) -> f32 {
+    let hidden_s = if track.visible { 0.0 } else { now_ns.saturating_sub(track.seen_ns) as f32 * 1e-9 };
+    let (a, b) = (&track.bounds, &region.bounds);
+    let ((ax, ay), (bx, by)) = (a.center(), b.center());
+    let distance = (ax - bx).hypot(ay - by);
+    let reach = 0.25 * (a.width.hypot(a.height) + b.width.hypot(b.height)) + SEARCH_SPEED * hidden_s.min(1.0);
+    let near = (1.0 - distance / reach).max(0.0);
+    let (smaller, larger) = (a.area().min(b.area()), a.area().max(b.area()));
+    let alike = if larger > 0.0 { (smaller / larger).sqrt() } else { 0.0 };
+    (a.iou(b) + 0.25 * near * (1.0 + alike)) * (1.0 - 0.3 * hidden_s.min(1.0))
+}
+
+/// The regions that count: the largest, at most [`MOST_PEOPLE`].
+struct Regions {
+    of: [Region; MOST_PEOPLE],
+    count: usize,
+}
+
+impl Regions {
+    fn largest(regions: &[Region]) -> Self {
+        const NONE: Region = Region { bounds: Rectangle::new(0.0, 0.0, 0.0, 0.0), area: 0.0, confidence: 0.0 };
+        let mut largest = Self { of: [NONE; MOST_PEOPLE], count: 0 };
+        for region in regions {
+            let Rectangle { x, y, width, height } = region.bounds;
+            let finite = [x, y, width, height, region.area].iter().all(|number| number.is_finite());
+            if !finite || region.bounds.is_empty() {
+                continue;
+            }
+            let at = largest.iter().position(|other| other.area < region.area).unwrap_or(largest.count);
+            if at == MOST_PEOPLE {
+                continue;
+            }
+            largest.count = (largest.count + 1).min(MOST_PEOPLE);
+            largest.of[at..largest.count].rotate_right(1);
+            largest.of[at] = *region;
+        }
+        largest
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Region> {
+        self.of[..self.count].iter()
+    }
+}
+
+/// Which region each track is explained by.
+#[derive(Default)]
+struct Claims {
+    of_track: [Option<usize>; MOST_PEOPLE],
+}
+
+impl Claims {
+    fn is_taken(&self, region: usize) -> bool {
+        self.of_track.contains(&Some(region))
+    }
+
+    /// The tracks that claim `region`, by age.
+    fn members(&self, region: usize) -> impl Iterator<Item = usize> + '_ {
+        self.of_track.iter().enumerate().filter(move |(_, claim)| **claim == Some(region)).map(|(track, _)| track)
+    }
+}
+
+#[cfg(test)]
+mod tests;
