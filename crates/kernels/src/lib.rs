@@ -6,6 +6,7 @@
 //!
 //! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
 
+pub mod blend;
 pub mod convert;
 pub mod picture;
 pub mod sample;

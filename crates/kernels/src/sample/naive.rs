@@ -68,12 +68,12 @@ pub fn sample(source: &Picture<'_>, covers: Region, spec: &SampleSpec) -> Vec<f6
             if spec.order == ChannelOrder::Bgr {
                 colors.reverse();
             }
-            for channel in 0..3 {
+            for (channel, color) in colors.into_iter().enumerate() {
                 let place = match spec.layout {
                     Layout::Planar => (channel * height + y) * width + x,
                     Layout::Interleaved => (y * width + x) * 3 + channel,
                 };
-                let value = colors[channel].clamp(0.0, 255.0) / 255.0;
+                let value = color.clamp(0.0, 255.0) / 255.0;
                 out[place] = (value - f64::from(spec.mean[channel])) / f64::from(spec.std[channel]);
             }
         }

@@ -112,8 +112,8 @@ proptest! {
                         }
                     }
                 }
-                for channel in 0..3 {
-                    let place = (channel as u32 * size.1 + y) * size.0 + x;
+                for (channel, plane) in (0..3).enumerate() {
+                    let place = (plane * size.1 + y) * size.0 + x;
                     let difference = (ours[place as usize] * 255.0 - clamped[channel]).abs();
                     prop_assert!(difference <= cut[channel] + 1e-6, "{} cut {}", difference, cut[channel]);
                 }

@@ -16,7 +16,7 @@ pub(crate) mod cast;
 pub(crate) mod component;
 pub(crate) mod fir;
 pub mod naive;
-mod plane;
+pub(crate) mod plane;
 
 pub use axis::Filter;
 pub(crate) use axis::{Axis, ONE, Span};
