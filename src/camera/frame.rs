@@ -169,12 +169,11 @@ impl MemoryPool {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Frame>, E> {
         // A lease holds a clone of the `Arc`, so a buffer that can be had exclusively is one that nobody reads.
-        let Some(buffer) = self.buffers.iter_mut().find(|buffer| Arc::get_mut(buffer).is_some()) else {
+        let Some(buffer) = self.buffers.iter_mut().find(|buffer| Arc::strong_count(buffer) == 1) else {
             return Ok(None);
         };
-        if let Some(buffer) = Arc::get_mut(buffer) {
-            fill(&mut buffer.bytes)?;
-        }
+        let Some(memory) = Arc::get_mut(buffer) else { return Ok(None) };
+        fill(&mut memory.bytes)?;
         let lease = Lease::new(Arc::clone(buffer) as Arc<dyn Buffer>);
         Ok(Frame::new(sequence, capture_ns, self.format, lease).ok())
     }

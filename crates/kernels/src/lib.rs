@@ -8,9 +8,11 @@
 
 pub mod blend;
 pub mod convert;
+pub mod net;
 pub mod picture;
 pub mod sample;
 pub mod scale;
+pub mod simd;
 #[cfg(test)]
 mod testing;
 

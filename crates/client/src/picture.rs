@@ -1,0 +1,140 @@
+//! A frame as a picture file: PNG, PPM or PGM, and packed bytes. For tools and examples; nothing here is fast.
+
+use std::io;
+
+use crate::format::FrameFormat;
+use crate::ring::FrameCopy;
+
+/// A picture without padding between rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedPicture {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// `height * width * channels` bytes.
+    pub data: Vec<u8>,
+}
+
+/// The frame as grey or RGB; `None` for a [`FrameCopy`] that never held a frame. Chroma is repeated, not interpolated.
+pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
+    let layout = frame.layout()?;
+    let (width, height) = (layout.width, layout.height);
+    let (columns, rows) = (crate::layout::to_usize(width), crate::layout::to_usize(height));
+    if layout.format == FrameFormat::Grey {
+        let data = frame.rows(0).flatten().copied().collect();
+        return Some(PackedPicture { width, height, channels: 1, data });
+    }
+    let convert = Converter::new(frame)?;
+    let mut data = Vec::with_capacity(columns * rows * 3);
+    for y in 0..rows {
+        for x in 0..columns {
+            data.extend_from_slice(&convert.pixel(x, y));
+        }
+    }
+    Some(PackedPicture { width, height, channels: 3, data })
+}
+
+/// Reads pixels of one frame as RGB.
+struct Converter<'a> {
+    format: FrameFormat,
+    planes: [(&'a [u8], usize); 3],
+    /// Cr to red, Cb to green, Cr to green, Cb to blue.
+    matrix: [f32; 4],
+    luma_offset: f32,
+    luma_gain: f32,
+    chroma_gain: f32,
+}
+
+impl<'a> Converter<'a> {
+    fn new(frame: &'a FrameCopy) -> Option<Self> {
+        let layout = frame.layout()?;
+        let (red, blue) = layout.color.matrix.weights();
+        let green = 1.0 - red - blue;
+        let (red_gain, blue_gain) = (2.0 * (1.0 - red), 2.0 * (1.0 - blue));
+        let matrix = [red_gain, -blue * blue_gain / green, -red * red_gain / green, blue_gain];
+        let full = layout.color.full_range;
+        Some(Self {
+            format: layout.format,
+            planes: std::array::from_fn(|plane| frame.plane(plane)),
+            matrix,
+            luma_offset: if full { 0.0 } else { 16.0 },
+            luma_gain: if full { 1.0 } else { 255.0 / 219.0 },
+            chroma_gain: if full { 1.0 } else { 255.0 / 224.0 },
+        })
+    }
+
+    fn byte(&self, plane: usize, x: usize, y: usize) -> u8 {
+        let (data, stride) = self.planes[plane];
+        data[y * stride + x]
+    }
+
+    fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
+        let at = |plane, x, y| self.byte(plane, x, y);
+        match self.format {
+            FrameFormat::Grey => [at(0, x, y); 3],
+            FrameFormat::Rgb24 => [at(0, 3 * x, y), at(0, 3 * x + 1, y), at(0, 3 * x + 2, y)],
+            FrameFormat::Bgr24 => [at(0, 3 * x + 2, y), at(0, 3 * x + 1, y), at(0, 3 * x, y)],
+            FrameFormat::Rgbx32 => [at(0, 4 * x, y), at(0, 4 * x + 1, y), at(0, 4 * x + 2, y)],
+            FrameFormat::Bgrx32 => [at(0, 4 * x + 2, y), at(0, 4 * x + 1, y), at(0, 4 * x, y)],
+            FrameFormat::Nv12 => self.rgb(at(0, x, y), at(1, x / 2 * 2, y / 2), at(1, x / 2 * 2 + 1, y / 2)),
+            FrameFormat::Nv21 => self.rgb(at(0, x, y), at(1, x / 2 * 2 + 1, y / 2), at(1, x / 2 * 2, y / 2)),
+            FrameFormat::I420 => self.rgb(at(0, x, y), at(1, x / 2, y / 2), at(2, x / 2, y / 2)),
+            FrameFormat::I422 => self.rgb(at(0, x, y), at(1, x / 2, y), at(2, x / 2, y)),
+            FrameFormat::Yuyv => self.rgb(at(0, 2 * x, y), at(0, x / 2 * 4 + 1, y), at(0, x / 2 * 4 + 3, y)),
+            FrameFormat::Uyvy => self.rgb(at(0, 2 * x + 1, y), at(0, x / 2 * 4, y), at(0, x / 2 * 4 + 2, y)),
+        }
+    }
+
+    fn rgb(&self, luma: u8, cb: u8, cr: u8) -> [u8; 3] {
+        let luma = (f32::from(luma) - self.luma_offset) * self.luma_gain;
+        let cb = (f32::from(cb) - 128.0) * self.chroma_gain;
+        let cr = (f32::from(cr) - 128.0) * self.chroma_gain;
+        let [red, green_cb, green_cr, blue] = self.matrix;
+        [to_byte(luma + red * cr), to_byte(luma + green_cb * cb + green_cr * cr), to_byte(luma + blue * cb)]
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded and clamped to 0..=255")]
+fn to_byte(value: f32) -> u8 {
+    value.round().clamp(0.0, 255.0) as u8
+}
+
+/// Writes a PNG.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_png(picture: &PackedPicture, out: impl io::Write) -> io::Result<()> {
+    let mut encoder = png::Encoder::new(out, picture.width, picture.height);
+    encoder.set_color(if picture.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&picture.data)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Writes a binary PPM (RGB) or PGM (grey).
+///
+/// # Errors
+/// What `out` says.
+pub fn write_pnm(picture: &PackedPicture, mut out: impl io::Write) -> io::Result<()> {
+    let kind = if picture.channels == 1 { "P5" } else { "P6" };
+    write!(out, "{kind}\n{} {}\n255\n", picture.width, picture.height)?;
+    out.write_all(&picture.data)
+}
+
+/// Writes the planes row by row, without padding.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_raw(frame: &FrameCopy, mut out: impl io::Write) -> io::Result<()> {
+    for plane in 0..frame.layout().map_or(0, |layout| layout.planes().len()) {
+        for row in frame.rows(plane) {
+            out.write_all(row)?;
+        }
+    }
+    Ok(())
+}

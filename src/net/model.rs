@@ -1,0 +1,164 @@
+//! A loaded model: its manifest, and an engine that runs it.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Activation, Layout, Manifest};
+use super::{ModelError, tract};
+use crate::pixel::Size;
+
+/// Runs a net: one input tensor, one output tensor, both `f32` in the manifest's layout.
+pub trait Engine: Send {
+    /// `plan` or `tract`.
+    fn name(&self) -> &'static str;
+
+    /// The output's shape, `[1, channels, height, width]` or `[1, height, width, channels]`.
+    fn output_shape(&self) -> [usize; 4];
+
+    /// Runs the net on `input`, and writes the whole output tensor into `output`.
+    ///
+    /// # Errors
+    /// What the engine says, in one line.
+    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), String>;
+}
+
+/// Which engine is to run a net.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The fastest that knows all of the net's operators.
+    #[default]
+    Best,
+    /// tract, whatever the net.
+    Tract,
+}
+
+/// A model that is ready to run.
+pub struct Model {
+    manifest: Manifest,
+    engine: Box<dyn Engine>,
+    output_size: Size,
+    raw: Vec<f32>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.manifest.name)
+            .field("engine", &self.engine.name())
+            .field("output_size", &self.output_size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Loads the net in `onnx` as `manifest` (read from `manifest_path`) describes it.
+    ///
+    /// # Errors
+    /// [`ModelError`]: wrong checksum, not an ONNX file, an unknown operator, a shape other than the manifest's.
+    pub fn from_bytes(
+        manifest: Manifest,
+        manifest_path: &Path,
+        onnx: &[u8],
+        choice: EngineChoice,
+    ) -> Result<Self, ModelError> {
+        let path = manifest_path.with_file_name(&manifest.file);
+        let actual = hex(&Sha256::digest(onnx));
+        if !actual.eq_ignore_ascii_case(&manifest.sha256) {
+            return Err(ModelError::Checksum { path, expected: manifest.sha256, actual });
+        }
+        let typed = tract::import(&manifest, &path, onnx)?;
+        let engine: Box<dyn Engine> = match choice {
+            EngineChoice::Best | EngineChoice::Tract => Box::new(tract::TractEngine::new(typed, &manifest, &path)?),
+        };
+        let [_, a, b, c] = engine.output_shape();
+        let (channels, height, width) = match manifest.output.layout {
+            Layout::Nchw => (a, b, c),
+            Layout::Nhwc => (c, a, b),
+        };
+        let output_size = Size::new(u32::try_from(width).unwrap_or(0), u32::try_from(height).unwrap_or(0));
+        if channels != manifest.output.channels || output_size.is_empty() || output_size.area() > 4 << 20 {
+            return Err(ModelError::Shape {
+                path,
+                what: "the output",
+                expected: format!("{} channels, {:?}", manifest.output.channels, manifest.output.layout),
+                actual: super::shape_text(&engine.output_shape()),
+            });
+        }
+        let raw = vec![0.0; channels * height * width];
+        Ok(Self { manifest, engine, output_size, raw })
+    }
+
+    /// The manifest.
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The engine's name.
+    pub fn engine_name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    /// The size of the mask that [`Model::run`] gives.
+    pub const fn output_size(&self) -> Size {
+        self.output_size
+    }
+
+    /// The number of values that [`Model::run`] takes.
+    pub const fn input_len(&self) -> usize {
+        3 * self.manifest.input.width as usize * self.manifest.input.height as usize
+    }
+
+    /// Runs the net. `input`: 3 x height x width values as the manifest's `[input]` says; `mask`: as many values as
+    /// [`Model::output_size`] has pixels, row-major, filled with the probability of a person, 0..=1.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] where the engine fails.
+    ///
+    /// # Panics
+    /// Where a slice has another length.
+    pub fn run(&mut self, input: &[f32], mask: &mut [f32]) -> Result<(), ModelError> {
+        let pixels = self.raw.len() / self.manifest.output.channels;
+        assert_eq!(input.len(), self.input_len(), "input length");
+        assert_eq!(mask.len(), pixels, "mask length");
+        self.engine
+            .run(input, &mut self.raw)
+            .map_err(|reason| ModelError::Run { name: self.manifest.name.clone(), reason })?;
+        let output = self.manifest.output;
+        let (step, start) = match (output.channels, output.layout) {
+            (1, _) => (1, 0),
+            (channels, Layout::Nhwc) => (channels, output.person_channel),
+            (_, Layout::Nchw) => (1, output.person_channel * pixels),
+        };
+        let person = self.raw[start..].iter().step_by(step);
+        match output.activation {
+            Activation::None => mask.iter_mut().zip(person).for_each(|(to, from)| *to = probability(*from)),
+            Activation::Sigmoid => mask.iter_mut().zip(person).for_each(|(to, from)| *to = sigmoid(*from)),
+            Activation::Softmax => {
+                // Over two channels, softmax is the logistic function of their difference.
+                let start = match output.layout {
+                    Layout::Nhwc => 1 - output.person_channel,
+                    Layout::Nchw => (1 - output.person_channel) * pixels,
+                };
+                let background = self.raw[start..].iter().step_by(step);
+                for ((to, person), background) in mask.iter_mut().zip(person).zip(background) {
+                    *to = sigmoid(person - background);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A net may overshoot 0..=1 by a rounding error; what is not a number is no person.
+fn probability(value: f32) -> f32 {
+    if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
+}
+
+fn sigmoid(value: f32) -> f32 {
+    probability(1.0 / (1.0 + (-value).exp()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

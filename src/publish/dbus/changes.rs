@@ -1,0 +1,162 @@
+//! Announcing changes: what of a camera's slow state differs from what was last announced, as `PropertiesChanged`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedObjectPath, Variant};
+
+use super::objects::{color_text, format_values, values};
+use super::service::PublishedState;
+
+/// The least time between two announcements of one camera, so that a state that flaps does not flood the bus.
+const REST: Duration = Duration::from_millis(100);
+
+/// What was last announced. A property that a client has set is announced by its setter, which notes it here.
+#[derive(Debug)]
+pub(super) struct Announced(Mutex<PublishedState>);
+
+impl Announced {
+    pub(super) fn new(state: PublishedState) -> Self {
+        Self(Mutex::new(state))
+    }
+
+    pub(super) fn note(&self, note: impl FnOnce(&mut PublishedState)) {
+        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The changed properties of one interface.
+type Changed = HashMap<&'static str, Variant<'static>>;
+
+struct Comparison(Changed);
+
+impl Comparison {
+    fn of<T: PartialEq>(
+        mut self,
+        name: &'static str,
+        was: &T,
+        is: &T,
+        value: impl FnOnce(&T) -> Variant<'static>,
+    ) -> Self {
+        if was != is {
+            self.0.insert(name, value(is));
+        }
+        self
+    }
+}
+
+fn compare() -> Comparison {
+    Comparison(Changed::new())
+}
+
+/// The properties that differ, an interface each.
+fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str, Changed)> {
+    let (was, is) = (&old.camera, &new.camera);
+    let camera = compare()
+        .of("Device", &was.device, &is.device, |device| device.clone().into())
+        .of("State", &was.state, &is.state, |state| state.as_str().into())
+        .of("Format", &was.format, &is.format, |format| format_values(format.as_ref()).into())
+        .of("Consumers", &was.consumers, &is.consumers, |consumers| (*consumers).into())
+        .of("Generation", &was.generation, &is.generation, |generation| (*generation).into())
+        .of("LastError", &was.last_error, &is.last_error, |error| error.clone().into());
+    let (was, is) = (&old.framing, &new.framing);
+    let framing = compare()
+        .of("Mode", &was.mode, &is.mode, |mode| mode.as_str().into())
+        .of("State", &was.state, &is.state, |state| state.as_str().into())
+        .of("ManualCrop", &was.manual_crop, &is.manual_crop, |crop| (*crop).into())
+        .of("MaxZoom", &was.max_zoom, &is.max_zoom, |zoom| (*zoom).into())
+        .of("Speed", &was.speed, &is.speed, |speed| speed.as_str().into())
+        .of("Zones", &was.zones, &is.zones, |zones| zones.clone().into())
+        .of("Limits", &was.limits, &is.limits, |limits| values(limits).into());
+    let (was, is) = (&old.segmentation, &new.segmentation);
+    let segmentation = compare()
+        .of("Model", &was.model, &is.model, |model| model.clone().into())
+        .of("Models", &was.models, &is.models, |models| models.clone().into())
+        .of("Present", &was.present, &is.present, |present| (*present).into())
+        .of("Healthy", &was.healthy, &is.healthy, |healthy| (*healthy).into())
+        .of("Degraded", &was.degraded, &is.degraded, |degraded| degraded.clone().into());
+    let (was, is) = (&old.background, &new.background);
+    let background = compare()
+        .of("Mode", &was.mode, &is.mode, |mode| mode.as_str().into())
+        .of("Color", &was.color, &is.color, |color| color_text(*color).into())
+        .of("Blur", &was.blur, &is.blur, |blur| (*blur).into());
+    [
+        ("org.portraitd.Camera1", camera),
+        ("org.portraitd.Framing1", framing),
+        ("org.portraitd.Segmentation1", segmentation),
+        ("org.portraitd.Background1", background),
+    ]
+    .into_iter()
+    .map(|(interface, comparison)| (interface, comparison.0))
+    .filter(|(_, changed)| !changed.is_empty())
+    .collect()
+}
+
+/// Announces changes of `state` at `path` for as long as the service and the connection live. A task of the main thread.
+pub(super) async fn announce(
+    connection: Connection,
+    path: OwnedObjectPath,
+    mut state: watch::Receiver<PublishedState>,
+    announced: std::sync::Arc<Announced>,
+) {
+    loop {
+        let new = state.borrow_and_update().clone();
+        let changes = {
+            let mut announced = announced.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let changes = differences(&announced, &new);
+            *announced = new;
+            changes
+        };
+        let rest = !changes.is_empty();
+        for (interface, changed) in changes {
+            if let Err(error) = emit(&connection, &path, interface, changed).await {
+                // Nobody hears it; when the connection is gone, its server goes too.
+                tracing::debug!(%error, interface, "announcing a change");
+            }
+        }
+        if rest {
+            tokio::time::sleep(REST).await;
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn emit(
+    connection: &Connection,
+    path: &OwnedObjectPath,
+    interface: &'static str,
+    changed: Changed,
+) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(connection, path)?;
+    let interface = InterfaceName::try_from(interface)?;
+    zbus::fdo::Properties::properties_changed(&emitter, interface, changed, Cow::Borrowed(&[])).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portraitd_client::{BackgroundMode, CameraState};
+
+    #[test]
+    fn only_what_differs_is_announced_under_its_own_interface() {
+        let old = PublishedState::default();
+        assert!(differences(&old, &old).is_empty());
+        let mut new = old.clone();
+        new.camera.state = CameraState::Running;
+        new.camera.consumers = 2;
+        new.background.mode = BackgroundMode::Blur;
+        let changes = differences(&old, &new);
+        let interfaces: Vec<_> = changes.iter().map(|(interface, _)| *interface).collect();
+        assert_eq!(interfaces, ["org.portraitd.Camera1", "org.portraitd.Background1"]);
+        assert_eq!(changes[0].1.len(), 2);
+        assert_eq!(changes[0].1["State"], Variant::from("running"));
+        assert_eq!(changes[1].1["Mode"], Variant::from("blur"));
+    }
+}

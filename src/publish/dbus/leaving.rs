@@ -1,0 +1,109 @@
+//! Noticing that a client has left the bus, so that all that it was attached to is let go.
+//!
+//! The pipes of the rings notice a client's end by themselves; this is for a client that has left the bus and lives on
+//! with its descriptors, or has handed them to a third process.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use portraitd_client::ServiceError;
+use tokio::task::AbortHandle;
+use zbus::Connection;
+use zbus::fdo::DBusProxy;
+use zbus::message::Header;
+use zbus::names::BusName;
+
+use super::service::{CameraService, ClientName};
+
+/// The clients of one connection, and what to tell when they leave.
+pub(super) struct Leaving {
+    /// The one client of a connection without bus.
+    peer: ClientName,
+    watched: Mutex<HashSet<ClientName>>,
+    cameras: Mutex<Vec<Arc<dyn CameraService>>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Leaving {
+    pub(super) fn new(peer: ClientName) -> Arc<Self> {
+        Arc::new(Self { peer, watched: Mutex::default(), cameras: Mutex::default(), tasks: Mutex::default() })
+    }
+
+    pub(super) fn add_camera(&self, camera: Arc<dyn CameraService>) {
+        lock(&self.cameras).push(camera);
+    }
+
+    pub(super) fn remove_camera(&self, name: &str) {
+        lock(&self.cameras).retain(|camera| camera.name() != name);
+    }
+
+    /// The client that sent a message.
+    pub(super) fn client(&self, header: &Header<'_>) -> ClientName {
+        header.sender().map_or_else(|| self.peer.clone(), |sender| ClientName::new(sender.as_str()))
+    }
+
+    fn released(&self, client: &ClientName) {
+        let cameras = lock(&self.cameras).clone();
+        for camera in cameras {
+            camera.released(client);
+        }
+    }
+
+    /// The connection itself has ended: all of its clients have left.
+    pub(super) fn all_left(&self) {
+        let mut clients: Vec<_> = lock(&self.watched).drain().collect();
+        clients.push(self.peer.clone());
+        clients.iter().for_each(|client| self.released(client));
+    }
+
+    /// From now on, tells the cameras when `client` leaves the bus; at once if it has left already.
+    ///
+    /// # Errors
+    /// `Failed` where the bus refuses to tell.
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        connection: &Connection,
+        client: &ClientName,
+    ) -> Result<(), ServiceError> {
+        if !connection.is_bus() || !lock(&self.watched).insert(client.clone()) {
+            return Ok(());
+        }
+        match self.start(connection, client).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                lock(&self.watched).remove(client);
+                Err(ServiceError::Failed(format!("watching {client} on the bus: {error}")))
+            }
+        }
+    }
+
+    async fn start(self: &Arc<Self>, connection: &Connection, client: &ClientName) -> zbus::Result<()> {
+        let bus = DBusProxy::new(connection).await?;
+        let mut changes = bus.receive_name_owner_changed_with_args(&[(0, client.as_str()), (2, "")]).await?;
+        let gone_already = !bus.name_has_owner(BusName::try_from(client.as_str())?).await?;
+        let (leaving, client) = (Arc::clone(self), client.clone());
+        let task = tokio::spawn(async move {
+            if !gone_already {
+                // Ends without a change only where the connection does, which `all_left` covers.
+                changes.next().await;
+            }
+            lock(&leaving.watched).remove(&client);
+            leaving.released(&client);
+        });
+        let mut tasks = lock(&self.tasks);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task.abort_handle());
+        Ok(())
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        lock(&self.tasks).iter().for_each(AbortHandle::abort);
+    }
+}

@@ -1,0 +1,268 @@
+//! The objects on D-Bus (see `docs/design/dbus.md`).
+//!
+//! Everything runs on the *main thread*: zbus puts its socket reader, its dispatch and every method call on the tokio
+//! runtime that is current when a connection is made, as tasks. No picture passes here; the descriptors of a ring do.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`service`] | what the objects ask of the service: the traits to implement |
+//! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1` |
+//! | [`attach`] | options and layout of `Attach` |
+//! | [`authority`] | who may see what |
+//! | `changes` | `PropertiesChanged` |
+//! | `leaving` | clients that leave the bus |
+//! | [`image`] | pictures by descriptor |
+
+pub mod attach;
+pub mod authority;
+mod changes;
+pub mod image;
+mod leaving;
+mod objects;
+pub mod service;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::AbortHandle;
+use zbus::connection::Builder;
+use zbus::fdo::ObjectManager;
+use zbus::{Connection, Guid, OwnedObjectPath};
+
+use authority::Authority;
+use leaving::Leaving;
+use objects::{Background, Camera, CameraObject, CameraPaths, Framing, Manager, Segmentation};
+use service::{CameraService, ClientName, ManagerService};
+
+pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
+
+/// What is put on a connection.
+#[derive(Clone)]
+pub struct Publication {
+    /// The daemon.
+    pub manager: Arc<dyn ManagerService>,
+    /// The cameras.
+    pub cameras: Vec<Arc<dyn CameraService>>,
+    /// Who may see them.
+    pub authority: Arc<dyn Authority>,
+}
+
+/// Why the objects cannot be put on a bus.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another portraitd runs.
+    #[error("the name {SERVICE_NAME} is taken on the {bus}: does another portraitd run?")]
+    NameTaken {
+        /// Which bus.
+        bus: Bus,
+    },
+    /// The bus refuses.
+    #[error("the {bus}: {error}")]
+    Bus {
+        /// Which bus.
+        bus: Bus,
+        /// What zbus said.
+        error: zbus::Error,
+    },
+    /// A connection without bus cannot be made.
+    #[error("a connection to a peer: {0}")]
+    Peer(#[source] zbus::Error),
+    /// Two cameras have one name.
+    #[error("two cameras are named {0:?}")]
+    TwoCameras(String),
+}
+
+/// The objects on one connection. They go when it is dropped.
+pub struct Server {
+    connection: Connection,
+    publication: Publication,
+    paths: CameraPaths,
+    leaving: Arc<Leaving>,
+    tasks: Mutex<Vec<(String, AbortHandle)>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+/// Puts the objects on a bus and takes the name `org.portraitd`. On the tokio runtime of the caller.
+///
+/// # Errors
+/// [`ServeError`].
+///
+/// # Panics
+/// For [`Bus::None`], which has no bus to serve on: see [`serve_peer`].
+pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeError> {
+    let failed = |error| match error {
+        zbus::Error::NameTaken => ServeError::NameTaken { bus: bus.clone() },
+        error => ServeError::Bus { bus: bus.clone(), error },
+    };
+    let builder = bus.builder().expect("a bus to serve on");
+    // The objects are there before the name is taken, so that whom the name's appearance wakes finds them.
+    let server = serve_on(builder, publication, failed).await?;
+    server.connection.request_name(SERVICE_NAME).await.map_err(failed)?;
+    Ok(server)
+}
+
+/// Puts the objects on a connection without bus, over a connected unix socket. Returns when the peer has introduced
+/// itself, so run it together with the peer's side.
+///
+/// # Errors
+/// [`ServeError::Peer`] where the peer does not speak D-Bus or is of another user.
+pub async fn serve_peer(socket: OwnedFd, publication: Publication) -> Result<Server, ServeError> {
+    let builder = Builder::unix_stream(UnixStream::from(socket)).server(Guid::generate()).p2p();
+    serve_on(builder, publication, ServeError::Peer).await
+}
+
+/// Both ends of a connection without bus, for tests: the served one, and a client's.
+///
+/// # Errors
+/// [`ServeError::Peer`].
+pub async fn peer_pair(publication: Publication) -> Result<(Server, Connection), ServeError> {
+    let (ours, theirs) = UnixStream::pair().map_err(|error| ServeError::Peer(error.into()))?;
+    let client = async { portraitd_client::connect::connect_fd(theirs.into()).await.map_err(ServeError::Peer) };
+    futures_util::future::try_join(serve_peer(ours.into(), publication), client).await
+}
+
+async fn serve_on(
+    mut builder: Builder<'static>,
+    publication: Publication,
+    failed: impl Fn(zbus::Error) -> ServeError,
+) -> Result<Server, ServeError> {
+    static PEERS: AtomicU64 = AtomicU64::new(1);
+    let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
+    let leaving = Leaving::new(peer);
+    let paths = CameraPaths::default();
+    let manager = Manager { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
+    builder = builder.serve_at(ROOT_PATH, ObjectManager).serve_at(ROOT_PATH, manager);
+    let mut objects = Vec::new();
+    for service in &publication.cameras {
+        let path = camera_path(service.name());
+        let mut paths = paths.lock().unwrap_or_else(PoisonError::into_inner);
+        if paths.contains(&path) {
+            return Err(ServeError::TwoCameras(service.name().to_owned()));
+        }
+        paths.push(path.clone());
+        let object = CameraObject::new(Arc::clone(service), Arc::clone(&publication.authority), Arc::clone(&leaving));
+        builder = builder
+            .serve_at(path.clone(), Camera(Arc::clone(&object)))
+            .serve_at(path.clone(), Framing(Arc::clone(&object)))
+            .serve_at(path.clone(), Segmentation(Arc::clone(&object)))
+            .serve_at(path.clone(), Background(Arc::clone(&object)));
+        leaving.add_camera(Arc::clone(service));
+        objects.push((path, object));
+    }
+    let connection = builder.build().await.map_err(failed)?;
+    let server = Server { connection, publication, paths, leaving, tasks: Mutex::default() };
+    for (path, object) in objects {
+        server.announce(path, &object);
+    }
+    let (connection, leaving) = (server.connection.clone(), Arc::clone(&server.leaving));
+    server.spawn(String::new(), async move {
+        connection.closed().await;
+        leaving.all_left();
+    });
+    Ok(server)
+}
+
+impl Server {
+    /// The connection.
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Returns when the connection has ended: the bus or the peer has gone.
+    pub async fn closed(&self) {
+        self.connection.closed().await;
+    }
+
+    fn spawn(&self, camera: String, task: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(task).abort_handle();
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((camera, task));
+    }
+
+    fn announce(&self, path: OwnedObjectPath, object: &CameraObject) {
+        let task =
+            changes::announce(self.connection.clone(), path, object.state.clone(), Arc::clone(&object.announced));
+        self.spawn(object.service.name().to_owned(), task);
+    }
+
+    async fn announce_cameras(&self) -> zbus::Result<()> {
+        let manager = self.connection.object_server().interface::<_, Manager>(ROOT_PATH).await?;
+        manager.get().await.cameras_changed(manager.signal_emitter()).await
+    }
+
+    /// Adds a camera that the configuration did not have before.
+    ///
+    /// # Errors
+    /// [`ServeError::TwoCameras`] where its name is taken; [`ServeError::Peer`] where the connection has ended.
+    pub async fn add_camera(&self, service: Arc<dyn CameraService>) -> Result<(), ServeError> {
+        let path = camera_path(service.name());
+        {
+            let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            if paths.contains(&path) {
+                return Err(ServeError::TwoCameras(service.name().to_owned()));
+            }
+            paths.push(path.clone());
+        }
+        let authority = Arc::clone(&self.publication.authority);
+        let object = CameraObject::new(Arc::clone(&service), authority, Arc::clone(&self.leaving));
+        self.leaving.add_camera(service);
+        let server = self.connection.object_server();
+        let added = async {
+            server.at(path.clone(), Camera(Arc::clone(&object))).await?;
+            server.at(path.clone(), Framing(Arc::clone(&object))).await?;
+            server.at(path.clone(), Segmentation(Arc::clone(&object))).await?;
+            server.at(path.clone(), Background(Arc::clone(&object))).await?;
+            self.announce_cameras().await
+        };
+        added.await.map_err(ServeError::Peer)?;
+        self.announce(path, &object);
+        Ok(())
+    }
+
+    /// Removes the object of a camera that the configuration no longer has; returns whether it was there. Its rings are
+    /// the service's to close.
+    ///
+    /// # Errors
+    /// [`ServeError::Peer`] where the connection has ended.
+    pub async fn remove_camera(&self, name: &str) -> Result<bool, ServeError> {
+        let path = camera_path(name);
+        {
+            let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(position) = paths.iter().position(|known| *known == path) else {
+                return Ok(false);
+            };
+            paths.remove(position);
+        }
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(camera, task)| {
+            if camera == name {
+                task.abort();
+            }
+            camera != name
+        });
+        self.leaving.remove_camera(name);
+        let server = self.connection.object_server();
+        let removed = async {
+            server.remove::<Camera, _>(path.clone()).await?;
+            server.remove::<Framing, _>(path.clone()).await?;
+            server.remove::<Segmentation, _>(path.clone()).await?;
+            server.remove::<Background, _>(path.clone()).await?;
+            self.announce_cameras().await
+        };
+        removed.await.map_err(ServeError::Peer)?;
+        Ok(true)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for (_, task) in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! The objects themselves: four interfaces a camera, and the manager. Each is a thin translation between the bus's types
+//! and the service's; the doc comments below go out with the introspection data.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed, ServiceError, StreamKind, UnknownWord};
+use tokio::sync::watch;
+use zbus::message::{Flags, Header};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
+
+use super::attach::{layout_values, parse_options, variant};
+use super::authority::{Authority, Wish};
+use super::changes::Announced;
+use super::image::{ImageReader, sealed_memfd};
+use super::leaving::Leaving;
+use super::service::{
+    AttachRequest, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState, Setting,
+    Values,
+};
+use crate::camera::FrameFormat;
+use crate::pixel::{Matrix, Range};
+
+/// The most zones that a client may set.
+const MAX_ZONES: usize = 16;
+/// The range of `MaxZoom`.
+const ZOOMS: std::ops::RangeInclusive<f64> = 1.0..=4.0;
+/// The range of `Blur`.
+const BLURS: std::ops::RangeInclusive<f64> = 0.0..=0.25;
+
+type Dict = HashMap<String, Variant<'static>>;
+
+/// Named values as `a{sv}`.
+pub(super) fn values(values: &Values) -> Dict {
+    values.iter().map(|(name, value)| (name.clone(), variant(value))).collect()
+}
+
+/// A format as `a{sv}`; empty for none.
+pub(super) fn format_values(format: Option<&FrameFormat>) -> Dict {
+    let Some(format) = format else { return Dict::new() };
+    let mut dict = Dict::from([
+        ("format".to_owned(), format.pixel_format.to_string().into()),
+        ("width".to_owned(), format.size.width.into()),
+        ("height".to_owned(), format.size.height.into()),
+        ("frame_rate".to_owned(), f64::from(format.frame_rate).into()),
+    ]);
+    if !format.pixel_format.is_rgb() {
+        let matrix = match format.color.matrix {
+            Matrix::Bt601 => "601",
+            Matrix::Bt709 => "709",
+            Matrix::Bt2020 => "2020",
+        };
+        let range = match format.color.range {
+            Range::Limited => "limited",
+            Range::Full => "full",
+        };
+        dict.extend([("matrix".to_owned(), matrix.into()), ("range".to_owned(), range.into())]);
+    }
+    dict
+}
+
+/// A colour as `#rrggbb`.
+pub(super) fn color_text([red, green, blue]: [u8; 3]) -> String {
+    format!("#{red:02x}{green:02x}{blue:02x}")
+}
+
+fn color_of(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let [_, red, green, blue] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    Some([red, green, blue])
+}
+
+fn invalid(text: impl Into<String>) -> ServiceError {
+    ServiceError::InvalidArgument(text.into())
+}
+
+fn word<T>(property: &str, word: &str) -> Result<T, ServiceError>
+where
+    T: for<'a> TryFrom<&'a str, Error = UnknownWord>,
+{
+    T::try_from(word).map_err(|error| invalid(format!("{property}: {error}")))
+}
+
+fn in_range(property: &str, value: f64, range: &std::ops::RangeInclusive<f64>) -> Result<f64, ServiceError> {
+    // NaN is in no range.
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(invalid(format!("{property}: {value} is not {} to {}", range.start(), range.end())))
+    }
+}
+
+fn inside(property: &str, rectangle: Fractions) -> Result<Fractions, ServiceError> {
+    let (x, y, width, height) = rectangle;
+    // Sums of fractions that were rounded once may be over 1 by as much.
+    let end = 0.0..=1.0 + 1e-9;
+    let fits = x >= 0.0 && y >= 0.0 && width > 0.0 && height > 0.0;
+    if fits && end.contains(&(x + width)) && end.contains(&(y + height)) {
+        Ok(rectangle)
+    } else {
+        Err(invalid(format!("{property}: ({x}, {y}, {width}, {height}) is not a rectangle within (0, 0, 1, 1)")))
+    }
+}
+
+/// What the four interfaces of one camera share.
+pub(super) struct CameraObject {
+    pub(super) service: Arc<dyn CameraService>,
+    pub(super) state: watch::Receiver<PublishedState>,
+    pub(super) announced: Arc<Announced>,
+    pub(super) authority: Arc<dyn Authority>,
+    pub(super) leaving: Arc<Leaving>,
+    images: ImageReader,
+}
+
+impl CameraObject {
+    pub(super) fn new(
+        service: Arc<dyn CameraService>,
+        authority: Arc<dyn Authority>,
+        leaving: Arc<Leaving>,
+    ) -> Arc<Self> {
+        let state = service.state();
+        let announced = Arc::new(Announced::new(state.borrow().clone()));
+        Arc::new(Self { service, state, announced, authority, leaving, images: ImageReader::default() })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&PublishedState) -> T) -> T {
+        read(&self.state.borrow())
+    }
+
+    /// Applies a setting; `note` copies the property from the new state to what counts as announced.
+    async fn apply(
+        &self,
+        setting: Setting,
+        note: impl FnOnce(&mut PublishedState, &PublishedState) + Send,
+    ) -> Result<(), ServiceError> {
+        self.service.apply(setting).await?;
+        let new = self.state.borrow().clone();
+        self.announced.note(|announced| note(announced, &new));
+        Ok(())
+    }
+
+    async fn allowed(
+        &self,
+        stream: &str,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<(StreamKind, ClientName), ServiceError> {
+        let stream = StreamKind::try_from(stream)
+            .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
+        let client = self.leaving.client(header);
+        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+        self.authority.check(Wish { connection, client: &client, stream, interactive }).await?;
+        Ok((stream, client))
+    }
+}
+
+/// `org.portraitd.Camera1`.
+pub(super) struct Camera(pub(super) Arc<CameraObject>);
+
+/// A camera.
+#[interface(name = "org.portraitd.Camera1")]
+impl Camera {
+    /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width" and "height" (u, even,
+    /// 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY" for the mask), "fps" (u, the most wakes a
+    /// second), "crop" (s: "view" or "full"; composite only). Returns the ring's memory, the pipe that brings one byte a
+    /// frame, and the ring's layout. Closing the pipe ends the attachment.
+    #[zbus(out_args("memory", "event", "layout"))]
+    async fn attach(
+        &self,
+        stream: &str,
+        options: BTreeMap<String, OwnedVariant>,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(zbus::OwnedFd, zbus::OwnedFd, BTreeMap<&'static str, Variant<'static>>), ServiceError> {
+        let camera = &self.0;
+        let (stream, client) = camera.allowed(stream, connection, &header).await?;
+        let options = parse_options(stream, &options)?;
+        // Before the service knows of the client, so that its leaving cannot be missed.
+        camera.leaving.watch(connection, &client).await?;
+        let attachment = camera.service.attach(AttachRequest { client, stream, options }).await?;
+        let layout = layout_values(camera.service.name(), &attachment.layout);
+        Ok((attachment.fds.memory.into(), attachment.fds.event.into(), layout))
+    }
+
+    /// The newest picture of a stream as PNG, in a memfd that stands at its beginning.
+    #[zbus(out_args("png"))]
+    async fn snapshot(
+        &self,
+        stream: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<zbus::OwnedFd, ServiceError> {
+        let (stream, _) = self.0.allowed(stream, connection, &header).await?;
+        let png = self.0.service.snapshot(stream).await?;
+        Ok(sealed_memfd("portraitd-snapshot", &png)?.into())
+    }
+
+    /// The camera's name in the configuration.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> String {
+        self.0.service.name().to_owned()
+    }
+
+    /// The device or other source.
+    #[zbus(property)]
+    fn device(&self) -> String {
+        self.0.read(|state| state.camera.device.clone())
+    }
+
+    /// "absent", "idle", "starting", "running", "stalled", "private" or "failed".
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.0.read(|state| state.camera.state.as_str())
+    }
+
+    /// The format of the camera's frames while it is open: "format" s, "width" u, "height" u, "frame_rate" d, "matrix"
+    /// s, "range" s.
+    #[zbus(property)]
+    fn format(&self) -> Dict {
+        self.0.read(|state| format_values(state.camera.format.as_ref()))
+    }
+
+    /// How many clients are attached.
+    #[zbus(property)]
+    fn consumers(&self) -> u32 {
+        self.0.read(|state| state.camera.consumers)
+    }
+
+    /// Grows with every change of size or format; rings of an older generation are closed.
+    #[zbus(property)]
+    fn generation(&self) -> u32 {
+        self.0.read(|state| state.camera.generation)
+    }
+
+    /// The last thing that went wrong; empty if nothing did.
+    #[zbus(property)]
+    fn last_error(&self) -> String {
+        self.0.read(|state| state.camera.last_error.clone())
+    }
+
+    /// Figures, measured; read on demand.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn stats(&self) -> Dict {
+        values(&self.0.service.stats())
+    }
+}
+
+/// `org.portraitd.Framing1`.
+pub(super) struct Framing(pub(super) Arc<CameraObject>);
+
+/// How the view follows the people. Rectangles are x, y, width and height as fractions of the source.
+#[interface(name = "org.portraitd.Framing1")]
+impl Framing {
+    /// Frames anew, now.
+    async fn reframe(&self) -> Result<(), ServiceError> {
+        self.0.service.reframe().await
+    }
+
+    /// "off", "once", "follow" or "manual".
+    #[zbus(property)]
+    fn mode(&self) -> &'static str {
+        self.0.read(|state| state.framing.mode.as_str())
+    }
+
+    #[zbus(property)]
+    async fn set_mode(&self, mode: &str) -> Result<(), ServiceError> {
+        let mode = word::<FramingMode>("Mode", mode)?;
+        self.0.apply(Setting::FramingMode(mode), |announced, new| announced.framing.mode = new.framing.mode).await
+    }
+
+    /// "inactive", "framing", "converged" or "lost".
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.0.read(|state| state.framing.state.as_str())
+    }
+
+    /// The crop of now; read on demand.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn crop(&self) -> Fractions {
+        self.0.service.crop()
+    }
+
+    /// The crop of the mode "manual".
+    #[zbus(property)]
+    fn manual_crop(&self) -> Fractions {
+        self.0.read(|state| state.framing.manual_crop)
+    }
+
+    #[zbus(property)]
+    async fn set_manual_crop(&self, crop: Fractions) -> Result<(), ServiceError> {
+        let crop = inside("ManualCrop", crop)?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.framing.manual_crop = new.framing.manual_crop;
+        };
+        self.0.apply(Setting::ManualCrop(crop), note).await
+    }
+
+    /// The most that the picture is enlarged, 1 to 4.
+    #[zbus(property)]
+    fn max_zoom(&self) -> f64 {
+        self.0.read(|state| state.framing.max_zoom)
+    }
+
+    #[zbus(property)]
+    async fn set_max_zoom(&self, zoom: f64) -> Result<(), ServiceError> {
+        let zoom = in_range("MaxZoom", zoom, &ZOOMS)?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.framing.max_zoom = new.framing.max_zoom;
+        };
+        self.0.apply(Setting::MaxZoom(zoom), note).await
+    }
+
+    /// "calm", "normal" or "quick".
+    #[zbus(property)]
+    fn speed(&self) -> &'static str {
+        self.0.read(|state| state.framing.speed.as_str())
+    }
+
+    #[zbus(property)]
+    async fn set_speed(&self, speed: &str) -> Result<(), ServiceError> {
+        let speed = word::<FramingSpeed>("Speed", speed)?;
+        self.0.apply(Setting::Speed(speed), |announced, new| announced.framing.speed = new.framing.speed).await
+    }
+
+    /// Areas whose people are ignored, 16 at most.
+    #[zbus(property)]
+    fn zones(&self) -> Vec<Fractions> {
+        self.0.read(|state| state.framing.zones.clone())
+    }
+
+    #[zbus(property)]
+    async fn set_zones(&self, zones: Vec<Fractions>) -> Result<(), ServiceError> {
+        if zones.len() > MAX_ZONES {
+            return Err(invalid(format!("Zones: {} are more than {MAX_ZONES}", zones.len())));
+        }
+        let zones = zones.into_iter().map(|zone| inside("Zones", zone)).collect::<Result<_, _>>()?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.framing.zones.clone_from(&new.framing.zones);
+        };
+        self.0.apply(Setting::Zones(zones), note).await
+    }
+
+    /// What the settings can be for this camera.
+    #[zbus(property)]
+    fn limits(&self) -> Dict {
+        self.0.read(|state| values(&state.framing.limits))
+    }
+}
+
+/// `org.portraitd.Segmentation1`.
+pub(super) struct Segmentation(pub(super) Arc<CameraObject>);
+
+/// The net that tells people from the room.
+#[interface(name = "org.portraitd.Segmentation1")]
+impl Segmentation {
+    /// The net in use, one of Models.
+    #[zbus(property)]
+    fn model(&self) -> String {
+        self.0.read(|state| state.segmentation.model.clone())
+    }
+
+    #[zbus(property)]
+    async fn set_model(&self, model: String) -> Result<(), ServiceError> {
+        let models = self.0.read(|state| state.segmentation.models.clone());
+        if !models.contains(&model) {
+            return Err(invalid(format!("Model: {model:?} is not one of {}", models.join(" "))));
+        }
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.segmentation.model.clone_from(&new.segmentation.model);
+        };
+        self.0.apply(Setting::Model(model), note).await
+    }
+
+    /// The nets that there are.
+    #[zbus(property)]
+    fn models(&self) -> Vec<String> {
+        self.0.read(|state| state.segmentation.models.clone())
+    }
+
+    /// Masks a second, measured; read on demand.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn rate(&self) -> f64 {
+        self.0.service.rate()
+    }
+
+    /// The people of the newest mask: id, then x, y, width and height as fractions of the source; read on demand.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn people(&self) -> Vec<PublishedPerson> {
+        self.0.service.people()
+    }
+
+    /// Whether somebody is seen.
+    #[zbus(property)]
+    fn present(&self) -> bool {
+        self.0.read(|state| state.segmentation.present)
+    }
+
+    /// Whether masks come as they should.
+    #[zbus(property)]
+    fn healthy(&self) -> bool {
+        self.0.read(|state| state.segmentation.healthy)
+    }
+
+    /// What is left out to keep up; empty if nothing is.
+    #[zbus(property)]
+    fn degraded(&self) -> String {
+        self.0.read(|state| state.segmentation.degraded.clone())
+    }
+}
+
+/// `org.portraitd.Background1`.
+pub(super) struct Background(pub(super) Arc<CameraObject>);
+
+/// What stands behind the people in the composite.
+#[interface(name = "org.portraitd.Background1")]
+impl Background {
+    /// Takes a PNG or JPEG, 32 MiB at most: a file or memfd (read from its beginning), a pipe or a socket.
+    async fn set_image(&self, image: zbus::OwnedFd) -> Result<(), ServiceError> {
+        let image = self.0.images.read(image.into()).await?;
+        self.0.service.set_image(Some(image)).await
+    }
+
+    /// Removes the picture.
+    async fn clear_image(&self) -> Result<(), ServiceError> {
+        self.0.service.set_image(None).await
+    }
+
+    /// "none", "color", "image" or "blur".
+    #[zbus(property)]
+    fn mode(&self) -> &'static str {
+        self.0.read(|state| state.background.mode.as_str())
+    }
+
+    #[zbus(property)]
+    async fn set_mode(&self, mode: &str) -> Result<(), ServiceError> {
+        let mode = word::<BackgroundMode>("Mode", mode)?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.background.mode = new.background.mode;
+        };
+        self.0.apply(Setting::BackgroundMode(mode), note).await
+    }
+
+    /// The colour of the mode "color", as "#rrggbb".
+    #[zbus(property)]
+    fn color(&self) -> String {
+        self.0.read(|state| color_text(state.background.color))
+    }
+
+    #[zbus(property)]
+    async fn set_color(&self, color: &str) -> Result<(), ServiceError> {
+        let color = color_of(color).ok_or_else(|| invalid(format!("Color: {color:?} is not #rrggbb")))?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.background.color = new.background.color;
+        };
+        self.0.apply(Setting::BackgroundColor(color), note).await
+    }
+
+    /// How blurred the room is in the mode "blur": the standard deviation as a fraction of the picture's height, 0 to 0.25.
+    #[zbus(property)]
+    fn blur(&self) -> f64 {
+        self.0.read(|state| state.background.blur)
+    }
+
+    #[zbus(property)]
+    async fn set_blur(&self, blur: f64) -> Result<(), ServiceError> {
+        let blur = in_range("Blur", blur, &BLURS)?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.background.blur = new.background.blur;
+        };
+        self.0.apply(Setting::BackgroundBlur(blur), note).await
+    }
+}
+
+/// The paths of the cameras that are there now.
+pub(super) type CameraPaths = Arc<Mutex<Vec<OwnedObjectPath>>>;
+
+/// `org.portraitd.Manager1`.
+pub(super) struct Manager {
+    pub(super) service: Arc<dyn ManagerService>,
+    pub(super) cameras: CameraPaths,
+}
+
+/// The daemon.
+#[interface(name = "org.portraitd.Manager1")]
+impl Manager {
+    /// Reads the configuration anew. Where it is wrong, the old settings stay and the error says where.
+    async fn reload(&self) -> Result<(), ServiceError> {
+        self.service.reload().await
+    }
+
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// The cameras' objects.
+    #[zbus(property)]
+    fn cameras(&self) -> Vec<OwnedObjectPath> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colors_are_six_digits_and_nothing_else() {
+        assert_eq!(color_of("#0aFf80"), Some([0x0a, 0xff, 0x80]));
+        assert_eq!(color_text([0x0a, 0xff, 0x80]), "#0aff80");
+        for text in ["", "#", "0aff80", "#0aff8", "#0aff800", "#0aff8g", "#+aff80", "#é1234"] {
+            assert_eq!(color_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn rectangles_lie_within_the_picture() {
+        for good in [(0.0, 0.0, 1.0, 1.0), (0.7, 0.1, 0.3, 0.9), (0.1 + 0.2, 0.0, 0.7, 1.0)] {
+            assert!(inside("Zones", good).is_ok(), "{good:?}");
+        }
+        let nan = f64::NAN;
+        for bad in [
+            (0.0, 0.0, 0.0, 1.0),
+            (-0.1, 0.0, 0.5, 0.5),
+            (0.6, 0.0, 0.5, 0.5),
+            (nan, 0.0, 1.0, 1.0),
+            (0.0, 0.0, 1.0, nan),
+            (0.0, 0.0, f64::INFINITY, 1.0),
+        ] {
+            assert!(inside("Zones", bad).is_err(), "{bad:?}");
+        }
+        assert!(in_range("MaxZoom", nan, &ZOOMS).is_err());
+        assert!(in_range("MaxZoom", 4.0, &ZOOMS).is_ok());
+    }
+}
