@@ -4,9 +4,11 @@
 //! The way of a picture, who runs on which thread and who owns which buffer: `ARCHITECTURE.md`.
 
 pub mod camera;
+pub mod eval;
 pub mod framing;
 pub mod mask;
 pub mod net;
+pub mod pipeline;
 pub mod pixel;
 pub mod publish;
 pub mod render;

@@ -67,7 +67,7 @@ pub struct Manifest {
     /// Where the weights come from.
     pub source: String,
     /// The model card, beside the manifest.
-    pub card: Option<String>,
+    pub card: String,
     /// What goes in.
     pub input: Input,
     /// What comes out.
@@ -114,7 +114,6 @@ pub struct Output {
     /// What is still to be applied.
     pub activation: Activation,
     /// Which channel is the person.
-    #[serde(default)]
     pub person_channel: usize,
 }
 
@@ -125,13 +124,10 @@ pub struct Scope {
     /// People further away are out of scope, metres.
     pub max_distance_m: Option<f32>,
     /// People lower than this fraction of the net's picture are out of scope.
-    #[serde(default)]
     pub min_person_height: f32,
     /// How many people, of what kind.
-    #[serde(default)]
     pub people: String,
     /// Uses that the makers exclude.
-    #[serde(default)]
     pub out_of_scope: Vec<String>,
 }
 

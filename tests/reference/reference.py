@@ -96,10 +96,13 @@ def bilinear_weights(start: float, extent: float, cells: int, size: int) -> np.n
     return weights
 
 
-def preprocess(manifest: Manifest, picture: np.ndarray) -> np.ndarray:
-    """RGB [height, width, 3] in 0..=255 to the net's input tensor, f32, in the manifest's layout and colour order."""
+def preprocess(manifest: Manifest, picture: np.ndarray, seen: Rectangle | None = None) -> np.ndarray:
+    """RGB [height, width, 3] in 0..=255 to the net's input tensor, f32, in the manifest's layout and colour order.
+
+    `seen`: the part to look at; None is the whole picture, fitted as the manifest says.
+    """
     height, width, _ = picture.shape
-    spec, seen = manifest.input, manifest.seen(*picture.shape[:2])
+    spec, seen = manifest.input, seen or manifest.seen(height, width)
     rows = area_weights(seen.y, seen.height, spec["height"], height)
     columns = area_weights(seen.x, seen.width, spec["width"], width)
     small = np.einsum("iy,yxc->ixc", rows, picture.astype(np.float64), optimize=True)
@@ -128,9 +131,11 @@ def probability(manifest: Manifest, output: np.ndarray) -> np.ndarray:
     return planes[spec["person_channel"]]
 
 
-def full_size(manifest: Manifest, small: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A mask of the net's size to the size of the picture that it was made from."""
-    seen = manifest.seen(height, width)
+def full_size(
+    manifest: Manifest, small: np.ndarray, height: int, width: int, seen: Rectangle | None = None
+) -> np.ndarray:
+    """A mask of the net's size to the size of the picture that it was made from, by looking at `seen`."""
+    seen = seen or manifest.seen(height, width)
     rows = bilinear_weights(seen.y, seen.height, small.shape[0], height)
     columns = bilinear_weights(seen.x, seen.width, small.shape[1], width)
     return rows @ small @ columns.T

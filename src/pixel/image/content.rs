@@ -1,0 +1,137 @@
+//! What some bytes are, by their first ones and never by a name.
+
+use std::fmt;
+
+/// What a file holds, as far as its first bytes tell. Display says it for an error line ("text", "a GIF picture").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// PNG.
+    Png,
+    /// JPEG (JFIF, EXIF or bare).
+    Jpeg,
+    /// Uncompressed video with a `YUV4MPEG2` header.
+    Y4m,
+    /// A well-known format that is not read here, by its name with an article.
+    Known(&'static str),
+    /// Printable text.
+    Text,
+    /// No byte at all.
+    Empty,
+    /// Anything else: the first bytes (zeros where there are fewer than four).
+    Unknown([u8; 4]),
+}
+
+const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// Prefixes of what people name `.png` or hand to a camera by mistake.
+const KNOWN: [(&[u8], &str); 13] = [
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"\0\0\x01\0", "an icon"),
+    (b"%PDF-", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"\x7fELF", "a program"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\x89PNG\n", "a PNG picture damaged by a text-mode transfer"),
+];
+
+/// Looks at the first bytes (64 are enough).
+pub fn sniff(bytes: &[u8]) -> Content {
+    if bytes.is_empty() {
+        return Content::Empty;
+    }
+    if bytes.starts_with(PNG_SIGNATURE) {
+        return Content::Png;
+    }
+    if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+        return Content::Jpeg;
+    }
+    if bytes.starts_with(b"YUV4MPEG2") {
+        return Content::Y4m;
+    }
+    if bytes.starts_with(b"RIFF") {
+        return match bytes.get(8..12) {
+            Some(b"WEBP") => Content::Known("a WebP picture"),
+            Some(b"AVI ") => Content::Known("an AVI video"),
+            _ => Content::Known("a RIFF file"),
+        };
+    }
+    if bytes.get(4..8) == Some(b"ftyp") {
+        return match bytes.get(8..12) {
+            Some(b"avif" | b"avis") => Content::Known("an AVIF picture"),
+            Some(b"heic" | b"heix" | b"mif1" | b"msf1") => Content::Known("a HEIF picture"),
+            _ => Content::Known("an MP4 video"),
+        };
+    }
+    if let Some((_, name)) = KNOWN.iter().find(|(prefix, _)| bytes.starts_with(prefix)) {
+        return Content::Known(name);
+    }
+    if is_text(&bytes[..bytes.len().min(64)]) {
+        return Content::Text;
+    }
+    let mut first = [0; 4];
+    first.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    Content::Unknown(first)
+}
+
+/// Whether every byte is printable or white space, in UTF-8 (a character cut off at the end is forgiven).
+fn is_text(bytes: &[u8]) -> bool {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !valid.is_empty() && valid.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\x0c'))
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Png => f.write_str("a PNG picture"),
+            Self::Jpeg => f.write_str("a JPEG picture"),
+            Self::Y4m => f.write_str("a y4m video"),
+            Self::Known(name) => f.write_str(name),
+            Self::Text => f.write_str("text"),
+            Self::Empty => f.write_str("an empty file"),
+            Self::Unknown([a, b, c, d]) => write!(f, "data that begins {a:02x} {b:02x} {c:02x} {d:02x}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_told_from_the_first_bytes() {
+        let cases: [(&[u8], &str); 10] = [
+            (b"\x89PNG\r\n\x1a\n....", "a PNG picture"),
+            (b"\xff\xd8\xff\xe0", "a JPEG picture"),
+            (b"YUV4MPEG2 W4 H4\n", "a y4m video"),
+            (b"RIFF....WEBPVP8 ", "a WebP picture"),
+            (b"....ftypheic", "a HEIF picture"),
+            (b"GIF89a", "a GIF picture"),
+            (b"# not a picture\n", "text"),
+            ("Gr\u{fc}\u{df}e".as_bytes(), "text"),
+            (b"", "an empty file"),
+            (b"\x00\x01\x02\x03\x04", "data that begins 00 01 02 03"),
+        ];
+        for (bytes, name) in cases {
+            assert_eq!(sniff(bytes).to_string(), name);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_something(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            proptest::prop_assert!(!sniff(&bytes).to_string().is_empty());
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Layers: reading each with the places of its keys, and laying them over each other.
+//!
+//! A layer is read twice by the `toml` crate: once as a tree with spans, for the places of keys, and once as [`Config`],
+//! which checks every key and value. Then `[[camera]]` becomes a table keyed by the cameras' names, so that the `config`
+//! crate, which merges tables and replaces lists, merges cameras by name.
+
+use super::error::{ConfigError, Place};
+use super::model::Config;
+use super::values::shown;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Name of a `[[camera]]` that has none.
+const UNNAMED: &str = "main";
+
+/// What a layer was read from.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// One environment variable, by its name.
+    Environment(String),
+    /// One flag, with its dashes.
+    Flag(&'static str),
+}
+
+impl Origin {
+    fn place(&self, text: &str, offset: usize) -> Place {
+        match self {
+            Self::File(path) => {
+                let (line, column) = line_and_column(text, offset);
+                Place::File { path: path.clone(), line, column }
+            }
+            Self::Environment(variable) => Place::Environment { variable: variable.clone() },
+            Self::Flag(flag) => Place::Flag { flag },
+        }
+    }
+}
+
+/// Line and column, both from 1, the column in characters, of a byte of the text.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let offset = text.floor_char_boundary(offset.min(text.len()));
+    let before = &text[..offset];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// One checked layer.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// What it says, with `camera` as a table by name.
+    pub table: toml::Table,
+    /// The cameras that it names, in its order.
+    pub cameras: Vec<String>,
+    /// Where each key stands, by its path with dots: `camera.main.framing.max_zoom`.
+    pub places: BTreeMap<String, Place>,
+}
+
+impl Layer {
+    /// Reads a file. `Ok(None)`: it isn't there.
+    pub fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
+        };
+        let origin = Origin::File(path.to_owned());
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(text, &origin).map(Some),
+            Err(error) => {
+                let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                Err(ConfigError::NotText { place: origin.place(&good, good.len()) })
+            }
+        }
+    }
+
+    /// Parses and checks a text.
+    pub fn parse(text: &str, origin: &Origin) -> Result<Self, ConfigError> {
+        let tree = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+            place: origin.place(text, error.span().map_or(0, |span| span.start)),
+            message: one_line(error.message()),
+        })?;
+        let mut keys = Keys { text, origin, found: Vec::new(), cameras: Vec::new() };
+        keys.root(tree.get_ref())?;
+        if let Err(error) = toml::from_str::<Config>(text) {
+            return Err(keys.explain(&error));
+        }
+        let Keys { found, cameras, .. } = keys;
+        let mut table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| ConfigError::Merge { message: one_line(error.message()) })?;
+        if let Some(toml::Value::Array(list)) = table.remove("camera") {
+            let by_name = list.into_iter().zip(&cameras).map(|(camera, name)| (name.clone(), camera)).collect();
+            table.insert("camera".to_owned(), toml::Value::Table(by_name));
+        }
+        let places = found.into_iter().map(|key| (key.path, origin.place(text, key.shown_at))).collect();
+        Ok(Self { table, cameras, places })
+    }
+
+    /// The layer of one setting from outside a file: `path` is its key's path (`threads`, or `camera`, NAME, ... ,
+    /// key) and `value` is TOML or, where that does not fit, a plain string.
+    pub fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, ConfigError> {
+        let is_toml = DeValue::parse(value).is_ok() && !value.contains(['\n', '\r']);
+        let quoted = toml::Value::String(value.to_owned()).to_string();
+        if is_toml {
+            let refused = match Self::parse(&document(path, value), origin) {
+                Ok(layer) => return Ok(layer),
+                Err(error) => error,
+            };
+            return Self::parse(&document(path, &quoted), origin).map_err(|_| refused);
+        }
+        Self::parse(&document(path, &quoted), origin)
+    }
+}
+
+/// A TOML document that says one thing. Keys are quoted, so that a strange one is an unknown key, not a syntax error.
+fn document(path: &[&str], value: &str) -> String {
+    let quote = |key: &str| toml::Value::String(key.to_owned()).to_string();
+    match path {
+        ["camera", name, rest @ ..] if !rest.is_empty() => {
+            let key: Vec<String> = rest.iter().map(|key| quote(key)).collect();
+            format!("[[camera]]\nname = {}\n{} = {value}\n", quote(name), key.join("."))
+        }
+        _ => {
+            let key: Vec<String> = path.iter().map(|key| quote(key)).collect();
+            format!("{} = {value}\n", key.join("."))
+        }
+    }
+}
+
+/// A key of a layer.
+struct Key {
+    path: String,
+    /// From the key to the end of its value, in bytes of the text.
+    span: Range<usize>,
+    /// The byte that stands for it: its value's first, or the header's of a table.
+    shown_at: usize,
+    /// The keys beside it, for the message about an unknown one, are found by this: the path without the last part.
+    parent: String,
+}
+
+/// Walks the tree and notes where each key stands.
+struct Keys<'a> {
+    text: &'a str,
+    origin: &'a Origin,
+    found: Vec<Key>,
+    cameras: Vec<String>,
+}
+
+impl Keys<'_> {
+    fn root(&mut self, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        for (key, value) in table {
+            if key.get_ref() == "camera" {
+                self.all_cameras(key, value)?;
+            } else {
+                self.add("", key.get_ref(), key.span(), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn all_cameras(
+        &mut self,
+        key: &Spanned<toml::de::DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
+        self.list_of_tables("camera", key.span().start, value.get_ref())?;
+        for camera in value.get_ref().as_array().into_iter().flat_map(|list| list.iter()) {
+            let Some(table) = camera.get_ref().as_table() else { continue };
+            let given = table.get("name");
+            let name = given.and_then(|name| name.get_ref().as_str()).unwrap_or(UNNAMED).to_owned();
+            let at = given.map_or(camera.span().start, |name| name.span().start);
+            let path = format!("camera.{name}");
+            if let Some(first) = self.found.iter().find(|key| key.path == path) {
+                let (line, _) = line_and_column(self.text, first.shown_at);
+                return Err(ConfigError::Conflict {
+                    place: self.origin.place(self.text, at),
+                    key: "name".to_owned(),
+                    message: format!("there is a camera `{}` already, on line {line}", shown(&name)),
+                });
+            }
+            self.found.push(Key { path: path.clone(), span: camera.span(), shown_at: at, parent: "camera".to_owned() });
+            self.cameras.push(name);
+            for (key, value) in table {
+                self.add(&path, key.get_ref(), key.span(), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        parent: &str,
+        key: &str,
+        at: Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
+        let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
+        let whole = at.start.min(value.span().start)..at.end.max(value.span().end);
+        let is_table = value.get_ref().is_table();
+        let shown_at = if is_table { at.start } else { value.span().start };
+        self.found.push(Key { path: path.clone(), span: whole, shown_at, parent: parent.to_owned() });
+        if key == "output" && parent.starts_with("camera.") {
+            self.list_of_tables(&path, at.start, value.get_ref())?;
+        }
+        self.inside(&path, value.get_ref())
+    }
+
+    /// What stands inside a value.
+    fn inside(&mut self, path: &str, value: &DeValue<'_>) -> Result<(), ConfigError> {
+        match value {
+            DeValue::Table(table) => {
+                for (key, value) in table {
+                    self.add(path, key.get_ref(), key.span(), value)?;
+                }
+            }
+            DeValue::Array(list) => {
+                for (index, value) in list.iter().enumerate() {
+                    let item = format!("{path}[{index}]");
+                    self.found.push(Key {
+                        path: item.clone(),
+                        span: value.span(),
+                        shown_at: value.span().start,
+                        parent: path.to_owned(),
+                    });
+                    self.inside(&item, value.get_ref())?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Refuses `[camera]` where `[[camera]]` is meant, which the parser's own message does not explain.
+    fn list_of_tables(&self, path: &str, at: usize, value: &DeValue<'_>) -> Result<(), ConfigError> {
+        if value.is_array() {
+            return Ok(());
+        }
+        let header = if path == "camera" { "[[camera]]" } else { "[[camera.output]]" };
+        Err(ConfigError::Value {
+            place: self.origin.place(self.text, at),
+            key: path.to_owned(),
+            message: format!("there can be several: write {header}, with two brackets"),
+        })
+    }
+
+    /// Turns the parser's complaint into ours: it knows the byte, and we know which key stands there.
+    fn explain(&self, error: &toml::de::Error) -> ConfigError {
+        let at = error.span().map_or(0, |span| span.start);
+        let place = self.origin.place(self.text, at);
+        let key = self.found.iter().filter(|key| key.span.contains(&at)).min_by_key(|key| key.span.len());
+        let path = key.map_or_else(String::new, |key| key.path.clone());
+        let message = one_line(error.message());
+        if let Some(rest) = message.strip_prefix("unknown field `") {
+            let (name, known) = rest.split_once("`, expected ").unwrap_or((rest, ""));
+            let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "").replace(" or ", ", ");
+            let parent = key.map_or("", |key| key.parent.as_str());
+            let dotted = if parent.is_empty() { shown(name) } else { format!("{parent}.{}", shown(name)) };
+            return ConfigError::UnknownKey { place, key: dotted, known };
+        }
+        if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            return ConfigError::Value { place, key: path, message: format!("the key `{name}` is needed here") };
+        }
+        let message = match message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+            Some((got, wanted)) => format!("{got} is not {wanted}"),
+            None => message,
+        };
+        ConfigError::Value { place, key: path, message }
+    }
+}
+
+/// A message of the parser on one line.
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Lays the layers over each other, lowest first. The cameras stand in the order in which the layers first name them.
+pub(super) fn merge(layers: &[Layer]) -> Result<Config, ConfigError> {
+    let mut builder = config::Config::builder();
+    for layer in layers {
+        // Through text: the `config` crate's own way in, and every one of its rules is then its own.
+        let text = toml::to_string(&layer.table).map_err(|error| ConfigError::Merge { message: error.to_string() })?;
+        builder = builder.add_source(config::File::from_str(&text, config::FileFormat::Toml));
+    }
+    let mut table: toml::Table = builder
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .map_err(|error| ConfigError::Merge { message: one_line(&error.to_string()) })?;
+    let mut names: Vec<&String> = Vec::new();
+    for name in layers.iter().flat_map(|layer| &layer.cameras) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if let Some(toml::Value::Table(mut by_name)) = table.remove("camera") {
+        let list: Vec<toml::Value> = names.into_iter().filter_map(|name| by_name.remove(name)).collect();
+        if !list.is_empty() {
+            table.insert("camera".to_owned(), toml::Value::Array(list));
+        }
+    }
+    table.try_into().map_err(|error: toml::de::Error| ConfigError::Merge { message: one_line(error.message()) })
+}

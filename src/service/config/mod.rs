@@ -1,0 +1,327 @@
+//! The configuration: typed, in layers, and exact about what is wrong.
+//!
+//! Layers, lowest first: `/usr/lib/portraitd/portraitd.toml`, `/etc/portraitd/portraitd.toml`,
+//! `/etc/portraitd/portraitd.toml.d/*.toml` (by name), `PORTRAITD_*` variables, flags. A later layer replaces the keys that
+//! it says and leaves the others; cameras are matched by name, so a drop-in can change one key of one camera. A named
+//! file (`--config F`) stands in for all file layers.
+//!
+//! Everything wrong is refused with file, line and column ([`ConfigError`]), each layer by itself: a bad value is not
+//! hidden by a good one above it. What is good by itself and does not go together is checked last, and the place of the
+//! blamed value is still known.
+//!
+//! Runs on the main thread, at the start and on reload; nothing is kept but the [`Config`] that [`Config::load`] gives.
+//! Why so: `docs/design/service.md`.
+
+mod error;
+mod layers;
+mod model;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use error::{ConfigError, Place, Warning};
+pub use model::{
+    Background, Camera, Config, Framing, Output, Segmentation,
+};
+pub use values::{Bus, Color, MAX_ZONES, check_model, check_name, check_output_device, check_source, check_zone};
+
+use layers::{Layer, Origin};
+use portraitd_client::{BackgroundMode, StreamKind};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// What the command line says. `None` leaves the other layers as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--source S`: the device of the one camera.
+    pub source: Option<String>,
+    /// `--bus B`.
+    pub bus: Option<String>,
+    /// `--log L`.
+    pub log: Option<String>,
+    /// `--threads N`.
+    pub threads: Option<String>,
+    /// `--models-dir D`.
+    pub models_dir: Option<String>,
+    /// `--metrics-file F`.
+    pub metrics_file: Option<String>,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config F`: this file stands in for all file layers, and must be there.
+    pub file: Option<PathBuf>,
+    /// The folder that stands for `/`. Empty: `/` itself. For images of boards, and for tests.
+    pub root: PathBuf,
+    /// The environment; only `PORTRAITD_*` is looked at.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The command line.
+    pub flags: Flags,
+}
+
+impl Sources {
+    /// This system's files, this process's environment, and these flags.
+    #[must_use]
+    pub fn system(file: Option<PathBuf>, flags: Flags) -> Self {
+        Self { file, root: PathBuf::new(), environment: std::env::vars_os().collect(), flags }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        if self.root.as_os_str().is_empty() { PathBuf::from("/").join(path) } else { self.root.join(path) }
+    }
+
+    /// The file layers that are there, lowest first.
+    fn files(&self) -> Result<Vec<(PathBuf, Layer)>, ConfigError> {
+        if let Some(path) = &self.file {
+            return match Layer::read(path)? {
+                Some(layer) => Ok(vec![(path.clone(), layer)]),
+                None => Err(ConfigError::Read { path: path.clone(), error: std::io::ErrorKind::NotFound.into() }),
+            };
+        }
+        let mut paths = vec![self.path("usr/lib/portraitd/portraitd.toml"), self.path("etc/portraitd/portraitd.toml")];
+        paths.extend(drop_ins(&self.path("etc/portraitd/portraitd.toml.d"))?);
+        let mut layers = Vec::new();
+        for path in paths {
+            if let Some(layer) = Layer::read(&path)? {
+                layers.push((path, layer));
+            }
+        }
+        Ok(layers)
+    }
+}
+
+/// The `*.toml` of a folder, in the order of their names; a folder that is not there has none.
+fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let failed = |error| ConfigError::Read { path: folder.to_owned(), error };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension() == Some(OsStr::new("toml")) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+impl Config {
+    /// Reads and checks all layers. Reads files and looks at `/dev/v4l`; touches nothing else, so it serves `check-config`
+    /// and reload alike: on an error the caller keeps what it had.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, lowest layer first, with its place.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut warnings = Vec::new();
+        let (files, mut layers): (Vec<PathBuf>, Vec<Layer>) = sources.files()?.into_iter().unzip();
+        environment(&sources.environment, &mut layers, &mut warnings)?;
+        flags(&sources.flags, &mut layers)?;
+        let mut config = layers::merge(&layers)?;
+        let places = Places::of_layers(layers);
+        check_together(&config, &places)?;
+        warn_of_node_numbers(&config, &places, &sources.path("dev/v4l"), &mut warnings);
+        config.warnings = warnings;
+        config.files = files;
+        Ok(config)
+    }
+}
+
+/// The names of the cameras so far, in order.
+fn camera_names(layers: &[Layer]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in layers.iter().flat_map(|layer| &layer.cameras) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Adds a layer for each `PORTRAITD_*` variable that is a setting: `PORTRAITD_THREADS`, or
+/// `PORTRAITD_CAMERA__NAME__FRAMING__MAX_ZOOM` with two underscores for a dot, and one in a name for a hyphen.
+fn environment(
+    variables: &[(OsString, OsString)],
+    layers: &mut Vec<Layer>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), ConfigError> {
+    let names = camera_names(layers);
+    let mut ours: Vec<(&str, &OsString)> = variables
+        .iter()
+        .filter_map(|(variable, value)| Some((variable.to_str()?, value)))
+        .filter(|(variable, _)| variable.starts_with("PORTRAITD_"))
+        .collect();
+    ours.sort_unstable();
+    for (variable, value) in ours {
+        let place = || Place::Environment { variable: variable.to_owned() };
+        let lower = variable["PORTRAITD_".len()..].to_ascii_lowercase();
+        let mut path: Vec<&str> = lower.split("__").collect();
+        let is_camera = path.len() >= 3 && path[0] == "camera";
+        if !is_camera && !matches!(lower.as_str(), "bus" | "models_dir" | "threads" | "metrics_file" | "log") {
+            // Not refused: other programs of this project have variables of their own.
+            if lower != "isa" {
+                let message = "not a setting: ignored".to_owned();
+                warnings.push(Warning { place: place(), message });
+            }
+            continue;
+        }
+        let Some(value) = value.to_str() else { return Err(ConfigError::NotText { place: place() }) };
+        if is_camera && let Some(name) = names.iter().find(|name| name.replace('-', "_") == path[1]) {
+            path[1] = name;
+        }
+        layers.push(Layer::setting(&path, value, &Origin::Environment(variable.to_owned()))?);
+    }
+    Ok(())
+}
+
+/// Adds a layer for each flag.
+fn flags(flags: &Flags, layers: &mut Vec<Layer>) -> Result<(), ConfigError> {
+    let plain = [
+        ("--bus", "bus", &flags.bus),
+        ("--log", "log", &flags.log),
+        ("--threads", "threads", &flags.threads),
+        ("--models-dir", "models_dir", &flags.models_dir),
+        ("--metrics-file", "metrics_file", &flags.metrics_file),
+    ];
+    for (flag, key, value) in plain {
+        if let Some(value) = value {
+            layers.push(Layer::setting(&[key], value, &Origin::Flag(flag))?);
+        }
+    }
+    if let Some(source) = &flags.source {
+        let names = camera_names(layers);
+        let name = match names.as_slice() {
+            [] => "main",
+            [name] => name,
+            several => {
+                return Err(ConfigError::Conflict {
+                    place: Place::Flag { flag: "--source" },
+                    key: "device".to_owned(),
+                    message: format!("sets the one camera's, and there are {}: {}", several.len(), several.join(", ")),
+                });
+            }
+        };
+        layers.push(Layer::setting(&["camera", name, "device"], source, &Origin::Flag("--source"))?);
+    }
+    Ok(())
+}
+
+/// Where keys stand, once all layers are laid over each other.
+struct Places(BTreeMap<String, Place>);
+
+impl Places {
+    fn of_layers(layers: Vec<Layer>) -> Self {
+        let mut places = BTreeMap::new();
+        for layer in layers {
+            // A list replaces the one below, so the places of the old one's items are gone.
+            let replaced = |old: &str| {
+                let list = old.match_indices('[').map(|(at, _)| &old[..at]);
+                list.into_iter().any(|list| layer.places.contains_key(list))
+            };
+            places.retain(|old: &String, _| !replaced(old));
+            places.extend(layer.places);
+        }
+        Self(places)
+    }
+
+    fn of(&self, key: &str) -> Place {
+        self.0.get(key).cloned().unwrap_or(Place::Default)
+    }
+
+    /// The first of these that some layer says.
+    fn first(&self, keys: &[&str]) -> (String, Place) {
+        let said = keys.iter().find_map(|key| Some(((*key).to_owned(), self.0.get(*key)?.clone())));
+        said.unwrap_or_else(|| (keys[0].to_owned(), Place::Default))
+    }
+}
+
+/// Checks what no value shows by itself.
+fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
+    let conflict = |(key, place): (String, Place), message: String| Err(ConfigError::Conflict { place, key, message });
+    // Every device or file that is spoken for, with the key that did so.
+    let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+    for camera in &config.cameras {
+        let at = format!("camera.{}", camera.name);
+        if (camera.width == 0) != (camera.height == 0) {
+            let keys = [format!("{at}.width"), format!("{at}.height")];
+            let said = places.first(&[&keys[usize::from(camera.width != 0)], &keys[0], &keys[1]]);
+            return conflict(said, "width and height are both 0 (the source's own) or neither is".to_owned());
+        }
+        let framing = &camera.framing;
+        if (framing.output_width == 0) != (framing.output_height == 0) {
+            let keys = [format!("{at}.framing.output_width"), format!("{at}.framing.output_height")];
+            let said = places.first(&[&keys[0], &keys[1]]);
+            return conflict(said, "output_width and output_height are both 0 (the source's) or neither is".to_owned());
+        }
+        if camera.background.mode == BackgroundMode::Image && camera.background.image.is_none() {
+            let key = format!("{at}.background.mode");
+            return conflict(places.first(&[&key]), "the mode `image` needs the key `image`".to_owned());
+        }
+        let key = format!("{at}.device");
+        if camera.device.starts_with('/')
+            && let Some(other) = taken.insert(&camera.device, key.clone())
+        {
+            return conflict((key.clone(), places.of(&key)), format!("`{}` is in use by `{other}`", camera.device));
+        }
+    }
+    for camera in &config.cameras {
+        for (index, output) in camera.outputs.iter().enumerate() {
+            let at = format!("camera.{}.output[{index}]", camera.name);
+            if output.stream == StreamKind::Source && !camera.allow_source {
+                let key = format!("{at}.stream");
+                let message = "the stream `source` needs `allow_source = true` on the camera".to_owned();
+                return conflict((key.clone(), places.of(&key)), message);
+            }
+            let key = format!("{at}.device");
+            if let Some(other) = taken.insert(&output.device, key.clone()) {
+                return conflict((key.clone(), places.of(&key)), format!("`{}` is in use by `{other}`", output.device));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Warns of `/dev/videoN`: N follows the order in which devices were found, and changes with it.
+fn warn_of_node_numbers(config: &Config, places: &Places, links: &Path, warnings: &mut Vec<Warning>) {
+    for camera in &config.cameras {
+        let at = format!("camera.{}", camera.name);
+        let source = (format!("{at}.device"), camera.device.as_str());
+        let outputs = camera.outputs.iter().enumerate();
+        let outputs = outputs.map(|(index, output)| (format!("{at}.output[{index}].device"), output.device.as_str()));
+        for (key, device) in std::iter::once(source).chain(outputs) {
+            let Some(number) = device.strip_prefix("/dev/video") else { continue };
+            if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
+            let better = match stable_name(links, device) {
+                Some(name) => format!("write `{name}`"),
+                None => "write its name under /dev/v4l/by-id or /dev/v4l/by-path".to_owned(),
+            };
+            let message = format!("`{key}`: `{device}` may be another device after the next boot; {better}");
+            warnings.push(Warning { place: places.of(&key), message });
+        }
+    }
+}
+
+/// The link under `by-id` or `by-path` that leads to a node now.
+fn stable_name(links: &Path, device: &str) -> Option<String> {
+    let node = Path::new(device).file_name()?;
+    for kind in ["by-id", "by-path"] {
+        let mut names: Vec<_> = std::fs::read_dir(links.join(kind)).into_iter().flatten().flatten().collect();
+        names.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in names {
+            let target = std::fs::read_link(entry.path()).ok();
+            if target.as_deref().and_then(Path::file_name) == Some(node) {
+                return Some(format!("/dev/v4l/{kind}/{}", entry.file_name().to_string_lossy()));
+            }
+        }
+    }
+    None
+}

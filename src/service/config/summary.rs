@@ -1,0 +1,69 @@
+//! What `check-config` prints.
+
+use super::model::Config;
+use portraitd_client::BackgroundMode;
+use std::fmt::Write as _;
+
+impl Config {
+    /// The settings in force, for a person to read: the files, the warnings, then each camera. For programs, [`Config`]
+    /// serialises whole, in the configuration file's own form.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_summary(&mut out);
+        out
+    }
+
+    fn write_summary(&self, out: &mut String) -> std::fmt::Result {
+        match self.files.as_slice() {
+            [] => writeln!(out, "files: none (built-in defaults)")?,
+            files => {
+                for path in files {
+                    writeln!(out, "file: {}", path.display())?;
+                }
+            }
+        }
+        for warning in &self.warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+        write!(out, "bus {}, models in {}, ", self.bus, self.models_dir.display())?;
+        write!(out, "{} thread{}, log {}", self.threads, if self.threads == 1 { "" } else { "s" }, self.log)?;
+        match &self.metrics_file {
+            Some(path) => writeln!(out, ", metrics to {}", path.display())?,
+            None => writeln!(out, ", no metrics file")?,
+        }
+        for camera in &self.cameras {
+            writeln!(out, "camera {}: {}", camera.name, camera.device)?;
+            let size = match camera.width {
+                0 => "the source's size".to_owned(),
+                width => format!("{width}x{}", camera.height),
+            };
+            let rate = if camera.fps == 0.0 { "the source's rate".to_owned() } else { format!("{} fps", camera.fps) };
+            writeln!(out, "  wanted: {size} at {rate}; closed {} s after the last client", camera.idle_close_s)?;
+            let net = &camera.segmentation;
+            let most =
+                if net.max_rate == 0.0 { "every frame".to_owned() } else { format!("at most {}/s", net.max_rate) };
+            writeln!(out, "  segmentation: {}, {most}, budget {} ms", net.model, net.budget_ms)?;
+            let framing = &camera.framing;
+            write!(out, "  framing: {}, zoom to {}, {}", framing.mode, framing.max_zoom, framing.speed)?;
+            if framing.output_width > 0 {
+                write!(out, ", view {}x{}", framing.output_width, framing.output_height)?;
+            }
+            writeln!(out, ", zones ignored: {}", framing.zones.len())?;
+            let background = &camera.background;
+            write!(out, "  background: {}", background.mode)?;
+            match (background.mode, &background.image) {
+                (BackgroundMode::Color, _) => write!(out, " {}", background.color)?,
+                (BackgroundMode::Image, Some(path)) => write!(out, " {}", path.display())?,
+                (BackgroundMode::Blur, _) => write!(out, " {}", background.blur)?,
+                _ => {}
+            }
+            writeln!(out, "; source stream {}", if camera.allow_source { "allowed" } else { "not allowed" })?;
+            for output in &camera.outputs {
+                writeln!(out, "  output: {} to {}", output.stream, output.device)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,417 @@
+//! Trouble: devices that are busy, unplugged, silent or faulty, and readers that never let go.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use portraitd::camera::v4l2::clock::StallWatch;
+use portraitd::camera::v4l2::stream::Options;
+use portraitd::camera::v4l2::{CaptureStream, DeviceSource, DeviceWatch};
+use portraitd::camera::{CameraError, Frame, Source, Stream, StreamCounters, StreamEvent};
+
+use super::Test;
+use super::lab::{Lab, Outcome, SMALL, distance_from_bars, frame, packed, resources, set, stream, stream_with};
+
+pub const TESTS: [Test; 17] = [
+    ("on-off-50", on_off),
+    ("double-open", double_open),
+    ("busy-other-program", busy),
+    ("permission-denied", permission),
+    ("unplug-replug", unplug),
+    ("unplug-replug-plain-node", unplug_plain),
+    ("disconnect", disconnect),
+    ("damaged-frames", damaged),
+    ("dropped-frames", dropped),
+    ("failing-calls", failing_calls),
+    ("sequence-wrap", sequence_wrap),
+    ("time-wrap", time_wrap),
+    ("stall", stall),
+    ("starvation", starvation),
+    ("reopen-while-held", reopen_while_held),
+    ("privacy", privacy),
+    ("two-cameras", two_cameras),
+];
+
+fn on_off(lab: &Lab) -> Outcome {
+    // Anything that is made once is made by now.
+    frame(&mut stream(&lab.camera(0))?)?;
+    let before = resources()?;
+    for round in 0..50 {
+        let path = lab.camera(round % 2);
+        let shown = frame(&mut stream(&path)?).with_context(|| format!("round {round}"))?;
+        ensure!(distance_from_bars(&shown.picture()) < 6.0, "round {round}");
+    }
+    let after = resources()?;
+    ensure!((before.0, before.1) == (after.0, after.1), "descriptors and threads: {before:?}, then {after:?}");
+    ensure!(after.2 < before.2 + 1024, "resident: {} KiB, then {}", before.2, after.2);
+    Ok(format!("resident {} -> {} KiB", before.2, after.2))
+}
+
+fn double_open(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let mut first = stream(&path)?;
+    frame(&mut first)?;
+    let error = CaptureStream::open(&path, &SMALL).err().context("opened twice")?;
+    ensure!(matches!(error, CameraError::Busy { .. }), "{error}");
+    frame(&mut first)?;
+    drop(first);
+    frame(&mut stream(&path)?)?;
+    Ok(error.to_string())
+}
+
+fn busy(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let mut other = Command::new("v4l2-ctl")
+        .args(["-d", &path.display().to_string(), "--stream-mmap", "--stream-count=100000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // It prints a character a frame.
+    let streams = other.stderr.take().context("piped")?.read_exact(&mut [0; 3]);
+    let result = CaptureStream::open(&path, &SMALL);
+    other.kill()?;
+    other.wait()?;
+    streams.context("the other program does not stream")?;
+    let error = result.err().context("opened what another program has")?;
+    ensure!(matches!(error, CameraError::Busy { .. }), "{error}");
+    frame(&mut stream(&path)?)?;
+    Ok(error.to_string())
+}
+
+fn permission(lab: &Lab) -> Outcome {
+    let node = fs::canonicalize(lab.camera(0))?;
+    // A thread of its own gives its rights up; credentials are a thread's in Linux.
+    let error = std::thread::spawn(move || -> Result<CameraError> {
+        let nobody = rustix::process::Uid::from_raw(65534);
+        rustix::thread::set_thread_uid(nobody)?;
+        CaptureStream::open(&node, &SMALL).err().context("opened without a right to")
+    })
+    .join()
+    .map_err(|_| anyhow::anyhow!("panic"))??;
+    ensure!(matches!(error, CameraError::Permission { .. }), "{error}");
+    Ok(error.to_string())
+}
+
+/// Reads until the stream ends; the error that it ends with.
+fn until_lost(stream: &mut dyn Stream) -> Result<CameraError> {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        if let Err(error) = stream.next(Duration::from_secs(1)) {
+            return Ok(error);
+        }
+    }
+    bail!("goes on")
+}
+
+fn bind(name: &str, file: &str) -> Result<()> {
+    fs::write(Path::new("/sys/bus/platform/drivers/vivid").join(file), name).context(file.to_owned())
+}
+
+/// The device goes while it streams and comes back under another number; its link leads to it again.
+fn unplug(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let source = DeviceSource::new(&path);
+    let watch = DeviceWatch::new()?;
+    let mut stream = source.open_stream(&SMALL)?;
+    let held = frame(&mut stream)?;
+    let picture = packed(&held.picture());
+    let before = fs::canonicalize(&path)?;
+    while watch.wait(Duration::ZERO)? {}
+    bind("vivid.0", "unbind")?;
+    lab.link()?;
+    let error = until_lost(&mut stream)?;
+    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    let again = stream.next(Duration::ZERO).err().context("goes on after it is lost")?;
+    ensure!(matches!(again, CameraError::Gone { .. }), "{again}");
+    ensure!(watch.wait(Duration::from_secs(5))?, "the watch says nothing");
+    let error = source.open(&SMALL).err().context("opened what is not there")?;
+    ensure!(matches!(error, CameraError::Absent { .. }), "{error}");
+    ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
+    while watch.wait(Duration::ZERO)? {}
+    // The old descriptor is still open, so the old number is taken.
+    bind("vivid.0", "bind")?;
+    ensure!(watch.wait(Duration::from_secs(10))?, "the watch says nothing");
+    lab.wait_for_nodes(4)?;
+    lab.reset()?;
+    let after = fs::canonicalize(&path)?;
+    let mut stream = source.open_stream(&SMALL)?;
+    frame(&mut stream)?;
+    ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
+    Ok(format!("{} -> {}", before.display(), after.display()))
+}
+
+/// The same for a plain node, whose number another device has taken: found again by what the device is.
+fn unplug_plain(lab: &Lab) -> Outcome {
+    let before = fs::canonicalize(lab.camera(1))?;
+    let source = DeviceSource::new(&before);
+    let mut stream = source.open_stream(&SMALL)?;
+    frame(&mut stream)?;
+    // Whoever holds a node open keeps its number from being given again, so that the others move up.
+    let numbers = [lab.camera(0), lab.output(0)];
+    let held: Vec<fs::File> = numbers.iter().map(fs::File::open).collect::<Result<_, _>>()?;
+    bind("vivid.0", "unbind")?;
+    let error = until_lost(&mut stream)?;
+    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    drop(stream);
+    bind("vivid.0", "bind")?;
+    lab.wait_for_nodes(4)?;
+    lab.reset()?;
+    let mut stream = source.open_stream(&SMALL)?;
+    frame(&mut stream)?;
+    let now = fs::canonicalize(stream.path())?;
+    ensure!(now == fs::canonicalize(lab.camera(1))? && now != before, "{}", now.display());
+    drop(held);
+    Ok(format!("{} -> {}", before.display(), now.display()))
+}
+
+/// What a USB camera does: each call fails from one moment on.
+fn disconnect(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let mut stream = stream(&path)?;
+    let held = frame(&mut stream)?;
+    let picture = packed(&held.picture());
+    set(&path, "Disconnect", 1)?;
+    let error = until_lost(&mut stream)?;
+    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    let absent = CaptureStream::open(&path, &SMALL).err().context("opened what is gone")?;
+    ensure!(matches!(absent, CameraError::Absent { .. }), "{absent}");
+    drop(stream);
+    ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
+    // vivid connects itself again when the last descriptor is closed, and a mapping is one.
+    drop(held);
+    frame(&mut super::lab::stream(&path)?)?;
+    Ok(error.to_string())
+}
+
+fn damaged(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let mut stream = stream(&path)?;
+    frame(&mut stream)?;
+    for round in 1..=3 {
+        set(&path, "Inject V4L2_BUF_FLAG_ERROR", 1)?;
+        let until = Instant::now() + Duration::from_secs(10);
+        while stream.counters().corrupt < round {
+            ensure!(Instant::now() < until, "{:?}", stream.counters());
+            if let StreamEvent::Frame(frame) = stream.next(Duration::from_secs(1))? {
+                ensure!(distance_from_bars(&frame.picture()) < 6.0, "a damaged frame was shown");
+            }
+        }
+    }
+    frame(&mut stream)?;
+    ensure!(stream.counters().corrupt == 3, "{:?}", stream.counters());
+    Ok(format!("{:?}", stream.counters()))
+}
+
+fn dropped(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    set(&path, "Percentage of Dropped Buffers", 50)?;
+    let mut stream = stream(&path)?;
+    let mut last = frame(&mut stream)?.sequence;
+    let mut missing = 0;
+    for _ in 0..20 {
+        let next = frame(&mut stream)?.sequence;
+        missing += next - last - 1;
+        last = next;
+    }
+    let counters = stream.counters();
+    ensure!(missing > 3 && counters.dropped >= missing, "{missing} missing, {counters:?}");
+    Ok(format!("{missing} of {last} missing, {counters:?}"))
+}
+
+fn failing_calls(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    for name in ["Inject VIDIOC_REQBUFS Error", "Inject VIDIOC_STREAMON Error"] {
+        set(&path, name, 1)?;
+        let error = CaptureStream::open(&path, &SMALL).err().with_context(|| format!("{name}: nothing failed"))?;
+        ensure!(matches!(error, CameraError::Io { .. }), "{name}: {error}");
+        frame(&mut stream(&path)?).with_context(|| format!("after {name}"))?;
+    }
+    // One buffer that the driver does not take is offered again.
+    let mut running = stream(&path)?;
+    frame(&mut running)?;
+    for _ in 0..3 {
+        set(&path, "Inject VIDIOC_QBUF Error", 1)?;
+        for _ in 0..8 {
+            frame(&mut running).context("after a refused buffer")?;
+        }
+    }
+    let (all, queued) = running.buffers();
+    ensure!(queued + 2 >= all, "{queued} of {all} buffers are with the driver");
+    set(&path, "Inject Fatal Streaming Error", 1)?;
+    let error = until_lost(&mut running)?;
+    ensure!(matches!(error, CameraError::Io { .. }), "{error}");
+    drop(running);
+    frame(&mut stream(&path)?).context("after a fatal error")?;
+    Ok(error.to_string())
+}
+
+fn sequence_wrap(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    set(&path, "Wrap Sequence Number", 1)?;
+    let mut stream = stream(&path)?;
+    let mut last = frame(&mut stream)?.sequence;
+    // The driver begins 128 frames before the wrap.
+    while last < 140 {
+        let next = frame(&mut stream)?.sequence;
+        ensure!(next > last && next < last + 60, "{next} after {last}");
+        last = next;
+    }
+    Ok(format!("up to {last}, {:?}", stream.counters()))
+}
+
+fn time_wrap(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    set(&path, "Wrap Timestamp", 1)?;
+    let mut stream = stream(&path)?;
+    let mut last = frame(&mut stream)?.capture_ns;
+    for _ in 0..10 {
+        let next = frame(&mut stream)?.capture_ns;
+        ensure!(next > last && next - last < 5_000_000_000, "{next} after {last}");
+        last = next;
+    }
+    ensure!(stream.mapped_stamps() > 0, "no stamp was mapped");
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    ensure!(last / 1_000_000_000 <= u64::try_from(now.tv_sec)?, "{last} is in the future");
+    Ok(format!("{} stamps mapped", stream.mapped_stamps()))
+}
+
+fn stall(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let mut stream = stream(&path)?;
+    frame(&mut stream)?;
+    let started = Instant::now();
+    let now_ns = || u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let mut watch = StallWatch::new(stream.format().frame_rate, now_ns());
+    set(&path, "Percentage of Dropped Buffers", 100)?;
+    while !watch.stalled(now_ns()) {
+        ensure!(started.elapsed() < Duration::from_secs(20), "never stalls");
+        if let StreamEvent::Frame(_) = stream.next(Duration::from_millis(200))? {
+            watch.frame(now_ns());
+        }
+    }
+    let after = started.elapsed();
+    set(&path, "Percentage of Dropped Buffers", 0)?;
+    frame(&mut stream)?;
+    Ok(format!("told after {:.1} s", after.as_secs_f32()))
+}
+
+fn starvation(lab: &Lab) -> Outcome {
+    let mut stream = stream(&lab.camera(0))?;
+    let mut held: Vec<Frame> = Vec::new();
+    let until = Instant::now() + Duration::from_secs(20);
+    while stream.counters().starved < 5 {
+        ensure!(Instant::now() < until, "{:?}", stream.counters());
+        if let StreamEvent::Frame(frame) = stream.next(Duration::from_millis(300))? {
+            held.push(frame);
+        }
+    }
+    let (all, _) = stream.buffers();
+    ensure!(held.len() == all - 1, "{} of {all} buffers were lent", held.len());
+    let pictures: Vec<_> = held.iter().map(|frame| packed(&frame.picture())).collect();
+    // The stream goes on as soon as one is let go, from another thread too, and with frames of now.
+    let newest = held.last().context("frames")?.sequence;
+    let first = held.remove(0);
+    std::thread::spawn(move || drop(first)).join().map_err(|_| anyhow::anyhow!("panic"))?;
+    let next = frame(&mut stream)?;
+    ensure!(next.sequence > newest + 3, "{} after {newest}", next.sequence);
+    for (frame, picture) in held.iter().zip(&pictures[1..]) {
+        ensure!(packed(&frame.picture()) == *picture, "a frame that is held has changed");
+    }
+    drop(next);
+    held.clear();
+    let starved = stream.counters().starved;
+    for _ in 0..10 {
+        frame(&mut stream)?;
+    }
+    ensure!(stream.counters().starved <= starved + 1, "{:?}", stream.counters());
+    Ok(format!("{all} buffers, {:?}", stream.counters()))
+}
+
+/// Somebody still reads a frame of a stream that was closed: it keeps its bytes, and the device can be opened again.
+fn reopen_while_held(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    let mut held = Vec::new();
+    for round in 0..5 {
+        let mut stream = stream(&path).with_context(|| format!("round {round}"))?;
+        let frame = frame(&mut stream)?;
+        let picture = packed(&frame.picture());
+        drop(stream);
+        held.push((frame, picture));
+        set(&path, "Test Pattern", [5, 7, 8, 9, 1][round])?;
+    }
+    for (frame, picture) in &held {
+        ensure!(packed(&frame.picture()) == *picture, "a frame that is held has changed");
+    }
+    ensure!(held[0].1 != held[1].1, "the pattern has not changed");
+    Ok(String::new())
+}
+
+/// vivid has no privacy control; a boolean of its own stands for it.
+fn privacy(lab: &Lab) -> Outcome {
+    let path = lab.camera(0);
+    set(&path, "Boolean", 0)?;
+    let control = lab.info(&path)?.controls.iter().find(|control| control.name == "Boolean").context("none")?.id;
+    let mut stream = stream_with(&path, Options { privacy_control: control, ..Options::default() })?;
+    frame(&mut stream)?;
+    ensure!(!stream.private());
+    for wanted in [true, false] {
+        set(&path, "Boolean", i32::from(wanted))?;
+        let until = Instant::now() + Duration::from_secs(5);
+        while stream.private() != wanted {
+            ensure!(Instant::now() < until, "no change was told");
+            stream.next(Duration::from_secs(1))?;
+        }
+        frame(&mut stream)?;
+    }
+    set(&path, "Boolean", 1)?;
+    drop(stream);
+    let stream = stream_with(&path, Options { privacy_control: control, ..Options::default() })?;
+    ensure!(stream.private(), "not known from the start");
+    Ok(String::new())
+}
+
+/// The first camera's trouble is not the second's.
+fn two_cameras(lab: &Lab) -> Outcome {
+    let (first, second) = (lab.camera(0), lab.camera(1));
+    let mut troubled = stream(&first)?;
+    frame(&mut troubled)?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let watcher = std::thread::spawn(move || -> Result<(u64, StreamCounters)> {
+        let mut stream = stream(&second)?;
+        let mut last = frame(&mut stream)?;
+        sender.send(())?;
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(6) {
+            let next = frame(&mut stream)?;
+            ensure!(
+                next.capture_ns - last.capture_ns < 1_500_000_000,
+                "a gap of {} ns",
+                next.capture_ns - last.capture_ns
+            );
+            last = next;
+        }
+        Ok((last.sequence, stream.counters()))
+    });
+    receiver.recv()?;
+    set(&first, "Inject V4L2_BUF_FLAG_ERROR", 1)?;
+    frame(&mut troubled)?;
+    set(&first, "Inject Fatal Streaming Error", 1)?;
+    until_lost(&mut troubled)?;
+    drop(troubled);
+    for _ in 0..3 {
+        frame(&mut stream(&first)?)?;
+    }
+    let mut troubled = stream(&first)?;
+    frame(&mut troubled)?;
+    set(&first, "Disconnect", 1)?;
+    until_lost(&mut troubled)?;
+    drop(troubled);
+    frame(&mut stream(&first)?)?;
+    let (frames, counters) = watcher.join().map_err(|_| anyhow::anyhow!("panic"))??;
+    ensure!(counters.corrupt == 0 && counters.starved == 0, "{counters:?}");
+    ensure!(frames > 30, "{frames} frames in 6 s");
+    Ok(format!("{frames} frames of the second, {counters:?}"))
+}

@@ -1,0 +1,80 @@
+//! Runs in the guest of `tests/vm`: drives real V4L2 drivers (vivid, uvcvideo) and prints one line a test,
+//! `vm: NAME ok` or `vm: NAME FAILED reason`. `tests/vm/run` boots the guest and collects the lines.
+//!
+//! Arguments: names of tests to run (all without); `soak` in place of `soak-short` streams for ten minutes.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test program")]
+
+mod capture;
+mod faults;
+mod lab;
+mod output;
+mod soak;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use lab::{Lab, Outcome};
+
+type Test = (&'static str, fn(&Lab) -> Outcome);
+
+/// No test but the soak takes longer; one that does hangs.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).with_ansi(false).init();
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let lab = match Lab::new() {
+        Ok(lab) => lab,
+        Err(error) => {
+            println!("vm: laboratory FAILED {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut tests: Vec<Test> = Vec::new();
+    tests.extend(capture::TESTS);
+    tests.extend(faults::TESTS);
+    tests.extend(output::TESTS);
+    tests.extend(soak::TESTS);
+    let mut failed = 0;
+    for (name, test) in tests {
+        let asked = wanted.iter().any(|word| word == name);
+        // The ten minutes are for those who ask.
+        if if wanted.is_empty() { name == "soak" } else { !asked } {
+            continue;
+        }
+        let limit = if name == "soak" { Duration::from_secs(900) } else { LIMIT };
+        let started = Instant::now();
+        let result = run(&lab, test, limit).and_then(|said| {
+            lab.reset()?;
+            Ok(said)
+        });
+        let seconds = started.elapsed().as_secs_f32();
+        match result {
+            Ok(said) => println!("vm: {name} ok ({seconds:.1} s) {said}"),
+            Err(error) => {
+                failed += 1;
+                println!("vm: {name} FAILED {}", format!("{error:#}").replace('\n', " | "));
+                let _ = lab.reset();
+            }
+        }
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(lab: &Lab, test: fn(&Lab) -> Outcome, limit: Duration) -> Outcome {
+    let (sender, receiver) = mpsc::channel();
+    let lab = lab.clone();
+    // Not joined: a thread that hangs is reported, and left behind.
+    std::thread::spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| test(&lab))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(anyhow::anyhow!("panic: {}", text.unwrap_or_default()))
+        });
+        let _ = sender.send(result);
+    });
+    receiver.recv_timeout(limit).unwrap_or_else(|_| Err(anyhow::anyhow!("hangs: not done after {limit:?}")))
+}

@@ -1,0 +1,175 @@
+//! Pictures that we write, looped back to a camera through the driver.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use portraitd::camera::v4l2::formats::FourCc;
+use portraitd::camera::v4l2::stream::Options;
+use portraitd::camera::v4l2::{CaptureStream, Output, Written};
+use portraitd::camera::{CameraError, Stream, StreamEvent, Wanted};
+use portraitd::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
+
+use super::Test;
+use super::lab::{HDMI, Lab, Outcome, frame, input, packed, set};
+
+pub const TESTS: [Test; 6] = [
+    ("output-single-planar", |lab| looped(lab, 0)),
+    ("output-multi-planar", |lab| looped(lab, 1)),
+    ("output-formats", writes_any_format),
+    ("output-refusals", refusals),
+    ("output-reopen", reopen),
+    ("output-unplug", unplug),
+];
+
+/// The timings that vivid's output and input are set to by default.
+const SIZE: Size = Size::new(1280, 720);
+const COLOR: Colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
+
+/// A picture whose every byte is its own, but within what video allows.
+fn pattern(format: PixelFormat, size: Size, seed: u8) -> Vec<u8> {
+    let count = packed_bytes(format, size);
+    (0..count)
+        .map(|index| 16 + u8::try_from((index * 7 + index / 251 + usize::from(seed)) % 200).unwrap_or(0))
+        .collect()
+}
+
+/// Same code on both sides: what was written is what is read, byte for byte.
+fn looped(lab: &Lab, number: usize) -> Outcome {
+    let (output, camera) = (lab.output(number), lab.camera(number));
+    let mut said = Vec::new();
+    for (format, code) in [(PixelFormat::Yuyv, *b"YUYV"), (PixelFormat::Nv12, *b"NV12")] {
+        let mut output = Output::open(&output, SIZE, 30.0, &[format], COLOR)?;
+        ensure!(output.format().size == SIZE && output.format().pixel_format == format, "{:?}", output.format());
+        input(&camera, HDMI)?;
+        set(&camera, "Enable Capture Scaler", 0)?;
+        set(&camera, "Loop Video", 1)?;
+        let bytes = pattern(format, SIZE, 3);
+        let picture = Picture::packed(format, SIZE, COLOR, &bytes)?;
+        write_all(&mut output, &picture, 3)?;
+        let wanted = Wanted { size: Some(SIZE), frame_rate: None };
+        let code = FourCc::new(code);
+        let mut stream =
+            CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut closest = usize::MAX;
+        loop {
+            output.write(&picture)?;
+            let shown = frame(&mut stream)?;
+            let ours = packed(&shown.picture());
+            let different = ours.iter().zip(&bytes).filter(|(a, b)| a != b).count();
+            closest = closest.min(different);
+            if ours == bytes {
+                break;
+            }
+            ensure!(Instant::now() < until, "{code}: {closest} of {} bytes differ", bytes.len());
+        }
+        let (written, skipped) = output.counts();
+        said.push(format!("{code}: {written} written, {skipped} skipped"));
+        set(&camera, "Loop Video", 0)?;
+    }
+    Ok(said.join("; "))
+}
+
+/// Writes until the driver has taken `count` pictures.
+fn write_all(output: &mut Output, picture: &Picture<'_>, count: usize) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut done = 0;
+    while done < count {
+        ensure!(Instant::now() < until, "the output takes nothing: {:?}", output.counts());
+        match output.write(picture)? {
+            Written::Queued => done += 1,
+            Written::Skipped => std::thread::sleep(Duration::from_millis(10)),
+            other => bail!("{other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Every format that pictures have, single- and multi-planar; more pictures than buffers.
+fn writes_any_format(lab: &Lab) -> Outcome {
+    let mut said = Vec::new();
+    for number in [0, 1] {
+        for format in PixelFormat::ALL {
+            let mut output = match Output::open(&lab.output(number), SIZE, 60.0, &[format], COLOR) {
+                Ok(output) => output,
+                Err(error) => bail!("{format}: {error}"),
+            };
+            let bytes = pattern(format, SIZE, 0);
+            write_all(&mut output, &Picture::packed(format, SIZE, COLOR, &bytes)?, 5)
+                .with_context(|| format.to_string())?;
+        }
+        said.push(format!("device {number}: {}", PixelFormat::ALL.len()));
+    }
+    // The first in the list that the device takes.
+    let output = Output::open(&lab.output(0), SIZE, 30.0, &[PixelFormat::I420, PixelFormat::Yuyv], COLOR)?;
+    ensure!(output.format().pixel_format == PixelFormat::I420, "{:?}", output.format());
+    Ok(said.join(", "))
+}
+
+fn refusals(lab: &Lab) -> Outcome {
+    let path = lab.output(0);
+    let open = |path: &Path| Output::open(path, SIZE, 30.0, &[PixelFormat::Yuyv], COLOR);
+    let mut first = open(&path)?;
+    let bytes = pattern(PixelFormat::Yuyv, SIZE, 0);
+    let picture = Picture::packed(PixelFormat::Yuyv, SIZE, COLOR, &bytes)?;
+    first.write(&picture)?;
+    let busy = open(&path).err().context("opened twice")?;
+    ensure!(matches!(busy, CameraError::Busy { .. }), "{busy}");
+    let small = Picture::packed(PixelFormat::Yuyv, Size::new(320, 180), COLOR, &bytes)?;
+    let error = first.write(&small).err().context("took a picture of another size")?;
+    ensure!(matches!(error, CameraError::Unsupported { .. }), "{error}");
+    // That was the caller's mistake: the output is still there.
+    write_all(&mut first, &picture, 3)?;
+    ensure!(first.has_reader().is_none(), "vivid cannot tell");
+    let camera = open(&lab.camera(0)).err().context("a camera is no output")?;
+    ensure!(matches!(camera, CameraError::Unsupported { .. }), "{camera}");
+    let capture = CaptureStream::open(&path, &Wanted::default()).err().context("an output is no camera")?;
+    ensure!(matches!(capture, CameraError::Unsupported { .. }), "{capture}");
+    Ok(format!("{error}; {capture}"))
+}
+
+fn reopen(lab: &Lab) -> Outcome {
+    let bytes = pattern(PixelFormat::Nv12, SIZE, 0);
+    let picture = Picture::packed(PixelFormat::Nv12, SIZE, COLOR, &bytes)?;
+    let before = super::lab::resources()?;
+    for round in 0..20 {
+        let path = lab.output(round % 2);
+        let mut output = Output::open(&path, SIZE, 30.0, &[PixelFormat::Nv12], COLOR)?;
+        write_all(&mut output, &picture, 2).with_context(|| format!("round {round}"))?;
+    }
+    let after = super::lab::resources()?;
+    ensure!((before.0, before.1) == (after.0, after.1), "descriptors and threads: {before:?}, then {after:?}");
+    Ok(String::new())
+}
+
+/// The node disappears while we write; the camera of another device goes on; the output works again when it is back.
+fn unplug(lab: &Lab) -> Outcome {
+    let path = lab.output(0);
+    let mut camera = super::lab::stream(&lab.camera(1))?;
+    frame(&mut camera)?;
+    let mut output = Output::open(&path, SIZE, 30.0, &[PixelFormat::Yuyv], COLOR)?;
+    let bytes = pattern(PixelFormat::Yuyv, SIZE, 0);
+    let picture = Picture::packed(PixelFormat::Yuyv, SIZE, COLOR, &bytes)?;
+    write_all(&mut output, &picture, 3)?;
+    set(&lab.camera(0), "Disconnect", 1)?;
+    let until = Instant::now() + Duration::from_secs(10);
+    let error = loop {
+        ensure!(Instant::now() < until, "writes go on");
+        match output.write(&picture) {
+            Err(error) => break error,
+            Ok(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    for _ in 0..5 {
+        let event = camera.next(Duration::from_secs(2))?;
+        ensure!(matches!(event, StreamEvent::Frame(_)), "the camera stands: {event:?}");
+    }
+    drop(output);
+    let mut output = Output::open(&path, SIZE, 30.0, &[PixelFormat::Yuyv], COLOR)?;
+    write_all(&mut output, &picture, 3)?;
+    ensure!(fs::canonicalize(&path).is_ok());
+    Ok(error.to_string())
+}
