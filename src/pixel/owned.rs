@@ -16,12 +16,7 @@ impl OwnedPicture {
     ///
     /// # Errors
     /// [`PictureError`] if the size is empty or `bytes` is too short for it.
-    pub fn new(
-        format: PixelFormat,
-        size: Size,
-        color: Colorimetry,
-        mut bytes: Vec<u8>,
-    ) -> Result<Self, PictureError> {
+    pub fn new(format: PixelFormat, size: Size, color: Colorimetry, mut bytes: Vec<u8>) -> Result<Self, PictureError> {
         Picture::packed(format, size, color, &bytes)?;
         bytes.truncate(packed_bytes(format, size));
         Ok(Self { format, size, color, bytes })

@@ -96,8 +96,14 @@ fn bad_files_are_named_in_one_line() {
         (b"hello\n".to_vec(), "some.png: not a PNG or JPEG picture: it looks like text"),
         (Vec::new(), "some.png: not a PNG or JPEG picture: it looks like an empty file"),
         (b"YUV4MPEG2 W2 H2\n".to_vec(), "some.png: not a PNG or JPEG picture: it looks like a y4m video"),
-        (png_header(Size::new(16_384, 16_384)), "some.png: a picture of 16384x16384 is over the limit of 8192x8192 pixels"),
-        (png_header(Size::new(u32::MAX, 1)), "some.png: a picture of 4294967295x1 is over the limit of 8192x8192 pixels"),
+        (
+            png_header(Size::new(16_384, 16_384)),
+            "some.png: a picture of 16384x16384 is over the limit of 8192x8192 pixels",
+        ),
+        (
+            png_header(Size::new(u32::MAX, 1)),
+            "some.png: a picture of 4294967295x1 is over the limit of 8192x8192 pixels",
+        ),
         (png_header(Size::new(0, 0)), "some.png: a picture of 0x0 has no pixels"),
         (jpeg_header(16_384, 16_384, 3), "some.png: a picture of 16384x16384 is over the limit of 8192x8192 pixels"),
         (jpeg_header(0, 5, 3), "some.png: a picture of 0x5 has no pixels"),
