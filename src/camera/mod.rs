@@ -10,12 +10,17 @@
 //! | `file/` | pictures, directories of pictures, y4m |
 //! | `scene/` | a synthetic room with a photographed person, whose truth is known |
 
+pub mod file;
 pub mod frame;
-pub mod slot;
+pub mod latest;
+pub mod pace;
+pub mod scene;
+pub mod spec;
 pub mod v4l2;
 
 pub use frame::{Buffer, Frame, FrameFormat, Lease};
-pub use slot::Latest;
+pub use latest::Latest;
+pub use spec::{SourceSpec, SpecError};
 
 use std::time::Duration;
 

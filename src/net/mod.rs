@@ -7,6 +7,7 @@
 pub mod library;
 pub mod manifest;
 pub mod model;
+pub mod plan;
 mod tract;
 
 pub use library::Library;

@@ -1,7 +1,7 @@
 //! Rectangles. Two units are in use and neither is converted silently: *pixels* of a named picture, and *fractions* of
 //! one (0 is the left or top edge, 1 the right or bottom one). Functions say which they take.
 
-use crate::pixel::Size;
+use crate::pixel::{Region, Size};
 
 /// An axis-aligned rectangle: its top left corner and its extent, in whatever unit the context names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -131,6 +131,34 @@ impl Rectangle {
     /// The four numbers (x, y, width, height), as D-Bus carries them.
     pub fn to_tuple(self) -> (f64, f64, f64, f64) {
         (self.x.into(), self.y.into(), self.width.into(), self.height.into())
+    }
+}
+
+/// A rectangle in pixels, as kernels take it.
+impl From<Rectangle> for Region {
+    fn from(pixels: Rectangle) -> Self {
+        Self::new(pixels.x, pixels.y, pixels.width, pixels.height)
+    }
+}
+
+/// A kernel's region, which is in pixels.
+impl From<Region> for Rectangle {
+    fn from(region: Region) -> Self {
+        Self::new(region.x, region.y, region.width, region.height)
+    }
+}
+
+impl From<Rectangle> for Region {
+    fn from(rectangle: Rectangle) -> Self {
+        let Rectangle { x, y, width, height } = rectangle;
+        Self::new(x, y, width, height)
+    }
+}
+
+impl From<Region> for Rectangle {
+    fn from(region: Region) -> Self {
+        let Region { x, y, width, height } = region;
+        Self::new(x, y, width, height)
     }
 }
 

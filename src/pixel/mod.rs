@@ -7,5 +7,6 @@ pub mod owned;
 pub use geometry::Rectangle;
 pub use owned::OwnedPicture;
 pub use portraitd_kernels::picture::{
-    Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size, packed_bytes,
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
+    packed_bytes,
 };

@@ -6,6 +6,16 @@
 //!
 //! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
 
+pub mod blend;
+pub mod convert;
+pub mod net;
 pub mod picture;
+pub mod sample;
+pub mod scale;
+pub mod simd;
+#[cfg(test)]
+mod testing;
 
-pub use picture::{Colorimetry, Matrix, Picture, PictureError, PixelFormat, Plane, Range, Size};
+pub use picture::{
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
+};

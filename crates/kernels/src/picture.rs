@@ -259,20 +259,7 @@ impl<'a> Picture<'a> {
         color: Colorimetry,
         planes: [Plane<'a>; 3],
     ) -> Result<Self, PictureError> {
-        if size.is_empty() {
-            return Err(PictureError::Empty(size));
-        }
-        for (index, plane) in planes.iter().enumerate().take(format.plane_count()) {
-            let (row_bytes, rows) = format.plane_extent(index, size);
-            if plane.stride_bytes < row_bytes {
-                let stride_bytes = plane.stride_bytes;
-                return Err(PictureError::Stride { format, size, plane: index, stride_bytes, row_bytes });
-            }
-            let needed = plane.stride_bytes.saturating_mul(rows - 1).saturating_add(row_bytes);
-            if plane.data.len() < needed {
-                return Err(PictureError::Short { format, size, plane: index, needed, available: plane.data.len() });
-            }
-        }
+        check(format, size, planes.map(|plane| (plane.data.len(), plane.stride_bytes)))?;
         Ok(Self { format, size, color, planes })
     }
 
@@ -311,6 +298,164 @@ impl<'a> Picture<'a> {
     pub fn plane(&self, index: usize) -> Plane<'a> {
         self.planes.get(index).copied().unwrap_or_default()
     }
+}
+
+/// One plane to be written: rows of bytes, `stride_bytes` apart.
+#[derive(Debug, Default)]
+pub struct PlaneMut<'a> {
+    /// The bytes, beginning with the first pixel of the first row. The last row need not be padded.
+    pub data: &'a mut [u8],
+    /// Bytes from the start of one row to the start of the next.
+    pub stride_bytes: usize,
+}
+
+/// A borrowed picture to be written: the mutable counterpart of [`Picture`], checked once in the same way. What its
+/// numbers will mean is said by whoever writes it, so it has no colorimetry.
+#[derive(Debug)]
+pub struct PictureMut<'a> {
+    format: PixelFormat,
+    size: Size,
+    planes: [PlaneMut<'a>; 3],
+}
+
+impl<'a> PictureMut<'a> {
+    /// Checks that `planes` have room for a picture of `format` and `size`.
+    ///
+    /// # Errors
+    /// As [`Picture::new`].
+    pub fn new(format: PixelFormat, size: Size, planes: [PlaneMut<'a>; 3]) -> Result<Self, PictureError> {
+        check(format, size, std::array::from_fn(|index| (planes[index].data.len(), planes[index].stride_bytes)))?;
+        Ok(Self { format, size, planes })
+    }
+
+    /// A picture whose planes follow each other in `data` without padding.
+    ///
+    /// # Errors
+    /// As [`Picture::new`].
+    pub fn packed(format: PixelFormat, size: Size, data: &'a mut [u8]) -> Result<Self, PictureError> {
+        let mut planes = [PlaneMut::default(), PlaneMut::default(), PlaneMut::default()];
+        let mut rest = data;
+        for (index, plane) in planes.iter_mut().enumerate().take(format.plane_count()) {
+            let (row_bytes, rows) = format.plane_extent(index, size);
+            let taken = if index + 1 == format.plane_count() { rest.len() } else { row_bytes.saturating_mul(rows) };
+            let (data, after) = rest.split_at_mut(taken.min(rest.len()));
+            *plane = PlaneMut { data, stride_bytes: row_bytes };
+            rest = after;
+        }
+        Self::new(format, size, planes)
+    }
+
+    /// How the pixels lie.
+    pub const fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// The size in pixels.
+    pub const fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Row `y` of plane `index`: the bytes that belong to the picture, never the padding.
+    ///
+    /// # Panics
+    /// Where the picture has no such row.
+    #[inline]
+    pub fn row_mut(&mut self, index: usize, y: usize) -> &mut [u8] {
+        let (row_bytes, _) = self.format.plane_extent(index, self.size);
+        let plane = &mut self.planes[index];
+        let start = y * plane.stride_bytes;
+        &mut plane.data[start..start + row_bytes]
+    }
+
+    /// The same memory, lent on for a shorter time.
+    pub fn reborrow(&mut self) -> PictureMut<'_> {
+        let planes =
+            self.planes.each_mut().map(|plane| PlaneMut { data: &mut *plane.data, stride_bytes: plane.stride_bytes });
+        PictureMut { format: self.format, size: self.size, planes }
+    }
+
+    /// What has been written, whose numbers mean `color`.
+    pub fn as_picture(&self, color: Colorimetry) -> Picture<'_> {
+        let planes = self.planes.each_ref().map(|plane| Plane { data: &*plane.data, stride_bytes: plane.stride_bytes });
+        Picture { format: self.format, size: self.size, color, planes }
+    }
+
+    /// The part of `size` at (`x`, `y`) as a picture of its own, for a picture in a picture. `None` where it is empty or
+    /// not wholly inside, or where `x` or `y` is odd (its first chroma sample would be shared with its neighbour).
+    pub fn window(&mut self, x: u32, y: u32, size: Size) -> Option<PictureMut<'_>> {
+        let inside = x.checked_add(size.width)? <= self.size.width && y.checked_add(size.height)? <= self.size.height;
+        if !inside || size.is_empty() || !x.is_multiple_of(2) || !y.is_multiple_of(2) {
+            return None;
+        }
+        let format = self.format;
+        let mut index = 0;
+        let planes = self.planes.each_mut().map(|plane| {
+            // The bytes left of `x` and the rows above `y` are those of a picture of that size: both are even.
+            let start = format.plane_extent(index, Size::new(x, y));
+            index += 1;
+            let data = plane.data.get_mut(start.1 * plane.stride_bytes + start.0..).unwrap_or_default();
+            PlaneMut { data, stride_bytes: plane.stride_bytes }
+        });
+        PictureMut::new(format, size, planes).ok()
+    }
+}
+
+/// A rectangle in pixels of a named picture: pixel `i` covers `i..i + 1`. It may begin and end within a pixel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Region {
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Extent to the right.
+    pub width: f32,
+    /// Extent downwards.
+    pub height: f32,
+}
+
+impl Region {
+    /// The largest coordinate that kernels accept, either way.
+    pub const LIMIT: f32 = 65_536.0;
+
+    /// A region from its corner and extent.
+    pub const fn new(x: f32, y: f32, width: f32, height: f32) -> Self {
+        Self { x, y, width, height }
+    }
+
+    /// The whole picture of `size`.
+    pub const fn of_size(size: Size) -> Self {
+        Self::new(0.0, 0.0, size.width as f32, size.height as f32)
+    }
+
+    /// Whether it is a rectangle at all (numbers, a positive extent) within [`Region::LIMIT`] of the origin.
+    pub fn is_valid(&self) -> bool {
+        let near = |value: f32| value.abs() <= Self::LIMIT;
+        near(self.x) && near(self.y) && self.width > 0.0 && self.height > 0.0 && near(self.width) && near(self.height)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, {}) {}x{}", self.x, self.y, self.width, self.height)
+    }
+}
+
+/// Checks (bytes, stride) of each plane against what the format and size need.
+fn check(format: PixelFormat, size: Size, planes: [(usize, usize); 3]) -> Result<(), PictureError> {
+    if size.is_empty() {
+        return Err(PictureError::Empty(size));
+    }
+    for (index, (available, stride_bytes)) in planes.into_iter().enumerate().take(format.plane_count()) {
+        let (row_bytes, rows) = format.plane_extent(index, size);
+        if stride_bytes < row_bytes {
+            return Err(PictureError::Stride { format, size, plane: index, stride_bytes, row_bytes });
+        }
+        let needed = stride_bytes.saturating_mul(rows - 1).saturating_add(row_bytes);
+        if available < needed {
+            return Err(PictureError::Short { format, size, plane: index, needed, available });
+        }
+    }
+    Ok(())
 }
 
 /// The number of bytes of a picture of `format` and `size` without padding.
@@ -366,5 +511,56 @@ mod tests {
             Picture::new(grey, Size::new(0, 3), Colorimetry::default(), planes).expect_err("empty").to_string(),
             "a picture of 0x3 has no pixels"
         );
+    }
+
+    #[test]
+    fn a_picture_to_write_is_checked_like_one_to_read() {
+        for format in PixelFormat::ALL {
+            let size = Size::new(7, 5);
+            let mut data = vec![0; packed_bytes(format, size)];
+            let mut picture = PictureMut::packed(format, size, &mut data).expect("every byte is there");
+            for plane in 0..format.plane_count() {
+                let (row_bytes, rows) = format.plane_extent(plane, size);
+                for y in 0..rows {
+                    let row = picture.row_mut(plane, y);
+                    assert_eq!(row.len(), row_bytes);
+                    row.fill(1);
+                }
+            }
+            assert!(data.iter().all(|&byte| byte == 1), "{format}: every byte belongs to one row");
+            let short = data.len() - 1;
+            assert!(PictureMut::packed(format, size, &mut data[..short]).is_err(), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_written_and_nothing_else() {
+        let size = Size::new(8, 6);
+        for format in PixelFormat::ALL {
+            let mut data = vec![0; packed_bytes(format, size)];
+            let mut whole = PictureMut::packed(format, size, &mut data).expect("large enough");
+            assert!(whole.window(3, 2, Size::new(4, 4)).is_none(), "odd");
+            assert!(whole.window(2, 2, Size::new(4, 5)).is_none(), "too tall");
+            assert!(whole.window(u32::MAX, 0, Size::new(4, 4)).is_none(), "overflow");
+            let mut part = whole.window(4, 2, Size::new(4, 4)).expect("inside");
+            for plane in 0..format.plane_count() {
+                for y in 0..format.plane_extent(plane, part.size()).1 {
+                    part.row_mut(plane, y).fill(1);
+                }
+            }
+            let written: usize = data.iter().map(|&byte| usize::from(byte)).sum();
+            assert_eq!(written, packed_bytes(format, Size::new(4, 4)), "{format}");
+            assert_eq!(data[0], 0);
+        }
+    }
+
+    #[test]
+    fn a_region_must_be_a_rectangle() {
+        assert!(Region::new(-3.5, 0.0, 1.0, 0.25).is_valid());
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e9] {
+            assert!(!Region::new(0.0, 0.0, bad, 1.0).is_valid(), "{bad}");
+            assert!(!Region::new(0.0, 0.0, 1.0, bad).is_valid(), "{bad}");
+        }
+        assert!(!Region::new(f32::NAN, 0.0, 1.0, 1.0).is_valid());
     }
 }

@@ -1,0 +1,42 @@
+//! Runs a dumped program: `run_program FILE [RUNS [PICTURE|- [EXPECTED]]]` (raw `f32`s). Prints the largest difference to EXPECTED, or,
+//! where there is no such file, writes it. `PORTRAITD_ISA` chooses the instruction set.
+//!
+//! Made for emulated CPUs: what it costs is counted from outside, as the difference between two numbers of runs.
+
+use portraitd_kernels::net::{Machine, Order, dump};
+use portraitd_kernels::simd::Isa;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let file = arguments.next().ok_or("which program?")?;
+    let runs: usize = arguments.next().as_deref().unwrap_or("1").parse()?;
+    let program = dump::read(&std::fs::read(file)?)?;
+    let (input, output) = (program.maps[program.input], program.maps[program.output]);
+    let mut machine = Machine::new(program, Isa::choose(None)?, false)?;
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    let picture = match arguments.next().filter(|path| path != "-") {
+        Some(path) => floats(&std::fs::read(path)?),
+        None => (0..input.len()).map(|i| (i % 251) as f32 / 251.0).collect(),
+    };
+    let mut mask = vec![0.0; output.len()];
+    for _ in 0..runs {
+        machine.run(&picture, Order::Interleaved, &mut mask)?;
+    }
+    let mean = mask.iter().sum::<f32>() / mask.len() as f32;
+    print!("isa {}, {runs} runs, mean {mean}", machine.isa());
+    if let Some(path) = arguments.next() {
+        if let Ok(bytes) = std::fs::read(&path) {
+            let worst = floats(&bytes).iter().zip(&mask).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            print!(", max |difference| {worst:e}");
+            if worst.is_nan() || worst > 1e-4 {
+                return Err("too different".into());
+            }
+        } else {
+            std::fs::write(path, mask.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
+        }
+    }
+    println!();
+    Ok(())
+}

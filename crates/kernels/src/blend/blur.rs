@@ -1,0 +1,204 @@
+//! A blurred room without its people.
+//!
+//! The room is brought to a small picture (an eighth of the output each way), each cell counting only as much as it is
+//! *not* a person, and that is averaged by three box filters in a row, which come close to a Gaussian. The same is done
+//! to the weights alone and divided out (normalised convolution, Knutsson and Westin, CVPR 1993), so that nobody's
+//! colours spread into the room round them. Running sums make the cost independent of the radius.
+
+use super::{BlendError, Edge, MaskView, Matte};
+use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size, packed_bytes};
+use crate::scale::{Filter, Scaler, cast};
+
+/// Output pixels a cell, each way.
+const CELL: u32 = 8;
+
+/// Cells are taken to be a person from here on: a cell that is partly person has their colours in it.
+const PERSON: Edge = Edge { low: 0.02, high: 0.15 };
+
+/// Makes blurred rooms. Owns the small picture.
+#[derive(Clone, Debug)]
+pub struct Blur {
+    scaler: Scaler,
+    matte: Matte,
+    small: Vec<u8>,
+    size: Size,
+    alpha: Vec<u8>,
+    /// How much each cell counts, 0..=255.
+    weights: Vec<u16>,
+    blurred_weights: Vec<u16>,
+    values: Vec<u16>,
+    scratch: Vec<u16>,
+    column: Vec<u32>,
+}
+
+impl Default for Blur {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Blur {
+    /// One without memory yet.
+    pub fn new() -> Self {
+        Self {
+            scaler: Scaler::new(Filter::Linear),
+            matte: Matte::new(),
+            small: Vec::new(),
+            size: Size::default(),
+            alpha: Vec::new(),
+            weights: Vec::new(),
+            blurred_weights: Vec::new(),
+            values: Vec::new(),
+            scratch: Vec::new(),
+            column: Vec::new(),
+        }
+    }
+
+    /// The blurred room behind an output of `size` and `format` (NV12 or RGB24) that shows `crop` of `source`, as a small
+    /// picture to be stretched over it ([`super::Backdrop::Stretched`]). `radius` is that of one box, in output pixels;
+    /// the three together have about its standard deviation. Without a `mask` people are blurred with the room.
+    ///
+    /// # Errors
+    /// [`BlendError`] where crop or format cannot be had.
+    pub fn room(
+        &mut self,
+        source: &Picture<'_>,
+        crop: Region,
+        mask: Option<&MaskView<'_>>,
+        radius: f32,
+        size: Size,
+        format: PixelFormat,
+    ) -> Result<Picture<'_>, BlendError> {
+        if !matches!(format, PixelFormat::Nv12 | PixelFormat::Rgb24) {
+            return Err(BlendError::Format(format));
+        }
+        self.size = Size::new(size.width.div_ceil(CELL).max(2), size.height.div_ceil(CELL).max(2));
+        self.small.resize(packed_bytes(format, self.size), 0);
+        let mut small = PictureMut::packed(format, self.size, &mut self.small).expect("resized to its bytes");
+        let color = self.scaler.scale(source, crop, &mut small)?;
+        self.weigh(mask, crop)?;
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        let cells = cast::index(radius / CELL as f32 + 0.5).clamp(1, width.max(height));
+        if format == PixelFormat::Rgb24 {
+            self.blur_channels(0, 3, (width, height), cells);
+        } else {
+            self.blur_channels(0, 1, (width, height), cells);
+            self.halve_weights(width, height);
+            let chroma = (width.div_ceil(2), height.div_ceil(2));
+            self.blur_channels(width * height, 2, chroma, (cells / 2).max(1));
+        }
+        Ok(Picture::packed(format, self.size, color, &self.small).expect("resized to its bytes"))
+    }
+
+    /// How much each cell counts: nothing where it or a neighbour is a person.
+    fn weigh(&mut self, mask: Option<&MaskView<'_>>, crop: Region) -> Result<(), BlendError> {
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        self.weights.clear();
+        self.weights.resize(width * height, 255);
+        let Some(mask) = mask else { return Ok(()) };
+        self.alpha.resize(width, 0);
+        let mut rows = self.matte.start(mask, crop, self.size, Some(PERSON))?;
+        for y in 0..height {
+            if !rows.row(y, &mut self.alpha) {
+                continue;
+            }
+            for (x, &alpha) in self.alpha.iter().enumerate().filter(|&(_, &alpha)| alpha > 0) {
+                let room = 255 - u16::from(alpha);
+                for row in y.saturating_sub(1)..(y + 2).min(height) {
+                    let around = row * width + x.saturating_sub(1)..row * width + (x + 2).min(width);
+                    for weight in &mut self.weights[around] {
+                        *weight = (*weight).min(room);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// From weights of cells to those of chroma: the least of each block.
+    fn halve_weights(&mut self, width: usize, height: usize) {
+        let half = width.div_ceil(2);
+        for y in 0..height.div_ceil(2) {
+            for x in 0..half {
+                let (right, below) = ((2 * x + 1).min(width - 1), (2 * y + 1).min(height - 1));
+                let at = |x: usize, y: usize| self.weights[y * width + x];
+                // Written at or before what is still to be read.
+                let least = at(2 * x, 2 * y).min(at(right, 2 * y)).min(at(2 * x, below)).min(at(right, below));
+                self.weights[y * half + x] = least;
+            }
+        }
+        self.weights.truncate(half * height.div_ceil(2));
+    }
+
+    /// Blurs `channels` interleaved channels of `small` from byte `start` on.
+    fn blur_channels(&mut self, start: usize, channels: usize, (width, height): (usize, usize), radius: usize) {
+        let count = width * height;
+        let total: u64 = self.weights.iter().map(|&weight| u64::from(weight)).sum();
+        self.blurred_weights.clear();
+        self.blurred_weights.extend(self.weights.iter().map(|&weight| weight * 255));
+        boxes(&mut self.blurred_weights, &mut self.scratch, &mut self.column, width, radius);
+        for channel in 0..channels {
+            let cells = &mut self.small[start + channel..];
+            self.values.clear();
+            let weighted = cells.iter().step_by(channels).zip(&self.weights);
+            self.values.extend(weighted.map(|(&value, &weight)| u16::from(value) * weight));
+            // Where no room is within reach, its mean: a person may fill the picture.
+            let sum: u64 = self.values.iter().map(|&value| u64::from(value)).sum();
+            let mean = if total > 0 { sum as f32 / total as f32 } else { 128.0 };
+            boxes(&mut self.values, &mut self.scratch, &mut self.column, width, radius);
+            let results = self.values[..count].iter().zip(&self.blurred_weights);
+            for (cell, (&value, &weight)) in cells.iter_mut().step_by(channels).zip(results) {
+                // The mean counts as much as one part in 255 of one cell.
+                *cell = cast::byte((f32::from(value) * 255.0 + mean * 255.0) / (f32::from(weight) + 255.0));
+            }
+        }
+    }
+}
+
+/// Three box filters of `radius` along and down, in place. Borders are replicated.
+fn boxes(values: &mut [u16], scratch: &mut Vec<u16>, column: &mut Vec<u32>, width: usize, radius: usize) {
+    scratch.resize(values.len(), 0);
+    for _ in 0..3 {
+        for (row, out) in values.chunks_exact(width).zip(scratch.chunks_exact_mut(width)) {
+            box_along(row, out, radius);
+        }
+        box_down(scratch, values, column, width, radius);
+    }
+}
+
+fn box_along(row: &[u16], out: &mut [u16], radius: usize) {
+    let last = row.len() - 1;
+    let inverse = 1.0 / (2 * radius + 1) as f32;
+    let mut sum: u32 = (0..=2 * radius).map(|i| u32::from(row[i.saturating_sub(radius).min(last)])).sum();
+    for (x, out) in out.iter_mut().enumerate() {
+        *out = rounded(sum, inverse);
+        sum += u32::from(row[(x + radius + 1).min(last)]);
+        sum -= u32::from(row[x.saturating_sub(radius)]);
+    }
+}
+
+fn box_down(values: &[u16], out: &mut [u16], column: &mut Vec<u32>, width: usize, radius: usize) {
+    let last = values.len() / width - 1;
+    let row = |y: usize| &values[y * width..(y + 1) * width];
+    let inverse = 1.0 / (2 * radius + 1) as f32;
+    column.clear();
+    column.resize(width, 0);
+    for i in 0..=2 * radius {
+        for (sum, &value) in column.iter_mut().zip(row(i.saturating_sub(radius).min(last))) {
+            *sum += u32::from(value);
+        }
+    }
+    for (y, out) in out.chunks_exact_mut(width).enumerate() {
+        let (next, gone) = (row((y + radius + 1).min(last)), row(y.saturating_sub(radius)));
+        for (((out, sum), &next), &gone) in out.iter_mut().zip(column.iter_mut()).zip(next).zip(gone) {
+            *out = rounded(*sum, inverse);
+            *sum = *sum + u32::from(next) - u32::from(gone);
+        }
+    }
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the mean of 16-bit values")]
+fn rounded(sum: u32, inverse: f32) -> u16 {
+    (sum as f32 * inverse + 0.5) as u16
+}

@@ -1,0 +1,155 @@
+//! A crop of a picture mixed with a background by a mask, each row of the output written once.
+
+use super::{BlendError, Edge, MaskView, Matte, rows};
+use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size};
+use crate::scale::{Filter, Scaler};
+
+/// What is behind the people.
+#[derive(Clone, Copy, Debug)]
+pub enum Backdrop<'a> {
+    /// One colour, in the output's terms: `[y, cb, cr]` for NV12, `[r, g, b]` for RGB24.
+    Color([u8; 3]),
+    /// A picture of the output's size and format, and of the source's colorimetry.
+    Picture(Picture<'a>),
+    /// A picture of the output's format and the source's colorimetry, stretched over the output: a blurred room needs few
+    /// pixels.
+    Stretched(Picture<'a>),
+}
+
+/// Mixes pictures and backgrounds. Owns a few rows.
+#[derive(Clone, Debug)]
+pub struct Compositor {
+    scaler: Scaler,
+    behind: Scaler,
+    matte: Matte,
+    foreground: Vec<u8>,
+    background: Vec<u8>,
+    /// The matte of two rows, and of the samples of a row.
+    alpha: [Vec<u8>; 2],
+    spread: Vec<u8>,
+}
+
+impl Compositor {
+    /// A compositor that enlarges the foreground with `filter`.
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            scaler: Scaler::new(filter),
+            behind: Scaler::new(Filter::Linear),
+            matte: Matte::new(),
+            foreground: Vec::new(),
+            background: Vec::new(),
+            alpha: [Vec::new(), Vec::new()],
+            spread: Vec::new(),
+        }
+    }
+
+    /// Fills `output` (NV12 or RGB24) with the people of the `crop` of `source` on `backdrop`. `mask` tells who they are;
+    /// without one, `output` is the backdrop alone.
+    ///
+    /// # Errors
+    /// [`BlendError`]; nothing has been written then.
+    pub fn compose(
+        &mut self,
+        source: &Picture<'_>,
+        crop: Region,
+        mask: Option<&MaskView<'_>>,
+        edge: Edge,
+        backdrop: &Backdrop<'_>,
+        output: &mut PictureMut<'_>,
+    ) -> Result<(), BlendError> {
+        let (size, format) = (output.size(), output.format());
+        if !matches!(format, PixelFormat::Nv12 | PixelFormat::Rgb24) {
+            return Err(BlendError::Format(format));
+        }
+        let Self { scaler, behind, matte, foreground, background, alpha, spread } = self;
+        let width = size.width as usize;
+        let (longest, _) = format.plane_extent(0, Size::new(size.width + 1, 1));
+        for row in [&mut *foreground, &mut *background, &mut *spread] {
+            row.resize(longest, 0);
+        }
+        for row in &mut *alpha {
+            row.resize(width, 0);
+        }
+        let mut behind = match backdrop {
+            Backdrop::Color(color) => Behind::Color(*color),
+            Backdrop::Picture(picture) if picture.size() == size && picture.format() == format => {
+                Behind::Picture(*picture)
+            }
+            Backdrop::Stretched(picture) if picture.format() == format => {
+                Behind::Stretched(behind.start(*picture, Region::of_size(picture.size()), size, format)?)
+            }
+            Backdrop::Picture(picture) | Backdrop::Stretched(picture) => {
+                let (found_format, found) = (picture.format(), picture.size());
+                return Err(BlendError::Backdrop { format, size, found_format, found });
+            }
+        };
+        let Some(mask) = mask else {
+            for plane in 0..format.plane_count() {
+                for y in 0..format.plane_extent(plane, size).1 {
+                    behind.row(format, plane, y, output.row_mut(plane, y));
+                }
+            }
+            return Ok(());
+        };
+        let mut people = matte.start(mask, crop, size, Some(edge))?;
+        let mut picture = scaler.start(*source, crop, size, format)?;
+        let mut mixed = |plane: usize, y: usize, alpha: Option<&[u8]>, out: &mut [u8]| {
+            let Some(alpha) = alpha else {
+                behind.row(format, plane, y, out);
+                return;
+            };
+            let (foreground, background) = (&mut foreground[..out.len()], &mut background[..out.len()]);
+            behind.row(format, plane, y, background);
+            picture.row(plane, y, foreground);
+            rows::blend(foreground, background, alpha, out);
+        };
+        let height = size.height as usize;
+        let mut before = false;
+        for y in 0..height {
+            let any = people.row(y, &mut alpha[y % 2]);
+            let row = &alpha[y % 2][..];
+            if format == PixelFormat::Rgb24 {
+                if any {
+                    rows::repeat::<3>(row, spread);
+                }
+                mixed(0, y, any.then_some(&spread[..]), output.row_mut(0, y));
+                continue;
+            }
+            mixed(0, y, any.then_some(row), output.row_mut(0, y));
+            let last = y + 1 == height;
+            if y % 2 == 1 || last {
+                // The last row of an odd height has its chroma to itself.
+                let lower = if y % 2 == 1 { &alpha[1] } else { &alpha[0] };
+                let any = any || (y % 2 == 1 && before);
+                if any {
+                    rows::chroma_alpha(&alpha[0], lower, &mut spread[..width.next_multiple_of(2)]);
+                }
+                mixed(1, y / 2, any.then_some(&spread[..]), output.row_mut(1, y / 2));
+            }
+            before = any;
+        }
+        Ok(())
+    }
+}
+
+/// A backdrop that gives its rows.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would allocate for each frame")]
+enum Behind<'s, 'a> {
+    Color([u8; 3]),
+    Picture(Picture<'a>),
+    Stretched(crate::scale::Rows<'s, 'a>),
+}
+
+impl Behind<'_, '_> {
+    fn row(&mut self, format: PixelFormat, plane: usize, y: usize, out: &mut [u8]) {
+        match self {
+            Self::Color([first, second, third]) => match (format, plane) {
+                (PixelFormat::Rgb24, _) => out.as_chunks_mut::<3>().0.fill([*first, *second, *third]),
+                (_, 0) => out.fill(*first),
+                _ => out.as_chunks_mut::<2>().0.fill([*second, *third]),
+            },
+            Self::Picture(picture) => out.copy_from_slice(&picture.plane(plane).row(y)[..out.len()]),
+            Self::Stretched(rows) => rows.row(plane, y, out),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Exact area averages down the columns: rows of bytes are summed with the share of each that the output row covers.
+//!
+//! A window is as high as an output row, but not lower than one source row (then it is linear interpolation). Rows that
+//! lie wholly within it are simply added; only its first and last row are weighted, in 16 fractional bits. Sums are kept
+//! in 16 bits with as many fractional bits as fit, so eight columns go in one 128-bit register.
+
+use crate::scale::Span;
+use crate::scale::cast;
+
+/// Rows up to which sums fit 15 bits: 255 * 128 = 32640.
+const SHORT: f64 = 128.0;
+
+/// A row that counts `whole` times, and `fraction` of 65536 more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Weighted {
+    row: usize,
+    whole: u16,
+    fraction: u16,
+}
+
+impl Weighted {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
+    fn new(row: usize, weight: f64) -> Self {
+        let scaled = (weight * 65_536.0).round() as u32;
+        Self { row, whole: (scaled >> 16) as u16, fraction: (scaled & 0xffff) as u16 }
+    }
+}
+
+/// The rows of one output row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    /// The first and the last, where they are not covered exactly once.
+    edges: Option<[Weighted; 2]>,
+    /// Those that are covered once: from, to.
+    inner: (usize, usize),
+}
+
+/// The windows of all output rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Windows {
+    windows: Vec<Window>,
+    /// Fractional bits of sums.
+    bits: u32,
+    height: f64,
+    wide: Vec<u32>,
+}
+
+impl Windows {
+    /// Makes the table of `span`.
+    pub fn build(&mut self, span: Span) {
+        self.height = span.scale.max(1.0);
+        self.bits = (0..8_u32).rev().find(|&bits| self.height * f64::from(1 << bits) <= SHORT).unwrap_or(0);
+        let last = i64::try_from(span.source).unwrap_or(i64::MAX) - 1;
+        self.windows.clear();
+        for j in 0..span.count {
+            let center = span.center(j);
+            let (top, bottom) = (center - self.height / 2.0, center + self.height / 2.0);
+            // Border rows stand for all that lies beyond them.
+            let from = cast::floor(top).clamp(0, last);
+            let to = (-cast::floor(-bottom) - 1).clamp(from, last);
+            self.windows.push(window(from, to, top, bottom, self.height));
+        }
+    }
+
+    /// What a mean of 1 comes to in a sum.
+    #[expect(clippy::cast_possible_truncation, reason = "from 64 to 128")]
+    pub fn unit(&self) -> f32 {
+        if self.height > SHORT { SHORT as f32 } else { (self.height * f64::from(1 << self.bits)) as f32 }
+    }
+
+    /// The sums of output row `j`, a column each; `row` gives source rows of at least as many bytes.
+    pub fn sum<'a>(&mut self, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
+        let Window { edges, inner: (from, to) } = self.windows[j];
+        if self.height > SHORT {
+            self.sum_tall(edges, from..to, row, out);
+            return;
+        }
+        let inner = to - from;
+        let first = inner.min(4);
+        let edge = edges.unwrap_or_default();
+        let rows = |count: usize| move |k: usize| from + k.min(count.saturating_sub(1));
+        let bits = self.bits;
+        match (edges.is_some(), first) {
+            (true, 0) => edged::<0>(edge, bits, &row, rows(0), out),
+            (true, 1) => edged::<1>(edge, bits, &row, rows(1), out),
+            (true, 2) => edged::<2>(edge, bits, &row, rows(2), out),
+            (true, 3) => edged::<3>(edge, bits, &row, rows(3), out),
+            (true, _) => edged::<4>(edge, bits, &row, rows(4), out),
+            (false, 1) => plain::<1, false>(bits, &row, from, out),
+            (false, 2) => plain::<2, false>(bits, &row, from, out),
+            (false, 3) => plain::<3, false>(bits, &row, from, out),
+            (false, _) => plain::<4, false>(bits, &row, from, out),
+        }
+        let mut next = from + first;
+        while next < to {
+            match to - next {
+                1 => plain::<1, true>(bits, &row, next, out),
+                2 => plain::<2, true>(bits, &row, next, out),
+                3 => plain::<3, true>(bits, &row, next, out),
+                _ => plain::<4, true>(bits, &row, next, out),
+            }
+            next += 4;
+        }
+    }
+
+    /// Windows of more rows than 16 bits hold.
+    #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates, and sums stay below 32768")]
+    fn sum_tall<'a>(
+        &mut self,
+        edges: Option<[Weighted; 2]>,
+        inner: std::ops::Range<usize>,
+        row: impl Fn(usize) -> &'a [u8],
+        out: &mut [i16],
+    ) {
+        let wide = &mut self.wide;
+        wide.clear();
+        wide.resize(out.len(), 0);
+        let mut add = |index: usize, weight: u32| {
+            for (sum, &byte) in wide.iter_mut().zip(row(index)) {
+                *sum += u32::from(byte) * weight;
+            }
+        };
+        for edge in edges.into_iter().flatten() {
+            add(edge.row, u32::from(edge.whole) << 8 | u32::from(edge.fraction) >> 8);
+        }
+        for index in inner {
+            add(index, 256);
+        }
+        let scale = SHORT as f32 / (self.height as f32 * 256.0);
+        for (target, &sum) in out.iter_mut().zip(wide.iter()) {
+            *target = (sum as f32 * scale + 0.5) as i16;
+        }
+    }
+}
+
+fn window(from: i64, to: i64, top: f64, bottom: f64, height: f64) -> Window {
+    #[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
+    let (first, last) = ((from + 1) as f64 - top, bottom - to as f64);
+    let (from, to) = (cast::coordinate(from), cast::coordinate(to));
+    let near = |weight: f64, whole: f64| (weight - whole).abs() < 1.0 / 131_072.0;
+    if from == to {
+        if near(height, 1.0) {
+            return Window { edges: None, inner: (from, from + 1) };
+        }
+        return Window { edges: Some([Weighted::new(from, height), Weighted::new(from, 0.0)]), inner: (from, from) };
+    }
+    // A window that begins or ends on a row's edge needs no weighting there.
+    let inner = (from + usize::from(!near(first, 1.0)), to + usize::from(near(last, 1.0)));
+    let edge = |row: usize, weight: f64| Weighted::new(row, if near(weight, 1.0) { 0.0 } else { weight });
+    if near(first, 1.0) && near(last, 1.0) {
+        return Window { edges: None, inner };
+    }
+    Window { edges: Some([edge(from, first), edge(to, last)]), inner }
+}
+
+/// Two weighted rows and `INNER` whole ones.
+fn edged<'a, const INNER: usize>(
+    edges: [Weighted; 2],
+    bits: u32,
+    row: &impl Fn(usize) -> &'a [u8],
+    inner: impl Fn(usize) -> usize,
+    out: &mut [i16],
+) {
+    let edge_rows: [&[u8]; 2] = std::array::from_fn(|k| &row(edges[k].row)[..out.len()]);
+    let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(inner(k))[..out.len()]);
+    let [whole_a, whole_b] = edges.map(|edge| edge.whole << bits);
+    let [part_a, part_b] = edges.map(|edge| u32::from(edge.fraction));
+    let (drop, half) = (8 - bits, 1_u16 << (7 - bits));
+    for x in 0..out.len() {
+        let (a, b) = (u16::from(edge_rows[0][x]), u16::from(edge_rows[1][x]));
+        let fractions = upper(a, part_a) / 2 + upper(b, part_b) / 2;
+        let mut sum: u16 = 0;
+        for row in rows {
+            sum += u16::from(row[x]);
+        }
+        let whole = (sum << bits).wrapping_add(a.wrapping_mul(whole_a)).wrapping_add(b.wrapping_mul(whole_b));
+        out[x] = whole.wrapping_add((fractions + half / 2) >> (drop - 1)).cast_signed();
+    }
+}
+
+/// `byte * fraction / 65536` with 8 fractional bits.
+#[inline]
+fn upper(byte: u16, fraction: u32) -> u16 {
+    ((u32::from(byte << 8) * fraction) >> 16) as u16
+}
+
+/// `INNER` whole rows, on top of what is there if `ADD`.
+fn plain<'a, const INNER: usize, const ADD: bool>(
+    bits: u32,
+    row: &impl Fn(usize) -> &'a [u8],
+    from: usize,
+    out: &mut [i16],
+) {
+    let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(from + k)[..out.len()]);
+    for x in 0..out.len() {
+        let mut sum: u16 = 0;
+        for row in rows {
+            sum += u16::from(row[x]);
+        }
+        let sum = (sum << bits).cast_signed();
+        out[x] = if ADD { out[x].wrapping_add(sum) } else { sum };
+    }
+}

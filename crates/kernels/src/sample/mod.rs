@@ -1,0 +1,476 @@
+//! From a captured picture straight to the net's input, in one pass: any rectangle of it, at any size, averaged over area
+//! (or interpolated, where the rectangle is smaller than the grid), converted to R'G'B', normalised and laid out as the
+//! net wants it.
+//!
+//! Rows of the rectangle are first summed down the columns, component by component as they lie in memory, then weighted
+//! sums along give the components at the grid's size, and only those are converted. That is the mean of the pixels'
+//! colours, because conversion is linear, but for one thing: a picture converted at full size has each pixel clamped to
+//! 0..=255, here only the mean is. The two differ by no more than what clamping would have cut off the pixels on
+//! average: by nothing, where every pixel is a colour. `docs/design/sampling.md` has the reasons, [`naive`] the oracle.
+//!
+//! Outside of the picture its border is replicated. Chroma is sited in the centre of the pixels that share it.
+//!
+//! One thread at a time. A [`Sampler`] owns its tables and a few rows of sums; it makes tables anew when source or
+//! rectangle change, and allocates only where they need more room than any before.
+
+mod area;
+pub mod naive;
+
+use area::Windows;
+
+use crate::convert::{Affine, picture_to_rgb};
+use crate::picture::{Colorimetry, Picture, PixelFormat, Region, Size};
+use crate::scale::component::{Component, components};
+use crate::scale::{Axis, Filter, Span, cast, fir};
+
+/// How the tensor lies in memory. Batch size is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// A plane a channel: `[3, height, width]`.
+    #[default]
+    Planar,
+    /// Channels of a pixel side by side: `[height, width, 3]`.
+    Interleaved,
+}
+
+/// The order of channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChannelOrder {
+    /// Red first.
+    #[default]
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// What to do where the rectangle's shape is not the grid's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fit {
+    /// The rectangle fills the grid; its shape changes.
+    #[default]
+    Stretch,
+    /// Shape is kept: the rectangle is widened about its centre to the grid's shape. What that takes in is the picture
+    /// where there is some, and its replicated border where there is none.
+    PadReplicate,
+}
+
+/// What a net wants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleSpec {
+    /// The grid.
+    pub size: Size,
+    /// Memory layout of the output.
+    pub layout: Layout,
+    /// Channel order of the output.
+    pub order: ChannelOrder,
+    /// Fit.
+    pub fit: Fit,
+    /// Subtracted after division by 255: a value a channel, in the output's order.
+    pub mean: [f32; 3],
+    /// Then divided by this; not 0.
+    pub std: [f32; 3],
+}
+
+impl SampleSpec {
+    /// R'G'B' in 0..=1, planar, stretched.
+    pub const fn new(size: Size) -> Self {
+        Self {
+            size,
+            layout: Layout::Planar,
+            order: ChannelOrder::Rgb,
+            fit: Fit::Stretch,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        }
+    }
+}
+
+/// Where the grid lies over the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sampled {
+    /// The region of the source that the whole grid covers, in source pixels.
+    pub covers: Region,
+    /// The region of the grid that holds the rectangle asked for, in grid pixels.
+    pub content: Region,
+}
+
+/// Why a picture cannot be sampled.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum SampleError {
+    /// The grid has no pixels.
+    #[error("cannot sample to a grid of {0}")]
+    Empty(Size),
+    /// A standard deviation is 0, or mean or deviation are no numbers.
+    #[error("cannot normalise with mean {mean:?} and standard deviation {std:?}")]
+    Normalisation {
+        /// The mean given.
+        mean: [f32; 3],
+        /// The deviation given.
+        std: [f32; 3],
+    },
+    /// The rectangle is none, or a very distant one.
+    #[error("cannot sample the region {0}: it is empty, not a number, or beyond 65536 pixels")]
+    Region(Region),
+    /// More than 16384 pixels would go into one of the grid.
+    #[error("cannot sample {region} to {size}: more than 16384 pixels to one")]
+    Ratio {
+        /// The region, widened to the grid's shape.
+        region: Region,
+        /// The grid.
+        size: Size,
+    },
+    /// The output is not as long as the tensor.
+    #[error("the output holds {found} values, and the tensor {expected}")]
+    Output {
+        /// Values of the tensor.
+        expected: usize,
+        /// Values that the output has room for.
+        found: usize,
+    },
+}
+
+/// Sums down the columns of one plane.
+#[derive(Clone, Debug, Default)]
+struct Pass {
+    plane: usize,
+    /// Which [`Group`]'s windows.
+    group: usize,
+    /// Bytes of a row that are needed.
+    first: usize,
+    length: usize,
+    sums: Vec<i16>,
+}
+
+/// Tables of the components that have the same resolution.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    x: Axis,
+    y: Windows,
+}
+
+/// How one component is read from the sums of a pass.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reading {
+    pass: usize,
+    group: usize,
+    offset: usize,
+    step: usize,
+    count: usize,
+}
+
+/// Samples pictures for one net. See the module's description.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    spec: SampleSpec,
+    key: Option<(PixelFormat, Size, Region)>,
+    /// Full resolution, and chroma.
+    groups: [Group; 2],
+    passes: [Pass; 3],
+    pass_count: usize,
+    readings: [Reading; 3],
+    reading_count: usize,
+    samples: Vec<i16>,
+    /// The components of one row of the grid.
+    row: [Vec<f32>; 3],
+    luma: Vec<u8>,
+}
+
+impl Sampler {
+    /// A sampler for a net that wants `spec`.
+    ///
+    /// # Errors
+    /// [`SampleError::Empty`] or [`SampleError::Normalisation`].
+    pub fn new(spec: SampleSpec) -> Result<Self, SampleError> {
+        if spec.size.is_empty() {
+            return Err(SampleError::Empty(spec.size));
+        }
+        let finite = spec.mean.iter().chain(&spec.std).all(|value| value.is_finite());
+        if !finite || spec.std.contains(&0.0) {
+            return Err(SampleError::Normalisation { mean: spec.mean, std: spec.std });
+        }
+        let (width, height) = (spec.size.width as usize, spec.size.height as usize);
+        Ok(Self {
+            spec,
+            key: None,
+            groups: Default::default(),
+            passes: Default::default(),
+            pass_count: 0,
+            readings: Default::default(),
+            reading_count: 0,
+            samples: Vec::new(),
+            row: std::array::from_fn(|_| vec![0.0; width]),
+            luma: vec![0; width * height],
+        })
+    }
+
+    /// What the net wants.
+    pub const fn spec(&self) -> SampleSpec {
+        self.spec
+    }
+
+    /// Where the grid would lie over a source for `region` of it.
+    pub fn covers(&self, region: Region) -> Sampled {
+        let Size { width, height } = self.spec.size;
+        if self.spec.fit == Fit::Stretch {
+            return Sampled { covers: region, content: Region::of_size(self.spec.size) };
+        }
+        let grid = [f64::from(width), f64::from(height)];
+        let extent = [f64::from(region.width), f64::from(region.height)];
+        // Source pixels a grid pixel, the same both ways.
+        let scale = (extent[0] / grid[0]).max(extent[1] / grid[1]);
+        let margin: [f64; 2] = std::array::from_fn(|i| (scale * grid[i] - extent[i]) / 2.0);
+        let [left, top] = margin.map(cast::single);
+        let [wide, high] = grid.map(|extent| cast::single(scale * extent));
+        let [inner_left, inner_top] = margin.map(|margin| cast::single(margin / scale));
+        let [inner_wide, inner_high] = extent.map(|extent| cast::single(extent / scale));
+        Sampled {
+            covers: Region::new(region.x - left, region.y - top, wide, high),
+            content: Region::new(inner_left, inner_top, inner_wide, inner_high),
+        }
+    }
+
+    /// Fills `output`, the tensor (`3 * width * height` values), with `region` of `source` (its pixels; it may begin and
+    /// end within one, and reach outside).
+    ///
+    /// # Errors
+    /// [`SampleError`] where the region is none or the output has another length; nothing is written then.
+    pub fn sample(&mut self, source: &Picture<'_>, region: Region, output: &mut [f32]) -> Result<Sampled, SampleError> {
+        let pixels = self.luma.len();
+        if output.len() != pixels * 3 {
+            return Err(SampleError::Output { expected: pixels * 3, found: output.len() });
+        }
+        let sampled = self.prepare(source, region)?;
+        let conversion = self.conversion(source);
+        let grey = source.format() == PixelFormat::Grey;
+        let luma = self.luma_weights(source);
+        let width = self.spec.size.width as usize;
+        for y in 0..self.spec.size.height as usize {
+            self.components(source, y, self.reading_count);
+            let [a, b, c] = &self.row;
+            let components = [a, if grey { a } else { b }, if grey { a } else { c }].map(|row| &row[..width]);
+            weigh(components, luma, &mut self.luma[y * width..(y + 1) * width]);
+            match self.spec.layout {
+                Layout::Planar => {
+                    for (channel, conversion) in conversion.iter().enumerate() {
+                        let start = channel * pixels + y * width;
+                        conversion.apply(components, &mut output[start..start + width]);
+                    }
+                }
+                Layout::Interleaved => {
+                    let row = &mut output[3 * y * width..3 * (y + 1) * width];
+                    for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                        *pixel = std::array::from_fn(|channel| {
+                            conversion[channel].value(components.map(|component| component[x]))
+                        });
+                    }
+                }
+            }
+        }
+        Ok(sampled)
+    }
+
+    /// Samples luma alone, to be had from [`Sampler::luma`] afterwards: a small part of the work of
+    /// [`Sampler::sample`], for telling whether a scene is still. (Of an RGB source, luma is made from all three.) Use a
+    /// sampler of its own for this where the region is another: changing regions means making tables.
+    ///
+    /// # Errors
+    /// [`SampleError`] where the region is none.
+    pub fn sample_luma(&mut self, source: &Picture<'_>, region: Region) -> Result<Sampled, SampleError> {
+        let sampled = self.prepare(source, region)?;
+        let luma = self.luma_weights(source);
+        let width = self.spec.size.width as usize;
+        let needed = if source.format().is_rgb() { 3 } else { 1 };
+        for y in 0..self.spec.size.height as usize {
+            self.components(source, y, needed);
+            let components = self.row.each_ref().map(|row| &row[..width]);
+            weigh(components, luma, &mut self.luma[y * width..(y + 1) * width]);
+        }
+        Ok(sampled)
+    }
+
+    /// The luma of what was sampled last, at the grid's size, row-major, in the source's range (of an RGB source: full
+    /// range, weighted by the picture's matrix).
+    pub fn luma(&self) -> &[u8] {
+        &self.luma
+    }
+
+    /// Makes ready for a picture: tables are made anew if format, size or region have changed.
+    fn prepare(&mut self, source: &Picture<'_>, region: Region) -> Result<Sampled, SampleError> {
+        if !region.is_valid() {
+            return Err(SampleError::Region(region));
+        }
+        let sampled = self.covers(region);
+        let (covers, size) = (sampled.covers, self.spec.size);
+        let scale = (covers.width / size.width as f32).max(covers.height / size.height as f32);
+        if !covers.is_valid() || scale > 16_384.0 {
+            return Err(SampleError::Ratio { region: covers, size });
+        }
+        let key = (source.format(), source.size(), covers);
+        if self.key != Some(key) {
+            self.build(source, covers);
+            self.key = Some(key);
+        }
+        Ok(sampled)
+    }
+
+    fn build(&mut self, source: &Picture<'_>, covers: Region) {
+        let all = components(source.format());
+        self.reading_count = if source.format() == PixelFormat::Grey { 1 } else { 3 };
+        for (group, component) in self.groups.iter_mut().zip([all[0], all[1]]) {
+            let (x, y) = spans(&component, source, covers, self.spec.size);
+            group.x.build(x, Filter::Linear, 4);
+            group.x.rebase();
+            group.y.build(y);
+        }
+        self.pass_count = 0;
+        let mut most = 0;
+        for (index, component) in all.into_iter().enumerate().take(self.reading_count) {
+            let group = usize::from(component.across != all[0].across);
+            let x = &self.groups[group].x;
+            let first = component.offset + x.first * component.step;
+            let (columns, _) = component.extent(source.size());
+            let count = x.extent.min(columns - x.first);
+            let end = first + (count - 1) * component.step + 1;
+            let found = self.passes[..self.pass_count].iter().position(|pass| pass.plane == component.plane);
+            let pass = found.unwrap_or(self.pass_count);
+            let entry = &mut self.passes[pass];
+            if found.is_none() {
+                (entry.plane, entry.first, entry.length) = (component.plane, first, end - first);
+                // Components of one plane have the same rows, so windows are the same as well.
+                entry.group = group;
+                self.pass_count += 1;
+            } else {
+                let end = end.max(entry.first + entry.length);
+                entry.first = entry.first.min(first);
+                entry.length = end - entry.first;
+            }
+            // An offset in the row, for now: where the pass begins is not known yet.
+            self.readings[index] = Reading { pass, group, offset: first, step: component.step, count };
+            most = most.max(count + x.taps);
+        }
+        for reading in &mut self.readings[..self.reading_count] {
+            reading.offset -= self.passes[reading.pass].first;
+        }
+        for pass in &mut self.passes[..self.pass_count] {
+            // Taps of weight 0 may lie past the end of the source.
+            let taps = self.groups[0].x.taps.max(self.groups[1].x.taps);
+            pass.sums.resize(pass.length + taps, 0);
+        }
+        self.samples.resize(most, 0);
+    }
+
+    /// The first `count` components of row `y` of the grid.
+    fn components(&mut self, source: &Picture<'_>, y: usize, count: usize) {
+        let Self { groups, passes, readings, samples, row, pass_count, .. } = self;
+        let last_pass = readings[..count].iter().map(|reading| reading.pass).max().unwrap_or(0);
+        for pass in &mut passes[..(last_pass + 1).min(*pass_count)] {
+            let Pass { plane, group, first, length, sums } = pass;
+            let plane = source.plane(*plane);
+            let bytes = |row: usize| {
+                let start = row * plane.stride_bytes + *first;
+                &plane.data[start..start + *length]
+            };
+            groups[*group].y.sum(y, bytes, &mut sums[..*length]);
+        }
+        for (reading, out) in readings[..count].iter().zip(row) {
+            let x = &groups[reading.group].x;
+            let sums = &passes[reading.pass].sums[reading.offset..];
+            let samples = if reading.step == 1 {
+                sums
+            } else {
+                fir::pick_samples(sums, reading.step, &mut samples[..reading.count]);
+                &samples[..]
+            };
+            fir::along_to_floats(samples, &x.starts, &x.weights, x.taps, out);
+        }
+    }
+
+    /// From sums to output values, a map for each channel of the output.
+    fn conversion(&self, source: &Picture<'_>) -> [Conversion; 3] {
+        let map = picture_to_rgb(source.format(), source.color());
+        let scales = self.scales();
+        std::array::from_fn(|channel| {
+            let primary = if self.spec.order == ChannelOrder::Rgb { channel } else { 2 - channel };
+            let (mean, std) = (self.spec.mean[channel], self.spec.std[channel]);
+            Conversion {
+                weights: std::array::from_fn(|i| map.matrix[primary][i] * scales[i]),
+                offset: map.offset[primary],
+                gain: 1.0 / (255.0 * std),
+                shift: -mean / std,
+            }
+        })
+    }
+
+    /// What makes a component value (0..=255) of a sum.
+    fn scales(&self) -> [f32; 3] {
+        std::array::from_fn(|index| {
+            let reading = self.readings[index];
+            1.0 / (self.groups[self.passes[reading.pass].group].y.unit() * f32::from(crate::scale::ONE))
+        })
+    }
+
+    /// What makes luma of sums.
+    fn luma_weights(&self, source: &Picture<'_>) -> [f32; 3] {
+        let scales = self.scales();
+        if !source.format().is_rgb() {
+            return [scales[0], 0.0, 0.0];
+        }
+        let full = Colorimetry { range: crate::picture::Range::Full, ..source.color() };
+        let map = Affine::from_rgb(full);
+        std::array::from_fn(|i| map.matrix[0][i] * scales[i])
+    }
+}
+
+/// Where the samples of a component lie under the grid.
+fn spans(component: &Component, source: &Picture<'_>, covers: Region, size: Size) -> (Span, Span) {
+    #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
+    let span = |origin: f32, extent: f32, count: u32, covered: usize, source: usize| Span {
+        origin: f64::from(origin) / covered as f64,
+        scale: f64::from(extent) / f64::from(count) / covered as f64,
+        source,
+        count: count as usize,
+    };
+    let (columns, rows) = component.extent(source.size());
+    (
+        span(covers.x, covers.width, size.width, component.across, columns),
+        span(covers.y, covers.height, size.height, component.down, rows),
+    )
+}
+
+/// From the sums of three components to one channel of the output.
+#[derive(Clone, Copy, Debug)]
+struct Conversion {
+    weights: [f32; 3],
+    offset: f32,
+    gain: f32,
+    shift: f32,
+}
+
+impl Conversion {
+    #[inline]
+    fn value(&self, [a, b, c]: [f32; 3]) -> f32 {
+        let value = self.weights[0] * a + self.weights[1] * b + self.weights[2] * c + self.offset;
+        value.clamp(0.0, 255.0) * self.gain + self.shift
+    }
+
+    fn apply(&self, [a, b, c]: [&[f32]; 3], out: &mut [f32]) {
+        for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+            *out = self.value([a, b, c]);
+        }
+    }
+}
+
+fn weigh([a, b, c]: [&[f32]; 3], weights: [f32; 3], out: &mut [u8]) {
+    if weights[1] == 0.0 {
+        for (out, &a) in out.iter_mut().zip(a) {
+            *out = cast::byte(weights[0] * a);
+        }
+        return;
+    }
+    for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+        *out = cast::byte(weights[0] * a + weights[1] * b + weights[2] * c);
+    }
+}
+
+#[cfg(test)]
+mod tests;

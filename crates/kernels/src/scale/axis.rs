@@ -1,0 +1,292 @@
+//! The filter of one axis as a table: for every output position, which source samples it takes and how much of each.
+//!
+//! Filters, by scale `s` (source samples an output sample):
+//! - *linear*: a box as wide as an output sample, but not narrower than one source sample. When shrinking, that is the
+//!   exact area average; when enlarging, linear interpolation between sample centres. The two meet at `s` = 1.
+//! - *cubic*: enlarging, the Catmull-Rom spline (Keys' cubic convolution with a = -0.5, IEEE TASSP 29(6), 1981). From
+//!   `s` = 1 to 1.25 it passes smoothly into the area average, so that sharpness does not jump during a zoom.
+//!
+//! Samples outside the source are those of its border: their weight is added to the border sample's.
+
+use super::cast;
+
+/// Fixed-point one: weights have 14 fractional bits.
+pub(crate) const ONE: i16 = 1 << 14;
+
+/// How in-between samples are made. See the module's description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Filter {
+    /// Area average when shrinking, linear interpolation when enlarging.
+    Linear,
+    /// Area average when shrinking, Catmull-Rom when enlarging: sharper, and even while the crop creeps.
+    #[default]
+    Cubic,
+}
+
+/// How the positions of one axis of the output lie over the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Span {
+    /// Where output sample 0 begins, in source samples.
+    pub origin: f64,
+    /// Source samples an output sample.
+    pub scale: f64,
+    /// Source samples.
+    pub source: usize,
+    /// Output samples.
+    pub count: usize,
+}
+
+impl Span {
+    /// The centre of output sample `j`, in source samples (sample `i` covers `i..i + 1`).
+    #[expect(clippy::cast_precision_loss, reason = "output positions are below 2^24")]
+    pub fn center(&self, j: usize) -> f64 {
+        self.origin + (j as f64 + 0.5) * self.scale
+    }
+}
+
+/// The table. Every output position has `taps` weights that sum to [`ONE`], for the samples from `starts[j]` on; weights
+/// past the end of the source are 0.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Axis {
+    pub taps: usize,
+    pub starts: Vec<usize>,
+    pub weights: Vec<i16>,
+    /// Where the axis takes samples as they are: which source sample is output 0.
+    pub identity: Option<usize>,
+    /// After [`Axis::rebase`]: the source sample that `starts` count from, and how many samples are in reach from there
+    /// (those past the end of the source have weight 0).
+    pub first: usize,
+    pub extent: usize,
+    scratch: Vec<f64>,
+}
+
+impl Axis {
+    /// Makes the table of `span`, with `taps` a multiple of `multiple` (zeros fill up). Allocates only where it needs
+    /// more room than any table before.
+    pub fn build(&mut self, span: Span, filter: Filter, multiple: usize) {
+        self.starts.clear();
+        self.weights.clear();
+        let radius = radius(span.scale, filter);
+        // One more than the kernel is wide: it begins within a sample. Folding at the border only makes it fewer.
+        let widest = cast::floor(2.0 * radius) + 2;
+        self.taps = cast::coordinate(widest).min(span.source).next_multiple_of(multiple);
+        self.weights.resize(span.count * self.taps, 0);
+        for j in 0..span.count {
+            let weights = &mut self.weights[j * self.taps..(j + 1) * self.taps];
+            let center = span.center(j);
+            let start = if filter == Filter::Cubic && span.scale <= 1.0 && self.taps >= 4 {
+                catmull_rom(center, span.source, weights)
+            } else {
+                general(center, &span, filter, radius, &mut self.scratch, weights)
+            };
+            self.starts.push(start);
+        }
+        self.trim(multiple);
+        self.identity = self.find_identity();
+    }
+
+    /// Drops taps that no output uses: a kernel that never begins within a sample needs fewer.
+    fn trim(&mut self, multiple: usize) {
+        let used = self
+            .weights
+            .chunks_exact(self.taps)
+            .map(|weights| weights.iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1))
+            .max()
+            .unwrap_or(1)
+            .next_multiple_of(multiple);
+        if used < self.taps {
+            for j in 0..self.starts.len() {
+                self.weights.copy_within(j * self.taps..j * self.taps + used, j * used);
+            }
+            self.weights.truncate(self.starts.len() * used);
+            self.taps = used;
+        }
+    }
+
+    fn find_identity(&self) -> Option<usize> {
+        let mut first = None;
+        for (j, (start, weights)) in self.starts.iter().zip(self.weights.chunks_exact(self.taps)).enumerate() {
+            let tap = weights.iter().position(|&weight| weight == ONE)?;
+            let base = (start + tap).checked_sub(j)?;
+            if *first.get_or_insert(base) != base {
+                return None;
+            }
+        }
+        first
+    }
+
+    /// For use along a row: counts `starts` from the first source sample that any output takes.
+    pub fn rebase(&mut self) {
+        self.first = self.starts.iter().copied().min().unwrap_or(0);
+        for start in &mut self.starts {
+            *start -= self.first;
+        }
+        self.extent = self.starts.iter().copied().max().unwrap_or(0) + self.taps;
+    }
+
+    /// The weights of output `j`.
+    #[inline]
+    pub fn weights(&self, j: usize) -> &[i16] {
+        &self.weights[j * self.taps..(j + 1) * self.taps]
+    }
+}
+
+/// Half the width of the kernel, in source samples.
+fn radius(scale: f64, filter: Filter) -> f64 {
+    let area = scale.max(1.0) / 2.0;
+    match filter {
+        Filter::Cubic if area_share(scale) < 1.0 => 2.0 * scale.max(1.0),
+        _ => area,
+    }
+}
+
+/// How much of the cubic filter is area average.
+fn area_share(scale: f64) -> f64 {
+    ((scale - 1.0) * 4.0).clamp(0.0, 1.0)
+}
+
+/// Keys' kernel with a = -0.5 at distance `d`.
+fn cubic(d: f64) -> f64 {
+    let d = d.abs();
+    if d < 1.0 {
+        (1.5 * d - 2.5) * d * d + 1.0
+    } else if d < 2.0 {
+        ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
+    } else {
+        0.0
+    }
+}
+
+/// The common case in closed form: four weights. Returns the first sample.
+fn catmull_rom(center: f64, source: usize, weights: &mut [i16]) -> usize {
+    let before = cast::floor(center - 0.5);
+    #[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
+    let t = center - 0.5 - before as f64;
+    let (t2, t3) = (t * t, t * t * t);
+    let one = f64::from(ONE);
+    let left = cast::round_i16((-0.5 * t3 + t2 - 0.5 * t) * one);
+    let right = cast::round_i16((0.5 * t3 - 0.5 * t2) * one);
+    let second = cast::round_i16((-1.5 * t3 + 2.0 * t2 + 0.5 * t) * one);
+    let quantised = [left, ONE - left - right - second, second, right];
+    let last = i64::try_from(source).unwrap_or(i64::MAX) - 1;
+    let start = (before - 1).clamp(0, (last - 3).max(0));
+    for (i, weight) in (before - 1..).zip(quantised) {
+        weights[cast::coordinate(i.clamp(0, last) - start)] += weight;
+    }
+    cast::coordinate(start)
+}
+
+/// Any filter at any scale. Returns the first sample.
+fn general(
+    center: f64,
+    span: &Span,
+    filter: Filter,
+    radius: f64,
+    scratch: &mut Vec<f64>,
+    weights: &mut [i16],
+) -> usize {
+    let last = i64::try_from(span.source).unwrap_or(i64::MAX) - 1;
+    let half = span.scale.max(1.0) / 2.0;
+    let share = if filter == Filter::Cubic { area_share(span.scale) } else { 1.0 };
+    let (from, to) = (cast::floor(center - radius), cast::floor(center + radius));
+    let start = from.clamp(0, last);
+    scratch.clear();
+    scratch.resize(weights.len(), 0.0);
+    let mut cubic_sum = 0.0;
+    if share < 1.0 {
+        for i in from..=to {
+            cubic_sum += cubic(distance(i, center) / (2.0 * half));
+        }
+    }
+    for i in from..=to {
+        let offset = distance(i, center);
+        let covered = ((offset + 0.5).min(half) - (offset - 0.5).max(-half)).max(0.0) / (2.0 * half);
+        let mut weight = covered * share;
+        if share < 1.0 {
+            weight += (1.0 - share) * cubic(offset / (2.0 * half)) / cubic_sum;
+        }
+        let tap = cast::coordinate(i.clamp(0, last) - start);
+        // A tap past the table has weight 0: the kernel ended exactly between two samples.
+        if let Some(sum) = scratch.get_mut(tap) {
+            *sum += weight;
+        }
+    }
+    quantise(scratch, weights);
+    cast::coordinate(start)
+}
+
+/// From the centre of the output sample to the centre of source sample `i`.
+#[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
+fn distance(i: i64, center: f64) -> f64 {
+    i as f64 + 0.5 - center
+}
+
+/// Weights in fixed point that sum to exactly [`ONE`]: the rounding of the running sum is what is kept, so the error of
+/// each weight is under one unit however many there are.
+fn quantise(real: &[f64], weights: &mut [i16]) {
+    let total: f64 = real.iter().sum();
+    let mut sum = 0.0;
+    let mut before = 0;
+    for (weight, value) in weights.iter_mut().zip(real) {
+        sum += value;
+        let now = cast::round_i32(sum / total * f64::from(ONE));
+        *weight = cast::narrow(now - before);
+        before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table(span: Span, filter: Filter) -> Axis {
+        let mut axis = Axis::default();
+        axis.build(span, filter, 1);
+        axis
+    }
+
+    #[test]
+    fn the_whole_source_at_its_own_size_is_the_identity() {
+        for filter in [Filter::Linear, Filter::Cubic] {
+            for origin in [0.0, 3.0] {
+                let axis = table(Span { origin, scale: 1.0, source: 20, count: 17 }, filter);
+                assert_eq!(axis.identity, Some(cast::coordinate(cast::floor(origin))), "{filter:?}");
+            }
+            let axis = table(Span { origin: 0.25, scale: 1.0, source: 20, count: 17 }, filter);
+            assert_eq!(axis.identity, None);
+        }
+    }
+
+    #[test]
+    fn known_weights() {
+        let half = table(Span { origin: 0.0, scale: 0.5, source: 4, count: 8 }, Filter::Linear);
+        assert_eq!(half.weights(1)[..2], [ONE / 4 * 3, ONE / 4]);
+        let area = table(Span { origin: 0.5, scale: 2.0, source: 8, count: 3 }, Filter::Linear);
+        assert_eq!(area.weights(0), [ONE / 4, ONE / 2, ONE / 4]);
+        assert_eq!(area.starts, [0, 2, 4]);
+        let cubic = table(Span { origin: 0.5, scale: 1.0, source: 8, count: 4 }, Filter::Cubic);
+        assert_eq!(cubic.weights(2), [-ONE / 16, ONE / 16 * 9, ONE / 16 * 9, -ONE / 16]);
+    }
+
+    proptest! {
+        #[test]
+        fn weights_sum_to_one_and_stay_inside(
+            origin in -3000.0..3000.0_f64,
+            scale in prop_oneof![0.01..1.0_f64, 1.0..1.3_f64, 1.0..40.0_f64],
+            source in 1_usize..200,
+            count in 1_usize..60,
+            cubic: bool,
+        ) {
+            let filter = if cubic { Filter::Cubic } else { Filter::Linear };
+            let axis = table(Span { origin, scale, source, count }, filter);
+            for j in 0..count {
+                let sum: i32 = axis.weights(j).iter().map(|&weight| i32::from(weight)).sum();
+                prop_assert_eq!(sum, i32::from(ONE));
+                for (tap, &weight) in axis.weights(j).iter().enumerate() {
+                    prop_assert!(weight == 0 || axis.starts[j] + tap < source, "tap {} of {}", tap, j);
+                }
+            }
+        }
+    }
+}

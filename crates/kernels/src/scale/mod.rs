@@ -1,0 +1,263 @@
+//! The view's scaler: a crop of any picture to an output size, at sub-pixel precision, without a detour through R'G'B'.
+//!
+//! Output is NV12, RGB24 or GREY. A Y'CbCr source keeps its numbers: neither range nor matrix is changed, so the output
+//! *has the source's colorimetry*, and the functions here return it. For an RGB source, Y'CbCr is made with the
+//! colorimetry that the source picture names. Chroma is sited in the centre of the pixels that share it.
+//!
+//! A crop that begins on whole pixels and has the output's size is a plain copy, to the bit, of every component that
+//! both formats hold at the same resolution. The same input gives the same output on every machine: integer arithmetic,
+//! but for the conversion to and from R'G'B'.
+//!
+//! One thread at a time; the scaler owns its tables and a few rows, and allocates only when it meets a larger picture
+//! than ever before.
+
+mod axis;
+pub(crate) mod cast;
+pub(crate) mod component;
+pub(crate) mod fir;
+pub mod naive;
+pub(crate) mod plane;
+
+pub use axis::Filter;
+pub(crate) use axis::{Axis, ONE, Span};
+
+use component::{Channel, Component, components};
+use plane::{Channels, PlaneScaler};
+
+use crate::convert::{Affine, picture_to_rgb};
+use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Region, Size};
+
+/// Why a picture cannot be scaled.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum ScaleError {
+    /// The crop is no rectangle, or a very distant one.
+    #[error("cannot scale the region {0}: it is empty, not a number, or beyond 65536 pixels")]
+    Region(Region),
+    /// More than 16384 source samples would go into one output sample.
+    #[error("cannot scale {region} to {size}: more than 16384 pixels to one")]
+    Ratio {
+        /// The crop.
+        region: Region,
+        /// The output size.
+        size: Size,
+    },
+    /// The output has a format that the scaler does not write.
+    #[error("cannot scale to {0}: the scaler writes NV12, RGB3 and GREY")]
+    Format(PixelFormat),
+    /// The output has no pixels.
+    #[error("cannot scale to a picture of {0}")]
+    Empty(Size),
+}
+
+/// How a source becomes an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Planes of the output are scaled as they are.
+    Planes,
+    /// Grey to NV12: there is no chroma.
+    NoChroma,
+    /// Y'CbCr (or grey) to R'G'B': scaled at the output's size, converted row by row.
+    ToRgb,
+    /// R'G'B' to Y'CbCr or grey: scaled as R'G'B', converted row by row.
+    FromRgb,
+}
+
+/// Scales crops of pictures. See the module's description.
+#[derive(Clone, Debug)]
+pub struct Scaler {
+    filter: Filter,
+    /// Luma, or R'G'B'.
+    first: PlaneScaler,
+    /// Chroma.
+    second: PlaneScaler,
+    rows: [Vec<u8>; 2],
+    held: [Option<usize>; 2],
+}
+
+impl Scaler {
+    /// A scaler that enlarges with `filter`.
+    pub fn new(filter: Filter) -> Self {
+        let (first, second) = (PlaneScaler::default(), PlaneScaler::default());
+        Self { filter, first, second, rows: [Vec::new(), Vec::new()], held: [None; 2] }
+    }
+
+    /// Fills `output` with the `crop` of `source` (its pixels; border pixels stand for what is outside). Returns what the
+    /// numbers of the output mean.
+    ///
+    /// # Errors
+    /// [`ScaleError`] where the crop is no rectangle, or the output's format is none that is written here.
+    pub fn scale(
+        &mut self,
+        source: &Picture<'_>,
+        crop: Region,
+        output: &mut PictureMut<'_>,
+    ) -> Result<Colorimetry, ScaleError> {
+        let size = output.size();
+        let mut rows = self.start(*source, crop, size, output.format())?;
+        let height = size.height as usize;
+        for y in 0..height {
+            rows.row(0, y, output.row_mut(0, y));
+            // A chroma row follows the last of its luma rows: both come from the same rows of the source.
+            if output.format() == PixelFormat::Nv12 && (y % 2 == 1 || y + 1 == height) {
+                rows.row(1, y / 2, output.row_mut(1, y / 2));
+            }
+        }
+        Ok(source.color())
+    }
+
+    /// Makes ready to scale the `crop` of `source` to a picture of `size` and `format`, whose rows are then asked for one
+    /// by one. For callers that may not write the picture as it is (a composite never shows the room).
+    ///
+    /// # Errors
+    /// As [`Scaler::scale`].
+    pub fn start<'s, 'a>(
+        &'s mut self,
+        source: Picture<'a>,
+        crop: Region,
+        size: Size,
+        format: PixelFormat,
+    ) -> Result<Rows<'s, 'a>, ScaleError> {
+        if !crop.is_valid() {
+            return Err(ScaleError::Region(crop));
+        }
+        if size.is_empty() {
+            return Err(ScaleError::Empty(size));
+        }
+        if crop.width / size.width as f32 > 16_384.0 || crop.height / size.height as f32 > 16_384.0 {
+            return Err(ScaleError::Ratio { region: crop, size });
+        }
+        let way = match (source.format().is_rgb(), format) {
+            (true, PixelFormat::Rgb24) => Way::Planes,
+            (true, PixelFormat::Nv12 | PixelFormat::Grey) => Way::FromRgb,
+            (false, PixelFormat::Rgb24) => Way::ToRgb,
+            (false, PixelFormat::Nv12) if source.format() == PixelFormat::Grey => Way::NoChroma,
+            (false, PixelFormat::Nv12 | PixelFormat::Grey) => Way::Planes,
+            _ => return Err(ScaleError::Format(format)),
+        };
+        let all = components(source.format());
+        let channel = |index: usize| Some(Channel::new(&source, all[index]));
+        let rgb = source.format().is_rgb();
+        let first = Channels { channels: if rgb { [0, 1, 2].map(channel) } else { [channel(0), None, None] } };
+        let second = Channels { channels: [channel(1), channel(2), None] };
+        let spans = |component: &Component, subsampled: usize| spans(component, &source, crop, size, subsampled);
+        let (x, y) = spans(&all[0], 1);
+        self.first.start(x, y, self.filter, if rgb { 3 } else { 1 });
+        let has_chroma = !rgb && source.format() != PixelFormat::Grey && format != PixelFormat::Grey;
+        if has_chroma {
+            let (x, y) = spans(&all[1], if way == Way::Planes { 2 } else { 1 });
+            self.second.start(x, y, self.filter, 2);
+        }
+        let width = size.width as usize;
+        for (row, bytes) in self.rows.iter_mut().zip(if way == Way::FromRgb { [3, 3] } else { [1, 2] }) {
+            // Grey has no chroma: what is never filled says so.
+            row.clear();
+            row.resize(width * bytes, 128);
+        }
+        self.held = [None; 2];
+        let map = if way == Way::FromRgb {
+            Affine::from_rgb(source.color())
+        } else {
+            picture_to_rgb(source.format(), source.color())
+        };
+        Ok(Rows { scaler: self, first, second, way, has_chroma, height: size.height as usize, map })
+    }
+}
+
+/// Where the samples of an output plane with one sample to `subsampled` pixels (each way) lie over a source component.
+fn spans(component: &Component, source: &Picture<'_>, crop: Region, size: Size, subsampled: usize) -> (Span, Span) {
+    #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
+    let span = |origin: f32, extent: f32, count: u32, covers: usize, source: usize| {
+        let ratio = subsampled as f64 / covers as f64;
+        let scale = f64::from(extent) / f64::from(count) * ratio;
+        Span { origin: f64::from(origin) / covers as f64, scale, source, count: (count as usize).div_ceil(subsampled) }
+    };
+    let (columns, rows) = component.extent(source.size());
+    (
+        span(crop.x, crop.width, size.width, component.across, columns),
+        span(crop.y, crop.height, size.height, component.down, rows),
+    )
+}
+
+/// A picture that is being scaled, row by row.
+#[derive(Debug)]
+pub struct Rows<'s, 'a> {
+    scaler: &'s mut Scaler,
+    first: Channels<'a>,
+    second: Channels<'a>,
+    way: Way,
+    has_chroma: bool,
+    height: usize,
+    map: Affine,
+}
+
+impl Rows<'_, '_> {
+    /// Row `y` of plane `plane` of the output into `out`, which has exactly the bytes of such a row. Cheapest from top to
+    /// bottom; rows may be left out.
+    ///
+    /// # Panics
+    /// Where the output has no such row, or `out` is shorter than one.
+    pub fn row(&mut self, plane: usize, y: usize, out: &mut [u8]) {
+        let chroma = plane == 1;
+        match self.way {
+            Way::NoChroma if chroma => out.fill(128),
+            Way::Planes if chroma => self.scaler.second.row(&self.second, y, out),
+            Way::Planes | Way::NoChroma => self.scaler.first.row(&self.first, y, out),
+            Way::ToRgb => self.converted_row(y, out),
+            Way::FromRgb if chroma => self.rgb_to_chroma(y, out),
+            Way::FromRgb => {
+                let map = self.map;
+                let row = self.rgb_row(y);
+                for (luma, rgb) in out.iter_mut().zip(row.as_chunks::<3>().0) {
+                    *luma = map.apply_bytes(*rgb)[0];
+                }
+            }
+        }
+    }
+
+    /// A Y'CbCr row at the output's size, as R'G'B'.
+    fn converted_row(&mut self, y: usize, out: &mut [u8]) {
+        let [luma, chroma] = &mut self.scaler.rows;
+        self.scaler.first.row(&self.first, y, luma);
+        if self.has_chroma {
+            self.scaler.second.row(&self.second, y, chroma);
+        }
+        let colors = luma.iter().zip(chroma.as_chunks::<2>().0);
+        for (rgb, (&y, &[cb, cr])) in out.as_chunks_mut::<3>().0.iter_mut().zip(colors) {
+            *rgb = self.map.apply_bytes([y, cb, cr]);
+        }
+    }
+
+    /// Row `y` as R'G'B'. Two are kept: luma rows and the chroma row between them are asked for one after the other.
+    fn rgb_row(&mut self, y: usize) -> &[u8] {
+        let place = y % 2;
+        let Scaler { first, rows, held, .. } = &mut *self.scaler;
+        if held[place] != Some(y) {
+            first.row(&self.first, y, &mut rows[place]);
+            held[place] = Some(y);
+        }
+        &rows[place]
+    }
+
+    fn rgb_to_chroma(&mut self, y: usize, out: &mut [u8]) {
+        let (upper, lower) = (2 * y, (2 * y + 1).min(self.height - 1));
+        self.rgb_row(upper);
+        self.rgb_row(lower);
+        let rows = &self.scaler.rows;
+        let blocks = rows[upper % 2].chunks(6).zip(rows[lower % 2].chunks(6));
+        for (chroma, (above, below)) in out.as_chunks_mut::<2>().0.iter_mut().zip(blocks) {
+            let (left, right) = (0, above.len() - 3);
+            let mean = std::array::from_fn(|i| {
+                let sum = u16::from(above[left + i])
+                    + u16::from(above[right + i])
+                    + u16::from(below[left + i])
+                    + u16::from(below[right + i]);
+                f32::from(sum) * 0.25
+            });
+            let ycc = self.map.apply(mean);
+            *chroma = [cast::byte(ycc[1]), cast::byte(ycc[2])];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

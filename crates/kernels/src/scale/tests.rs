@@ -1,0 +1,249 @@
+//! The scaler against its oracle, over every format, at odd sizes and strides.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::picture::{Plane, packed_bytes};
+use crate::testing::{Canvas, Guarded, picture};
+
+const OUTPUTS: [PixelFormat; 3] = [PixelFormat::Nv12, PixelFormat::Rgb24, PixelFormat::Grey];
+
+/// How far a result may lie from the unrounded oracle: half of a step for rounding, a quarter for fixed point.
+const TOLERANCE: f64 = 0.75;
+
+/// What the oracle makes of plane `plane`, interleaved; `None` where the way leads through R'G'B'.
+fn expected(
+    source: &Picture<'_>,
+    crop: Region,
+    size: Size,
+    format: PixelFormat,
+    filter: Filter,
+) -> Option<Vec<Vec<f64>>> {
+    let component = |index, subsampled| naive::component(source, index, crop, size, subsampled, filter);
+    let interleave = |parts: &[Vec<f64>]| {
+        (0..parts[0].len()).flat_map(|i| parts.iter().map(move |part| part[i])).collect::<Vec<_>>()
+    };
+    Some(match (source.format(), format) {
+        (from, PixelFormat::Rgb24) if from.is_rgb() => {
+            vec![interleave(&[component(0, 1), component(1, 1), component(2, 1)])]
+        }
+        (from, _) if from.is_rgb() => return None,
+        (_, PixelFormat::Rgb24) => return None,
+        (_, PixelFormat::Grey) => vec![component(0, 1)],
+        (PixelFormat::Grey, _) => {
+            let chroma = PixelFormat::Nv12.plane_extent(1, size);
+            vec![component(0, 1), vec![128.0; chroma.0 * chroma.1]]
+        }
+        _ => vec![component(0, 1), interleave(&[component(1, 2), component(2, 2)])],
+    })
+}
+
+/// The same where the way leads through R'G'B': rounded there, as the scaler does, so that only rounding differs.
+fn expected_by_rgb(
+    source: &Picture<'_>,
+    crop: Region,
+    size: Size,
+    format: PixelFormat,
+    filter: Filter,
+) -> Vec<Vec<f64>> {
+    let parts: Vec<_> = (0..3)
+        .map(|index| {
+            if index > 0 && source.format() == PixelFormat::Grey {
+                return vec![128.0; naive::component(source, 0, crop, size, 1, filter).len()];
+            }
+            naive::component(source, index, crop, size, 1, filter)
+        })
+        .collect();
+    let map = picture_to_rgb(source.format(), source.color());
+    #[expect(clippy::cast_possible_truncation, reason = "component values")]
+    let pixel = |i: usize| map.apply([0, 1, 2].map(|part| parts[part][i].clamp(0.0, 255.0) as f32));
+    let pixels: Vec<_> = (0..parts[0].len()).map(|i| pixel(i).map(|value| value.clamp(0.0, 255.0))).collect();
+    if format == PixelFormat::Rgb24 {
+        return vec![pixels.into_iter().flatten().map(f64::from).collect()];
+    }
+    let to = Affine::from_rgb(source.color());
+    let luma = pixels.iter().map(|&rgb| f64::from(to.apply(rgb)[0])).collect();
+    if format == PixelFormat::Grey {
+        return vec![luma];
+    }
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut chroma = Vec::new();
+    for y in (0..height).step_by(2) {
+        for x in (0..width).step_by(2) {
+            let mut mean = [0.0; 3];
+            for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+                let rgb = pixels[(y + dy).min(height - 1) * width + (x + dx).min(width - 1)];
+                mean = std::array::from_fn(|i| mean[i] + rgb[i] / 4.0);
+            }
+            let ycc = to.apply(mean);
+            chroma.extend([f64::from(ycc[1]), f64::from(ycc[2])]);
+        }
+    }
+    vec![luma, chroma]
+}
+
+fn check(source: &Canvas, crop: Region, size: Size, format: PixelFormat, filter: Filter) -> Result<(), TestCaseError> {
+    let source = source.picture();
+    let mut out = Guarded::new(format, size, 3);
+    let mut scaler = Scaler::new(filter);
+    let color = scaler.scale(&source, crop, &mut out.picture()).expect("valid");
+    prop_assert_eq!(color, source.color());
+    out.check_guards()?;
+    let by_rgb = expected(&source, crop, size, format, filter);
+    // Through R'G'B', a step of a component may become two (limited range, blue): rounded twice.
+    let tolerance = if by_rgb.is_some() { TOLERANCE } else { 2.7 };
+    let planes = by_rgb.unwrap_or_else(|| expected_by_rgb(&source, crop, size, format, filter));
+    for (plane, expected) in planes.iter().enumerate() {
+        let found = out.plane(plane);
+        prop_assert_eq!(found.len(), expected.len());
+        for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+            let expected = expected.clamp(0.0, 255.0);
+            prop_assert!(
+                (f64::from(found) - expected).abs() <= tolerance,
+                "{} to {} {}: plane {} sample {}: {} and not {}",
+                source.format(),
+                format,
+                size,
+                plane,
+                i,
+                found,
+                expected
+            );
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_crop_is_what_the_oracle_says(
+        source in picture(1..70, 1..50),
+        (x, y, width, height) in (-0.2..0.9_f32, -0.2..0.9_f32, 0.02..1.3_f32, 0.02..1.3_f32),
+        size in (1_u32..60, 1_u32..40),
+        format in prop::sample::select(&OUTPUTS[..]),
+        filter in prop::sample::select(&[Filter::Linear, Filter::Cubic][..]),
+    ) {
+        let (w, h) = (source.size.width as f32, source.size.height as f32);
+        let crop = Region::new(x * w, y * h, width * w, height * h);
+        check(&source, crop, Size::new(size.0, size.1), format, filter)?;
+    }
+
+    #[test]
+    fn crops_near_the_output_s_size(
+        source in picture(20..70, 20..50),
+        (x, y, zoom) in (0.0..9.0_f32, 0.0..9.0_f32, 0.7..1.4_f32),
+        format in prop::sample::select(&OUTPUTS[..]),
+        filter in prop::sample::select(&[Filter::Linear, Filter::Cubic][..]),
+    ) {
+        let size = Size::new(source.size.width / 2, source.size.height / 2);
+        let crop = Region::new(x, y, size.width as f32 * zoom, size.height as f32 * zoom);
+        check(&source, crop, size, format, filter)?;
+    }
+
+    #[test]
+    fn whole_pixels_at_their_own_size_are_copied(
+        source in picture(1..70, 1..50),
+        offset in (0_u32..20, 0_u32..20),
+        filter in prop::sample::select(&[Filter::Linear, Filter::Cubic][..]),
+    ) {
+        let (x, y) = (offset.0.min(source.size.width - 1) & !1, offset.1.min(source.size.height - 1) & !1);
+        let size = Size::new(source.size.width - x, source.size.height - y);
+        let picture = source.picture();
+        let crop = Region::new(x as f32, y as f32, size.width as f32, size.height as f32);
+        let format = if source.format.is_rgb() { PixelFormat::Rgb24 } else { PixelFormat::Nv12 };
+        let mut out = Guarded::new(format, size, 1);
+        Scaler::new(filter).scale(&picture, crop, &mut out.picture()).expect("valid");
+        out.check_guards()?;
+        let channels = if source.format.is_rgb() { 3 } else { 1 };
+        for channel in 0..channels {
+            for (&found, i) in out.plane(0).iter().skip(channel).step_by(channels).zip(0..) {
+                let (column, row) = (i % size.width + x, i / size.width + y);
+                prop_assert_eq!(found, component::value(&picture, channel, column.into(), row.into()));
+            }
+        }
+        if matches!(source.format, PixelFormat::Nv12 | PixelFormat::Nv21 | PixelFormat::I420) {
+            let columns = size.width.div_ceil(2);
+            for (found, i) in out.plane(1).chunks_exact(2).zip(0..) {
+                let (column, row) = (i % columns * 2 + x, i / columns * 2 + y);
+                for (found, index) in found.iter().zip(1..) {
+                    prop_assert_eq!(*found, component::value(&picture, index, column.into(), row.into()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_and_the_smallest() {
+    let source = Canvas::noise(PixelFormat::Nv12, Size::new(4096, 16), 0, 7);
+    for (size, crop) in [
+        (Size::new(16, 4096), Region::of_size(source.size)),
+        (Size::new(4096, 16), Region::of_size(source.size)),
+        (Size::new(1, 1), Region::of_size(source.size)),
+        (Size::new(16, 16), Region::new(4095.5, 15.5, 0.25, 0.25)),
+    ] {
+        for filter in [Filter::Linear, Filter::Cubic] {
+            check(&source, crop, size, PixelFormat::Nv12, filter).expect("as the oracle says");
+        }
+    }
+}
+
+#[test]
+fn a_flat_picture_stays_flat() {
+    for value in [0, 1, 16, 127, 128, 235, 254, 255] {
+        let size = Size::new(300, 200);
+        let data = vec![value; packed_bytes(PixelFormat::Nv12, size)];
+        let source = Picture::packed(PixelFormat::Nv12, size, Colorimetry::default(), &data).expect("large enough");
+        for filter in [Filter::Linear, Filter::Cubic] {
+            for (width, height) in [(300, 200), (700, 500), (299, 201), (251, 180), (40, 11), (7, 2)] {
+                let mut out = Guarded::new(PixelFormat::Nv12, Size::new(width, height), 0);
+                let crop = Region::new(0.3, 0.7, 299.0, 198.5);
+                Scaler::new(filter).scale(&source, crop, &mut out.picture()).expect("valid");
+                assert!(out.plane(0).iter().chain(out.plane(1).iter()).all(|&v| v == value), "{value} {width}");
+            }
+        }
+    }
+}
+
+#[test]
+fn motion_has_no_stairs() {
+    // A ramp of one value a pixel: moving the crop by a sixteenth of a pixel moves every value by a sixteenth.
+    let size = Size::new(256, 4);
+    let data: Vec<u8> = (0..4).flat_map(|_| 0..=255).collect();
+    let plane = Plane { data: &data, stride_bytes: 256 };
+    let planes = [plane, Plane::default(), Plane::default()];
+    let source = Picture::new(PixelFormat::Grey, size, Colorimetry::default(), planes).expect("large enough");
+    let mut scaler = Scaler::new(Filter::Cubic);
+    let mean = |scaler: &mut Scaler, x: f32| {
+        let mut out = Guarded::new(PixelFormat::Grey, Size::new(100, 2), 0);
+        scaler.scale(&source, Region::new(x, 1.0, 87.3, 2.0), &mut out.picture()).expect("valid");
+        out.plane(0).iter().map(|&value| f64::from(value)).sum::<f64>() / 200.0
+    };
+    let start = mean(&mut scaler, 50.0);
+    for step in 1..64_u8 {
+        let moved = mean(&mut scaler, 50.0 + f32::from(step) / 16.0) - start;
+        assert!((moved - f64::from(step) / 16.0).abs() < 0.05, "step {step}: {moved}");
+    }
+}
+
+#[test]
+fn what_cannot_be_scaled_is_refused() {
+    let source = Canvas::noise(PixelFormat::Yuyv, Size::new(8, 8), 0, 1);
+    let source = source.picture();
+    let mut scaler = Scaler::new(Filter::Cubic);
+    let whole = Region::of_size(source.size());
+    let size = Size::new(4, 4);
+    let nan = Region::new(f32::NAN, 0.0, 1.0, 1.0);
+    assert!(matches!(scaler.start(source, nan, size, PixelFormat::Nv12), Err(ScaleError::Region(_))));
+    let none = scaler.start(source, whole, Size::new(4, 0), PixelFormat::Nv12);
+    assert!(matches!(none, Err(ScaleError::Empty(_))));
+    let format = scaler.start(source, whole, size, PixelFormat::Yuyv);
+    assert_eq!(
+        format.expect_err("no such output").to_string(),
+        "cannot scale to YUYV: the scaler writes NV12, RGB3 and GREY"
+    );
+    let far = Region::new(0.0, 0.0, 65_000.0, 1.0);
+    assert!(matches!(scaler.start(source, far, Size::new(2, 2), PixelFormat::Nv12), Err(ScaleError::Ratio { .. })));
+}

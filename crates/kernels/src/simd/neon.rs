@@ -1,0 +1,111 @@
+//! AArch64 Advanced SIMD: four lanes, multiplication by a lane.
+#![allow(unsafe_code)]
+
+use std::arch::aarch64::*;
+
+use super::vector::Vector;
+
+/// Four numbers in a vector register.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct F32x4(float32x4_t);
+
+// SAFETY: whole loads and stores touch four elements, their partial forms `count` elements.
+unsafe impl Vector for F32x4 {
+    const LANES: usize = 4;
+    type Half = F32x4;
+    type Group = float32x4_t;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: NEON is part of AArch64; so in every method below.
+        unsafe { Self(vdupq_n_f32(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: four numbers are readable.
+        unsafe { Self(vld1q_f32(from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: four numbers are writable.
+        unsafe { vst1q_f32(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0; 4];
+        // SAFETY: `count` numbers are readable, and at most four are copied.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count.min(4));
+            Self(vld1q_f32(lanes.as_ptr()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, count: usize) {
+        let mut lanes = [0.0; 4];
+        // SAFETY: `count` numbers are writable, and at most four are copied.
+        unsafe {
+            vst1q_f32(lanes.as_mut_ptr(), self.0);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count.min(4));
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vaddq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vsubq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vmulq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vdivq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, a: Self, b: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vfmaq_f32(self.0, a.0, b.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vmaxq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vminq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn group(from: *const f32) -> Self::Group {
+        // SAFETY: a group has four numbers.
+        unsafe { vld1q_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vfmaq_laneq_f32::<LANE>(self.0, weights.0, group)) }
+    }
+    #[inline(always)]
+    unsafe fn round_and_power_of_two(self) -> (Self, Self) {
+        // SAFETY: see `splat`.
+        unsafe {
+            let n = vcvtnq_s32_f32(self.0);
+            let power = vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127)));
+            (Self(vcvtq_f32_s32(n)), Self(vreinterpretq_f32_s32(power)))
+        }
+    }
+}
+
+crate::net::generic::instantiate_kernels! {
+    features = ["neon"], vector = F32x4, isa = Neon,
+    blocks = [4 => 4, 2 => 8, 1 => 8], depthwise_tile = 8, group = 16
+}

@@ -1,0 +1,106 @@
+//! No vectors: an `f32` is a vector of one lane.
+//!
+//! On CPUs with many scalar registers and a fused multiply-add (RISC-V), the register blocking of the generic kernels is
+//! what makes this fast.
+#![allow(unsafe_code)]
+
+use super::vector::Vector;
+
+// SAFETY: `load` and `store` touch one element, and their partial forms `count` elements, which is 0 or 1.
+unsafe impl Vector for f32 {
+    const LANES: usize = 1;
+    type Half = f32;
+    type Group = *const f32;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        value
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { *from }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { *to = self }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, count: usize) -> Self {
+        // SAFETY: the caller's promise; nothing is read for a count of 0.
+        if count > 0 { unsafe { *from } } else { 0.0 }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, count: usize) {
+        if count > 0 {
+            // SAFETY: the caller's promise.
+            unsafe { *to = self }
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self / other
+    }
+    #[inline(always)]
+    unsafe fn fma(self, a: Self, b: Self) -> Self {
+        // Elsewhere `mul_add` may be a call into the C library.
+        if cfg!(any(target_arch = "riscv64", target_arch = "aarch64")) { a.mul_add(b, self) } else { self + a * b }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        if cfg!(any(target_arch = "riscv64", target_arch = "aarch64")) {
+            f32::max(self, other)
+        } else if self > other {
+            self
+        } else {
+            other
+        }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        if cfg!(any(target_arch = "riscv64", target_arch = "aarch64")) {
+            f32::min(self, other)
+        } else if self < other {
+            self
+        } else {
+            other
+        }
+    }
+    #[inline(always)]
+    unsafe fn group(from: *const f32) -> Self::Group {
+        from
+    }
+    #[inline(always)]
+    unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self {
+        // SAFETY: a group has four numbers.
+        unsafe { self.fma(weights, *group.offset(LANE as isize)) }
+    }
+    #[inline(always)]
+    unsafe fn round_and_power_of_two(self) -> (Self, Self) {
+        // Adding 1.5 * 2^23 leaves the rounded integer in the low bits, whatever the sign.
+        let shifted = self + 12_582_912.0;
+        let n = shifted - 12_582_912.0;
+        (n, f32::from_bits(shifted.to_bits().wrapping_add(127) << 23))
+    }
+}
+
+/// An [`f32`] by a name of its own, for the macro below.
+type Scalar = f32;
+
+crate::net::generic::instantiate_kernels! {
+    features = [], vector = Scalar, isa = Scalar,
+    blocks = [4 => 4, 2 => 4, 1 => 4], depthwise_tile = 8, group = 16
+}

@@ -1,0 +1,153 @@
+//! Where the people of a scene are at a time: pure functions of the scene's name and the time in seconds, and never of a
+//! count of frames, so that every frame rate shows the same movement.
+
+use std::f64::consts::TAU;
+
+use super::options::SceneName;
+
+/// Which photograph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// A woman in a brown leather jacket, from head to foot.
+    A,
+    /// A man in a red jumper, to the hips.
+    B,
+    /// A woman with a yellow scarf, from head to foot.
+    C,
+}
+
+/// Where one person is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
+    /// The middle of the photograph, as a fraction of the picture's width.
+    pub center_x: f64,
+    /// The top of the head, as a fraction of the picture's height.
+    pub top: f64,
+    /// The height of the whole person (to the feet, wherever the photograph ends), in picture heights.
+    pub height: f64,
+}
+
+/// The people of a scene, the farthest first. Their number and order do not change with the time.
+pub(super) const fn people(name: SceneName) -> &'static [Person] {
+    match name {
+        SceneName::Still | SceneName::Wide => &[Person::A],
+        SceneName::Walk => &[Person::B],
+        SceneName::Two => &[Person::A, Person::B],
+        SceneName::Leave => &[Person::C],
+        SceneName::Empty => &[],
+    }
+}
+
+/// After so many seconds the scene is as at the beginning.
+pub(super) const fn period_seconds(name: SceneName) -> f64 {
+    match name {
+        SceneName::Still | SceneName::Empty => 10.0,
+        SceneName::Walk => 12.0,
+        SceneName::Two => 35.0,
+        SceneName::Leave => 16.0,
+        SceneName::Wide => 20.0,
+    }
+}
+
+/// The tallest that a person of the scene ever is, in picture heights: photographs are scaled to it once.
+pub(super) const fn tallest(name: SceneName) -> f64 {
+    match name {
+        SceneName::Wide => 0.50,
+        _ => 1.46,
+    }
+}
+
+/// From 0 to 1 while `t` goes from `from` to `to`, at rest at both ends (velocity and acceleration are 0 there).
+fn ease(t: f64, from: f64, to: f64) -> f64 {
+    let x = ((t - from) / (to - from)).clamp(0.0, 1.0);
+    x * x * x * (x * (x * 6.0 - 15.0) + 10.0)
+}
+
+/// How much somebody walks: 0 at rest at the ends of `from..to`, 1 between.
+fn stride(t: f64, from: f64, to: f64) -> f64 {
+    ease(t, from, from + 0.6) * (1.0 - ease(t, to - 0.6, to))
+}
+
+/// Up and down with each step, in units of the person's height; 1.8 steps a second.
+fn bob(t: f64, amount: f64) -> f64 {
+    -0.008 * amount * (TAU * 1.8 * t).sin().abs()
+}
+
+/// Where person `index` of [`people`] is at `seconds` after the beginning.
+pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placement {
+    let t = seconds.rem_euclid(period_seconds(name));
+    let sway = |period: f64, size: f64, phase: f64| size * (TAU * (t / period + phase)).sin();
+    match name {
+        SceneName::Still | SceneName::Empty => Placement { center_x: 0.40, top: 0.32, height: 1.36 },
+        SceneName::Walk => {
+            let there = ease(t, 0.8, 5.2);
+            let back = ease(t, 6.8, 11.2);
+            let along = there - back;
+            let walking = stride(t, 0.8, 5.2) + stride(t, 6.8, 11.2);
+            // A shallow arc: nearer in the middle of the way out, farther on the way back.
+            let height = 1.33 * (1.0 + 0.05 * (TAU * t / 12.0).sin());
+            let top = 0.33 - 0.22 * (height - 1.33) + bob(t, walking) * height;
+            Placement { center_x: 0.26 + 0.48 * along, top, height }
+        }
+        SceneName::Two if index == 0 => Placement {
+            center_x: 0.31 + sway(7.0, 0.010, 0.0),
+            top: 0.37 + sway(3.5, 0.002, 0.2),
+            height: 1.28 * (1.0 + sway(17.5, 0.008, 0.1)),
+        },
+        SceneName::Two => Placement {
+            center_x: 0.69 + sway(8.75, 0.012, 0.3),
+            top: 0.32 + sway(5.0, 0.002, 0.6),
+            height: 1.34 * (1.0 + sway(11.666_666_666_666_666, 0.008, 0.5)),
+        },
+        SceneName::Leave => {
+            let away = ease(t, 3.0, 6.5);
+            let home = ease(t, 10.5, 14.0);
+            let walking = stride(t, 3.0, 6.5) + stride(t, 10.5, 14.0);
+            Placement { center_x: 0.46 + 0.78 * (away - home), top: 0.33 + bob(t, walking) * 1.35, height: 1.35 }
+        }
+        SceneName::Wide => {
+            let along = ease(t, 1.0, 9.0) - ease(t, 11.0, 19.0);
+            let walking = stride(t, 1.0, 9.0) + stride(t, 11.0, 19.0);
+            // On the floor: the nearer, the lower the feet and the taller the person.
+            let height = 0.44 + 0.05 * (TAU * t / 20.0).sin();
+            let feet = 0.46 + height;
+            Placement { center_x: 0.30 + 0.42 * along, top: feet - height + bob(t, walking) * height, height }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_jumps() {
+        for name in SceneName::ALL {
+            let period = period_seconds(name);
+            for index in 0..people(name).len() {
+                let mut last = placement(name, index, 0.0);
+                for step in 1..=20_000_u32 {
+                    // Over the end of the period, too.
+                    let next = placement(name, index, period * 1.1 * f64::from(step) / 20_000.0);
+                    let seconds = period * 1.1 / 20_000.0;
+                    for (value, before, limit) in [
+                        (next.center_x, last.center_x, 0.6),
+                        (next.top, last.top, 0.2),
+                        (next.height, last.height, 0.1),
+                    ] {
+                        let speed = (value - before).abs() / seconds;
+                        assert!(speed <= limit, "{name} person {index} step {step}: {speed} a second");
+                    }
+                    assert!(next.height <= tallest(name), "{name}: taller than said");
+                    last = next;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_leaves_and_returns() {
+        let at = |seconds| placement(SceneName::Leave, 0, seconds).center_x;
+        assert!(at(2.0) < 0.5 && at(8.0) > 1.2 && (at(15.0) - at(1.0)).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,523 @@
+//! From tract's typed graph to a program with one step an operator.
+//!
+//! tract's graph is channels-first with a batch of one; a program's maps are channels-last without a batch. Constants are
+//! folded on the way, by tract's own operators.
+
+use std::collections::HashMap;
+
+use portraitd_kernels::net::{
+    Activation, Arithmetic, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step,
+};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::array::TypedConcat;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, PoolSpec, SumPool};
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::identity::Identity;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::logic::Iff;
+use tract_onnx::tract_core::ops::nn::{DataFormat, LeakyRelu, Reduce, Reducer, Softmax};
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+use super::Unsupported;
+
+/// What a tract value is here.
+#[derive(Clone, Debug)]
+enum Value {
+    /// Known while importing.
+    Constant(Arc<Tensor>),
+    /// A feature map.
+    Map(MapId),
+    /// `0 > map`, half of a parametric ReLU.
+    Negative(MapId),
+}
+
+/// Why one operator cannot be taken; the caller adds which.
+type Refusal = String;
+
+struct Import<'a> {
+    model: &'a TypedModel,
+    values: HashMap<OutletId, Value>,
+    program: Program,
+}
+
+/// Reads a typed graph: one input, one output, shapes known, batch of one.
+pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
+    let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
+    let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
+    let ([input], Some(output)) = (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
+    else {
+        return Err(whole("it has not one input and an output"));
+    };
+    let (input, output) = (*input, *output);
+    let program = Program { maps: Vec::new(), names: Vec::new(), steps: Vec::new(), input: 0, output: 0 };
+    let mut import = Import { model, values: HashMap::new(), program };
+    let order = model.eval_order().map_err(|error| whole(&error.to_string()))?;
+    // The input first, so that it has the index 0.
+    let order = std::iter::once(input.node).chain(order.into_iter().filter(|&node| node != input.node));
+    for id in order {
+        let node = model.node(id);
+        import.node(node).map_err(|reason| Unsupported {
+            op: node.op().name().to_string(),
+            node: node.name.clone(),
+            reason,
+        })?;
+    }
+    match import.values.get(&output) {
+        Some(&Value::Map(map)) if map != import.program.input => import.program.output = map,
+        _ => return Err(whole("its output is no feature map")),
+    }
+    Ok(import.program)
+}
+
+impl Import<'_> {
+    fn node(&mut self, node: &TypedNode) -> Result<(), Refusal> {
+        let inputs: Vec<Value> = node
+            .inputs
+            .iter()
+            .map(|input| self.values.get(input).cloned().ok_or_else(|| "its input is of another kind".to_owned()))
+            .collect::<Result<_, _>>()?;
+        let outlet = OutletId::new(node.id, 0);
+        if let Some(constant) = node.op_as::<Const>() {
+            self.values.insert(outlet, Value::Constant(Arc::clone(constant.val())));
+            return Ok(());
+        }
+        if node.op_is::<TypedSource>() {
+            let map = self.add_map(self.shape(node)?, &node.name);
+            self.values.insert(outlet, Value::Map(map));
+            return Ok(());
+        }
+        let constants: Option<TVec<TValue>> = inputs
+            .iter()
+            .map(|value| match value {
+                Value::Constant(tensor) => Some(TValue::from_const(Arc::clone(tensor))),
+                _ => None,
+            })
+            .collect();
+        if let Some(constants) = constants {
+            let folded = node.op().eval_out_of_plan(constants).map_err(|error| error.to_string())?;
+            let folded = folded.ok_or("it depends on more than its inputs")?;
+            for (slot, tensor) in folded.into_iter().enumerate() {
+                self.values.insert(OutletId::new(node.id, slot), Value::Constant(tensor.into_arc_tensor()));
+            }
+            return Ok(());
+        }
+        let value = self.operator(node, &inputs)?;
+        self.values.insert(outlet, value);
+        Ok(())
+    }
+
+    /// An operator with at least one input that is a map.
+    fn operator(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<Value, Refusal> {
+        let name = node.op().name();
+        if node.op_is::<Identity>() {
+            return Ok(inputs[0].clone());
+        }
+        if let Some(cast) = node.op_as::<Cast>() {
+            return if cast.to == f32::datum_type() { Ok(inputs[0].clone()) } else { Err("a cast".into()) };
+        }
+        if let Some(op) = node.op_as::<TypedBinOp>() {
+            return self.binary(node, &op.0.name(), inputs);
+        }
+        if node.op_is::<Iff>() {
+            return self.parametric_relu(node, inputs);
+        }
+        if let Some(concat) = node.op_as::<TypedConcat>() {
+            return self.concatenate(node, concat, inputs);
+        }
+        let Some(&Value::Map(input)) = inputs.first() else {
+            return Err("its first input is not a feature map".into());
+        };
+        if let Some(op) = node.op_as::<ElementWiseOp>() {
+            if let Some(leaky) = op.0.downcast_ref::<LeakyRelu>() {
+                let slopes = vec![leaky.alpha; self.program.maps[input].channels];
+                return self.push(node, |output| Step::LeakyRelu { input, output, slopes });
+            }
+            let activation = match op.0.name().as_str() {
+                "Sigmoid" => Activation::Sigmoid,
+                "HardSwish" => Activation::HardSwish,
+                other => return Err(format!("the function {other}")),
+            };
+            return self.push(node, |output| Step::Activate { input, output, activation });
+        }
+        if let Some(conv) = node.op_as::<Conv>() {
+            return self.convolution(node, conv, input, inputs);
+        }
+        if let Some(deconv) = node.op_as::<Deconv>() {
+            return self.transposed(node, deconv, input, inputs);
+        }
+        if let Some(pool) = node.op_as::<MaxPool>() {
+            if pool.with_index_outputs.is_some() {
+                return Err("indices of maxima".into());
+            }
+            return self.pool(node, &pool.pool_spec, Pooling::Max, input);
+        }
+        if let Some(pool) = node.op_as::<SumPool>() {
+            if !pool.normalize || pool.count_include_pad {
+                return Err("sums instead of means, or padding counted".into());
+            }
+            return self.pool(node, &pool.pool_spec, Pooling::Average, input);
+        }
+        if let Some(reduce) = node.op_as::<Reduce>() {
+            if reduce.reducer != Reducer::Sum || reduce.axes.as_slice() != [2, 3] {
+                return Err(format!("{:?} over axes {:?}", reduce.reducer, reduce.axes));
+            }
+            let shape = self.program.maps[input];
+            // A sum is a mean times the number of pixels; the division that usually follows undoes the product.
+            let mean = self.add_map(Shape::vector(shape.channels), "");
+            self.program.steps.push(Step::Mean { input, output: mean });
+            let pixels = (shape.height * shape.width) as f32;
+            return self.affine(node, mean, vec![pixels; shape.channels], vec![0.0; shape.channels]);
+        }
+        if let Some(softmax) = node.op_as::<Softmax>() {
+            if softmax.axes.as_slice() != [1] {
+                return Err(format!("over axes {:?}", softmax.axes));
+            }
+            return self.push(node, |output| Step::Softmax { input, output });
+        }
+        if name == "Resize" {
+            return self.resize(node, input, inputs);
+        }
+        Err("not one of the plan's operators".into())
+    }
+
+    /// Shape of a node's output as a map.
+    fn shape(&self, node: &TypedNode) -> Result<Shape, Refusal> {
+        let fact = &node.outputs[0].fact;
+        if fact.datum_type != f32::datum_type() {
+            return Err(format!("numbers of type {:?}", fact.datum_type));
+        }
+        match fact.shape.as_concrete() {
+            Some(&[1, channels, height, width]) => Ok(Shape { height, width, channels }),
+            _ => Err(format!("the shape {:?}", fact.shape)),
+        }
+    }
+
+    fn add_map(&mut self, shape: Shape, name: &str) -> MapId {
+        self.program.maps.push(shape);
+        self.program.names.push(name.to_owned());
+        self.program.maps.len() - 1
+    }
+
+    /// Adds the step that makes a node's output.
+    fn push(&mut self, node: &TypedNode, step: impl FnOnce(MapId) -> Step) -> Result<Value, Refusal> {
+        let output = self.add_map(self.shape(node)?, &node.name);
+        self.program.steps.push(step(output));
+        Ok(Value::Map(output))
+    }
+
+    /// A scale and a shift a channel, as a depthwise convolution of one tap.
+    fn affine(&mut self, node: &TypedNode, input: MapId, scale: Vec<f32>, shift: Vec<f32>) -> Result<Value, Refusal> {
+        let depthwise = Depthwise {
+            kernel: 1,
+            stride: 1,
+            padding: [0, 0],
+            weights: scale,
+            bias: shift,
+            activation: Activation::None,
+            add_input: false,
+        };
+        self.push(node, |output| Step::Depthwise { input, output, expand: None, depthwise, mean: None })
+    }
+
+    fn binary(&mut self, node: &TypedNode, operation: &str, inputs: &[Value]) -> Result<Value, Refusal> {
+        match inputs {
+            [Value::Map(a), Value::Map(b)] => {
+                let operation = match operation {
+                    "Add" => Arithmetic::Add,
+                    "Mul" => Arithmetic::Multiply,
+                    _ => return Err("of two maps".into()),
+                };
+                let shape = self.shape(node)?;
+                // The whole map first.
+                let (a, b) = if self.program.maps[*a] == shape { (*a, *b) } else { (*b, *a) };
+                let b_shape = self.program.maps[b];
+                if self.program.maps[a] != shape || (b_shape != shape && b_shape != Shape::vector(shape.channels)) {
+                    return Err("of maps that must be broadcast".into());
+                }
+                self.push(node, |output| Step::Arithmetic { operation, a, b, output, activation: Activation::None })
+            }
+            [Value::Map(map), Value::Constant(constant)] => self.with_constant(node, operation, *map, constant, false),
+            [Value::Constant(constant), Value::Map(map)] => self.with_constant(node, operation, *map, constant, true),
+            _ => Err("of such inputs".into()),
+        }
+    }
+
+    fn with_constant(
+        &mut self,
+        node: &TypedNode,
+        operation: &str,
+        map: MapId,
+        constant: &Tensor,
+        constant_first: bool,
+    ) -> Result<Value, Refusal> {
+        let channels = self.program.maps[map].channels;
+        let values = per_channel(constant, channels)?;
+        let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
+        match (operation, constant_first) {
+            ("Max", _) if values.iter().all(|&value| value == 0.0) => {
+                self.push(node, |output| Step::Activate { input: map, output, activation: Activation::Relu })
+            }
+            ("GT", true) if values.iter().all(|&value| value == 0.0) => Ok(Value::Negative(map)),
+            ("LT", false) if values.iter().all(|&value| value == 0.0) => Ok(Value::Negative(map)),
+            ("Add", _) => self.affine(node, map, ones, values),
+            ("Mul", _) => self.affine(node, map, values, zeros),
+            ("Sub", false) => self.affine(node, map, ones, values.iter().map(|value| -value).collect()),
+            ("Sub", true) => self.affine(node, map, vec![-1.0; channels], values),
+            ("Div", false) => self.affine(node, map, values.iter().map(|value| 1.0 / value).collect(), zeros),
+            _ => Err("with a constant".into()),
+        }
+    }
+
+    /// `0 > x ? x * slope : x`.
+    fn parametric_relu(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<Value, Refusal> {
+        let [Value::Negative(input), Value::Map(scaled), Value::Map(same)] = *inputs else {
+            return Err("of such inputs".into());
+        };
+        let scale = self.program.steps.iter().find_map(|step| match step {
+            Step::Depthwise { input: from, output, expand: None, depthwise, .. }
+                if *from == input && *output == scaled && depthwise.bias.iter().all(|&bias| bias == 0.0) =>
+            {
+                Some(depthwise.weights.clone())
+            }
+            _ => None,
+        });
+        match scale {
+            Some(slopes) if same == input => self.push(node, |output| Step::LeakyRelu { input, output, slopes }),
+            _ => Err("not a parametric ReLU".into()),
+        }
+    }
+
+    fn concatenate(&mut self, node: &TypedNode, concat: &TypedConcat, inputs: &[Value]) -> Result<Value, Refusal> {
+        let maps: Option<Vec<MapId>> = inputs
+            .iter()
+            .map(|value| match value {
+                Value::Map(map) => Some(*map),
+                _ => None,
+            })
+            .collect();
+        match maps {
+            Some(inputs) if concat.axis == 1 => self.push(node, |output| Step::Concatenate { inputs, output }),
+            _ => Err("not of the channels of maps".into()),
+        }
+    }
+
+    fn convolution(
+        &mut self,
+        node: &TypedNode,
+        conv: &Conv,
+        input: MapId,
+        inputs: &[Value],
+    ) -> Result<Value, Refusal> {
+        let (from, to) = (self.program.maps[input], self.shape(node)?);
+        if conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
+            return Err("quantised, or its kernel is laid out otherwise".into());
+        }
+        let (kernel, stride, padding) = windows(&conv.pool_spec, from)?;
+        let weights = constant(inputs.get(1))?;
+        let bias = per_channel(&*constant(inputs.get(2))?, to.channels)?;
+        let weights = floats(&weights)?;
+        let inner = if conv.group == 1 { from.channels } else { 1 };
+        if weights.len() != to.channels * inner * kernel[0] * kernel[1] {
+            return Err("its weights have an unexpected shape".into());
+        }
+        if conv.group == 1 {
+            let weights = channels_last(&weights, to.channels, from.channels, kernel[0] * kernel[1]);
+            let convolution = Convolution {
+                kernel,
+                stride,
+                padding,
+                weights,
+                bias,
+                activation: Activation::None,
+                gate: None,
+                residual: None,
+            };
+            return self.push(node, |output| Step::Convolution { input, output, convolution, mean: None });
+        }
+        if conv.group != from.channels || to.channels != from.channels || kernel[0] != kernel[1] {
+            return Err(format!("{} groups of {} channels", conv.group, from.channels));
+        }
+        let depthwise = Depthwise {
+            kernel: kernel[0],
+            stride,
+            padding,
+            weights,
+            bias,
+            activation: Activation::None,
+            add_input: false,
+        };
+        self.push(node, |output| Step::Depthwise { input, output, expand: None, depthwise, mean: None })
+    }
+
+    /// A transposed convolution whose windows don't overlap: a 1x1 convolution to `kernel * kernel` times the channels, then
+    /// channels become pixels.
+    fn transposed(
+        &mut self,
+        node: &TypedNode,
+        deconv: &Deconv,
+        input: MapId,
+        inputs: &[Value],
+    ) -> Result<Value, Refusal> {
+        let (from, to) = (self.program.maps[input], self.shape(node)?);
+        let spec = &deconv.pool_spec;
+        let factor = spec.kernel_shape.first().copied().unwrap_or(0);
+        let plain = spec.kernel_shape.as_slice() == [factor; 2]
+            && spec.strides().as_ref() == [factor; 2]
+            && spec.dilations().iter().all(|&dilation| dilation == 1)
+            && deconv.adjustments.iter().all(|&adjustment| adjustment == 0)
+            && spec.data_format == DataFormat::NCHW
+            && deconv.kernel_format == KernelFormat::OIHW
+            && deconv.group == 1
+            && (to.height, to.width) == (from.height * factor, from.width * factor);
+        if !plain {
+            return Err("its windows overlap, or it is padded or grouped".into());
+        }
+        let weights = floats(&*constant(inputs.get(1))?)?;
+        let bias = per_channel(&*constant(inputs.get(2))?, to.channels)?;
+        let taps = factor * factor;
+        if weights.len() != to.channels * from.channels * taps {
+            return Err("its weights have an unexpected shape".into());
+        }
+        // [o][i][tap] to [tap][o][i].
+        let mut dense = Vec::with_capacity(weights.len());
+        for tap in 0..taps {
+            for o in 0..to.channels {
+                dense.extend((0..from.channels).map(|i| weights[(o * from.channels + i) * taps + tap]));
+            }
+        }
+        let convolution = Convolution {
+            kernel: [1, 1],
+            stride: 1,
+            padding: [0, 0],
+            weights: dense,
+            bias: bias.repeat(taps),
+            activation: Activation::None,
+            gate: None,
+            residual: None,
+        };
+        let middle = self.add_map(Shape { channels: taps * to.channels, ..from }, "");
+        self.program.steps.push(Step::Convolution { input, output: middle, convolution, mean: None });
+        let activation = Activation::None;
+        self.push(node, |output| Step::PixelShuffle { input: middle, output, factor, activation })
+    }
+
+    fn pool(&mut self, node: &TypedNode, spec: &PoolSpec, pooling: Pooling, input: MapId) -> Result<Value, Refusal> {
+        let (kernel, stride, padding) = windows(spec, self.program.maps[input])?;
+        if kernel[0] != kernel[1] {
+            return Err("windows that are not square".into());
+        }
+        let kernel = kernel[0];
+        self.push(node, |output| Step::Pool { input, output, pooling, kernel, stride, padding })
+    }
+
+    /// The operator has a dozen attributes, some of which change with its version. So it is not read but tried: on random
+    /// numbers it must do what our step does.
+    fn resize(&mut self, node: &TypedNode, input: MapId, inputs: &[Value]) -> Result<Value, Refusal> {
+        let (from, to) = (self.program.maps[input], self.shape(node)?);
+        let factor = to.height / from.height;
+        if (to.height, to.width) != (from.height * factor, from.width * factor) || factor == 0 {
+            return Err(format!("from {from:?} to {to:?}"));
+        }
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        };
+        let shape = [1, from.channels, from.height, from.width];
+        let probe = tract_ndarray::Array4::from_shape_fn(shape, |_| noise());
+        let mut arguments: TVec<TValue> = tvec!(Tensor::from(probe.clone()).into());
+        for value in &inputs[1..] {
+            let Value::Constant(tensor) = value else { return Err("sizes that are not constant".into()) };
+            arguments.push(TValue::from_const(Arc::clone(tensor)));
+        }
+        let result = node.op().eval_out_of_plan(arguments).map_err(|error| error.to_string())?;
+        let result = result.and_then(|mut result| result.pop()).ok_or("it depends on more than its inputs")?;
+        let result = result.to_plain_array_view::<f32>().map_err(|error| error.to_string())?;
+        for (interpolation, known) in [(Interpolation::Bilinear, factor == 2), (Interpolation::Nearest, true)] {
+            let same = known
+                && result.indexed_iter().all(|(at, &value)| {
+                    let (c, y, x) = (at[1], at[2], at[3]);
+                    let expected = match interpolation {
+                        Interpolation::Nearest => probe[[0, c, y / factor, x / factor]],
+                        Interpolation::Bilinear => {
+                            let taps = |at: usize, side: usize| {
+                                let near = at / 2;
+                                let far = if at % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
+                                [(near, 0.75), (far, 0.25)]
+                            };
+                            let mut sum = 0.0;
+                            for (row, wy) in taps(y, from.height) {
+                                for (column, wx) in taps(x, from.width) {
+                                    sum += wy * wx * probe[[0, c, row, column]];
+                                }
+                            }
+                            sum
+                        }
+                    };
+                    (value - expected).abs() < 1e-5
+                });
+            if same {
+                return self.push(node, |output| Step::Resize { input, output, interpolation, factor });
+            }
+        }
+        Err("an interpolation other than nearest, or bilinear by two with half-pixel centres".into())
+    }
+}
+
+/// Kernel, stride and padding above and to the left.
+fn windows(spec: &PoolSpec, input: Shape) -> Result<([usize; 2], usize, [usize; 2]), Refusal> {
+    let strides = spec.strides();
+    if spec.data_format != DataFormat::NCHW
+        || spec.kernel_shape.len() != 2
+        || spec.dilations().iter().any(|&dilation| dilation != 1)
+        || strides[0] != strides[1]
+    {
+        return Err(format!("kernel {:?}, strides {strides:?}, dilations {:?}", spec.kernel_shape, spec.dilations()));
+    }
+    let padding = spec.computed_padding(&[input.height, input.width]);
+    Ok(([spec.kernel_shape[0], spec.kernel_shape[1]], strides[0], [padding[0].pad_before, padding[1].pad_before]))
+}
+
+fn constant(value: Option<&Value>) -> Result<Arc<Tensor>, Refusal> {
+    match value {
+        Some(Value::Constant(tensor)) => Ok(Arc::clone(tensor)),
+        _ => Err("weights that are not constant".into()),
+    }
+}
+
+fn floats(tensor: &Tensor) -> Result<Vec<f32>, Refusal> {
+    let tensor = tensor.cast_to::<f32>().map_err(|error| error.to_string())?;
+    let view = tensor.to_plain_array_view::<f32>().map_err(|error| error.to_string())?;
+    Ok(view.iter().copied().collect())
+}
+
+/// A constant that is one number, or one a channel of `[1, c, 1, 1]` or `[c]`.
+fn per_channel(tensor: &Tensor, channels: usize) -> Result<Vec<f32>, Refusal> {
+    let values = floats(tensor)?;
+    let shape = tensor.shape();
+    let along_channels = match shape {
+        [count] => *count == channels,
+        [1, count, 1, 1] | [count, 1, 1] => *count == channels,
+        _ => false,
+    };
+    if values.len() == 1 {
+        Ok(vec![values[0]; channels])
+    } else if along_channels {
+        Ok(values)
+    } else {
+        Err(format!("a constant of shape {shape:?}"))
+    }
+}
+
+/// `[out][in][tap]` to `[out][tap][in]`.
+fn channels_last(weights: &[f32], out: usize, channels: usize, taps: usize) -> Vec<f32> {
+    let mut result = Vec::with_capacity(weights.len());
+    for o in 0..out {
+        for tap in 0..taps {
+            result.extend((0..channels).map(|i| weights[(o * channels + i) * taps + tap]));
+        }
+    }
+    result
+}

@@ -1,0 +1,678 @@
+//! One camera as the bus sees it: attach, settings, leaving clients. Everything here runs on the main thread and never
+//! touches a pixel; what takes time (loading a model, decoding a picture) is handed to a blocking task.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use portraitd_client::{CameraState, CropMode, FramingMode, Ring, ServiceError, StreamKind};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::capture::Capture;
+use super::render::{Job, RingKey};
+use super::shared::{Backdrop, Opening, Shared};
+use super::shot::{FramingChoice, ShotKeeper, even};
+use super::vision::Vision;
+use crate::camera::{FrameFormat, Source};
+use crate::net::model::EngineChoice;
+use crate::net::{Library, Model};
+use crate::pixel::{Rectangle, Size, image};
+use crate::publish::dbus::service::{
+    AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
+    FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
+};
+use crate::publish::{RingClients, RingSpec, RingWriter, monotonic_ns};
+use crate::service::config;
+use crate::service::metrics::CameraReport;
+use crate::service::notify::Progress;
+
+/// How long an attach waits for the source to open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a snapshot waits for its picture.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Slots of a ring: the newest, the one being written, and two for readers that are still at it.
+const SLOTS: u32 = 4;
+
+/// What a camera is made from.
+pub struct CameraOptions {
+    /// Its part of the configuration.
+    pub config: config::Camera,
+    /// Where `Model` is looked up.
+    pub library: Library,
+    /// The net; `None` runs the camera without one (safe mode).
+    pub model: Option<Model>,
+    /// Proofs of life of the capture thread and of the vision thread.
+    pub progress: [Progress; 2],
+}
+
+/// A running camera.
+pub struct Camera {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    library: Library,
+    allow_source: bool,
+    mask_size: Option<Size>,
+    rings: Mutex<Rings>,
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct Rings {
+    next_serial: u64,
+    live: Vec<LiveRing>,
+    attachments: Vec<Attached>,
+}
+
+struct LiveRing {
+    serial: u64,
+    key: RingKey,
+    clients: RingClients,
+    job: super::render::Handle,
+    watcher: tokio::task::AbortHandle,
+}
+
+struct Attached {
+    client: ClientName,
+    serial: u64,
+    id: u64,
+    stream: StreamKind,
+}
+
+/// Takes the demand back unless the attach succeeds, also where its future is dropped half way.
+struct Wish<'a> {
+    shared: &'a Shared,
+    stream: StreamKind,
+    kept: bool,
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.shared.demand.remove(self.stream);
+        }
+    }
+}
+
+impl Camera {
+    /// Starts the threads of a camera on `source`; the source stays closed until a client attaches. The current tokio
+    /// runtime is the main thread's.
+    ///
+    /// # Errors
+    /// Where a thread cannot be started, or the configured background picture cannot be read.
+    pub fn start(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
+        let CameraOptions { config, library, model, progress } = options;
+        let zones: Vec<Rectangle> = config.framing.zones.iter().map(|zone| rectangle((*zone).into())).collect();
+        let backdrop = backdrop_of(&config.background)?;
+        let choice = framing_choice(&config.framing)?;
+        let state = first_state(&config, &choice, &source.name(), &library, model.as_ref())?;
+        let shared = Arc::new(Shared::new(
+            &config.name,
+            config.wanted(),
+            seconds(config.idle_close_s),
+            ShotKeeper::new(choice),
+            state,
+            backdrop,
+            zones,
+        ));
+        let mask_size = model.as_ref().map(Model::output_size);
+        let [capture_progress, vision_progress] = progress;
+        let mut threads = Vec::new();
+        let capture = Capture::new(Arc::clone(&shared), source, capture_progress);
+        threads.push(spawn(&format!("capture-{}", config.name), move || capture.run())?);
+        if let Some(model) = model {
+            let vision = Vision::new(Arc::clone(&shared), model, config.segmentation.max_rate, vision_progress);
+            threads.push(spawn(&format!("vision-{}", config.name), move || vision.run())?);
+        }
+        let inner = Inner {
+            shared,
+            library,
+            allow_source: config.allow_source,
+            mask_size,
+            rings: Mutex::default(),
+            runtime: Handle::current(),
+        };
+        Ok(Self { inner: Arc::new(inner), threads: Mutex::new(threads) })
+    }
+
+    /// Ends everything: each ring is marked closed at once, then the threads are awaited.
+    pub fn stop(&self) {
+        let live = std::mem::take(&mut self.inner.rings().live);
+        for ring in &live {
+            ring.clients.close();
+            ring.job.stop();
+            ring.watcher.abort();
+        }
+        self.inner.shared.demand.shut_down();
+        self.inner.shared.frames.close();
+        self.inner.shared.observations.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads.into_iter().chain(live.into_iter().filter_map(|ring| ring.job.into_thread())) {
+            if thread.join().is_err() {
+                warn!(camera = self.inner.shared.name(), "a thread of the camera had panicked");
+            }
+        }
+    }
+
+    /// The device may be back: a waiting retry happens now.
+    pub fn kick(&self) {
+        self.inner.shared.demand.kick();
+    }
+
+    /// How many clients are attached.
+    pub fn consumers(&self) -> usize {
+        self.inner.rings().attachments.len()
+    }
+
+    /// How many rings there are.
+    pub fn rings(&self) -> usize {
+        self.inner.rings().live.len()
+    }
+
+    /// Takes over the parts of a new configuration that can change while it runs.
+    ///
+    /// # Errors
+    /// What is wrong; nothing has changed then.
+    pub fn reconfigure(&self, config: &config::Camera) -> Result<(), ServiceError> {
+        let shared = &self.inner.shared;
+        let choice = framing_choice(&config.framing)?;
+        let backdrop = backdrop_of(&config.background)?;
+        shared.shots().choose(|current| *current = choice).map_err(|error| invalid(&error))?;
+        shared.set_wanted(config.wanted(), seconds(config.idle_close_s));
+        let zones: Vec<Rectangle> = config.framing.zones.iter().map(|zone| rectangle((*zone).into())).collect();
+        shared.set_zones(zones.clone());
+        let (mode, color, blur) = (backdrop.mode, backdrop.color, backdrop.blur);
+        shared.change_backdrop(|current| {
+            let version = current.version;
+            *current = backdrop;
+            current.version = version;
+        });
+        shared.published.send_modify(|state| {
+            state.framing.mode = choice.mode;
+            state.framing.speed = choice.speed;
+            state.framing.max_zoom = choice.max_zoom.into();
+            state.framing.zones = zones.iter().map(|zone| zone.to_tuple()).collect();
+            state.background = BackgroundStatus { mode, color, blur };
+        });
+        Ok(())
+    }
+
+    /// The camera's figures for the metrics file; `uptime_s` turns counts into rates.
+    pub fn report(&self, uptime_s: f64) -> CameraReport {
+        let shared = &self.inner.shared;
+        let figures = shared.figures();
+        let rate = |count: u64| if uptime_s > 0.0 { count as f64 / uptime_s } else { 0.0 };
+        let age_ns = monotonic_ns().saturating_sub(figures.mask_capture_ns);
+        let lost = figures.lost();
+        CameraReport {
+            name: shared.name().to_owned(),
+            state: shared.published.borrow().camera.state.to_string(),
+            camera_fps: rate(figures.frames),
+            process_fps: rate(figures.masks),
+            skipped_fps: rate(figures.frames.saturating_sub(figures.masks)),
+            mask_age_s: (figures.masks > 0).then_some(age_ns as f64 * 1e-9),
+            consumers: u32::try_from(self.consumers()).unwrap_or(u32::MAX),
+            reopened: figures.reopened,
+            framing_moves: shared.shots().moves(),
+            frames: figures.frames,
+            dropped: lost.dropped,
+            corrupt: lost.corrupt,
+            inference: figures.inference,
+        }
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Inner {
+    fn rings(&self) -> MutexGuard<'_, Rings> {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the camera if need be, and waits for its format.
+    async fn opened(&self, mut opening: watch::Receiver<Opening>, before: Opening) -> Result<FrameFormat, ServiceError> {
+        // A failure that was there already says nothing about this try; one that is under way counts.
+        let stale = if before.outcome.is_some() { before.attempt } else { before.attempt.saturating_sub(1) };
+        let outcome = opening.wait_for(|opening| match &opening.outcome {
+            Some(Ok(_)) => true,
+            Some(Err(_)) => opening.attempt > stale,
+            None => false,
+        });
+        let device = || self.shared.published.borrow().camera.device.clone();
+        let opening = match tokio::time::timeout(OPEN_TIMEOUT, outcome).await {
+            Ok(Ok(opening)) => opening.outcome.clone(),
+            Ok(Err(_)) => return Err(ServiceError::Failed("the service ends".into())),
+            Err(_) => {
+                let seconds = OPEN_TIMEOUT.as_secs();
+                return Err(ServiceError::CameraAbsent(format!("{}: not open after {seconds} s", device())));
+            }
+        };
+        match opening {
+            Some(Ok(format)) => Ok(format),
+            Some(Err((CameraState::Failed, reason))) => Err(ServiceError::Failed(reason)),
+            Some(Err((_, reason))) => Err(ServiceError::CameraAbsent(reason)),
+            None => Err(ServiceError::Failed(format!("{}: was closed meanwhile", device()))),
+        }
+    }
+
+    /// The size of a stream's pictures for a client that asks for none.
+    fn own_size(&self, stream: StreamKind, format: &FrameFormat) -> Size {
+        match stream {
+            StreamKind::Mask => self.mask_size.unwrap_or(Size::new(256, 144)),
+            StreamKind::Source => even(format.size),
+            StreamKind::View | StreamKind::Composite => {
+                self.shared.shots().output().unwrap_or_else(|| even(format.size))
+            }
+        }
+    }
+
+    async fn attach(self: &Arc<Self>, request: AttachRequest) -> Result<Attachment, ServiceError> {
+        let AttachRequest { client, stream, options } = request;
+        if stream == StreamKind::Source && !self.allow_source {
+            let hint = "the configuration does not allow the stream `source` (allow_source)";
+            return Err(ServiceError::NoSuchStream(hint.into()));
+        }
+        if stream == StreamKind::Mask && self.mask_size.is_none() {
+            return Err(ServiceError::NotSupported("there is no mask: the service runs without its net".into()));
+        }
+        let opening = self.shared.opening.subscribe();
+        let before = opening.borrow().clone();
+        self.shared.demand.add(stream);
+        let mut wish = Wish { shared: &self.shared, stream, kept: false };
+        self.shared.demand.kick();
+        let format = self.opened(opening, before).await?;
+        let key = RingKey {
+            stream,
+            size: options.size.unwrap_or_else(|| self.own_size(stream, &format)),
+            format: options.format,
+            crop: if stream == StreamKind::Composite { options.crop } else { CropMode::View },
+            generation: self.shared.generation(),
+        };
+        let mut rings = self.rings();
+        let index = match rings.live.iter().position(|ring| ring.key == key && !ring.clients.is_closed()) {
+            Some(index) => index,
+            None => {
+                let ring = self.open_ring(&key, &format, rings.next_serial)?;
+                rings.next_serial += 1;
+                rings.live.push(ring);
+                rings.live.len() - 1
+            }
+        };
+        let ring = &rings.live[index];
+        let serial = ring.serial;
+        let attached = ring.clients.add_client(options.interval());
+        let layout = ring.job.layout().clone();
+        let fds = match attached {
+            Ok(fds) => fds,
+            Err(error) => {
+                rings.drop_unused(serial);
+                return Err(ServiceError::Failed(error.to_string()));
+            }
+        };
+        rings.attachments.push(Attached { client, serial, id: fds.id, stream });
+        wish.kept = true;
+        let consumers = rings.attachments.len();
+        drop(rings);
+        self.announce_consumers(consumers);
+        Ok(Attachment { fds, layout })
+    }
+
+    /// Makes a ring and starts its render thread, and a task that misses its clients.
+    fn open_ring(self: &Arc<Self>, key: &RingKey, format: &FrameFormat, serial: u64) -> Result<LiveRing, ServiceError> {
+        let spec = RingSpec {
+            stream: key.stream,
+            generation: key.generation,
+            format: key.format,
+            color: format.color,
+            size: key.size,
+            slots: SLOTS,
+        };
+        let failed = |error: &dyn std::fmt::Display| ServiceError::Failed(error.to_string());
+        let writer = RingWriter::new(&spec).map_err(|error| failed(&error))?;
+        let clients = writer.clients();
+        let job = Job::start(Arc::clone(&self.shared), *key, *format, writer).map_err(|error| failed(&error))?;
+        let (inner, watched) = (Arc::downgrade(self), clients.clone());
+        let watcher = self.runtime.spawn(async move {
+            let left = |id| {
+                if let Some(inner) = inner.upgrade() {
+                    inner.left(|attached| attached.serial == serial && attached.id == id);
+                }
+            };
+            if let Err(error) = watched.watch(left).await {
+                warn!("clients of a ring cannot be watched: {error}");
+            }
+        });
+        debug!(camera = self.shared.name(), stream = %key.stream, size = %key.size, "ring opened");
+        Ok(LiveRing { serial, key: *key, clients, job, watcher: watcher.abort_handle() })
+    }
+
+    /// Lets attachments go, and the rings that have no others.
+    fn left(&self, gone: impl Fn(&Attached) -> bool) {
+        let mut rings = self.rings();
+        let all = std::mem::take(&mut rings.attachments);
+        let (left, stayed): (Vec<_>, Vec<_>) = all.into_iter().partition(|attached| gone(attached));
+        rings.attachments = stayed;
+        if left.is_empty() {
+            return;
+        }
+        for attached in &left {
+            if let Some(ring) = rings.live.iter().find(|ring| ring.serial == attached.serial) {
+                ring.clients.remove_client(attached.id);
+            }
+            rings.drop_unused(attached.serial);
+            self.shared.demand.remove(attached.stream);
+        }
+        let consumers = rings.attachments.len();
+        drop(rings);
+        self.announce_consumers(consumers);
+    }
+
+    fn announce_consumers(&self, consumers: usize) {
+        let consumers = u32::try_from(consumers).unwrap_or(u32::MAX);
+        self.shared.published.send_modify(|state| state.camera.consumers = consumers);
+    }
+
+    async fn apply(&self, setting: Setting) -> Result<(), ServiceError> {
+        let shared = &self.shared;
+        let choose = |change: &dyn Fn(&mut FramingChoice)| {
+            shared.shots().choose(|choice| change(choice)).map_err(|error| invalid(&error))
+        };
+        match setting {
+            Setting::FramingMode(mode) => {
+                choose(&|choice| choice.mode = mode)?;
+                shared.published.send_modify(|state| state.framing.mode = mode);
+            }
+            Setting::ManualCrop(crop) => {
+                choose(&|choice| choice.manual_crop = rectangle(crop))?;
+                shared.published.send_modify(|state| state.framing.manual_crop = crop);
+            }
+            Setting::MaxZoom(zoom) => {
+                choose(&|choice| choice.max_zoom = narrow(zoom))?;
+                shared.published.send_modify(|state| state.framing.max_zoom = zoom);
+            }
+            Setting::Speed(speed) => {
+                choose(&|choice| choice.speed = speed)?;
+                shared.published.send_modify(|state| state.framing.speed = speed);
+            }
+            Setting::Zones(zones) => {
+                shared.set_zones(zones.iter().copied().map(rectangle).collect());
+                shared.published.send_modify(|state| state.framing.zones = zones);
+            }
+            Setting::Model(name) => self.change_model(name).await?,
+            Setting::BackgroundMode(mode) => {
+                shared.change_backdrop(|backdrop| backdrop.mode = mode);
+                shared.published.send_modify(|state| state.background.mode = mode);
+            }
+            Setting::BackgroundColor(color) => {
+                shared.change_backdrop(|backdrop| backdrop.color = color);
+                shared.published.send_modify(|state| state.background.color = color);
+            }
+            Setting::BackgroundBlur(blur) => {
+                shared.change_backdrop(|backdrop| backdrop.blur = blur);
+                shared.published.send_modify(|state| state.background.blur = blur);
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_model(&self, name: String) -> Result<(), ServiceError> {
+        if self.mask_size.is_none() {
+            return Err(ServiceError::NotSupported("the service runs without its net".into()));
+        }
+        let library = self.library.clone();
+        let wanted = name.clone();
+        let loaded = tokio::task::spawn_blocking(move || library.load(&wanted, EngineChoice::Best)).await;
+        let model = loaded
+            .map_err(|error| ServiceError::Failed(error.to_string()))?
+            .map_err(|error| ServiceError::Failed(error.to_string()))?;
+        self.shared.offer_model(model);
+        self.shared.published.send_modify(|state| {
+            state.segmentation.model = name;
+            state.segmentation.degraded.clear();
+        });
+        Ok(())
+    }
+
+    /// Attaches like a client, reads one frame, and leaves.
+    async fn snapshot(self: &Arc<Self>, stream: StreamKind) -> Result<Vec<u8>, ServiceError> {
+        let client = ClientName::new("snapshot");
+        let request = AttachRequest { client, stream, options: AttachOptions::of_stream(stream) };
+        let Attachment { fds, .. } = self.attach(request).await?;
+        let read = move || -> Result<Vec<u8>, String> {
+            let mut ring = Ring::open(fds.memory, fds.event).map_err(|error| error.to_string())?;
+            let mut frame = portraitd_client::FrameCopy::default();
+            let deadline = std::time::Instant::now() + SNAPSHOT_TIMEOUT;
+            while !ring.latest(&mut frame).map_err(|error| error.to_string())? {
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                if left.is_zero() {
+                    return Err(format!("no picture within {} s", SNAPSHOT_TIMEOUT.as_secs()));
+                }
+                ring.wait(Some(left)).map_err(|error| error.to_string())?;
+            }
+            let picture = portraitd_client::picture::to_packed(&frame).ok_or("a frame that is no picture")?;
+            let mut png = Vec::new();
+            portraitd_client::picture::write_png(&picture, &mut png).map_err(|error| error.to_string())?;
+            Ok(png)
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| ServiceError::Failed(error.to_string()))?
+            .map_err(ServiceError::Failed)
+    }
+
+    async fn set_image(&self, bytes: Option<Vec<u8>>) -> Result<(), ServiceError> {
+        let image = match bytes {
+            None => None,
+            Some(bytes) => {
+                let decode = move || image::decode(&bytes, "the background picture".as_ref());
+                let decoded = tokio::task::spawn_blocking(decode)
+                    .await
+                    .map_err(|error| ServiceError::Failed(error.to_string()))?;
+                Some(Arc::new(decoded.map_err(|error| invalid(&error))?))
+            }
+        };
+        self.shared.change_backdrop(|backdrop| backdrop.image = image);
+        Ok(())
+    }
+
+    fn stats(&self) -> Values {
+        let figures = self.shared.figures();
+        let lost = figures.lost();
+        let mut values: Values = BTreeMap::new();
+        let mut put = |name: &str, value: Value| values.insert(name.to_owned(), value);
+        put("frames", Value::U64(figures.frames));
+        put("frames_dropped", Value::U64(lost.dropped));
+        put("frames_corrupt", Value::U64(lost.corrupt));
+        put("frames_starved", Value::U64(lost.starved));
+        put("frames_published", Value::U64(figures.published));
+        put("masks", Value::U64(figures.masks));
+        put("inference_ms", Value::F64(figures.inference_last_s * 1e3));
+        put("latency_ms", Value::F64(figures.latency_ns as f64 * 1e-6));
+        put("reopened", Value::U64(figures.reopened));
+        put("framing_moves", Value::U64(self.shared.shots().moves()));
+        put("rings", Value::U64(self.rings().live.len() as u64));
+        if figures.masks > 0 {
+            let age = monotonic_ns().saturating_sub(figures.mask_capture_ns);
+            put("mask_age_ms", Value::F64(age as f64 * 1e-6));
+        }
+        values
+    }
+}
+
+impl Rings {
+    /// Ends the ring if nobody is attached to it.
+    fn drop_unused(&mut self, serial: u64) {
+        if self.attachments.iter().any(|attached| attached.serial == serial) {
+            return;
+        }
+        if let Some(index) = self.live.iter().position(|ring| ring.serial == serial) {
+            let ring = self.live.swap_remove(index);
+            ring.clients.close();
+            ring.job.stop();
+            ring.watcher.abort();
+        }
+    }
+}
+
+impl CameraService for Camera {
+    fn name(&self) -> &str {
+        self.inner.shared.name()
+    }
+
+    fn state(&self) -> watch::Receiver<PublishedState> {
+        self.inner.shared.published.subscribe()
+    }
+
+    fn crop(&self) -> Fractions {
+        let shots = self.inner.shared.shots();
+        match (shots.latest(), shots.frame_size()) {
+            (Some(shot), Some(size)) => shot.crop.to_fractions(size).to_tuple(),
+            _ => Rectangle::UNIT.to_tuple(),
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        self.inner.shared.mask_rate()
+    }
+
+    fn people(&self) -> Vec<PublishedPerson> {
+        let Some((observation, _)) = self.inner.shared.observations.latest() else { return Vec::new() };
+        let person = |person: &crate::mask::Person| {
+            let (x, y, width, height) = person.bounds.to_tuple();
+            (person.id, x, y, width, height)
+        };
+        observation.people.iter().map(person).collect()
+    }
+
+    fn stats(&self) -> Values {
+        self.inner.stats()
+    }
+
+    fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
+        Box::pin(self.inner.attach(request))
+    }
+
+    fn snapshot(&self, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+        Box::pin(self.inner.snapshot(stream))
+    }
+
+    fn apply(&self, setting: Setting) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(self.inner.apply(setting))
+    }
+
+    fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(async {
+            let mode = self.inner.shared.published.borrow().framing.mode;
+            if matches!(mode, FramingMode::Off | FramingMode::Manual) {
+                return Err(ServiceError::NotSupported(format!("framing is {mode}")));
+            }
+            self.inner.shared.shots().reframe();
+            Ok(())
+        })
+    }
+
+    fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(self.inner.set_image(image))
+    }
+
+    fn released(&self, client: &ClientName) {
+        self.inner.left(|attached| attached.client == *client);
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServiceError> {
+    // Thread names are cut at 15 bytes by the kernel; the first word tells enough.
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| ServiceError::Failed(format!("thread {name}: {error}")))
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> ServiceError {
+    ServiceError::InvalidArgument(error.to_string())
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "coordinates and zooms: rounding only")]
+const fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+const fn rectangle((x, y, width, height): Fractions) -> Rectangle {
+    Rectangle::new(narrow(x), narrow(y), narrow(width), narrow(height))
+}
+
+fn framing_choice(framing: &config::Framing) -> Result<FramingChoice, ServiceError> {
+    Ok(FramingChoice {
+        mode: framing.mode,
+        speed: framing.speed,
+        max_zoom: narrow(framing.max_zoom),
+        manual_crop: Rectangle::UNIT,
+        output: (framing.output_width > 0 && framing.output_height > 0)
+            .then(|| Size::new(framing.output_width, framing.output_height)),
+    })
+}
+
+fn backdrop_of(background: &config::Background) -> Result<Backdrop, ServiceError> {
+    let image = match &background.image {
+        Some(path) => Some(Arc::new(image::read(path).map_err(|error| invalid(&error))?)),
+        None => None,
+    };
+    let config::Color { red, green, blue } = background.color;
+    Ok(Backdrop { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image })
+}
+
+fn first_state(
+    config: &config::Camera,
+    choice: &FramingChoice,
+    device: &str,
+    library: &Library,
+    model: Option<&Model>,
+) -> Result<PublishedState, ServiceError> {
+    let config::Color { red, green, blue } = config.background.color;
+    Ok(PublishedState {
+        camera: CameraStatus {
+            device: device.to_owned(),
+            state: CameraState::Idle,
+            format: None,
+            consumers: 0,
+            generation: 1,
+            last_error: String::new(),
+        },
+        framing: FramingStatus {
+            mode: choice.mode,
+            state: portraitd_client::FramingState::Inactive,
+            manual_crop: choice.manual_crop.to_tuple(),
+            max_zoom: choice.max_zoom.into(),
+            speed: choice.speed,
+            zones: config.framing.zones.iter().map(|zone| (*zone).into()).collect(),
+            limits: Values::new(),
+        },
+        segmentation: SegmentationStatus {
+            model: model.map(|model| model.manifest().name.clone()).unwrap_or_default(),
+            models: library.names(),
+            present: false,
+            healthy: model.is_some(),
+            degraded: if model.is_some() { String::new() } else { "without the net, after repeated crashes".into() },
+        },
+        background: BackgroundStatus {
+            mode: config.background.mode,
+            color: [red, green, blue],
+            blur: config.background.blur,
+        },
+    })
+}

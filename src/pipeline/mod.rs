@@ -1,0 +1,30 @@
+//! The way of a picture, put together: the threads of one camera, and what they share.
+//!
+//! ```text
+//! capture thread --Latest<Frame>--+--> vision thread: sample, net, smooth, regions, people --Latest<Observation>--+
+//!                                 |                                                        \--> director          |
+//!                                 +--> render thread, one a ring: crop from the director <------------------------+
+//! main thread: attach, settings, leaving clients (never a pixel)
+//! ```
+//!
+//! | module | thread | what |
+//! |---|---|---|
+//! | `capture` | capture | opens, reads and closes the source; the outage policy |
+//! | [`observer`] | vision, or a command-line run | one frame to a mask and people; no thread of its own |
+//! | `vision` | vision | which frames the observer sees |
+//! | `shot` | vision and render | the director, stepped once a frame |
+//! | `render` | render | one ring: view, composite, mask or source |
+//! | [`camera`] | main | one camera as the bus sees it |
+//! | `shared`, `demand` | all | what the threads share; who needs the camera |
+
+pub mod camera;
+mod capture;
+mod demand;
+pub mod observer;
+mod render;
+mod shared;
+mod shot;
+mod vision;
+
+pub use camera::{Camera, CameraOptions};
+pub use observer::{Observation, Observer};

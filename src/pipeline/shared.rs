@@ -1,0 +1,286 @@
+//! What the threads of one camera share.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use portraitd_client::{BackgroundMode, CameraState};
+use tokio::sync::watch;
+
+use super::demand::Demand;
+use super::observer::Observation;
+use super::shot::ShotKeeper;
+use crate::camera::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
+use crate::net::Model;
+use crate::pixel::{OwnedPicture, Rectangle};
+use crate::publish::dbus::service::PublishedState;
+use crate::service::metrics::Histogram;
+
+/// The bounds of the histograms of an inference, seconds.
+const INFERENCE_BOUNDS_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
+
+/// How far the opening of the source has come; a waiting attach watches it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Opening {
+    /// Counts the tries.
+    pub(super) attempt: u64,
+    /// What the last one came to; `None` while it is under way, or nobody needs the camera.
+    pub(super) outcome: Option<Result<FrameFormat, (CameraState, String)>>,
+}
+
+/// Figures for `Stats` and the metrics file.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    pub(super) frames: u64,
+    /// Of streams that are closed already.
+    closed: StreamCounters,
+    current: StreamCounters,
+    pub(super) reopened: u64,
+    pub(super) inference: Histogram,
+    pub(super) inference_last_s: f64,
+    pub(super) masks: u64,
+    pub(super) mask_capture_ns: u64,
+    pub(super) published: u64,
+    /// From capture stamp to published, of the last frame, nanoseconds.
+    pub(super) latency_ns: u64,
+}
+
+impl Figures {
+    /// What all streams have lost since the start.
+    pub(super) const fn lost(&self) -> StreamCounters {
+        StreamCounters {
+            dropped: self.closed.dropped + self.current.dropped,
+            corrupt: self.closed.corrupt + self.current.corrupt,
+            starved: self.closed.starved + self.current.starved,
+        }
+    }
+}
+
+/// What stands behind the people.
+#[derive(Clone, Debug)]
+pub(super) struct Backdrop {
+    /// Counts the changes; a render thread prepares its copy anew when it differs.
+    pub(super) version: u64,
+    pub(super) mode: BackgroundMode,
+    pub(super) color: [u8; 3],
+    pub(super) blur: f64,
+    pub(super) image: Option<Arc<OwnedPicture>>,
+}
+
+/// What the threads of one camera share.
+pub(super) struct Shared {
+    name: String,
+    pub(super) demand: Demand,
+    pub(super) frames: Latest<Frame>,
+    pub(super) observations: Latest<Arc<Observation>>,
+    pub(super) shots: Mutex<ShotKeeper>,
+    pub(super) published: watch::Sender<PublishedState>,
+    pub(super) opening: watch::Sender<Opening>,
+    wanted: Mutex<(Wanted, Duration)>,
+    figures: Mutex<Figures>,
+    backdrop: Mutex<Arc<Backdrop>>,
+    zones: Mutex<Vec<Rectangle>>,
+    next_model: Mutex<Option<Model>>,
+    generation: AtomicU32,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section of this file is an assignment or two: a panic elsewhere cannot leave one half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(
+        name: &str,
+        wanted: Wanted,
+        idle_close: Duration,
+        shots: ShotKeeper,
+        state: PublishedState,
+        backdrop: Backdrop,
+        zones: Vec<Rectangle>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            demand: Demand::default(),
+            frames: Latest::default(),
+            observations: Latest::default(),
+            shots: Mutex::new(shots),
+            published: watch::Sender::new(state),
+            opening: watch::Sender::new(Opening::default()),
+            wanted: Mutex::new((wanted, idle_close)),
+            figures: Mutex::new(Figures {
+                frames: 0,
+                closed: StreamCounters::default(),
+                current: StreamCounters::default(),
+                reopened: 0,
+                inference: Histogram::new(INFERENCE_BOUNDS_S),
+                inference_last_s: 0.0,
+                masks: 0,
+                mask_capture_ns: 0,
+                published: 0,
+                latency_ns: 0,
+            }),
+            backdrop: Mutex::new(Arc::new(backdrop)),
+            zones: Mutex::new(zones),
+            next_model: Mutex::new(None),
+            generation: AtomicU32::new(1),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        lock(&self.wanted).0
+    }
+
+    pub(super) fn idle_close(&self) -> Duration {
+        lock(&self.wanted).1
+    }
+
+    pub(super) fn set_wanted(&self, wanted: Wanted, idle_close: Duration) {
+        *lock(&self.wanted) = (wanted, idle_close);
+    }
+
+    /// Which rings are current: a ring of an older generation is closed.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Announces a state of the camera, and to a waiting attach what has come of its wish.
+    pub(super) fn set_state(&self, state: CameraState, error: Option<String>) {
+        self.opening.send_modify(|opening| match state {
+            CameraState::Starting => {
+                opening.attempt += 1;
+                opening.outcome = None;
+            }
+            CameraState::Idle => opening.outcome = None,
+            CameraState::Running => {}
+            _ => opening.outcome = Some(Err((state, error.clone().unwrap_or_default()))),
+        });
+        self.published.send_if_modified(|published| {
+            let camera = &mut published.camera;
+            let last_error = error.unwrap_or_else(|| camera.last_error.clone());
+            let changed = camera.state != state || camera.last_error != last_error;
+            camera.state = state;
+            camera.last_error = last_error;
+            if state == CameraState::Idle {
+                camera.format = None;
+                published.segmentation.present = false;
+            }
+            changed
+        });
+        if matches!(state, CameraState::Idle | CameraState::Absent | CameraState::Failed | CameraState::Stalled) {
+            // A mask of the room as it was must not meet a picture of the room as it will be.
+            self.observations.clear();
+            lock(&self.shots).forget();
+            let mut figures = lock(&self.figures);
+            let lost = figures.lost();
+            figures.closed = lost;
+            figures.current = StreamCounters::default();
+        }
+    }
+
+    /// The source has a format: the same as before, or rings of the old one are to be closed.
+    pub(super) fn set_format(&self, format: FrameFormat) {
+        let changed = {
+            let mut shots = lock(&self.shots);
+            let changed = shots.set_format(format);
+            if changed {
+                self.generation.fetch_add(1, Ordering::AcqRel);
+            }
+            changed
+        };
+        self.published.send_modify(|published| {
+            published.camera.format = Some(format);
+            published.camera.generation = self.generation();
+        });
+        if changed {
+            self.observations.clear();
+        }
+        self.opening.send_modify(|opening| opening.outcome = Some(Ok(format)));
+    }
+
+    pub(super) fn frame_captured(&self, counters: StreamCounters) {
+        let mut figures = lock(&self.figures);
+        figures.frames += 1;
+        figures.current = counters;
+    }
+
+    pub(super) fn count_reopen(&self) {
+        lock(&self.figures).reopened += 1;
+    }
+
+    pub(super) fn mask_made(&self, observation: &Observation) {
+        let seconds = observation.inference_ns as f64 * 1e-9;
+        let mut figures = lock(&self.figures);
+        figures.inference.observe(seconds);
+        figures.inference_last_s = seconds;
+        figures.masks += 1;
+        figures.mask_capture_ns = observation.capture_ns;
+        drop(figures);
+        let present = !observation.people.is_empty();
+        self.published.send_if_modified(|published| {
+            let segmentation = &mut published.segmentation;
+            let changed = segmentation.present != present || !segmentation.healthy;
+            (segmentation.present, segmentation.healthy) = (present, true);
+            changed
+        });
+    }
+
+    pub(super) fn mask_failed(&self, reason: &str) {
+        self.published.send_if_modified(|published| {
+            let segmentation = &mut published.segmentation;
+            let changed = segmentation.healthy || segmentation.degraded != reason;
+            segmentation.healthy = false;
+            reason.clone_into(&mut segmentation.degraded);
+            changed
+        });
+    }
+
+    pub(super) fn frame_published(&self, latency_ns: u64) {
+        let mut figures = lock(&self.figures);
+        figures.published += 1;
+        figures.latency_ns = latency_ns;
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        lock(&self.figures).clone()
+    }
+
+    pub(super) fn backdrop(&self) -> Arc<Backdrop> {
+        Arc::clone(&lock(&self.backdrop))
+    }
+
+    pub(super) fn change_backdrop(&self, change: impl FnOnce(&mut Backdrop)) {
+        let mut backdrop = lock(&self.backdrop);
+        let mut next = Backdrop::clone(&backdrop);
+        next.version += 1;
+        change(&mut next);
+        *backdrop = Arc::new(next);
+    }
+
+    /// Calls `read` with the zones whose people are ignored, fractions of the frame.
+    pub(super) fn with_zones<T>(&self, read: impl FnOnce(&[Rectangle]) -> T) -> T {
+        read(&lock(&self.zones))
+    }
+
+    pub(super) fn set_zones(&self, zones: Vec<Rectangle>) {
+        *lock(&self.zones) = zones;
+    }
+
+    /// Hands a loaded model to the vision thread.
+    pub(super) fn offer_model(&self, model: Model) {
+        *lock(&self.next_model) = Some(model);
+    }
+
+    pub(super) fn take_model(&self) -> Option<Model> {
+        lock(&self.next_model).take()
+    }
+
+    /// The director's keeper.
+    pub(super) fn shots(&self) -> MutexGuard<'_, ShotKeeper> {
+        lock(&self.shots)
+    }
+}

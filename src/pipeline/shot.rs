@@ -1,0 +1,145 @@
+//! Keeps the director of one camera and steps it once a frame, whoever asks first.
+//!
+//! Several threads need the crop of the same frame: each render thread that shows it, and the vision thread when nobody
+//! else looks. The first one steps the director to the frame's capture time; the others get the same answer.
+
+use portraitd_client::{FramingMode, FramingSpeed, FramingState};
+
+use crate::camera::FrameFormat;
+use crate::framing::{Director, Limits, Settings, SettingsError, Shot, Subject};
+use crate::pixel::{Rectangle, Size};
+
+/// How many frames back an answer is remembered: more than render threads can be behind.
+const REMEMBERED: usize = 16;
+
+/// What a person can set, and what outlives a change of the source's format.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FramingChoice {
+    pub(super) mode: FramingMode,
+    pub(super) speed: FramingSpeed,
+    pub(super) max_zoom: f32,
+    /// Fractions of the frame.
+    pub(super) manual_crop: Rectangle,
+    /// Size of the view; `None` is the source's own.
+    pub(super) output: Option<Size>,
+}
+
+/// The director, and the answers it has given.
+#[derive(Debug)]
+pub(super) struct ShotKeeper {
+    choice: FramingChoice,
+    format: Option<FrameFormat>,
+    director: Option<Director>,
+    given: [(u64, Shot); REMEMBERED],
+    next: usize,
+    newest_ns: u64,
+}
+
+const NOTHING: Shot = Shot { crop: Rectangle::new(0.0, 0.0, 0.0, 0.0), state: FramingState::Inactive, still: true };
+
+/// The greatest even size within `size`, 2x2 at least.
+pub(super) fn even(size: Size) -> Size {
+    Size::new((size.width & !1).max(2), (size.height & !1).max(2))
+}
+
+impl ShotKeeper {
+    pub(super) fn new(choice: FramingChoice) -> Self {
+        Self { choice, format: None, director: None, given: [(u64::MAX, NOTHING); REMEMBERED], next: 0, newest_ns: 0 }
+    }
+
+    fn settings(&self, frame: Size) -> Settings {
+        let choice = self.choice;
+        Settings {
+            frame,
+            output: choice.output.unwrap_or_else(|| even(frame)),
+            mode: choice.mode,
+            max_zoom: choice.max_zoom,
+            speed: choice.speed,
+            manual_crop: choice.manual_crop,
+        }
+    }
+
+    /// The source's format. Returns whether it is another one than before (not so for the first).
+    pub(super) fn set_format(&mut self, format: FrameFormat) -> bool {
+        let changed = self.format.is_some_and(|before| before != format);
+        if self.format != Some(format) {
+            self.format = Some(format);
+            self.forget();
+        }
+        changed
+    }
+
+    /// Starts anew: the next frame is another scene.
+    pub(super) fn forget(&mut self) {
+        self.given = [(u64::MAX, NOTHING); REMEMBERED];
+        self.newest_ns = 0;
+        self.director = self.format.and_then(|format| Director::new(self.settings(format.size)).ok());
+    }
+
+    /// Changes what a person can set.
+    pub(super) fn choose(&mut self, change: impl FnOnce(&mut FramingChoice)) -> Result<(), SettingsError> {
+        let before = self.choice;
+        change(&mut self.choice);
+        let frame = self.format.map_or(Size::new(1280, 720), |format| format.size);
+        let settings = self.settings(frame);
+        let done = match &mut self.director {
+            Some(director) => director.set(settings),
+            None => Director::new(settings).map(|_| ()),
+        };
+        if done.is_err() {
+            self.choice = before;
+        }
+        done
+    }
+
+    /// A fresh mask's people.
+    pub(super) fn observe(&mut self, capture_ns: u64, people: &[Subject]) {
+        if let Some(director) = &mut self.director {
+            director.observe(capture_ns, people);
+        }
+    }
+
+    /// The crop for the frame of this number and capture time.
+    pub(super) fn shot(&mut self, sequence: u64, capture_ns: u64) -> Shot {
+        if let Some((_, shot)) = self.given.iter().find(|(given, _)| *given == sequence) {
+            return *shot;
+        }
+        let Some(director) = &mut self.director else {
+            let crop = self.format.map(|format| Rectangle::of_size(format.size)).unwrap_or_default();
+            return Shot { crop, ..NOTHING };
+        };
+        let shot = director.step(capture_ns);
+        if capture_ns >= self.newest_ns {
+            self.newest_ns = capture_ns;
+            self.given[self.next] = (sequence, shot);
+            self.next = (self.next + 1) % REMEMBERED;
+        }
+        shot
+    }
+
+    /// The newest shot, if there was one.
+    pub(super) fn latest(&self) -> Option<Shot> {
+        let (sequence, shot) = self.given[(self.next + REMEMBERED - 1) % REMEMBERED];
+        (sequence != u64::MAX).then_some(shot)
+    }
+
+    /// The source's size, once it was open.
+    pub(super) fn frame_size(&self) -> Option<Size> {
+        self.format.map(|format| format.size)
+    }
+
+    pub(super) fn reframe(&mut self) {
+        if let Some(director) = &mut self.director {
+            director.reframe();
+        }
+    }
+
+    pub(super) fn limits(&self) -> Option<Limits> {
+        self.director.as_ref().map(Director::limits)
+    }
+
+    /// How often the crop began to move.
+    pub(super) fn moves(&self) -> u64 {
+        self.director.as_ref().map_or(0, Director::moves)
+    }
+}

@@ -1,0 +1,147 @@
+//! The vision thread: decides which frames the net sees, and passes on what it saw.
+//!
+//! It takes the newest frame whenever it is free, at most `max_rate` a second, and none while no attached stream needs
+//! a mask. The frame path never waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portraitd_client::{FramingMode, StreamKind};
+use tracing::{error, info};
+
+use super::observer::{Observation, Observer};
+use super::shared::Shared;
+use crate::camera::latest::Waited;
+use crate::framing::Subject;
+use crate::mask::Person;
+use crate::net::Model;
+use crate::service::logging::Repeat;
+use crate::service::notify::Progress;
+
+/// How long one wait for a frame lasts.
+const POLL: Duration = Duration::from_millis(200);
+/// The same complaint is logged no more often.
+const REPEAT_NS: u64 = 10_000_000_000;
+/// The most people that a mask has.
+pub(super) const MAX_PEOPLE: usize = 16;
+
+/// Observations that are not read any more are written again.
+#[derive(Default)]
+struct Pool(Vec<Arc<Observation>>);
+
+impl Pool {
+    /// A fresh or forgotten observation, filled by `fill`. Allocates only while the number of readers grows.
+    fn fill<E>(&mut self, fill: impl FnOnce(&mut Observation) -> Result<(), E>) -> Result<Arc<Observation>, E> {
+        let free = self.0.iter().position(|observation| Arc::strong_count(observation) == 1);
+        let index = free.unwrap_or_else(|| {
+            self.0.push(Arc::new(Observation::default()));
+            self.0.len() - 1
+        });
+        if let Some(observation) = Arc::get_mut(&mut self.0[index]) {
+            fill(observation)?;
+        }
+        Ok(Arc::clone(&self.0[index]))
+    }
+}
+
+/// What the vision thread works with.
+pub(super) struct Vision {
+    shared: Arc<Shared>,
+    observer: Observer,
+    /// Least time between two inferences; 0 for none.
+    interval_ns: u64,
+    progress: Progress,
+}
+
+impl Vision {
+    pub(super) fn new(shared: Arc<Shared>, model: Model, max_rate: f64, progress: Progress) -> Self {
+        let interval_ns = if max_rate > 0.0 { Duration::from_secs_f64(1.0 / max_rate).as_nanos() } else { 0 };
+        let interval_ns = u64::try_from(interval_ns).unwrap_or(u64::MAX);
+        Self { shared, observer: Observer::new(model), interval_ns, progress }
+    }
+
+    /// Whether an attached stream shows or needs who is a person.
+    fn is_needed(&self) -> bool {
+        let demand = &self.shared.demand;
+        let framed = || {
+            let mode = self.shared.published.borrow().framing.mode;
+            matches!(mode, FramingMode::Once | FramingMode::Follow)
+        };
+        demand.clients_of(StreamKind::Mask) > 0
+            || demand.clients_of(StreamKind::Composite) > 0
+            || (demand.clients_of(StreamKind::View) > 0 && framed())
+    }
+
+    /// Runs until there are no more frames.
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut pool = Pool::default();
+        let mut complaint = Repeat::new(REPEAT_NS);
+        let mut seen = 0;
+        let mut due_ns = 0u64;
+        self.progress.idle(true);
+        loop {
+            let frame = match shared.frames.wait_newer(seen, POLL) {
+                Waited::New(frame, count) => {
+                    seen = count;
+                    frame
+                }
+                Waited::TimedOut => continue,
+                Waited::Closed => return,
+            };
+            if let Some(model) = shared.take_model() {
+                info!(camera = shared.name(), model = model.manifest().name, "model changed");
+                self.observer = Observer::new(model);
+            }
+            // A quarter of an interval early still counts as the one that is due, so that jitter does not halve the rate.
+            let restarted = due_ns > frame.capture_ns.saturating_add(self.interval_ns.saturating_mul(2));
+            if !self.is_needed() || (!restarted && frame.capture_ns.saturating_add(self.interval_ns / 4) < due_ns) {
+                continue;
+            }
+            due_ns = due_ns.saturating_add(self.interval_ns);
+            if restarted || due_ns < frame.capture_ns {
+                due_ns = frame.capture_ns.saturating_add(self.interval_ns);
+            }
+            self.progress.idle(false);
+            let zoned = |person: &Person| shared.with_zones(|zones| is_within(person, zones));
+            let observed = pool.fill(|observation| {
+                self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, zoned, observation)
+            });
+            drop(frame);
+            self.progress.advance();
+            self.progress.idle(true);
+            match observed {
+                Ok(observation) => {
+                    self.direct(&observation);
+                    shared.mask_made(&observation);
+                    shared.observations.put(observation);
+                }
+                Err(failure) => {
+                    shared.mask_failed(&failure.to_string());
+                    if let Some(repeats) = complaint.check(crate::publish::monotonic_ns()) {
+                        error!(camera = shared.name(), repeats, "no mask: {failure}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the director who was seen, and steps it, in case no view does.
+    fn direct(&self, observation: &Observation) {
+        let mut subjects = [Subject::default(); MAX_PEOPLE];
+        let mut count = 0;
+        for (subject, person) in subjects.iter_mut().zip(&observation.people) {
+            *subject = Subject { id: person.id, bounds: person.bounds };
+            count += 1;
+        }
+        let mut shots = self.shared.shots();
+        shots.observe(observation.capture_ns, &subjects[..count]);
+        shots.shot(observation.sequence, observation.capture_ns);
+    }
+}
+
+/// Whether the person's centre lies in one of `zones`.
+fn is_within(person: &Person, zones: &[crate::pixel::Rectangle]) -> bool {
+    let (x, y) = person.bounds.center();
+    zones.iter().any(|zone| x >= zone.x && x <= zone.right() && y >= zone.y && y <= zone.bottom())
+}

@@ -1,0 +1,305 @@
+//! A camera service without camera: real rings, whose pictures tell by themselves whether they are whole.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use portraitd::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
+use portraitd::publish::dbus::authority::{AllowAll, Authority};
+use portraitd::publish::dbus::service::{
+    AttachRequest, Attachment, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState,
+    Setting, Value, Values,
+};
+use portraitd::publish::dbus::Publication;
+use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
+use portraitd_client::layout::flags;
+use portraitd_client::{CameraState, FrameCopy, Person, ServiceError, StreamKind};
+use tokio::sync::watch;
+
+/// Size of the pictures where a client asks for none.
+pub const SIZE: Size = Size::new(64, 36);
+
+/// The byte that all pixels of a frame have.
+pub fn shade(index: u64) -> u8 {
+    u8::try_from(index % 251).expect("under 251")
+}
+
+/// Publishes one frame, all of one shade.
+pub fn publish(writer: &mut RingWriter) {
+    let mut slot = writer.begin();
+    let index = slot.index();
+    for plane in slot.planes() {
+        plane.data.fill(shade(index));
+    }
+    let people = [Person { id: 7, rectangle: [1.0, 2.0, 3.0, 4.0], confidence: 0.5 }];
+    slot.publish(&SlotInfo {
+        sequence: index + 100,
+        capture_ns: index * 1000,
+        mask_sequence: index + 99,
+        mask_age_ns: 33,
+        crop: Rectangle::new(10.0, 20.0, 30.0, 40.0),
+        flags: flags::MASK_VALID | flags::STILL,
+        people: &people,
+    });
+}
+
+/// Whether a frame is whole: every pixel has the shade of its index.
+pub fn is_whole(frame: &FrameCopy) -> bool {
+    let planes = frame.layout().map_or(0, |layout| layout.planes().len());
+    (0..planes).all(|plane| frame.rows(plane).flatten().all(|byte| *byte == shade(frame.info().index)))
+}
+
+/// Shape of a ring of the fake.
+pub fn spec(stream: StreamKind, format: PixelFormat, size: Size) -> RingSpec {
+    RingSpec { stream, generation: 1, format, color: Colorimetry::default(), size, slots: 4 }
+}
+
+#[derive(Default)]
+struct Inside {
+    rings: HashMap<StreamKind, RingWriter>,
+    /// Per client: stream and id of what it is attached to.
+    attached: Vec<(ClientName, StreamKind, u64)>,
+    generation: u32,
+}
+
+/// The fake.
+pub struct FakeCamera {
+    name: String,
+    inside: Mutex<Inside>,
+    state: watch::Sender<PublishedState>,
+    /// Who has left the bus.
+    pub left: watch::Sender<Vec<ClientName>>,
+    /// The bytes of the background's picture.
+    pub image: Mutex<Option<Vec<u8>>>,
+    /// The options of the last attach.
+    pub last_request: Mutex<Option<AttachRequest>>,
+}
+
+impl FakeCamera {
+    pub fn new(name: &str) -> Arc<Self> {
+        let mut state = PublishedState::default();
+        state.camera.device = "fake:0".into();
+        state.camera.state = CameraState::Idle;
+        state.camera.generation = 1;
+        state.segmentation.models = vec!["small".into(), "large".into()];
+        state.segmentation.model = "small".into();
+        state.framing.limits = Values::from([("max_zoom".into(), Value::F64(4.0))]);
+        Arc::new(Self {
+            name: name.to_owned(),
+            inside: Mutex::new(Inside { generation: 1, ..Inside::default() }),
+            state: watch::Sender::new(state),
+            left: watch::Sender::new(Vec::new()),
+            image: Mutex::default(),
+            last_request: Mutex::default(),
+        })
+    }
+
+    /// Changes the slow state.
+    pub fn change(&self, change: impl FnOnce(&mut PublishedState)) {
+        self.state.send_modify(change);
+    }
+
+    /// Publishes a frame in every ring.
+    pub fn publish(&self) {
+        let mut inside = self.inside.lock().expect("fake");
+        inside.rings.values_mut().for_each(publish);
+    }
+
+    /// Publishes until the guard is dropped.
+    pub fn publish_for_ever(self: &Arc<Self>, interval: Duration) -> Publishing {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let camera = Arc::clone(self);
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(interval) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                camera.publish();
+            }
+        });
+        Publishing { stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Closes every ring, as after a change of size: the next attach makes new ones.
+    pub fn close_rings(&self) {
+        let mut inside = self.inside.lock().expect("fake");
+        inside.rings.clear();
+        inside.attached.clear();
+        inside.generation += 1;
+        let generation = inside.generation;
+        self.change(|state| state.camera.generation = generation);
+    }
+
+    /// Reaps clients that have left; returns how many are there.
+    pub fn clients(&self) -> usize {
+        let inside = self.inside.lock().expect("fake");
+        inside
+            .rings
+            .values()
+            .map(|ring| {
+                ring.clients().reap();
+                ring.clients().client_count()
+            })
+            .sum()
+    }
+
+    /// A handle on the clients of a stream's ring.
+    pub fn ring_clients(&self, stream: StreamKind) -> portraitd::publish::RingClients {
+        self.inside.lock().expect("fake").rings[&stream].clients()
+    }
+}
+
+/// Ends a publishing thread when dropped.
+pub struct Publishing {
+    stop: Option<std::sync::mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("publishing");
+        }
+    }
+}
+
+impl CameraService for FakeCamera {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn state(&self) -> watch::Receiver<PublishedState> {
+        self.state.subscribe()
+    }
+
+    fn crop(&self) -> Fractions {
+        (0.25, 0.25, 0.5, 0.5)
+    }
+
+    fn rate(&self) -> f64 {
+        29.5
+    }
+
+    fn people(&self) -> Vec<PublishedPerson> {
+        vec![(7, 0.1, 0.2, 0.3, 0.4)]
+    }
+
+    fn stats(&self) -> Values {
+        Values::from([("frames".into(), Value::U64(12)), ("engine".into(), Value::Text("plan".into()))])
+    }
+
+    fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
+        async move {
+            *self.last_request.lock().expect("fake") = Some(request.clone());
+            if request.stream == StreamKind::Source {
+                return Err(ServiceError::NoSuchStream("source is off in the configuration".into()));
+            }
+            let mut inside = self.inside.lock().expect("fake");
+            let generation = inside.generation;
+            let ring = match inside.rings.entry(request.stream) {
+                std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    let size = request.options.size.unwrap_or(SIZE);
+                    let spec = RingSpec { generation, ..spec(request.stream, request.options.format, size) };
+                    let ring = RingWriter::new(&spec).map_err(|error| ServiceError::Failed(error.to_string()))?;
+                    entry.insert(ring)
+                }
+            };
+            let fds = ring
+                .clients()
+                .add_client(request.options.interval())
+                .map_err(|error| ServiceError::Failed(error.to_string()))?;
+            let layout = *ring.layout();
+            inside.attached.push((request.client, request.stream, fds.id));
+            Ok(Attachment { fds, layout })
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+        async move { Ok(format!("\u{89}PNG of {stream}").into_bytes()) }.boxed()
+    }
+
+    fn apply(&self, setting: Setting) -> BoxFuture<'_, Result<(), ServiceError>> {
+        async move {
+            self.change(|state| match setting {
+                Setting::FramingMode(mode) => state.framing.mode = mode,
+                Setting::ManualCrop(crop) => state.framing.manual_crop = crop,
+                Setting::MaxZoom(zoom) => state.framing.max_zoom = zoom,
+                Setting::Speed(speed) => state.framing.speed = speed,
+                Setting::Zones(zones) => state.framing.zones = zones,
+                Setting::Model(model) => state.segmentation.model = model,
+                Setting::BackgroundMode(mode) => state.background.mode = mode,
+                Setting::BackgroundColor(color) => state.background.color = color,
+                Setting::BackgroundBlur(blur) => state.background.blur = blur,
+            });
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
+        async move { Err(ServiceError::NotSupported("the fake has no director".into())) }.boxed()
+    }
+
+    fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>> {
+        async move {
+            *self.image.lock().expect("fake") = image;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn released(&self, client: &ClientName) {
+        let mut inside = self.inside.lock().expect("fake");
+        let Inside { rings, attached, .. } = &mut *inside;
+        attached.retain(|(name, stream, id)| {
+            if name == client {
+                rings.get(stream).map(|ring| ring.clients().remove_client(*id));
+            }
+            name != client
+        });
+        self.left.send_modify(|left| left.push(client.clone()));
+    }
+}
+
+/// A manager whose configuration is always wrong.
+pub struct FakeManager;
+
+impl ManagerService for FakeManager {
+    fn reload(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
+        async { Err(ServiceError::InvalidArgument("fake.toml:3:1: unknown key".into())) }.boxed()
+    }
+}
+
+/// Some cameras, open to everybody.
+pub fn publication(cameras: &[&Arc<FakeCamera>]) -> Publication {
+    publication_with(cameras, Arc::new(AllowAll))
+}
+
+/// Some cameras with an authority.
+pub fn publication_with(cameras: &[&Arc<FakeCamera>], authority: Arc<dyn Authority>) -> Publication {
+    let cameras = cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect();
+    Publication { manager: Arc::new(FakeManager), cameras, authority }
+}
+
+/// A tokio runtime as the daemon has it.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime")
+}
+
+/// How many descriptors this process has open.
+pub fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("proc").count()
+}
+
+/// Waits for a condition that becomes true by events elsewhere; panics after half a minute.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}

@@ -1,0 +1,419 @@
+//! Rings: what is written comes out, whole or not at all; clients can do nothing to it and leave nothing behind.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portraitd::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
+use portraitd::publish::{ClientFds, PublishError, RingSpec, RingWriter, SlotInfo};
+use portraitd_client::layout::{HEADER_BYTES, flags};
+use portraitd_client::{FrameCopy, FrameFormat, FrameMatrix, Ring, StreamKind, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FallocateFlags, SealFlags};
+use rustix::io::Errno;
+
+use crate::fake::{SIZE, is_whole, publish, shade, spec};
+
+const LONG: Option<Duration> = Some(Duration::from_secs(60));
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+fn writer() -> RingWriter {
+    RingWriter::new(&spec(StreamKind::View, PixelFormat::Nv12, SIZE)).expect("ring")
+}
+
+fn open(fds: ClientFds) -> Ring {
+    Ring::open(fds.memory, fds.event).expect("our own ring")
+}
+
+fn attach(writer: &RingWriter) -> Ring {
+    open(writer.add_client().expect("client"))
+}
+
+#[test]
+fn both_crates_know_the_same_formats() {
+    for format in PixelFormat::ALL {
+        let theirs = FrameFormat::from_fourcc(format.fourcc()).expect("known to the client");
+        assert_eq!(theirs.plane_count(), format.plane_count(), "{format}");
+        for size in [Size::new(1, 1), Size::new(7, 5), Size::new(640, 480)] {
+            for plane in 0..4 {
+                let (bytes, rows) = format.plane_extent(plane, size);
+                let theirs = theirs.plane_extent(plane, size.width, size.height);
+                assert_eq!(theirs, (bytes as u64, rows as u64), "{format} {size} {plane}");
+            }
+        }
+    }
+    assert_eq!(PixelFormat::ALL.len(), FrameFormat::ALL.len());
+}
+
+#[test]
+fn a_picture_of_every_format_comes_out_as_it_went_in() {
+    for format in PixelFormat::ALL {
+        for size in [Size::new(1, 1), Size::new(37, 19), Size::new(64, 36)] {
+            let color = Colorimetry { matrix: Matrix::Bt709, range: Range::Full };
+            let spec = RingSpec { color, ..spec(StreamKind::Source, format, size) };
+            let mut writer = RingWriter::new(&spec).expect("ring");
+            let mut ring = attach(&writer);
+            let bytes: Vec<u8> = (0..packed_bytes(format, size)).map(|i| shade(i as u64 * 7)).collect();
+            let mut slot = writer.begin();
+            for plane in slot.planes().iter().take(format.plane_count()) {
+                assert_eq!(plane.data.as_ptr().addr() % 64, 0, "{format} {size}");
+                assert_eq!(plane.stride_bytes % 64, 0, "{format} {size}");
+            }
+            slot.copy_from(&Picture::packed(format, size, color, &bytes).expect("packed"));
+            slot.publish(&SlotInfo::default());
+            let mut frame = FrameCopy::default();
+            assert!(ring.latest(&mut frame), "{format} {size}");
+            let mut out = Vec::new();
+            portraitd_client::picture::write_raw(&frame, &mut out).expect("to memory");
+            assert_eq!(out, bytes, "{format} {size}");
+            let yuv = !format.is_rgb() && format != PixelFormat::Grey;
+            assert_eq!(ring.layout().color.matrix == FrameMatrix::Bt709, yuv, "{format}");
+            assert_eq!(ring.layout().color.full_range, yuv, "{format}");
+        }
+    }
+}
+
+#[test]
+fn what_a_slot_says_comes_out() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    publish(&mut writer);
+    assert_eq!(ring.wait(LONG).expect("wait"), Wait::Frame);
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame));
+    let info = frame.info();
+    assert_eq!((info.index, info.sequence, info.capture_ns), (1, 101, 1000));
+    assert_eq!((info.mask_sequence, info.mask_age_ns), (100, 33));
+    assert!(info.publish_ns > 0);
+    assert_eq!(info.crop, [10.0, 20.0, 30.0, 40.0]);
+    assert_eq!(info.flags, flags::MASK_VALID | flags::STILL);
+    assert_eq!(info.people().len(), 1);
+    assert_eq!((info.people()[0].id, info.people()[0].confidence), (7, 0.5));
+    assert_eq!(info.people()[0].rectangle, [1.0, 2.0, 3.0, 4.0]);
+    assert!(!ring.latest(&mut frame), "the same frame is not read twice");
+    assert_eq!(ring.wait(NOW).expect("wait"), Wait::Timeout);
+}
+
+#[test]
+fn more_people_than_a_slot_holds_are_left_out() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    let people = [portraitd_client::Person::default(); 20];
+    writer.begin().publish(&SlotInfo { people: &people, ..SlotInfo::default() });
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame));
+    assert_eq!(frame.info().people().len(), 16);
+}
+
+#[test]
+fn a_slot_that_is_not_published_changes_nothing() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    publish(&mut writer);
+    let mut slot = writer.begin();
+    assert_eq!(slot.index(), 2);
+    slot.planes()[0].data.fill(99);
+    drop(slot);
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+    publish(&mut writer);
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+    assert_eq!(frame.info().index, 2);
+}
+
+#[test]
+fn a_reader_that_is_overtaken_gets_the_newer_frame_and_no_mixture() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    publish(&mut writer);
+    let mut calls = 0;
+    let seen = ring.read(|view| {
+        calls += 1;
+        let mut start = [0; 8];
+        view.copy_row(0, 0, &mut start);
+        if calls == 1 {
+            // The writer comes round to this very slot while it is being read.
+            (0..4).for_each(|_| publish(&mut writer));
+        }
+        let mut end = [0; 8];
+        view.copy_row(0, 35, &mut end);
+        (view.info().index, start[0], end[0])
+    });
+    assert_eq!(seen, Some((5, shade(5), shade(5))));
+    assert_eq!((calls, ring.torn()), (2, 1));
+}
+
+#[test]
+fn a_reader_that_is_overtaken_each_time_gives_up_and_counts() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    publish(&mut writer);
+    let seen = ring.read(|_| (0..4).for_each(|_| publish(&mut writer)));
+    assert_eq!(seen, None);
+    assert_eq!(ring.torn(), 4);
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+}
+
+#[test]
+fn a_slot_under_the_writers_hands_is_not_read() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    (0..4).for_each(|_| publish(&mut writer));
+    // Slot 0 is being written; the newest frame lies in slot 3.
+    let slot = writer.begin();
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+    assert_eq!(frame.info().index, 4);
+    drop(slot);
+    assert_eq!(ring.torn(), 0);
+}
+
+/// Readers at full speed against a writer at full speed: every copy is whole, and time goes forward.
+#[test]
+fn readers_never_see_a_mixture() {
+    let size = Size::new(256, 144);
+    let mut writer = RingWriter::new(&spec(StreamKind::Mask, PixelFormat::Grey, size)).expect("ring");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let mut ring = attach(&writer);
+                let done = &done;
+                scope.spawn(move || {
+                    let mut frame = FrameCopy::default();
+                    let (mut frames, mut last) = (0u64, 0);
+                    while !done.load(Ordering::Relaxed) {
+                        if ring.latest(&mut frame) {
+                            assert!(is_whole(&frame), "frame {} is a mixture", frame.info().index);
+                            assert_eq!(frame.info().sequence, frame.info().index + 100);
+                            assert!(frame.info().index > last);
+                            last = frame.info().index;
+                            frames += 1;
+                        }
+                    }
+                    (frames, ring.torn(), ring.skipped())
+                })
+            })
+            .collect();
+        // Until every reader had many chances: some thousands of frames, however slow the machine.
+        for _ in 0..20_000 {
+            publish(&mut writer);
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            let (frames, torn, skipped) = reader.join().expect("reader");
+            println!("read {frames}, torn and thrown away {torn}, skipped {skipped}");
+            assert!(frames > 0);
+        }
+    });
+}
+
+#[test]
+fn a_client_can_neither_write_nor_shrink_nor_grow() {
+    let mut writer = writer();
+    publish(&mut writer);
+    let fds = writer.add_client().expect("client");
+    let memory = File::from(fds.memory.try_clone().expect("dup"));
+    let length = memory.metadata().expect("metadata").len();
+
+    assert!(memory.write_at(b"x", 0).is_err(), "write");
+    assert!(memory.set_len(length - 1).is_err(), "shrink");
+    assert!(memory.set_len(length + 1).is_err(), "grow");
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    assert_eq!(rustix::fs::fallocate(&memory, punch, 0, length), Err(Errno::PERM), "punch a hole");
+    assert!(rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, length * 2).is_err(), "allocate");
+    assert_eq!(rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE), Err(Errno::PERM), "seal");
+    // Opened anew for writing, which the kernel allows: the seals are the file's and not the descriptor's.
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    if let Ok(mut anew) = OpenOptions::new().read(true).write(true).open(path) {
+        assert!(anew.write(b"x").is_err(), "write through a new descriptor");
+        hostile::assert_not_mappable_for_writing(&anew, HEADER_BYTES);
+    }
+    hostile::assert_not_mappable_for_writing(&memory, HEADER_BYTES);
+
+    // And the ring is as it was.
+    let mut ring = open(fds);
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+    publish(&mut writer);
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+}
+
+/// What a client may try that safe code cannot.
+#[allow(unsafe_code)]
+mod hostile {
+    use super::*;
+    use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
+
+    pub fn assert_not_mappable_for_writing(memory: impl AsFd, bytes: usize) {
+        let read_write = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping, should there be one, overlaps nothing and is never read.
+        let mapped = unsafe { mmap(std::ptr::null_mut(), bytes, read_write, MapFlags::SHARED, &memory, 0) };
+        assert!(mapped.is_err(), "a writable shared mapping");
+        // SAFETY: as above.
+        let mapped = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, &memory, 0) };
+        let mapped = mapped.expect("a read-only mapping");
+        // SAFETY: the mapping is ours and nothing refers to it.
+        let changed = unsafe { mprotect(mapped, bytes, MprotectFlags::READ | MprotectFlags::WRITE) };
+        // SAFETY: as above.
+        unsafe { munmap(mapped, bytes) }.expect("munmap");
+        assert!(changed.is_err(), "made writable afterwards");
+    }
+}
+
+#[test]
+fn memory_that_can_be_shortened_is_not_opened() {
+    let (reader, _writer) = std::io::pipe().expect("pipe");
+    let file = tempfile::tempfile().expect("file");
+    let error = Ring::open(file.into(), reader.try_clone().expect("dup").into()).expect_err("not sealed");
+    assert!(error.to_string().contains("not sealed"), "{error}");
+    let memfd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::ALLOW_SEALING).expect("memfd");
+    rustix::fs::fcntl_add_seals(&memfd, SealFlags::SHRINK).expect("seal");
+    let error = Ring::open(memfd, reader.into()).expect_err("empty");
+    assert!(error.to_string().contains("the header needs 4096 bytes"), "{error}");
+}
+
+fn is_readable(fd: impl AsFd, seconds: i64) -> bool {
+    let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).expect("poll") == 1
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed_without_a_frame() {
+    let writer = writer();
+    let clients = writer.clients();
+    let (first, second) = (writer.add_client().expect("client"), writer.add_client().expect("client"));
+    let first_id = first.id;
+    assert!(!is_readable(clients.hangup_fd(), 0));
+    assert_eq!(clients.reap(), 0);
+    drop(first);
+    assert!(is_readable(clients.hangup_fd(), 60), "the kernel tells at once");
+    let mut left = Vec::new();
+    assert_eq!(clients.reap_each(|id| left.push(id)), 1);
+    assert_eq!(left, [first_id]);
+    assert_eq!(clients.client_count(), 1);
+    assert!(!is_readable(clients.hangup_fd(), 0));
+    drop(second);
+    assert_eq!(clients.reap(), 1);
+}
+
+#[test]
+fn many_clients_that_leave_at_once_are_all_reaped() {
+    let mut writer = writer();
+    let clients: Vec<_> = (0..50).map(|_| writer.add_client().expect("client")).collect();
+    drop(clients);
+    // The writer meets them first, and goes on.
+    publish(&mut writer);
+    publish(&mut writer);
+    assert_eq!(writer.clients().reap(), 50);
+    assert_eq!(writer.clients().client_count(), 0);
+}
+
+#[test]
+fn a_client_that_never_reads_costs_nothing_and_loses_nothing() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    for _ in 0..20_000 {
+        publish(&mut writer);
+    }
+    let mut frame = FrameCopy::default();
+    assert_eq!(ring.wait(LONG).expect("wait"), Wait::Frame);
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+    assert_eq!(frame.info().index, 20_000);
+    assert_eq!(ring.wait(NOW).expect("wait"), Wait::Timeout, "one drain empties the pipe");
+    publish(&mut writer);
+    publish(&mut writer);
+    assert_eq!(ring.wait(LONG).expect("wait"), Wait::Frame);
+    assert!(ring.latest(&mut frame));
+    assert_eq!(ring.skipped(), 1);
+}
+
+#[test]
+fn a_frame_that_is_there_already_wakes_a_new_client() {
+    let mut writer = writer();
+    publish(&mut writer);
+    let mut ring = attach(&writer);
+    assert_eq!(ring.wait(LONG).expect("wait"), Wait::Frame);
+}
+
+#[test]
+fn a_closed_ring_wakes_its_clients_and_takes_no_more() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    let waiting = std::thread::spawn(move || (ring.wait(None).expect("wait"), ring));
+    writer.close();
+    let (waited, ring) = waiting.join().expect("client");
+    assert_eq!(waited, Wait::Closed);
+    assert!(ring.closed());
+    assert!(matches!(writer.add_client(), Err(PublishError::Closed)));
+    // A last frame of a render thread that has not heard of it yet does no harm.
+    publish(&mut writer);
+}
+
+#[test]
+fn the_last_frame_is_read_before_the_close_is_told() {
+    let mut writer = writer();
+    let mut ring = attach(&writer);
+    publish(&mut writer);
+    drop(writer);
+    let mut frame = FrameCopy::default();
+    assert_eq!(ring.wait(LONG).expect("wait"), Wait::Frame);
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+    assert_eq!(ring.wait(LONG).expect("wait"), Wait::Closed);
+}
+
+#[test]
+fn a_ring_that_cannot_be_is_refused_with_its_numbers() {
+    let refuse = |size, slots| {
+        let spec = RingSpec { slots, ..spec(StreamKind::View, PixelFormat::Nv12, size) };
+        RingWriter::new(&spec).expect_err("cannot be").to_string()
+    };
+    assert_eq!(refuse(SIZE, 3), "a ring for 64x36 NV12 pictures: slot count is 3, which is not 4 to 64");
+    assert_eq!(refuse(Size::new(0, 36), 4), "a ring for 0x36 NV12 pictures: width is 0, which is not 1 to 16384");
+    assert!(refuse(Size::new(20_000, 36), 4).contains("width is 20000"));
+}
+
+#[test]
+fn the_memory_is_named_and_cannot_be_run() {
+    let writer = writer();
+    let fds = writer.add_client().expect("client");
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fds.memory.as_raw_fd())).expect("link");
+    assert!(link.to_string_lossy().contains("memfd:portraitd-view"), "{}", link.display());
+    let seals = rustix::fs::fcntl_get_seals(&fds.memory).expect("seals");
+    assert!(seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL));
+}
+
+#[test]
+fn a_limited_client_is_woken_less_often_than_the_rest() {
+    let mut writer = writer();
+    let fds = writer.clients().add_client(Some(Duration::from_millis(100))).expect("client");
+    for frame in 0..30u64 {
+        writer.begin().publish_at(&SlotInfo::default(), 1_000_000_000 + frame * 33_333_333);
+    }
+    let mut bytes = [0; 100];
+    assert_eq!(rustix::io::read(&fds.event, &mut bytes).expect("read"), 10);
+}
+
+#[test]
+fn nothing_is_left_open() {
+    // Alone in its descriptors only if nobody else opens any meanwhile: so by the numbers of those that it gets.
+    let writer = writer();
+    let first: OwnedFd = {
+        let fds = writer.add_client().expect("client");
+        fds.event
+    };
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", first.as_raw_fd())).expect("link");
+    let ours = || {
+        let fds = std::fs::read_dir("/proc/self/fd").expect("proc");
+        fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok()).filter(|other| *other == link).count()
+    };
+    assert_eq!(ours(), 2, "both ends of the pipe");
+    let clients = writer.clients();
+    drop(first);
+    clients.reap();
+    assert_eq!(ours(), 0);
+}
