@@ -163,6 +163,19 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Whether memory planes with so many bytes in use, of which the first `data_offset` are not of the picture, hold a
+    /// whole picture. Of a compressed format: whether there is anything at all.
+    pub fn is_whole(&self, bytes_used: &[u32; MAX_PLANES], data_offset: &[u32; MAX_PLANES]) -> bool {
+        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        if self.is_compressed() {
+            return bytes_used[0] > data_offset[0];
+        }
+        self.planes
+            .iter()
+            .take(self.encoding.picture_format().plane_count())
+            .all(|place| place.range(size(data_offset[place.memory]), size(bytes_used[place.memory])).is_some())
+    }
+
     /// Whether frames have to be decoded.
     pub const fn is_compressed(&self) -> bool {
         matches!(self.encoding, Encoding::Jpeg)
@@ -336,6 +349,18 @@ mod tests {
         assert_eq!(yv12.planes[1].stride_bytes, 8);
         let nm12 = layout(&device(b"NM12", 6, 4, 16, 64)).expect("fits");
         assert_eq!(nm12.planes[1], PlanePlace { memory: 1, offset: 0, stride_bytes: 16, extent_bytes: 22 });
+    }
+
+    #[test]
+    fn a_picture_is_whole_when_its_last_pixel_is_there() {
+        let nv12 = layout(&device(b"NV12", 6, 4, 16, 96)).expect("fits");
+        let all = |bytes| [bytes; MAX_PLANES];
+        assert!(nv12.is_whole(&all(86), &all(0)), "the padding of the last row may be missing");
+        assert!(!nv12.is_whole(&all(85), &all(0)));
+        assert!(!nv12.is_whole(&all(86), &all(1)));
+        assert!(!nv12.is_whole(&all(86), &all(u32::MAX)));
+        let jpeg = layout(&device(b"MJPG", 6, 4, 0, 96)).expect("fits");
+        assert!(jpeg.is_whole(&all(1), &all(0)) && !jpeg.is_whole(&all(0), &all(0)));
     }
 
     #[test]

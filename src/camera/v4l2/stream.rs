@@ -375,14 +375,7 @@ impl CaptureStream {
 
     /// Lends a frame whose pixels are used where they lie.
     fn lend(&mut self, buffer: Arc<DriverBuffer>, state: &BufferState, number: u64) -> Option<StreamEvent> {
-        let layout = &self.setup.layout;
-        let complete = (0..layout.encoding.picture_format().plane_count()).all(|plane| {
-            let place = layout.planes[plane];
-            let used = usize::try_from(state.bytes_used[place.memory]).unwrap_or(usize::MAX);
-            let offset = usize::try_from(state.data_offset[place.memory]).unwrap_or(usize::MAX);
-            place.range(offset, used).is_some()
-        });
-        if !complete {
+        if !self.setup.layout.is_whole(&state.bytes_used, &state.data_offset) {
             self.corrupt(&buffer, "it is shorter than its format");
             return None;
         }

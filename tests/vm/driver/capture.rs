@@ -189,7 +189,7 @@ fn independent(lab: &Lab, number: usize) -> Outcome {
         )?;
         compare(&ours, &fs::read(theirs)?, code, "v4l2-ctl")?;
         said.push(format!("{code}: v4l2-ctl"));
-        let peer = lab.root.join("tests/vm/peer/target/release/vm-peer");
+        let peer = lab.cache.join("peer/release/vm-peer");
         if number == 0 && peer.exists() {
             let words = [path.display().to_string(), code.to_string(), theirs.display().to_string()];
             command(&peer.to_string_lossy(), &words)?;

@@ -22,7 +22,13 @@ pub struct Lab {
     modules: PathBuf,
     kernel: String,
     /// This repository.
+    #[allow(dead_code, reason = "for the tests of the daemon")]
     pub root: PathBuf,
+    /// Where downloads and builds of the laboratory are kept.
+    pub cache: PathBuf,
+    /// The daemon.
+    #[allow(dead_code, reason = "for the tests of the daemon")]
+    pub daemon: PathBuf,
 }
 
 /// What vivid is loaded with: a single-planar camera with an output, a multi-planar one with an output.
@@ -47,8 +53,11 @@ pub const HDMI: u32 = 2;
 impl Lab {
     pub fn new() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
+        let modules = PathBuf::from(variable("LAB_MODULES")?);
         let lab = Self {
-            modules: PathBuf::from(variable("LAB_MODULES")?),
+            cache: modules.parent().unwrap_or(Path::new("/")).to_owned(),
+            modules,
+            daemon: PathBuf::from(variable("LAB_DAEMON")?),
             kernel: variable("LAB_KERNEL")?,
             root: PathBuf::from(variable("LAB_ROOT")?),
         };

@@ -10,6 +10,8 @@ mod faults;
 mod lab;
 mod output;
 mod soak;
+mod usb;
+mod uvc;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     tests.extend(capture::TESTS);
     tests.extend(faults::TESTS);
     tests.extend(output::TESTS);
+    tests.extend(usb::TESTS);
     tests.extend(soak::TESTS);
     let mut failed = 0;
     for (name, test) in tests {

@@ -1,0 +1,294 @@
+//! A USB camera on the real `uvcvideo` (see `uvc`): JPEG, damage, the shutter, the cable, and what a device can lie about.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use portraitd::camera::v4l2::clock::StallWatch;
+use portraitd::camera::v4l2::formats::FourCc;
+use portraitd::camera::v4l2::jpeg::Decoder;
+use portraitd::camera::v4l2::{CaptureStream, DeviceSource, DeviceWatch, devices};
+use portraitd::camera::{CameraError, Source, Stream, StreamEvent, Wanted};
+use portraitd::pixel::{PixelFormat, Size, packed_bytes};
+
+use super::Test;
+use super::lab::{Lab, Outcome, frame, packed, pixel, resources};
+use super::uvc::{Camera, Profile, Sent};
+
+pub const TESTS: [Test; 7] = [
+    ("usb-jpeg", jpeg),
+    ("usb-raw", raw),
+    ("usb-damage", damage),
+    ("usb-privacy", privacy),
+    ("usb-unplug", unplug),
+    ("usb-silence", silence),
+    ("usb-liar", liar),
+];
+
+const RED_BLUE: &[u8] = include_bytes!("../../fuzz/seeds/jpeg/red-blue.jpg");
+const PERSON: &[u8] = include_bytes!("../../fixtures/people/images/0007.jpg");
+const PERSON_SIZE: Size = Size::new(341, 512);
+
+fn profile() -> Profile {
+    Profile {
+        jpeg: vec![(341, 512, 333_333), (32, 16, 333_333)],
+        yuyv: vec![(342, 512, 2_000_000), (160, 120, 333_333)],
+        rate: 20.0,
+    }
+}
+
+fn wanted(width: u32, height: u32) -> Wanted {
+    Wanted { size: Some(Size::new(width, height)), frame_rate: Some(30.0) }
+}
+
+fn modules(lab: &Lab) -> Result<()> {
+    lab.modprobe(&["vhci-hcd"])?;
+    lab.modprobe(&["uvcvideo"])
+}
+
+/// The node of the camera, once it is there.
+fn node() -> Result<PathBuf> {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        let found = devices()?.into_iter().find(|device| device.driver == "uvcvideo" && device.usable);
+        if let Some(device) = found {
+            return Ok(device.path);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!(
+        "no USB camera in 20 s: {}",
+        fs::read_to_string("/sys/devices/platform/vhci_hcd.0/status").unwrap_or_default()
+    )
+}
+
+fn gone() -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    while devices()?.iter().any(|device| device.driver == "uvcvideo") {
+        ensure!(Instant::now() < until, "the camera stays");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn jpeg(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let camera = Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?;
+    let path = node()?;
+    let info = lab.info(&path)?;
+    ensure!(info.privacy && info.card.contains("camera"), "{info:?}");
+    ensure!(info.formats.iter().map(|format| format.code.as_str()).eq(["MJPG", "YUYV"]), "{:?}", info.formats);
+    let mut stream = CaptureStream::open(&path, &wanted(341, 512))?;
+    ensure!(stream.code() == FourCc::new(*b"MJPG") && stream.format().size == PERSON_SIZE, "{:?}", stream.format());
+    let mut expected = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
+    Decoder::default().decode(PERSON, PERSON_SIZE, &mut expected)?;
+    // Each buffer is touched for the first time.
+    for _ in 0..8 {
+        frame(&mut stream)?;
+    }
+    let before = resources()?;
+    for _ in 0..20 {
+        let shown = frame(&mut stream)?;
+        ensure!(packed(&shown.picture()) == expected, "not the picture that was sent");
+    }
+    let after = resources()?;
+    ensure!(after.2 <= before.2 + 512, "resident: {} KiB, then {}", before.2, after.2);
+    ensure!(stream.counters().corrupt == 0 && stream.mapped_stamps() == 0, "{:?}", stream.counters());
+    drop(stream);
+    camera.show(vec![Sent::good(RED_BLUE)]);
+    let mut stream = CaptureStream::open(&path, &wanted(32, 16))?;
+    let shown = frame(&mut stream)?;
+    let [left, right] = [4, 28].map(|x| pixel(&shown.picture(), x, 8));
+    ensure!(left[0] > 240.0 && left[2] < 15.0 && right[2] > 240.0 && right[0] < 15.0, "{left:?} {right:?}");
+    drop(camera);
+    gone()?;
+    Ok(format!("resident {} -> {} KiB over 20 pictures", before.2, after.2))
+}
+
+fn raw(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let size = Size::new(160, 120);
+    let bytes: Vec<u8> = (0..packed_bytes(PixelFormat::Yuyv, size)).map(|index| (index % 251) as u8).collect();
+    let short = Sent::good(&bytes[..bytes.len() - 100]);
+    let camera = Camera::plug(0, &profile(), vec![Sent::good(&bytes), Sent::good(&bytes), short])?;
+    let mut stream = CaptureStream::open(&node()?, &wanted(160, 120))?;
+    ensure!(stream.code() == FourCc::new(*b"YUYV"), "{}", stream.code());
+    for _ in 0..10 {
+        ensure!(packed(&frame(&mut stream)?.picture()) == bytes, "not the picture that was sent");
+    }
+    // The driver throws them away itself, and their numbers are missing.
+    let counters = stream.counters();
+    ensure!(counters.corrupt + counters.dropped >= 4, "short frames were not seen: {counters:?}");
+    let said = format!("{:?}", stream.counters());
+    drop(camera);
+    gone()?;
+    Ok(said)
+}
+
+/// Whatever comes over the cable: the good pictures are shown, the others are counted.
+fn damage(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let mut strange = PERSON.to_vec();
+    let middle = strange.len() / 2;
+    strange[middle..middle + 2].copy_from_slice(&[0xff, 0xc0]);
+    let noise: Vec<u8> = (0..9000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bad = [
+        Sent::good(&PERSON[..middle]),
+        Sent::good(&strange),
+        Sent::good(&noise),
+        Sent::good(&[]),
+        Sent::good(&[0xff, 0xd8, 0xff]),
+        Sent::good(RED_BLUE),
+        Sent { bytes: PERSON.to_vec(), flagged: true },
+    ];
+    let mut pictures = Vec::new();
+    for bad in &bad {
+        pictures.push(Sent::good(PERSON));
+        pictures.push(bad.clone());
+    }
+    let camera = Camera::plug(0, &profile(), pictures)?;
+    let mut stream = CaptureStream::open(&node()?, &wanted(341, 512))?;
+    let mut expected = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
+    Decoder::default().decode(PERSON, PERSON_SIZE, &mut expected)?;
+    for _ in 0..3 * bad.len() {
+        let shown = frame(&mut stream)?;
+        ensure!(packed(&shown.picture()) == expected, "a damaged picture was shown");
+    }
+    let counters = stream.counters();
+    // An empty frame does not become one in the driver.
+    ensure!(counters.corrupt >= 2 * (bad.len() as u64 - 1), "{counters:?}");
+    drop(camera);
+    gone()?;
+    Ok(format!("{counters:?}"))
+}
+
+fn privacy(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let camera = Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?;
+    let mut stream = CaptureStream::open(&node()?, &wanted(341, 512))?;
+    frame(&mut stream)?;
+    ensure!(!stream.private());
+    for private in [true, false, true] {
+        camera.set_private(private);
+        let until = Instant::now() + Duration::from_secs(5);
+        while stream.private() != private {
+            ensure!(Instant::now() < until, "the shutter was moved to {private} and nobody told");
+            stream.next(Duration::from_millis(200))?;
+        }
+    }
+    drop(stream);
+    let stream = CaptureStream::open(&node()?, &wanted(341, 512))?;
+    ensure!(stream.private(), "not known from the start");
+    drop((stream, camera));
+    gone()?;
+    Ok(String::new())
+}
+
+/// The cable is pulled while it streams, and plugged again, twice.
+fn unplug(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let mut camera = Some(Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?);
+    let first = node()?;
+    let source = DeviceSource::new(&first);
+    let watch = DeviceWatch::new()?;
+    let mut said = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = source.open_stream(&wanted(341, 512))?;
+        said.push(stream.path().display().to_string());
+        let shown = frame(&mut stream)?;
+        let picture = packed(&shown.picture());
+        while watch.wait(Duration::ZERO)? {}
+        drop(camera.take());
+        let until = Instant::now() + Duration::from_secs(10);
+        let error = loop {
+            ensure!(Instant::now() < until, "the stream goes on");
+            if let Err(error) = stream.next(Duration::from_secs(1)) {
+                break error;
+            }
+        };
+        ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+        ensure!(watch.wait(Duration::from_secs(10))?, "the watch says nothing");
+        gone()?;
+        let error = source.open(&wanted(341, 512)).err().context("opened what is not there")?;
+        ensure!(matches!(error, CameraError::Absent { .. }), "{error}");
+        ensure!(packed(&shown.picture()) == picture);
+        // The lost stream is kept open, so that the number is not free.
+        held.push(stream);
+        camera = Some(Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?);
+        ensure!(watch.wait(Duration::from_secs(20))?, "the watch says nothing");
+        node()?;
+    }
+    let mut stream = source.open_stream(&wanted(341, 512))?;
+    frame(&mut stream)?;
+    said.push(stream.path().display().to_string());
+    drop((stream, held, camera));
+    gone()?;
+    Ok(said.join(" -> "))
+}
+
+/// The camera is there, and sends nothing more.
+fn silence(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let camera = Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?;
+    let mut stream = CaptureStream::open(&node()?, &wanted(341, 512))?;
+    frame(&mut stream)?;
+    camera.fall_silent();
+    let started = Instant::now();
+    let now_ns = || u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let mut watch = StallWatch::new(stream.format().frame_rate, 0);
+    while !watch.stalled(now_ns()) {
+        ensure!(started.elapsed() < Duration::from_secs(10), "never stalls");
+        if let StreamEvent::Frame(_) = stream.next(Duration::from_millis(200))? {
+            watch.frame(now_ns());
+        }
+    }
+    drop((stream, camera));
+    gone()?;
+    Ok(format!("told after {:.1} s", started.elapsed().as_secs_f32()))
+}
+
+/// Descriptors that cannot be true: nothing may come of it but an error, or frames.
+fn liar(lab: &Lab) -> Outcome {
+    modules(lab)?;
+    let profiles = [
+        Profile { jpeg: vec![(0, 0, 333_333)], yuyv: vec![], rate: 20.0 },
+        Profile { jpeg: vec![(65_535, 65_535, 1)], yuyv: vec![], rate: 20.0 },
+        Profile { jpeg: vec![], yuyv: vec![(1, 1, 333_333), (0, 7, 0)], rate: 20.0 },
+        Profile { jpeg: vec![(32, 16, 0)], yuyv: vec![(3, 3, u32::MAX)], rate: 20.0 },
+        Profile { jpeg: (0..100).map(|index| (8 * (index + 1), 8, 333_333)).collect(), yuyv: vec![], rate: 20.0 },
+    ];
+    let mut said = Vec::new();
+    for profile in &profiles {
+        let camera = Camera::plug(0, profile, vec![Sent::good(RED_BLUE), Sent::good(&[1; 50])])?;
+        // A driver that does not believe it makes no node.
+        let until = Instant::now() + Duration::from_secs(4);
+        let node = loop {
+            if let Some(device) = devices()?.into_iter().find(|device| device.driver == "uvcvideo") {
+                break Some(device.path);
+            }
+            if Instant::now() > until {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let Some(node) = node else {
+            said.push("no node".to_owned());
+            drop(camera);
+            continue;
+        };
+        said.push(match CaptureStream::open(&node, &wanted(32, 16)) {
+            Ok(mut stream) => {
+                for _ in 0..5 {
+                    stream.next(Duration::from_millis(200))?;
+                }
+                format!("{} {}", stream.code(), stream.format().size)
+            }
+            Err(error) => error.to_string(),
+        });
+        drop(camera);
+        gone()?;
+    }
+    Ok(said.join("; "))
+}
