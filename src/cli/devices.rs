@@ -1,12 +1,14 @@
 //! `portraitd devices`: every video node, with all that a person needs to choose one.
 
-use portraitd::camera::v4l2;
+use std::fmt::Write;
+
+use portraitd::camera::v4l2::{self, DeviceInfo};
 
 use super::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Print one JSON document
+    /// Print one JSON document, with every size, rate and control
     #[arg(long)]
     json: bool,
 }
@@ -20,7 +22,37 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return print_line("no video devices (is a camera connected, and its driver loaded?)");
     }
     for device in &devices {
-        print_line(device)?;
+        print_line(text(device)?)?;
     }
     Ok(())
+}
+
+fn text(device: &DeviceInfo) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    write!(out, "{}: {} ({}, {})", device.path.display(), device.card, device.driver, device.bus)?;
+    if let Some(error) = &device.error {
+        write!(out, ": {error}")?;
+        return Ok(out);
+    }
+    write!(out, "\n  {}{}", device.capabilities.join(" "), if device.usable { "; usable" } else { "; not for capture" })?;
+    if let Some(name) = &device.stable_name {
+        write!(out, "\n  device = {:?}", name.display().to_string())?;
+    }
+    for line in &device.negotiation {
+        write!(out, "\n  {line}")?;
+    }
+    for format in &device.formats {
+        let largest = format.sizes.iter().max_by_key(|size| u64::from(size.width) * u64::from(size.height));
+        let up_to = largest.map(|size| format!(", up to {}x{}", size.width, size.height)).unwrap_or_default();
+        let (code, words) = (&format.code, &format.description);
+        write!(out, "\n  {code}  {words}{up_to}{}", if format.usable { "" } else { " (not taken)" })?;
+    }
+    if device.privacy {
+        write!(out, "\n  has a privacy control")?;
+    }
+    if device.crop.is_some() || !device.pan_tilt_zoom.is_empty() {
+        let crop = if device.crop.is_some() { "crop " } else { "" };
+        write!(out, "\n  hardware: {crop}{}", device.pan_tilt_zoom.join(" "))?;
+    }
+    Ok(out)
 }

@@ -278,11 +278,11 @@ impl Worker<'_> {
         let mut masks = writer(&mask_path, PixelFormat::Grey, header.size)?;
         let mut views = None;
         if self.arguments.view {
-            views = Some(writer(&self.path(name, "view", "y4m"), PixelFormat::I420, even(header.size))?);
+            views = Some(writer(&self.path(name, "view", "y4m"), PixelFormat::Nv12, even(header.size))?);
         }
         let mut composites = None;
         if self.backdrop.is_some() {
-            composites = Some(writer(&self.path(name, "composite", "y4m"), PixelFormat::I420, header.size)?);
+            composites = Some(writer(&self.path(name, "composite", "y4m"), PixelFormat::Nv12, header.size)?);
         }
         let bar = progress::bar(name, None);
         while let Some(picture) = reader.read_picture().with_context(|| input.to_owned())? {
@@ -293,7 +293,7 @@ impl Worker<'_> {
             masks.write(&drawn.mask.as_picture())?;
             for (out, picture) in [(&mut views, drawn.view), (&mut composites, drawn.composite)] {
                 if let (Some(out), Some(picture)) = (out, picture) {
-                    out.write(&planar(&picture)?.as_picture())?;
+                    out.write(&picture.as_picture())?;
                 }
             }
             self.report(input, Some(number), &mask_path, ms)?;
@@ -311,15 +311,4 @@ impl Worker<'_> {
 /// The greatest even size within, for chroma at half size.
 fn even(size: Size) -> Size {
     Size::new((size.width & !1).max(2), (size.height & !1).max(2))
-}
-
-/// NV12 as I420, which y4m holds.
-fn planar(picture: &OwnedPicture) -> anyhow::Result<OwnedPicture> {
-    let mut out = OwnedPicture::zeroed(PixelFormat::I420, picture.size(), picture.color())?;
-    out.plane_mut(0).copy_from_slice(picture.plane(0));
-    for plane in [1, 2] {
-        let chroma = picture.plane(1).iter().skip(plane - 1).step_by(2);
-        out.plane_mut(plane).iter_mut().zip(chroma).for_each(|(to, from)| *to = *from);
-    }
-    Ok(out)
 }
