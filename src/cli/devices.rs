@@ -34,7 +34,12 @@ fn text(device: &DeviceInfo) -> Result<String, std::fmt::Error> {
         write!(out, ": {error}")?;
         return Ok(out);
     }
-    write!(out, "\n  {}{}", device.capabilities.join(" "), if device.usable { "; usable" } else { "; not for capture" })?;
+    write!(
+        out,
+        "\n  {}{}",
+        device.capabilities.join(" "),
+        if device.usable { "; usable" } else { "; not for capture" }
+    )?;
     if let Some(name) = &device.stable_name {
         write!(out, "\n  device = {:?}", name.display().to_string())?;
     }

@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Direct(arguments) => direct::run(&arguments),

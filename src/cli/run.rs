@@ -1,6 +1,254 @@
-//! stub
+//! `portraitd run`: the service.
+//!
+//! The main thread runs a current-thread tokio runtime: D-Bus, signals, hotplug, watchdog, metrics. It never touches a
+//! pixel; capture, vision and render threads belong to the cameras.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures_util::future::BoxFuture;
+use portraitd::camera::SourceSpec;
+use portraitd::camera::v4l2::watch::DeviceWatch;
+use portraitd::net::Library;
+use portraitd::net::model::EngineChoice;
+use portraitd::pipeline::{Camera, CameraOptions};
+use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
+use portraitd::publish::dbus::service::{CameraService, ManagerService};
+use portraitd::publish::dbus::{Bus, Publication, Server, serve};
+use portraitd::publish::monotonic_ns;
+use portraitd::service::config::{Config, Flags, Sources};
+use portraitd::service::crash::CrashGuard;
+use portraitd::service::logging;
+use portraitd::service::metrics::{Report, replace_file};
+use portraitd::service::notify::{self, Verdict, Watchdog};
+use portraitd_client::ServiceError;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// How often metrics are written and the status line is renewed.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
-pub(super) fn run(_: &Arguments) -> anyhow::Result<()> {
-    Ok(())
+pub(super) struct Arguments {
+    /// Read this file instead of those in /usr/lib/portraitd and /etc/portraitd
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The source of the one camera: a device, auto, scene[:NAME], file:PATH
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Where control is offered: system, session, none, or a D-Bus address
+    #[arg(long, value_name = "BUS")]
+    bus: Option<String>,
+    /// What is logged: a level, or directives like `info,portraitd::pipeline=debug`
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Threads of one inference: 1 or 2
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// A directory of models, looked at before the built-in ones
+    #[arg(long, value_name = "DIR")]
+    models_dir: Option<String>,
+    /// File that gets the metrics as Prometheus text
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<String>,
+}
+
+impl Arguments {
+    fn sources(self) -> Sources {
+        let Self { config, source, bus, log, threads, models_dir, metrics_file } = self;
+        Sources::system(config, Flags { source, bus, log, threads, models_dir, metrics_file })
+    }
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let sources = arguments.sources();
+    let config = Config::load(&sources)?;
+    let logging = logging::init(&config.log)?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let guard = CrashGuard::from_environment();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
+    let done = runtime.block_on(serve_cameras(sources, config, guard.safe_mode(), &logging));
+    // Blocking tasks (a model being loaded, a snapshot) end with the process.
+    runtime.shutdown_background();
+    if done.is_ok()
+        && let Err(error) = guard.end()
+    {
+        warn!("the note of this start cannot be removed: {error}");
+    }
+    done
+}
+
+/// What a reload needs.
+struct Manager {
+    sources: Sources,
+    cameras: Vec<Arc<Camera>>,
+    config: Mutex<Config>,
+}
+
+impl Manager {
+    /// Reads the configuration anew and gives it to the cameras; what cannot change while running is said.
+    fn reload(&self) -> Result<(), ServiceError> {
+        let next = Config::load(&self.sources).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        for camera in &self.cameras {
+            if let Some(settings) = next.cameras.iter().find(|settings| settings.name == camera.name()) {
+                camera.reconfigure(settings)?;
+            }
+        }
+        let identity = |config: &Config| {
+            config.cameras.iter().map(|camera| (camera.name.clone(), camera.device.clone())).collect::<Vec<_>>()
+        };
+        if identity(&config) != identity(&next) || config.bus != next.bus {
+            warn!("cameras, their devices and the bus change with a restart only");
+        }
+        *config = next;
+        info!("configuration reloaded");
+        Ok(())
+    }
+}
+
+impl ManagerService for Manager {
+    fn reload(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(async { self.reload() })
+    }
+}
+
+/// Who may see pictures: on the system bus polkit decides, elsewhere whoever can reach the bus is the same user.
+fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
+    if *bus == Bus::System { Arc::new(Polkit) } else { Arc::new(AllowAll) }
+}
+
+async fn serve_cameras(
+    sources: Sources,
+    config: Config,
+    safe_mode: bool,
+    logging: &logging::Logging,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let real_watchdog = Watchdog::from_environment(monotonic_ns());
+    let fed = real_watchdog.is_some();
+    // Without a service manager the threads report to one that never bites.
+    let mut watchdog = real_watchdog.unwrap_or_else(|| Watchdog::new(u64::MAX, monotonic_ns()));
+    let library = Library::new(vec![config.models_dir.clone()]);
+    let mut cameras = Vec::new();
+    for settings in &config.cameras {
+        let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
+        let model = if safe_mode {
+            warn!(camera = settings.name, "three crashes within a minute: starting without the net");
+            None
+        } else {
+            Some(library.load(&settings.segmentation.model, EngineChoice::Best)?)
+        };
+        let progress = ["capture", "vision"].map(|part| watchdog.watch(&format!("{part} of {}", settings.name)));
+        let options = CameraOptions { config: settings.clone(), library: library.clone(), model, progress };
+        cameras.push(Arc::new(
+            Camera::start(options, spec.into_source())
+                .map_err(|error| anyhow::anyhow!("camera {}: {error}", settings.name))?,
+        ));
+    }
+    let Ok(bus) = config.bus.to_string().parse::<Bus>();
+    let metrics_file = config.metrics_file.clone();
+    let manager = Arc::new(Manager { sources, cameras: cameras.clone(), config: Mutex::new(config) });
+    let publication = Publication {
+        manager: Arc::clone(&manager) as Arc<dyn ManagerService>,
+        cameras: cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect(),
+        authority: authority_for(&bus),
+    };
+    let server: Option<Server> = match bus {
+        Bus::None => None,
+        _ => Some(serve(&bus, publication).await?),
+    };
+    let status = || {
+        let clients: usize = cameras.iter().map(|camera| camera.consumers()).sum();
+        format!("{} cameras, {clients} clients", cameras.len())
+    };
+    if let Err(error) = notify::ready(&status()) {
+        warn!("the service manager cannot be told: {error}");
+    }
+    info!(cameras = cameras.len(), safe_mode, "ready");
+    let ended = main_loop(&cameras, &manager, &mut watchdog, fed, started, metrics_file, safe_mode, logging).await;
+    let _ = notify::stopping();
+    // Rings are marked closed first, while the bus is still up, so that clients learn it from their rings.
+    for camera in &cameras {
+        camera.stop();
+    }
+    drop(server);
+    info!("stopped");
+    ended
+}
+
+#[expect(clippy::too_many_arguments, reason = "the whole of what the main thread looks after, in one place")]
+async fn main_loop(
+    cameras: &[Arc<Camera>],
+    manager: &Arc<Manager>,
+    watchdog: &mut Watchdog,
+    fed: bool,
+    started: Instant,
+    metrics_file: Option<PathBuf>,
+    safe_mode: bool,
+    logging: &logging::Logging,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut report = tokio::time::interval(REPORT_EVERY);
+    let ask_every = if fed { Duration::from_nanos(watchdog.ask_every_ns()) } else { Duration::from_secs(3600) };
+    let mut ask = tokio::time::interval(ask_every);
+    let devices = DeviceWatch::new().inspect_err(|error| warn!("/dev is not watched: {error}")).ok();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                let _ = notify::reloading();
+                match manager.reload() {
+                    Ok(()) => {
+                        let filter = manager.config.lock().unwrap_or_else(PoisonError::into_inner).log.clone();
+                        if let Err(error) = logging.set_filter(&filter) {
+                            warn!("{error}");
+                        }
+                    }
+                    Err(error) => error!("configuration not reloaded, the old one stays: {error}"),
+                }
+                let _ = notify::ready("reloaded");
+            }
+            changed = watch_devices(devices.as_ref()) => match changed {
+                Ok(()) => cameras.iter().for_each(|camera| camera.kick()),
+                Err(error) => warn!("/dev: {error}"),
+            },
+            _ = ask.tick(), if fed => match watchdog.ask(monotonic_ns()) {
+                Verdict::Feed => drop(notify::feed()),
+                Verdict::Wait => {}
+                Verdict::Stuck(names) => error!("no progress: {}; the watchdog is not fed", names.join(", ")),
+            },
+            _ = report.tick() => {
+                let clients: usize = cameras.iter().map(|camera| camera.consumers()).sum();
+                let _ = notify::status(&format!("{} cameras, {clients} clients", cameras.len()));
+                if let Some(path) = &metrics_file {
+                    let uptime_s = started.elapsed().as_secs_f64();
+                    let report = Report {
+                        version: env!("CARGO_PKG_VERSION").to_owned(),
+                        uptime_s,
+                        safe_mode,
+                        cameras: cameras.iter().map(|camera| camera.report(uptime_s)).collect(),
+                    };
+                    if let Err(error) = replace_file(path, report.to_text().as_bytes()) {
+                        warn!("{}: {error}", path.display());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits for a change of the devices; for ever where they are not watched.
+async fn watch_devices(devices: Option<&DeviceWatch>) -> std::io::Result<()> {
+    match devices {
+        Some(devices) => devices.changed().await,
+        None => std::future::pending().await,
+    }
 }
