@@ -7,9 +7,9 @@ use super::group::Group;
 use super::motion::{Chase, Curve, Glide, Speed};
 use super::stage::{Area, Pose, Stage};
 use super::tuning::{
-    ABSENT, CONFIRM, CONFIRM_DRASTIC, DEAD_BAND_PAN, DEAD_BAND_TILT, DEAD_BAND_ZOOM, DRASTIC, DRASTIC_PACE, LANDING_S,
-    LONGEST_INTERVAL, LOST_HOLD, LOST_OPENING_S, MODERATE, NEAR_EDGE, REST, SLACK, STALE, STEP, STEP_S, STOP,
-    TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
+    ABSENT, CONFIRM, CONFIRM_DRASTIC, DEAD_BAND_PAN, DEAD_BAND_TILT, DEAD_BAND_ZOOM, DRASTIC, DRASTIC_PACE, GRACE,
+    LANDING_S, LONGEST_INTERVAL, LOST_HOLD, LOST_OPENING_S, MODERATE, NEAR_EDGE, REST, SLACK, STALE, STEP, STEP_S,
+    STOP, TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
 };
 use super::{LARGEST_SIDE, Limits, Settings, SettingsError, Shot, Subject};
 use crate::pixel::{Rectangle, Size};
@@ -67,6 +67,16 @@ impl Offset {
         self.out() && (self.pan.abs() > DRASTIC || self.tilt.abs() > DRASTIC || self.near_edge)
     }
 
+    /// On which side of the dead band: the sign of what is out of it, and 0 for what is not.
+    fn side(&self) -> [f64; 3] {
+        let sign = |error: f64, out: bool| if out { error.signum() } else { 0.0 };
+        [
+            sign(self.pan, self.pan.abs() > DEAD_BAND_PAN),
+            sign(self.tilt, self.tilt.abs() > DEAD_BAND_TILT),
+            sign(self.size - 1.0, self.sizes(DEAD_BAND_ZOOM)),
+        ]
+    }
+
     /// Worth a move that has been asked for.
     fn any(&self) -> bool {
         self.pan.abs() > STOP || self.tilt.abs() > STOP || self.sizes(ASKED_BAND)
@@ -98,13 +108,14 @@ pub struct Director {
     /// Where the crop is or goes.
     goal: Area,
     motion: Motion,
-    /// Out of the dead band since, drastically since.
+    /// Out of the dead band since, drastically since, always on the same side.
     out_since: Option<u64>,
     drastic_since: Option<u64>,
+    side: [f64; 3],
     /// No moderate move before.
     rest_until: u64,
-    /// Frame whoever is there, without waiting.
-    asked: bool,
+    /// Frame whoever is in sight, from this time on.
+    asked: Option<u64>,
     moves: u64,
 }
 
@@ -158,8 +169,9 @@ impl Director {
             motion: Motion::Rest,
             out_since: None,
             drastic_since: None,
+            side: [0.0; 3],
             rest_until: 0,
-            asked: true,
+            asked: Some(0),
             moves: 0,
         };
         director.goal = director.fixed().unwrap_or(director.goal);
@@ -197,10 +209,12 @@ impl Director {
             self.pose = carried(&self.pose, &old_stage, &stage);
             self.previous = carried(&self.previous, &old_stage, &stage);
         }
-        self.asked |= old.mode != settings.mode;
+        if old.mode != settings.mode {
+            self.asked = Some(0);
+        }
         if let Some(fixed) = self.fixed() {
-            (self.asked, self.out_since, self.drastic_since) = (false, None, None);
-            if resized && self.motion == Motion::Rest && fixed == goal {
+            (self.asked, self.out_since, self.drastic_since) = (None, None, None);
+            if resized && self.motion == Motion::Rest && fixed == goal && self.is_near(&goal) {
                 self.arrive(goal);
             } else if resized || fixed != self.goal || matches!(self.motion, Motion::Chase { .. }) {
                 self.glide(fixed, Reason::Transition);
@@ -211,7 +225,7 @@ impl Director {
                 Motion::Glide { reason: Reason::Opening, .. } => self.open(),
                 Motion::Glide { .. } => self.glide(goal, Reason::Transition),
                 // A pixel of rounding is no move.
-                Motion::Rest if (stage.pose(&goal).zoom - self.pose.zoom).abs() < STOP * 0.5 => self.arrive(goal),
+                Motion::Rest if self.is_near(&goal) => self.arrive(goal),
                 Motion::Rest => self.glide(goal, Reason::Transition),
             }
         }
@@ -237,8 +251,10 @@ impl Director {
         self.observed = Some(capture_ns);
         let now = (self.clock + self.owed).saturating_sub(age);
         let change = self.group.observe(now, people);
-        self.asked |= change.first && self.settings.mode == FramingMode::Follow;
-        self.consider(now, change.members);
+        if change.first && (self.asked.is_some() || self.settings.mode == FramingMode::Follow) {
+            self.asked = change.due;
+        }
+        self.consider(now, change.due);
     }
 
     /// What the frame captured at `capture_ns` shows. A frame that is not newer than the last moves nothing.
@@ -266,7 +282,7 @@ impl Director {
     pub fn reframe(&mut self) {
         if self.fixed().is_none() {
             self.group.gather();
-            self.asked = true;
+            self.asked = Some(0);
         }
     }
 
@@ -308,7 +324,7 @@ impl Director {
             (FramingMode::Off, _) => FramingState::Inactive,
             (FramingMode::Manual, _) if still => FramingState::Converged,
             (FramingMode::Manual, _) => FramingState::Framing,
-            (FramingMode::Once, Motion::Rest) if still && !self.asked => FramingState::Converged,
+            (FramingMode::Once, Motion::Rest) if still && self.asked.is_none() => FramingState::Converged,
             (FramingMode::Follow | FramingMode::Once, Motion::Rest) if still && !self.group.is_empty() => {
                 FramingState::Converged
             }
@@ -382,34 +398,35 @@ impl Director {
         if whole && (-zoom).exp() > DEAD_BAND_ZOOM.0 { 0.0 } else { zoom }
     }
 
-    /// After an observation of time `now`; `confirmed`: joining or leaving has taken its time already.
-    fn consider(&mut self, now: u64, confirmed: bool) {
-        let vacant = |since: u64| now.saturating_sub(since) + SLACK >= LOST_HOLD;
-        let mode = self.settings.mode;
-        if self.group.is_empty() || !self.group.in_sight() {
+    /// After an observation of time `now`. `due`: somebody joined or left, which took its time; no need to wait further.
+    fn consider(&mut self, now: u64, due: Option<u64>) {
+        if !self.group.in_sight() || self.fixed().is_some() {
             (self.out_since, self.drastic_since) = (None, None);
-            let lost = self.group.is_empty() && self.group.vacant_since().is_some_and(vacant);
-            if mode == FramingMode::Follow && lost && self.goal != self.stage.full() {
-                self.asked = false;
-                self.open();
-            }
             return;
         }
         let Some(people) = self.people() else { return };
-        if self.fixed().is_some() {
-            return;
-        }
         if let Motion::Chase { zooming, .. } = self.motion {
             self.retarget(&people, zooming);
         }
         let at = if matches!(self.motion, Motion::Chase { .. }) { self.pose } else { self.stage.pose(&self.goal) };
         let offset = self.offset(&people, &at);
+        let side = offset.side();
+        if side.iter().zip(self.side).any(|(new, old)| new * old < 0.0) {
+            (self.out_since, self.drastic_since) = (None, None);
+        }
+        self.side = side;
         let since = |old: Option<u64>, on: bool| on.then(|| old.unwrap_or(now));
         self.out_since = since(self.out_since, offset.out());
         self.drastic_since = since(self.drastic_since, offset.drastic());
-        if confirmed && let Some(out_since) = &mut self.out_since {
-            *out_since = (*out_since).min(now.saturating_sub(CONFIRM));
+        if let (Some(out_since), Some(due)) = (&mut self.out_since, due) {
+            *out_since = (*out_since).min(due.saturating_sub(CONFIRM));
         }
+    }
+
+    /// Whether the group has been gone for so long that the whole frame is shown.
+    fn is_lost(&self) -> bool {
+        let long = |since: u64| self.clock >= since + LOST_HOLD + GRACE;
+        self.group.is_empty() && self.group.vacant_since().is_some_and(long)
     }
 
     /// Between two integration steps: whether a move is due.
@@ -424,22 +441,29 @@ impl Director {
             }
             return;
         }
+        let follows = self.settings.mode == FramingMode::Follow;
         if !self.group.in_sight() {
+            if follows && self.is_lost() && self.goal != self.stage.full() {
+                self.open();
+            }
             return;
         }
         let confirmed = |since: Option<u64>, least: u64| since.is_some_and(|since| self.clock >= since + least);
         let drastic = confirmed(self.drastic_since, CONFIRM_DRASTIC);
         let moderate = confirmed(self.out_since, CONFIRM) && self.clock >= self.rest_until;
-        let follows = self.settings.mode == FramingMode::Follow;
+        let asked = self.asked.is_some_and(|due| self.clock >= due);
+        if asked {
+            self.asked = None;
+        }
         let Some(people) = self.people() else { return };
         if let Motion::Chase { chase, .. } = &mut self.motion {
             if drastic {
                 chase.pace = DRASTIC_PACE;
             }
-            if std::mem::take(&mut self.asked) {
+            if asked {
                 self.retarget(&people, true);
             }
-        } else if std::mem::take(&mut self.asked) {
+        } else if asked {
             let offset = self.offset(&people, &self.stage.pose(&self.goal));
             if offset.any() {
                 self.start(&people, offset.drastic(), offset.sizes(ASKED_BAND));
@@ -506,6 +530,13 @@ impl Director {
     fn speed(&self) -> Pose {
         let Pose { x, y, zoom } = self.previous;
         Pose { x: (self.pose.x - x) / STEP_S, y: (self.pose.y - y) / STEP_S, zoom: (self.pose.zoom - zoom) / STEP_S }
+    }
+
+    /// Whether being at `goal` at once would be no more than rounding.
+    fn is_near(&self, goal: &Area) -> bool {
+        let (goal, (width, height)) = (self.stage.pose(goal), self.stage.size(self.pose.zoom));
+        let off = ((goal.x - self.pose.x) / width).abs().max(((goal.y - self.pose.y) / height).abs());
+        off.max((goal.zoom - self.pose.zoom).abs()) < STOP * 0.25
     }
 
     /// Is at `goal`, at once.

@@ -3,7 +3,7 @@
 //!
 //! Joining and leaving need evidence: they happen at an observation, never between two.
 
-use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, FLICKER, JOIN, LEAVE, SLACK};
+use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, FLICKER, GRACE, JOIN, LEAVE, SLACK};
 use super::{MOST_PEOPLE, Subject};
 use crate::pixel::Rectangle;
 
@@ -39,8 +39,8 @@ pub struct Group {
 /// What an observation did to the group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Somebody joined or left.
-    pub members: bool,
+    /// Somebody joined or left; what follows from it is due at this time.
+    pub due: Option<u64>,
     /// Somebody joined when nobody was in sight.
     pub first: bool,
 }
@@ -112,7 +112,7 @@ impl Group {
 
     fn admit(&mut self, now: u64, change: &mut Change) {
         let (empty, in_sight) = (self.is_empty(), self.in_sight());
-        let mut joined = false;
+        let mut due: Option<u64> = None;
         for person in self.people.iter_mut().flatten().filter(|person| person.seen() && !person.member) {
             let least = match (empty, in_sight) {
                 (false, true) => JOIN,
@@ -128,11 +128,11 @@ impl Group {
             };
             if past(person.seen_since, now, least) {
                 (person.member, person.known) = (true, true);
-                joined = true;
+                due = due.max(Some(person.seen_since + least + GRACE));
             }
         }
-        if joined {
-            change.members = true;
+        if due.is_some() {
+            change.due = due;
             change.first = !in_sight;
             if !in_sight {
                 self.drop_missing();
@@ -147,15 +147,14 @@ impl Group {
                 if let Some(Person { member: true, missing_since: Some(since), .. }) = place
                     && past(*since, now, LEAVE)
                 {
+                    change.due = change.due.max(Some(*since + LEAVE + GRACE));
                     *place = None;
-                    change.members = true;
                 }
             }
         } else if past(*self.vacant_since.get_or_insert(now), now, LEAVE) {
             // All at once, so that nobody who is gone is framed alone because another went earlier.
             for person in self.people.iter_mut().flatten().filter(|person| person.member) {
                 person.member = false;
-                change.members = true;
             }
         }
     }

@@ -12,8 +12,12 @@ pub const STEP: u64 = 4_000_000;
 pub const STEP_S: f64 = 0.004;
 /// The longest interval between two frames that counts: after a stall nothing leaps.
 pub const LONGEST_INTERVAL: u64 = SECOND / 5;
-/// A capture stamp written in decimal seconds may be off by a rounding error: timers that need evidence allow this.
-pub const SLACK: u64 = 1_000_000;
+/// Joining and leaving need an observation that shows it, when the time is up: this much early will do, because stamps
+/// jitter.
+pub const SLACK: u64 = 20_000_000;
+/// What follows from joining and leaving happens this much later than their time, so that it does not depend on where
+/// the last observation fell, at 10 observations a second or more.
+pub const GRACE: u64 = 50_000_000;
 
 /// Pan error that is let be.
 pub const DEAD_BAND_PAN: f64 = 0.10;

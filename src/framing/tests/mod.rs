@@ -31,7 +31,6 @@ pub fn nanoseconds(seconds: f64) -> u64 {
 /// A director with a clock, and everything it has shown.
 pub struct Rig {
     pub director: Director,
-    pub frame: Size,
     pub fps: u32,
     /// Every so many frames there is a mask.
     pub every: u32,
@@ -43,7 +42,7 @@ pub struct Rig {
 impl Rig {
     pub fn new(settings: Settings) -> Self {
         let director = Director::new(settings).unwrap();
-        Self { director, frame: settings.frame, fps: 30, every: 1, count: 0, shots: Vec::new() }
+        Self { director, fps: 30, every: 1, count: 0, shots: Vec::new() }
     }
 
     pub fn standard() -> Self {
