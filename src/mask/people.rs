@@ -69,8 +69,8 @@ struct Track {
     alone: (f32, f32),
     confidence: f32,
     seen_ns: u64,
-    /// Explained by a region of the newest mask.
-    visible: bool,
+    /// When no region explained them any more; none while one does.
+    hidden_since_ns: Option<u64>,
 }
 
 /// Gives people ids, one camera's masks after the other.
@@ -116,7 +116,7 @@ impl Tracker {
             self.tracks.clear();
         }
         let step_s = capture_ns.saturating_sub(newest_ns) as f32 * 1e-9;
-        self.tracks.retain(|track| track.visible || !track.is_forgotten(capture_ns));
+        self.tracks.retain(|track| !track.is_forgotten(capture_ns));
         self.tracks.iter_mut().for_each(|track| track.predict(step_s));
 
         let regions = Regions::largest(regions);
@@ -127,16 +127,16 @@ impl Tracker {
             self.see(&regions, &claims, index, step_s, capture_ns);
         }
         for (track, claim) in self.tracks.iter_mut().zip(&claims.of_track) {
-            track.visible = claim.is_some();
+            let since = track.hidden_since_ns.unwrap_or(capture_ns);
+            track.hidden_since_ns = claim.is_none().then_some(since);
         }
-        self.tracks.retain(|track| track.visible || !track.is_forgotten(capture_ns));
         for (index, region) in regions.iter().enumerate().filter(|(index, _)| !claims.is_taken(*index)) {
             debug_assert!(index < MOST_PEOPLE, "the largest only");
             self.begin(region, capture_ns);
         }
 
         self.people.clear();
-        self.people.extend(self.tracks.iter().filter(|track| track.visible).map(|track| Person {
+        self.people.extend(self.tracks.iter().filter(|track| track.is_visible()).map(|track| Person {
             id: track.id,
             bounds: track.bounds,
             confidence: track.confidence,
@@ -190,8 +190,8 @@ impl Tracker {
     /// Follows somebody new, in the place of who has been hidden for longest if there is no other.
     fn begin(&mut self, region: &Region, capture_ns: u64) {
         if self.tracks.len() == MOST_PEOPLE {
-            let hidden = self.tracks.iter().enumerate().filter(|(_, track)| !track.visible);
-            let Some((oldest, _)) = hidden.min_by_key(|(_, track)| track.seen_ns) else { return };
+            let hidden = self.tracks.iter().enumerate().filter(|(_, track)| !track.is_visible());
+            let Some((oldest, _)) = hidden.min_by_key(|(_, track)| track.hidden_since_ns) else { return };
             self.tracks.remove(oldest);
         }
         let Some(id) = self.next_id else { return };
@@ -203,14 +203,19 @@ impl Tracker {
             alone: (region.bounds.width, region.bounds.height),
             confidence: region.confidence,
             seen_ns: capture_ns,
-            visible: true,
+            hidden_since_ns: None,
         });
     }
 }
 
 impl Track {
+    /// Explained by a region of the newest mask.
+    fn is_visible(&self) -> bool {
+        self.hidden_since_ns.is_none()
+    }
+
     fn is_forgotten(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.seen_ns) > OCCLUSION_NS
+        self.hidden_since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > OCCLUSION_NS)
     }
 
     /// Moves the box to where it should be `step_s` later.
@@ -219,7 +224,7 @@ impl Track {
         let step_s = step_s.min(0.5);
         self.bounds.x += self.speed.0 * step_s;
         self.bounds.y += self.speed.1 * step_s;
-        if !self.visible {
+        if !self.is_visible() {
             let kept = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
             self.speed = (self.speed.0 * kept, self.speed.1 * kept);
         }
@@ -244,7 +249,7 @@ impl Track {
 /// How well a region fits a track: their IoU, up to half a point for near centres (less where the sizes differ), and
 /// a discount for who has been hidden, so that nobody hidden takes the region of somebody seen.
 fn score(track: &Track, region: &Region, now_ns: u64) -> f32 {
-    let hidden_s = if track.visible { 0.0 } else { now_ns.saturating_sub(track.seen_ns) as f32 * 1e-9 };
+    let hidden_s = track.hidden_since_ns.map_or(0.0, |since_ns| now_ns.saturating_sub(since_ns) as f32 * 1e-9);
     let (a, b) = (&track.bounds, &region.bounds);
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
     let distance = (ax - bx).hypot(ay - by);

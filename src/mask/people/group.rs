@@ -32,7 +32,7 @@ pub(super) fn claim(tracks: &[Track], regions: &Regions, claims: &mut Claims) {
         }
         let union = members.iter().fold(Rectangle::default(), |union, t| union.union(&tracks[*t].bounds));
         let single = members.iter().map(|t| tracks[*t].bounds.iou(&region.bounds)).fold(0.0, f32::max);
-        let better = if members.iter().all(|t| tracks[*t].visible) { BETTER_SEEN } else { BETTER_HIDDEN };
+        let better = if members.iter().all(|t| tracks[*t].is_visible()) { BETTER_SEEN } else { BETTER_HIDDEN };
         let fit = union.iou(&region.bounds);
         if fit >= LEAST_FIT && fit >= single + better {
             members.iter().for_each(|t| claims.of_track[*t] = Some(index));
@@ -57,7 +57,7 @@ fn members(
     // Those seen before those hidden, then the larger first: the smaller is behind the larger, not the other way.
     members[..count].sort_unstable_by(|a, b| {
         let (a, b) = (&tracks[*a], &tracks[*b]);
-        b.visible.cmp(&a.visible).then(b.bounds.area().total_cmp(&a.bounds.area())).then(a.id.cmp(&b.id))
+        b.is_visible().cmp(&a.is_visible()).then(b.bounds.area().total_cmp(&a.bounds.area())).then(a.id.cmp(&b.id))
     });
     let mut kept = 0;
     for next in 0..count {

@@ -158,15 +158,27 @@ fn sure_pixels_follow_at_once_and_others_in_time() {
 fn turning_needs_more_than_crossing_the_threshold() {
     let size = Size::new(1, 1);
     let mut smoother = Smoother::new();
-    let mut at = |values: f32| {
-        let now = smoother.newest_ns.unwrap_or(0);
-        (1..=20).map(|frame| smoother.apply(&[values], size, now + frame * 33_000_000)[0]).last().unwrap()
+    let mut now = 0;
+    let mut at = |value: f32| {
+        now += 33_000_000;
+        smoother.apply(&[value], size, now)[0] >= THRESHOLD
     };
-    assert!(at(0.3) < THRESHOLD);
-    assert!(at(0.55) < THRESHOLD, "over the threshold by less than the backlash");
-    assert!(at(0.62) >= THRESHOLD);
-    assert!(at(0.45) >= THRESHOLD, "under it by less than the backlash");
-    assert!(at(0.38) < THRESHOLD);
+    for frame in 0..100u8 {
+        assert!(!at(if frame % 2 == 0 { 0.46 } else { 0.54 }), "noise across the threshold");
+    }
+    let mut value = 0.5;
+    let mut drift = |to: f32| {
+        let mut person = false;
+        while (value - to).abs() > 0.001 {
+            value += 0.002f32.copysign(to - value);
+            person = at(value);
+        }
+        person
+    };
+    assert!(!drift(0.53), "over the threshold by less than the backlash");
+    assert!(drift(0.65));
+    assert!(drift(0.47), "under it by less than the backlash");
+    assert!(!drift(0.35));
 }
 
 #[test]
