@@ -85,9 +85,16 @@ enum Surface {
 
 #[derive(Clone, Copy)]
 enum Shape {
-    Block { low: V, high: V },
+    Block {
+        low: V,
+        high: V,
+    },
     /// An ellipsoid turned about two axes: centre, axes (unit), radii.
-    Ellipsoid { center: V, axes: [V; 3], radii: V },
+    Ellipsoid {
+        center: V,
+        axes: [V; 3],
+        radii: V,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -161,10 +168,8 @@ impl Shape {
                     return None;
                 }
                 let p = o.add(d.scale(distance));
-                let normal = axes[0]
-                    .scale(p.0 / radii.0)
-                    .add(axes[1].scale(p.1 / radii.1))
-                    .add(axes[2].scale(p.2 / radii.2));
+                let normal =
+                    axes[0].scale(p.0 / radii.0).add(axes[1].scale(p.1 / radii.1)).add(axes[2].scale(p.2 / radii.2));
                 Some((distance, normal.unit()))
             }
         }
@@ -502,11 +507,7 @@ fn cosine_direction(normal: V, random: &mut Random) -> V {
 
 /// Light that comes to `p` straight from the window, by one sample.
 fn window_light(world: &World, p: V, normal: V, random: &mut Random) -> V {
-    let target = V(
-        LEFT - 0.119,
-        random.between(GLASS_Y.0, GLASS_Y.1),
-        random.between(GLASS_Z.0, GLASS_Z.1),
-    );
+    let target = V(LEFT - 0.119, random.between(GLASS_Y.0, GLASS_Y.1), random.between(GLASS_Z.0, GLASS_Z.1));
     let to = target.sub(p);
     let distance = to.dot(to).sqrt();
     let direction = to.scale(1.0 / distance);

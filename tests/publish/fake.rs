@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use portraitd::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
+use portraitd::publish::dbus::Publication;
 use portraitd::publish::dbus::authority::{AllowAll, Authority};
 use portraitd::publish::dbus::service::{
     AttachRequest, Attachment, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState,
     Setting, Value, Values,
 };
-use portraitd::publish::dbus::Publication;
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::layout::flags;
 use portraitd_client::{CameraState, FrameCopy, Person, ServiceError, StreamKind};
