@@ -8,6 +8,7 @@ pub mod eval;
 pub mod framing;
 pub mod mask;
 pub mod net;
+pub mod pipeline;
 pub mod pixel;
 pub mod publish;
 pub mod render;

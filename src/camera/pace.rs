@@ -51,7 +51,11 @@ impl FrameRate {
         if !(least..=most).contains(&frames_per_second) {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "10..=1,000,000 by the check above")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "10..=1,000,000 by the check above"
+        )]
         let thousandths = (f64::from(frames_per_second) * 1000.0).round() as u32;
         Self::new(thousandths, 1000)
     }

@@ -14,10 +14,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::camera::Source;
 use crate::camera::file::{FileOptions, FilePath, FileSource};
 use crate::camera::pace::{FrameRate, Pace};
 use crate::camera::scene::{SceneOptions, SceneSource};
-use crate::camera::Source;
 use crate::camera::v4l2::{AutoSource, DeviceSource};
 use crate::pixel::Size;
 

@@ -50,15 +50,19 @@ fn past(from: u64, now: u64, least: u64) -> bool {
     now.saturating_sub(from).saturating_add(SLACK) >= least
 }
 
+/// `bounds` clipped to the frame; `None` where nothing is left, or where they are not numbers.
+fn within_frame(bounds: &Rectangle) -> Option<Rectangle> {
+    let numbers = [bounds.x, bounds.y, bounds.right(), bounds.bottom()].iter().all(|number| number.is_finite());
+    let clipped = bounds.intersection(&Rectangle::UNIT);
+    (numbers && !clipped.is_empty()).then_some(clipped)
+}
+
 impl Group {
     /// Takes what the mask of time `now` shows.
     pub fn observe(&mut self, now: u64, subjects: &[Subject]) -> Change {
         let mut present = [false; MOST_PEOPLE];
         for subject in subjects {
-            let bounds = subject.bounds.intersection(&Rectangle::UNIT);
-            if bounds.is_empty() || !(bounds.x.is_finite() && bounds.y.is_finite() && bounds.area().is_finite()) {
-                continue;
-            }
+            let Some(bounds) = within_frame(&subject.bounds) else { continue };
             if let Some(slot) = self.slot(subject.id) {
                 present[slot] = true;
                 let person = self.people[slot].get_or_insert(Person {
@@ -94,10 +98,16 @@ impl Group {
         change
     }
 
-    /// The place of `id`, or a free one.
-    fn slot(&self, id: u32) -> Option<usize> {
+    /// The place of `id`, or a free one, or that of somebody who is only remembered.
+    fn slot(&mut self, id: u32) -> Option<usize> {
         let is = |place: &Option<Person>| place.as_ref().is_some_and(|person| person.id == id);
-        self.people.iter().position(is).or_else(|| self.people.iter().position(Option::is_none))
+        let remembered = |place: &Option<Person>| place.as_ref().is_some_and(|person| !person.member && !person.seen());
+        let slot = self.people.iter().position(is).or_else(|| self.people.iter().position(Option::is_none));
+        slot.or_else(|| {
+            let slot = self.people.iter().position(remembered)?;
+            self.people[slot] = None;
+            Some(slot)
+        })
     }
 
     fn admit(&mut self, now: u64, change: &mut Change) {
@@ -108,7 +118,13 @@ impl Group {
                 (false, true) => JOIN,
                 // Who is left in sight, or comes back, is framed as soon as any great change would be.
                 (false, false) => CONFIRM_DRASTIC,
-                (true, _) => if person.known { CONFIRM_DRASTIC } else { CONFIRM },
+                (true, _) => {
+                    if person.known {
+                        CONFIRM_DRASTIC
+                    } else {
+                        CONFIRM
+                    }
+                }
             };
             if past(person.seen_since, now, least) {
                 (person.member, person.known) = (true, true);
@@ -183,10 +199,5 @@ impl Group {
         let mut members = self.people.iter().flatten().filter(|person| person.member).map(|person| person.bounds);
         let first = members.next()?;
         Some(members.fold(first, |union, bounds| union.union(&bounds)))
-    }
-
-    /// Forgets everybody: time began anew.
-    pub fn forget(&mut self) {
-        *self = Self::default();
     }
 }

@@ -6,12 +6,14 @@
 //! the frame path, and allocates nothing. One owner calls both; the director owns all its state.
 //!
 //! - `tuning`: every number;
+//! - `associate`: ids for boxes without;
 //! - `stage`: the frame, the aspect, the zoom range, even pixels;
 //! - `group`: who belongs to the picture;
 //! - `motion`: how a crop moves;
 //! - `director`: when it moves;
 //! - [`trace`]: the engine of `portraitd direct`.
 
+mod associate;
 mod director;
 mod group;
 mod motion;

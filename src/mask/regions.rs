@@ -121,8 +121,10 @@ impl RegionFinder {
             let range = run.range(width);
             let (left, right) = (values[range.start - 1], values[range.end]);
             let slope = (right - left) / (run.length() + 1) as f32;
-            for (value, steps) in values[range].iter_mut().zip(1u16..) {
-                *value = (left + slope * f32::from(steps)).max(THRESHOLD);
+            let mut between = left;
+            for value in &mut values[range] {
+                between += slope;
+                *value = between.clamp(THRESHOLD, 1.0);
             }
         }
     }

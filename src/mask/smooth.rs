@@ -3,9 +3,10 @@
 //! Two steps for each pixel, both of which leave sure pixels (near 0 or 1) alone:
 //!
 //! 1. A first-order low-pass. Its time constant is [`TIME_CONSTANT_S`] for a pixel of which the net knows nothing, and
-//!    falls with the net's certainty and with the disagreement between the new value and the past; a sure pixel, or one
-//!    that disagrees by [`DISAGREE_FULL`], follows at once. Time constants are seconds, so the feel is the same at
-//!    5 and at 60 frames a second.
+//!    falls with the net's certainty and with the disagreement of the present with the past. Disagreement is a single
+//!    large difference (from [`DISAGREE_FROM`] to [`DISAGREE_FULL`]), or a small one that goes on in one direction
+//!    ([`TREND_FROM`] to [`TREND_FULL`]): noise cancels out in the mean of the differences, an outline that moves does
+//!    not. Time constants are seconds, so the feel is the same at 5 and at 60 frames a second.
 //! 2. Backlash: the output stays where it is while the filtered value is within [`BACKLASH`] of it, and else is dragged
 //!    along at that distance. Around the threshold this is hysteresis: to turn, a pixel must come back by twice that.
 //!    It also makes the output of a still scene bit-identical from frame to frame.
@@ -18,13 +19,22 @@ use crate::pixel::Size;
 /// The time constant of the low-pass for a pixel at probability 0.5 that agrees with its past.
 pub const TIME_CONSTANT_S: f32 = 0.15;
 
-/// The disagreement from which on a new value counts for more.
+/// The difference from which on a new value counts for more.
 pub const DISAGREE_FROM: f32 = 0.15;
 
-/// The disagreement from which on a new value is taken at once.
+/// The difference from which on a new value is taken at once.
 pub const DISAGREE_FULL: f32 = 0.45;
 
-/// Half the width of the backlash for a pixel at probability 0.5.
+/// The time over which differences are averaged to see a trend.
+pub const TREND_TIME_CONSTANT_S: f32 = 0.08;
+
+/// The trend from which on a new value counts for more, in units of what the same noise would leave in the mean.
+pub const TREND_FROM: f32 = 0.1;
+
+/// The trend from which on a new value is taken at once, in the same units.
+pub const TREND_FULL: f32 = 0.2;
+
+/// Half the width of the backlash for a pixel at probability 0.5 that agrees with its past.
 pub const BACKLASH: f32 = 0.08;
 
 /// After a longer gap between two masks the past says nothing and is forgotten.
@@ -41,6 +51,8 @@ pub struct Smoother {
     newest_ns: Option<u64>,
     /// The low-pass's state.
     filtered: Vec<f32>,
+    /// The mean of its differences from the net's values.
+    trend: Vec<f32>,
     /// What was given out.
     output: Vec<f32>,
 }
@@ -67,15 +79,18 @@ impl Smoother {
         self.newest_ns = Some(capture_ns);
         match step_ns {
             Some(step_ns) if step_ns <= RESET_GAP_NS => {
-                let step_s = (step_ns as f32 * 1e-9).max(SHORTEST_STEP_S);
-                for ((raw, filtered), output) in raw.iter().zip(&mut self.filtered).zip(&mut self.output) {
-                    (*filtered, *output) = step(clean(*raw), *filtered, *output, step_s);
+                let step = Step::of((step_ns as f32 * 1e-9).max(SHORTEST_STEP_S));
+                let state = self.filtered.iter_mut().zip(&mut self.trend).zip(&mut self.output);
+                for (((filtered, trend), output), raw) in state.zip(raw) {
+                    (*filtered, *trend, *output) = step.take(clean(*raw), *filtered, *trend, *output);
                 }
             }
             _ => {
                 self.size = size;
                 self.filtered.clear();
                 self.filtered.extend(raw.iter().map(|raw| clean(*raw)));
+                self.trend.clear();
+                self.trend.resize(self.filtered.len(), 0.0);
                 self.output.clear();
                 self.output.extend_from_slice(&self.filtered);
             }
@@ -95,19 +110,46 @@ fn uncertainty(probability: f32) -> f32 {
     4.0 * probability * (1.0 - probability)
 }
 
-/// One pixel's new (filtered, output) from the net's value and the old two, `step_s` seconds later.
+/// 0 up to `from`, 1 from `full` on.
 #[inline]
-fn step(raw: f32, filtered: f32, output: f32, step_s: f32) -> (f32, f32) {
-    let difference = raw - filtered;
-    let disagreement = (difference.abs() - DISAGREE_FROM) * (1.0 / (DISAGREE_FULL - DISAGREE_FROM));
-    let agreement = 1.0 - disagreement.clamp(0.0, 1.0);
-    let time_constant_s = TIME_CONSTANT_S * uncertainty(raw) * agreement;
-    // The implicit Euler step of a low-pass: stable for any step, and one division instead of an exponential.
-    let filtered = filtered + difference * (step_s / (step_s + time_constant_s));
-    let unsure = uncertainty(filtered);
-    let backlash = BACKLASH * unsure * unsure;
-    // Not `clamp`: its check that the bounds are in order would keep the loop from being vectorised.
-    (filtered, output.max(filtered - backlash).min(filtered + backlash))
+fn ramp(value: f32, from: f32, full: f32) -> f32 {
+    ((value - from) * (1.0 / (full - from))).clamp(0.0, 1.0)
+}
+
+/// What all pixels of a mask share.
+struct Step {
+    seconds: f32,
+    /// The weight of a new difference in the trend.
+    trend_gain: f32,
+    /// From a trend to the size of the single differences that would leave it if they were noise. So the trend of the
+    /// same noise counts alike at any rate of masks.
+    trend_scale: f32,
+}
+
+impl Step {
+    fn of(seconds: f32) -> Self {
+        let trend_gain = seconds / (seconds + TREND_TIME_CONSTANT_S);
+        Self { seconds, trend_gain, trend_scale: ((2.0 - trend_gain) / trend_gain).sqrt() }
+    }
+
+    /// One pixel's new (filtered, trend, output) from the net's value and the old three.
+    #[inline]
+    fn take(&self, raw: f32, filtered: f32, trend: f32, output: f32) -> (f32, f32, f32) {
+        let difference = raw - filtered;
+        let trend = trend + (difference - trend) * self.trend_gain;
+        let jumps = ramp(difference.abs(), DISAGREE_FROM, DISAGREE_FULL);
+        let drifts = ramp(trend.abs() * self.trend_scale, TREND_FROM, TREND_FULL);
+        let agreement = 1.0 - if jumps > drifts { jumps } else { drifts };
+        let time_constant_s = TIME_CONSTANT_S * uncertainty(raw) * agreement;
+        // The implicit Euler step of a low-pass: stable for any step, and one division instead of an exponential.
+        let filtered = filtered + difference * (self.seconds / (self.seconds + time_constant_s));
+        let unsure = uncertainty(filtered);
+        let backlash = BACKLASH * unsure * unsure * agreement;
+        let (low, high) = (filtered - backlash, filtered + backlash);
+        // Not `clamp`: its check that the bounds are in order would keep the loop from being vectorised.
+        let output = if output > low { output } else { low };
+        (filtered, trend, if output < high { output } else { high })
+    }
 }
 
 #[cfg(test)]

@@ -128,7 +128,8 @@ impl Camera {
         let capture = Capture::new(Arc::clone(&shared), source, capture_progress);
         threads.push(spawn(&format!("capture-{}", config.name), move || capture.run())?);
         if let Some(model) = model {
-            let vision = Vision::new(Arc::clone(&shared), model, config.segmentation.max_rate, vision_progress);
+            let vision = Vision::new(Arc::clone(&shared), model, config.segmentation.max_rate, vision_progress)
+                .map_err(|error| ServiceError::Failed(error.to_string()))?;
             threads.push(spawn(&format!("vision-{}", config.name), move || vision.run())?);
         }
         let inner = Inner {
@@ -154,7 +155,7 @@ impl Camera {
         self.inner.shared.frames.close();
         self.inner.shared.observations.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads.into_iter().chain(live.into_iter().filter_map(|ring| ring.job.into_thread())) {
+        for thread in threads.into_iter().chain(live.into_iter().map(|ring| ring.job.into_thread())) {
             if thread.join().is_err() {
                 warn!(camera = self.inner.shared.name(), "a thread of the camera had panicked");
             }
@@ -241,7 +242,11 @@ impl Inner {
     }
 
     /// Opens the camera if need be, and waits for its format.
-    async fn opened(&self, mut opening: watch::Receiver<Opening>, before: Opening) -> Result<FrameFormat, ServiceError> {
+    async fn opened(
+        &self,
+        mut opening: watch::Receiver<Opening>,
+        before: Opening,
+    ) -> Result<FrameFormat, ServiceError> {
         // A failure that was there already says nothing about this try; one that is under way counts.
         let stale = if before.outcome.is_some() { before.attempt } else { before.attempt.saturating_sub(1) };
         let outcome = opening.wait_for(|opening| match &opening.outcome {
@@ -453,7 +458,7 @@ impl Inner {
             let mut ring = Ring::open(fds.memory, fds.event).map_err(|error| error.to_string())?;
             let mut frame = portraitd_client::FrameCopy::default();
             let deadline = std::time::Instant::now() + SNAPSHOT_TIMEOUT;
-            while !ring.latest(&mut frame).map_err(|error| error.to_string())? {
+            while !ring.latest(&mut frame) {
                 let left = deadline.saturating_duration_since(std::time::Instant::now());
                 if left.is_zero() {
                     return Err(format!("no picture within {} s", SNAPSHOT_TIMEOUT.as_secs()));

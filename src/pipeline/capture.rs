@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use portraitd_client::CameraState;
 use tracing::{debug, info, warn};
 
-use super::camera::Shared;
 use super::demand::Wake;
+use super::shared::Shared;
 use crate::camera::{CameraError, Source, Stream, StreamEvent};
+use crate::service::notify::Progress;
 
 /// The first wait after a failure; each next one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -34,7 +35,8 @@ const RECOVERED: Duration = Duration::from_secs(10);
 
 /// After this long without a frame a stream counts as stalled. `frame_rate` in frames a second, 0 for unknown.
 pub(crate) fn stall_limit(frame_rate: f32) -> Duration {
-    let five_frames = if frame_rate > 0.0 { Duration::from_secs_f32((5.0 / frame_rate).min(60.0)) } else { Duration::ZERO };
+    let five_frames =
+        if frame_rate > 0.0 { Duration::from_secs_f32((5.0 / frame_rate).min(60.0)) } else { Duration::ZERO };
     five_frames.max(Duration::from_secs(2))
 }
 
@@ -57,35 +59,37 @@ enum Ended {
 pub(super) struct Capture {
     shared: Arc<Shared>,
     source: Box<dyn Source>,
+    progress: Progress,
 }
 
 impl Capture {
-    pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>) -> Self {
-        Self { shared, source }
+    pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>, progress: Progress) -> Self {
+        Self { shared, source, progress }
     }
 
     /// Runs until the service ends.
     pub(super) fn run(self) {
         let mut retry = FIRST_RETRY;
         loop {
-            self.shared.capture_progress.idle(true);
+            self.progress.idle(true);
             self.shared.set_state(CameraState::Idle, None);
             if self.shared.demand.wait_wanted() == Wake::Shutdown {
                 break;
             }
             while !self.shared.demand.is_shut_down() {
-                self.shared.capture_progress.idle(false);
+                self.progress.idle(false);
                 let started = Instant::now();
                 let ended = self.run_once();
-                self.shared.capture_progress.idle(true);
+                self.progress.idle(true);
                 if started.elapsed() > RECOVERED {
                     retry = FIRST_RETRY;
                 }
                 let (state, reason) = match ended {
                     Ended::Unwanted | Ended::Shutdown => break,
-                    Ended::Stalled(limit) => {
-                        (CameraState::Stalled, format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32()))
-                    }
+                    Ended::Stalled(limit) => (
+                        CameraState::Stalled,
+                        format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32()),
+                    ),
                     Ended::Finished => (CameraState::Absent, format!("{}: has ended", self.source.name())),
                     Ended::Failed(error) => (state_of(&error), error.to_string()),
                 };
@@ -138,7 +142,7 @@ impl Capture {
             match stream.next(POLL) {
                 Ok(StreamEvent::Frame(frame)) => {
                     last_frame = Instant::now();
-                    self.shared.capture_progress.advance();
+                    self.progress.advance();
                     self.shared.frame_captured(stream.counters());
                     self.shared.frames.put(frame);
                     if !running {
@@ -147,6 +151,7 @@ impl Capture {
                     }
                 }
                 Ok(StreamEvent::Nothing) => {
+                    self.progress.advance();
                     if last_frame.elapsed() > limit {
                         return Ended::Stalled(limit);
                     }

@@ -6,6 +6,7 @@ use crate::net::manifest::{ColorOrder, Fit, Input, Layout};
 use crate::net::{Model, ModelError};
 use crate::pixel::{Picture, Rectangle, Size};
 use portraitd_kernels::Region;
+use portraitd_kernels::blend::{MaskValues, MaskView};
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
 
 /// What was seen in one frame.
@@ -50,6 +51,13 @@ pub enum ObserveError {
     Model(#[from] ModelError),
 }
 
+impl Observation {
+    /// The mask as renderers take it; `None` for one that was never filled.
+    pub fn mask_view(&self) -> Option<MaskView<'_>> {
+        MaskView::new(MaskValues::Float(&self.mask), self.size, self.covers.into()).ok()
+    }
+}
+
 impl Observer {
     /// An observer that has seen nothing yet.
     ///
@@ -89,9 +97,7 @@ impl Observer {
         let sampled = self.sampler.sample(picture, whole(picture.size()), &mut self.input)?;
         let started = std::time::Instant::now();
         self.model.run(&self.input, &mut self.raw)?;
-        let covers = sampled.covers;
-        let covers = Rectangle::new(covers.x, covers.y, covers.width, covers.height);
-        Ok((covers, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
+        Ok((sampled.covers.into(), u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// The net's last answer: probabilities of a person, row-major, of [`Model::output_size`].

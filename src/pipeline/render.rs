@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use portraitd_client::layout::{MAX_PEOPLE, flags};
 use portraitd_client::{CropMode, Layout, Person, StreamKind};
+use portraitd_kernels::blend::Matte;
 use tracing::warn;
 
 use super::observer::Observation;
@@ -135,15 +136,21 @@ impl Job {
     }
 
     fn draw_masks(&mut self) {
+        let mut matte = Matte::new();
         let mut seen = 0;
         while !self.is_over() {
             match self.shared.observations.wait_newer(seen, POLL) {
                 Waited::New(observation, count) => {
                     seen = count;
                     let shot = self.shared.shots().shot(observation.sequence, observation.capture_ns);
+                    let Some(mask) = observation.mask_view() else { continue };
                     let mut slot = self.ring.begin();
-                    let mut picture = slot.picture();
-                    draw_mask(&observation.as_mask_view(), Rectangle::of_size(self.format.size), &mut picture);
+                    let whole = Rectangle::of_size(self.format.size);
+                    if let Err(error) = draw_mask(&mut matte, &mask, whole, &mut slot.picture()) {
+                        drop(slot);
+                        self.complain(&error);
+                        continue;
+                    }
                     let mut people = [Person::default(); MAX_PEOPLE];
                     let count = list_people(&observation, self.format.size, &mut people);
                     slot.publish(&SlotInfo {
@@ -195,7 +202,7 @@ impl Job {
             blur: backdrop.blur,
             image: backdrop.image.as_deref(),
         };
-        let mask = observation.as_ref().map(|observation| observation.as_mask_view());
+        let mask = observation.as_ref().and_then(|observation| observation.mask_view());
         let mut slot = self.ring.begin();
         if let Err(error) = renderer.render(&frame.picture(), crop, mask.as_ref(), &wanted, &mut slot.picture()) {
             drop(slot);
@@ -247,8 +254,7 @@ fn slot_info<'a>(
     observation: Option<&Observation>,
     people: &'a mut [Person; MAX_PEOPLE],
 ) -> SlotInfo<'a> {
-    let mut info =
-        SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, ..SlotInfo::default() };
+    let mut info = SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, ..SlotInfo::default() };
     if let Some(observation) = observation {
         let age = frame.capture_ns.saturating_sub(observation.capture_ns);
         info.mask_sequence = observation.sequence;

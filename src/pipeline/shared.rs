@@ -40,6 +40,8 @@ pub(super) struct Figures {
     pub(super) inference_last_s: f64,
     pub(super) masks: u64,
     pub(super) mask_capture_ns: u64,
+    /// Masks a second, smoothed over about ten of them.
+    mask_rate: f64,
     pub(super) published: u64,
     /// From capture stamp to published, of the last frame, nanoseconds.
     pub(super) latency_ns: u64,
@@ -117,6 +119,7 @@ impl Shared {
                 inference_last_s: 0.0,
                 masks: 0,
                 mask_capture_ns: 0,
+                mask_rate: 0.0,
                 published: 0,
                 latency_ns: 0,
             }),
@@ -218,6 +221,11 @@ impl Shared {
         figures.inference.observe(seconds);
         figures.inference_last_s = seconds;
         figures.masks += 1;
+        let interval_ns = observation.capture_ns.saturating_sub(figures.mask_capture_ns);
+        if interval_ns > 0 {
+            let rate = 1e9 / interval_ns as f64;
+            figures.mask_rate += (rate - figures.mask_rate) * if interval_ns > 2_000_000_000 { 1.0 } else { 0.1 };
+        }
         figures.mask_capture_ns = observation.capture_ns;
         drop(figures);
         let present = !observation.people.is_empty();
@@ -243,6 +251,13 @@ impl Shared {
         let mut figures = lock(&self.figures);
         figures.published += 1;
         figures.latency_ns = latency_ns;
+    }
+
+    /// Masks a second, over the last ones; 0 when none came for two seconds.
+    pub(super) fn mask_rate(&self) -> f64 {
+        let figures = lock(&self.figures);
+        let age_ns = crate::publish::monotonic_ns().saturating_sub(figures.mask_capture_ns);
+        if age_ns > 2_000_000_000 { 0.0 } else { figures.mask_rate }
     }
 
     pub(super) fn figures(&self) -> Figures {

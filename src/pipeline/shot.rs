@@ -128,6 +128,11 @@ impl ShotKeeper {
         self.format.map(|format| format.size)
     }
 
+    /// The size of the view, where the configuration gives one.
+    pub(super) const fn output(&self) -> Option<Size> {
+        self.choice.output
+    }
+
     pub(super) fn reframe(&mut self) {
         if let Some(director) = &mut self.director {
             director.reframe();

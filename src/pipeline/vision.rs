@@ -9,12 +9,13 @@ use std::time::Duration;
 use portraitd_client::{FramingMode, StreamKind};
 use tracing::{error, info};
 
-use super::observer::{Observation, Observer};
+use super::observer::{Observation, ObserveError, Observer};
 use super::shared::Shared;
 use crate::camera::latest::Waited;
 use crate::framing::Subject;
 use crate::mask::Person;
 use crate::net::Model;
+use crate::pixel::Rectangle;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
 
@@ -54,10 +55,15 @@ pub(super) struct Vision {
 }
 
 impl Vision {
-    pub(super) fn new(shared: Arc<Shared>, model: Model, max_rate: f64, progress: Progress) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        model: Model,
+        max_rate: f64,
+        progress: Progress,
+    ) -> Result<Self, ObserveError> {
         let interval_ns = if max_rate > 0.0 { Duration::from_secs_f64(1.0 / max_rate).as_nanos() } else { 0 };
         let interval_ns = u64::try_from(interval_ns).unwrap_or(u64::MAX);
-        Self { shared, observer: Observer::new(model), interval_ns, progress }
+        Ok(Self { shared, observer: Observer::new(model)?, interval_ns, progress })
     }
 
     /// Whether an attached stream shows or needs who is a person.
@@ -90,8 +96,12 @@ impl Vision {
                 Waited::Closed => return,
             };
             if let Some(model) = shared.take_model() {
-                info!(camera = shared.name(), model = model.manifest().name, "model changed");
-                self.observer = Observer::new(model);
+                let name = model.manifest().name.clone();
+                match Observer::new(model) {
+                    Ok(observer) => self.observer = observer,
+                    Err(failure) => error!(camera = shared.name(), model = name, "model not taken: {failure}"),
+                }
+                info!(camera = shared.name(), model = self.observer.model().manifest().name, "model in use");
             }
             // A quarter of an interval early still counts as the one that is due, so that jitter does not halve the rate.
             let restarted = due_ns > frame.capture_ns.saturating_add(self.interval_ns.saturating_mul(2));
@@ -128,7 +138,7 @@ impl Vision {
 
     /// Tells the director who was seen, and steps it, in case no view does.
     fn direct(&self, observation: &Observation) {
-        let mut subjects = [Subject::default(); MAX_PEOPLE];
+        let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MAX_PEOPLE];
         let mut count = 0;
         for (subject, person) in subjects.iter_mut().zip(&observation.people) {
             *subject = Subject { id: person.id, bounds: person.bounds };
@@ -141,7 +151,7 @@ impl Vision {
 }
 
 /// Whether the person's centre lies in one of `zones`.
-fn is_within(person: &Person, zones: &[crate::pixel::Rectangle]) -> bool {
+fn is_within(person: &Person, zones: &[Rectangle]) -> bool {
     let (x, y) = person.bounds.center();
     zones.iter().any(|zone| x >= zone.x && x <= zone.right() && y >= zone.y && y <= zone.bottom())
 }

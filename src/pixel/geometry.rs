@@ -148,20 +148,6 @@ impl From<Region> for Rectangle {
     }
 }
 
-impl From<Rectangle> for Region {
-    fn from(rectangle: Rectangle) -> Self {
-        let Rectangle { x, y, width, height } = rectangle;
-        Self::new(x, y, width, height)
-    }
-}
-
-impl From<Region> for Rectangle {
-    fn from(region: Region) -> Self {
-        let Region { x, y, width, height } = region;
-        Self::new(x, y, width, height)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::clients::{ClientFds, RingClients};
 use super::memory::{RingBody, map};
-use crate::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Rectangle, Size};
+use crate::pixel::{self as picture, Colorimetry, Matrix, Picture, PictureMut, PixelFormat, Range, Rectangle, Size};
 
 /// Why a ring cannot be made, or a client not added.
 #[derive(Debug, thiserror::Error)]
@@ -248,6 +248,16 @@ impl SlotWriter<'_> {
             start = offset + stride * rows;
             PlaneMut { data: plane, stride_bytes: *stride }
         })
+    }
+
+    /// The slot as a picture to be drawn.
+    pub fn picture(&mut self) -> PictureMut<'_> {
+        let format = PixelFormat::ALL.into_iter().find(|format| format.fourcc() == self.layout.format.fourcc());
+        let format = format.expect("the ring was made from one of them");
+        let size = Size::new(self.layout.width, self.layout.height);
+        let planes =
+            self.planes().map(|plane| picture::PlaneMut { data: plane.data, stride_bytes: plane.stride_bytes });
+        PictureMut::new(format, size, planes).expect("the layout was made for this format and size")
     }
 
     /// Copies a picture of the ring's own format and size.

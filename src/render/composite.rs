@@ -103,9 +103,8 @@ fn prepare<'a>(
     size: Size,
     color: Colorimetry,
 ) -> Result<Picture<'a>, RenderError> {
-    let current = prepared.take_if(|held| {
-        held.version == version && held.format == format && held.size == size && held.color == color
-    });
+    let current = prepared
+        .take_if(|held| held.version == version && held.format == format && held.size == size && held.color == color);
     let held = match current {
         Some(held) => held,
         None => {

@@ -19,11 +19,7 @@ pub fn draw_mask(
     let size = output.size();
     let mut rows = matte.start(mask, region.into(), size, None)?;
     for y in 0..size.height as usize {
-        // A row without a person is left unwritten by the matte's promise of "nothing here".
-        let out = output.row_mut(0, y);
-        if !rows.row(y, out) {
-            out.fill(0);
-        }
+        rows.row(y, output.row_mut(0, y));
     }
     Ok(())
 }

@@ -252,4 +252,37 @@ mod tests {
         let mut repeat = Repeat::new(0);
         assert!((0..5).all(|now| repeat.check(now) == Some(0)));
     }
+
+    /// The other end of [`events_go_to_stderr_and_the_filter_can_change`].
+    #[test]
+    fn logs_something() {
+        if std::env::var_os("PORTRAITD_TEST_LOGGING").is_none() {
+            return;
+        }
+        let logging = init("info").expect("starts");
+        assert_eq!(logging.target(), Target::Stderr);
+        assert!(matches!(init("info"), Err(LogError::Started)));
+        tracing::info!(camera = "main", "first");
+        tracing::debug!("second");
+        logging.set_filter("debug").expect("a filter");
+        tracing::debug!("third");
+        assert!(logging.set_filter("loud").is_err());
+        tracing::debug!("fourth");
+    }
+
+    #[test]
+    fn events_go_to_stderr_and_the_filter_can_change() {
+        // A process has one logging for ever: a child is asked to log. Its stderr is a pipe, whatever the variable says.
+        let child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "service::logging::tests::logs_something", "--nocapture"])
+            .env("PORTRAITD_TEST_LOGGING", "1")
+            .env("JOURNAL_STREAM", "1:2")
+            .output()
+            .expect("child");
+        let text = String::from_utf8_lossy(&child.stderr);
+        assert!(child.status.success(), "{text}");
+        assert!(text.contains("INFO") && text.contains("first") && text.contains("camera=\"main\""), "{text}");
+        assert!(!text.contains("second") && text.contains("third") && text.contains("fourth"), "{text}");
+        assert!(!text.contains('\x1b'), "no colours into a pipe: {text}");
+    }
 }

@@ -6,8 +6,9 @@
 //! Text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// What a family of samples is.
@@ -259,7 +260,8 @@ impl Report {
     }
 }
 
-/// Writes a file so that a reader, or a crash, sees the old content or the new one: a new file beside it, then a rename.
+/// Writes a file that everybody may read (whatever the umask, which is strict in the unit), so that a reader, or a crash, sees
+/// the old content or the new one: a new file beside it, then a rename.
 /// Not for content that must outlive a power cut: nothing is synchronised with the disk.
 ///
 /// # Errors
@@ -271,7 +273,10 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     hidden.push(name);
     hidden.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(hidden);
-    let written = File::create(&new).and_then(|mut file| file.write_all(content));
+    let written = File::create(&new).and_then(|mut file| {
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(content)
+    });
     let replaced = written.and_then(|()| std::fs::rename(&new, path));
     if replaced.is_err() {
         let _ = std::fs::remove_file(&new);
@@ -348,10 +353,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("portraitd.prom");
         replace_file(&path, b"old").expect("write");
+        // As under a strict umask, which a test cannot set for itself alone.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("mode");
         let reader = File::open(&path).expect("open");
         replace_file(&path, b"new and longer").expect("write");
         assert_eq!(std::fs::read(&path).expect("read"), b"new and longer");
         assert_eq!(std::io::read_to_string(reader).expect("read"), "old", "who has it open keeps the old one");
+        let mode = std::fs::metadata(&path).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "the collector is another user");
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
         assert!(replace_file(&folder.path().join("no/such/folder/x.prom"), b"x").is_err());
         assert!(replace_file(folder.path(), b"x").is_err(), "a folder cannot be replaced");

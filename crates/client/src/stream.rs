@@ -4,12 +4,12 @@ use std::fmt;
 
 /// A word that is none of those an enum knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{word:?} is not one of {expected}")]
+#[error("`{}` is not one of {expected}", .word.escape_debug())]
 pub struct UnknownWord {
     /// What was given.
     pub word: String,
-    /// The words that would do, separated by spaces.
-    pub expected: &'static str,
+    /// The words that would do, separated by commas.
+    pub expected: String,
 }
 
 macro_rules! words {
@@ -38,7 +38,11 @@ macro_rules! words {
             fn try_from(word: &str) -> Result<Self, UnknownWord> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord { word: word.to_owned(), expected: concat!($($word, " "),+).trim_ascii_end() }),
+                    _ => Err(UnknownWord {
+                        // A word of this length is a mistake or an attack; its beginning tells which.
+                        word: word.chars().take(60).collect(),
+                        expected: [$($word),+].join(", "),
+                    }),
                 }
             }
         }
@@ -48,6 +52,19 @@ macro_rules! words {
 
             fn from_str(word: &str) -> Result<Self, UnknownWord> {
                 Self::try_from(word)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let word = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                Self::try_from(&*word).map_err(serde::de::Error::custom)
             }
         }
 
@@ -186,6 +203,6 @@ mod tests {
         }
         assert_eq!(StreamKind::from_code(0), None);
         let error = StreamKind::try_from("Mask").expect_err("words are lower case");
-        assert_eq!(error.to_string(), "\"Mask\" is not one of mask view composite source");
+        assert_eq!(error.to_string(), "`Mask` is not one of mask, view, composite, source");
     }
 }

@@ -51,8 +51,11 @@ impl FileSource {
         if self.stdin_taken.swap(true, Ordering::Relaxed) {
             return Err(unsupported("standard input can be read only once"));
         }
-        let input = rustix::io::dup(rustix::stdio::stdin())
-            .map_err(|error| CameraError::Io { source_name: name.clone(), call: "dup", error: error.into() })?;
+        let input = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| CameraError::Io {
+            source_name: name.clone(),
+            call: "dup",
+            error: error.into(),
+        })?;
         Ok(Box::new(video::VideoStream::open(name, File::from(input), &self.options)?))
     }
 

@@ -93,8 +93,7 @@ impl Stream for PicturesStream {
                     }
                     self.index = 0;
                 }
-                let picture =
-                    image::read(&self.files[self.index]).map_err(|error| picture_error(&self.name, error))?;
+                let picture = image::read(&self.files[self.index]).map_err(|error| picture_error(&self.name, error))?;
                 Arc::clone(self.current.insert(Arc::new(PictureBuffer { picture, leases: AtomicUsize::new(0) })))
             }
         };

@@ -221,6 +221,9 @@ fn inputs_are_told_apart_and_expanded() {
     let mut video = open_video(&folder.path("v.dat")).expect("a video");
     assert_eq!(video.read_picture().expect("read").expect("a frame").bytes(), [3; 8]);
     let error = open_video(&folder.path("a.png")).expect_err("a picture").to_string();
-    assert!(error.ends_with("a.png: not a PNG or JPEG picture nor a y4m video: it looks like a PNG picture"), "{error}");
+    assert!(
+        error.ends_with("a.png: not a PNG or JPEG picture nor a y4m video: it looks like a PNG picture"),
+        "{error}"
+    );
     assert!(expand_inputs(&[folder.path("gone")]).is_err());
 }

@@ -69,8 +69,8 @@ pub(super) struct VideoStream {
 impl VideoStream {
     pub(super) fn open(name: String, file: File, options: &FileOptions) -> Result<Self, CameraError> {
         let input = TimedFile { file, deadline: Instant::now() + HEADER_TIMEOUT };
-        let reader = Y4mReader::new(BufReader::with_capacity(1 << 16, input))
-            .map_err(|error| video_error(&name, error))?;
+        let reader =
+            Y4mReader::new(BufReader::with_capacity(1 << 16, input)).map_err(|error| video_error(&name, error))?;
         let header = *reader.header();
         let rate = options.frame_rate.or(header.frame_rate).unwrap_or(FrameRate::DEFAULT);
         let format = FrameFormat::packed(header.pixel_format, header.size, header.color, rate.per_second());

@@ -246,7 +246,10 @@ impl<R: Read> Y4mReader<R> {
                     }
                     _ => {
                         let found = String::from_utf8_lossy(&line[..line.len().min(8)]).escape_debug().to_string();
-                        return Err(Y4mError::Frame { frame, reason: format!("\"{found}\" stands where FRAME should") });
+                        return Err(Y4mError::Frame {
+                            frame,
+                            reason: format!("\"{found}\" stands where FRAME should"),
+                        });
                     }
                 }
                 self.line = Line::default();

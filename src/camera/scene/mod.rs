@@ -135,7 +135,10 @@ impl Scene {
     /// Where everybody is in frame `sequence`, the farthest first, in the picture or not.
     pub fn placements(&self, sequence: u64) -> impl Iterator<Item = (Person, Placement)> {
         let (name, seconds) = (self.options.name, self.seconds(sequence));
-        path::people(name).iter().enumerate().map(move |(index, person)| (*person, path::placement(name, index, seconds)))
+        path::people(name)
+            .iter()
+            .enumerate()
+            .map(move |(index, person)| (*person, path::placement(name, index, seconds)))
     }
 
     /// Each sprite with its mapping to the luma plane.
@@ -158,7 +161,9 @@ impl Scene {
         let pairs = self.size.height as usize / 2;
         if self.options.pixel_format == PixelFormat::Nv12 {
             let (luma, chroma) = out.split_at_mut(width * pairs * 2);
-            for (pair, (rows, chroma)) in luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width)).enumerate() {
+            for (pair, (rows, chroma)) in
+                luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width)).enumerate()
+            {
                 self.render_pair(sequence, pair, rows, chroma);
             }
             return;
@@ -234,7 +239,8 @@ impl Scene {
         let step = Sprite::SHADE_STEP as f64 * mapping.scale;
         let margin = Sprite::SHADE_MARGIN as f64 * step;
         // A little larger than the person and down to the right.
-        let shade = Mapping { x: mapping.x + width * 0.14 - margin, y: mapping.y + height * 0.03 - margin, scale: step };
+        let shade =
+            Mapping { x: mapping.x + width * 0.14 - margin, y: mapping.y + height * 0.03 - margin, scale: step };
         sprite.shade.sample_row(shade, y, row.len(), |x, [amount]| {
             row[x] = darken(row[x], u32::from(amount) * WALL_SHADE / 256);
         });

@@ -145,7 +145,8 @@ impl SceneOptions {
     /// Whether a scene of this size can be rendered.
     pub fn allows(size: Size) -> bool {
         let (least, most) = Self::SIZES;
-        let within = (least.width..=most.width).contains(&size.width) && (least.height..=most.height).contains(&size.height);
+        let within =
+            (least.width..=most.width).contains(&size.width) && (least.height..=most.height).contains(&size.height);
         within && size.width.is_multiple_of(2) && size.height.is_multiple_of(2)
     }
 }

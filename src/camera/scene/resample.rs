@@ -53,9 +53,10 @@ impl Raster {
         for row in self.values.chunks_exact(self.width * channels) {
             for (first, taps) in &across {
                 for channel in 0..channels {
-                    let sum = taps.iter().zip(*first..).map(|(weight, place)| {
-                        weight * row[clamped(place, self.width) * channels + channel]
-                    });
+                    let sum = taps
+                        .iter()
+                        .zip(*first..)
+                        .map(|(weight, place)| weight * row[clamped(place, self.width) * channels + channel]);
                     wide.push(sum.sum());
                 }
             }

@@ -37,11 +37,7 @@ impl Room {
             .flat_map(|rgb| to_ycbcr([rgb[0], rgb[1], rgb[2]].map(|value| f32::from(value) / 255.0)))
             .collect();
         let whole = Raster { width: from.width as usize, height: from.height as usize, channels: 3, values };
-        let scaled = if from == size {
-            whole
-        } else {
-            whole.resample(part, size.width as usize, size.height as usize)
-        };
+        let scaled = if from == size { whole } else { whole.resample(part, size.width as usize, size.height as usize) };
         let luma = scaled.values.chunks_exact(3).map(|pixel| to_byte(pixel[0].clamp(16.0, 235.0))).collect();
         let half = scaled.halved();
         let chroma = half

@@ -235,8 +235,7 @@ mod tests {
     #[test]
     fn colour_stays_within_its_alpha() {
         let size = Size::new(12, 20);
-        let mut picture =
-            OwnedPicture::zeroed(PixelFormat::Rgbx32, size, Colorimetry::default()).expect("has pixels");
+        let mut picture = OwnedPicture::zeroed(PixelFormat::Rgbx32, size, Colorimetry::default()).expect("has pixels");
         for (at, pixel) in picture.bytes_mut().chunks_exact_mut(4).enumerate() {
             pixel.copy_from_slice(if (at / 5) % 2 == 0 { &[255, 255, 255, 255] } else { &[0, 0, 0, 0] });
         }

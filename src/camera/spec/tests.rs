@@ -37,9 +37,15 @@ fn errors_name_the_bad_part_and_the_good_ones() {
         ("file:a?pace=slow", "file: option pace: \"slow\" is not real or fast"),
         ("scene:run", "unknown scene \"run\": there are still, walk, two, leave, wide, empty"),
         ("scene:", "unknown scene \"\": there are still, walk, two, leave, wide, empty"),
-        ("scene:walk?colour=1", "scene: unknown option \"colour\": there are fps, size, noise, seed, loop, format, pace"),
+        (
+            "scene:walk?colour=1",
+            "scene: unknown option \"colour\": there are fps, size, noise, seed, loop, format, pace",
+        ),
         ("scene?size=640", "scene: option size: \"640\" is not an even width and height from 64x64 to 3840x2160"),
-        ("scene?size=641x480", "scene: option size: \"641x480\" is not an even width and height from 64x64 to 3840x2160"),
+        (
+            "scene?size=641x480",
+            "scene: option size: \"641x480\" is not an even width and height from 64x64 to 3840x2160",
+        ),
         ("scene?noise=NaN", "scene: option noise: \"NaN\" is not a number from 0 to 20"),
         ("scene?seed=-1", "scene: option seed: \"-1\" is not a whole number"),
         ("scene?format=RGB", "scene: option format: \"RGB\" is not NV12 or YUYV"),
@@ -58,7 +64,9 @@ fn a_spec_becomes_the_source_it_names() {
 }
 
 fn frame_rate() -> impl Strategy<Value = Option<FrameRate>> {
-    proptest::option::of((10_u32..=1_000_000).prop_map(|thousandths| FrameRate::new(thousandths, 1000).expect("a rate")))
+    proptest::option::of(
+        (10_u32..=1_000_000).prop_map(|thousandths| FrameRate::new(thousandths, 1000).expect("a rate")),
+    )
 }
 
 fn pace() -> impl Strategy<Value = Pace> {

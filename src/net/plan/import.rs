@@ -46,7 +46,8 @@ struct Import<'a> {
 pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
     let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
-    let ([input], Some(output)) = (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
+    let ([input], Some(output)) =
+        (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
     else {
         return Err(whole("it has not one input and an output"));
     };
@@ -303,13 +304,7 @@ impl Import<'_> {
         }
     }
 
-    fn convolution(
-        &mut self,
-        node: &TypedNode,
-        conv: &Conv,
-        input: MapId,
-        inputs: &[Value],
-    ) -> Result<Value, Refusal> {
+    fn convolution(&mut self, node: &TypedNode, conv: &Conv, input: MapId, inputs: &[Value]) -> Result<Value, Refusal> {
         let (from, to) = (self.program.maps[input], self.shape(node)?);
         if conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
             return Err("quantised, or its kernel is laid out otherwise".into());

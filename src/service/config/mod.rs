@@ -22,11 +22,12 @@ mod values;
 
 pub use error::{ConfigError, Place, Warning};
 pub use model::{
-    Background, BackgroundMode, Camera, Config, Framing, FramingMode, Output, Segmentation, Speed, StreamName,
+    Background, Camera, Config, Framing, Output, Segmentation,
 };
 pub use values::{Bus, Color, MAX_ZONES, check_model, check_name, check_output_device, check_source, check_zone};
 
 use layers::{Layer, Origin};
+use portraitd_client::{BackgroundMode, StreamKind};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -273,7 +274,7 @@ fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
     for camera in &config.cameras {
         for (index, output) in camera.outputs.iter().enumerate() {
             let at = format!("camera.{}.output[{index}]", camera.name);
-            if output.stream == StreamName::Source && !camera.allow_source {
+            if output.stream == StreamKind::Source && !camera.allow_source {
                 let key = format!("{at}.stream");
                 let message = "the stream `source` needs `allow_source = true` on the camera".to_owned();
                 return conflict((key.clone(), places.of(&key)), message);

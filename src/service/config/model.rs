@@ -4,6 +4,7 @@ use super::error::Warning;
 use super::values::{self, Bus, Color};
 use crate::camera::Wanted;
 use crate::pixel::Size;
+use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -146,7 +147,7 @@ pub struct Framing {
     #[serde(deserialize_with = "values::zoom")]
     pub max_zoom: f64,
     /// How fast the crop moves. Default `normal`.
-    pub speed: Speed,
+    pub speed: FramingSpeed,
     /// Areas whose people are ignored: `[x, y, width, height]` in fractions of the source picture, 16 at most. Default none.
     #[serde(deserialize_with = "values::zones")]
     pub zones: Vec<[f64; 4]>,
@@ -163,106 +164,11 @@ impl Default for Framing {
         Self {
             mode: FramingMode::Follow,
             max_zoom: 2.0,
-            speed: Speed::Normal,
+            speed: FramingSpeed::Normal,
             zones: Vec::new(),
             output_width: 0,
             output_height: 0,
         }
-    }
-}
-
-/// Implements the names of a choice, in lower case, for messages and D-Bus.
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
-        }
-
-        impl $name {
-            /// Every choice.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// Its name in the configuration and on D-Bus.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                out.write_str(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|choice| choice.as_str() == text).ok_or_else(|| {
-                    let all: Vec<&str> = Self::ALL.iter().map(|choice| choice.as_str()).collect();
-                    format!("`{}` is not one of {}", values::shown(text), all.join(", "))
-                })
-            }
-        }
-
-        values::as_text!($name);
-    };
-}
-
-choice! {
-    /// Who decides the crop.
-    FramingMode {
-        /// The whole picture.
-        Off = "off",
-        /// People are framed once, then the crop stays.
-        Once = "once",
-        /// The crop follows the people.
-        Follow = "follow",
-        /// The client decides (`ManualCrop`).
-        Manual = "manual",
-    }
-}
-
-choice! {
-    /// How fast the crop moves.
-    Speed {
-        /// Slow.
-        Calm = "calm",
-        /// In between.
-        Normal = "normal",
-        /// Fast.
-        Quick = "quick",
-    }
-}
-
-choice! {
-    /// What stands behind the people.
-    BackgroundMode {
-        /// Nothing: black.
-        None = "none",
-        /// One colour.
-        Color = "color",
-        /// A picture.
-        Image = "image",
-        /// The room, blurred beyond recognition of small things.
-        Blur = "blur",
-    }
-}
-
-choice! {
-    /// A stream of pictures.
-    StreamName {
-        /// Who is a person, pixel by pixel.
-        Mask = "mask",
-        /// The person-centred crop.
-        View = "view",
-        /// People on another background.
-        Composite = "composite",
-        /// The whole unframed room.
-        Source = "source",
     }
 }
 
@@ -302,9 +208,9 @@ pub struct Output {
     pub device: String,
     /// The stream. Default `view`.
     #[serde(default = "default_output_stream")]
-    pub stream: StreamName,
+    pub stream: StreamKind,
 }
 
-fn default_output_stream() -> StreamName {
-    StreamName::View
+fn default_output_stream() -> StreamKind {
+    StreamKind::View
 }

@@ -1,6 +1,7 @@
 //! What `check-config` prints.
 
-use super::model::{BackgroundMode, Config};
+use super::model::Config;
+use portraitd_client::BackgroundMode;
 use std::fmt::Write as _;
 
 impl Config {

@@ -316,7 +316,7 @@ fn later_layers_win_key_by_key() {
     assert_eq!(config.cameras.iter().map(|camera| camera.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let a = &config.cameras[0];
     assert_eq!((a.width, a.height), (640, 480), "the administrator's width, the last drop-in's height");
-    assert_eq!((a.framing.max_zoom, a.framing.speed), (3.0, Speed::Calm));
+    assert_eq!((a.framing.max_zoom, a.framing.speed), (3.0, portraitd_client::FramingSpeed::Calm));
     assert_eq!(a.framing.zones, [[0.5, 0.5, 0.5, 0.5]], "a list is replaced whole");
     assert_eq!((config.cameras[1].device.as_str(), config.cameras[1].width), ("scene", 1280));
     let names: Vec<_> = config.files.iter().map(|path| system.clean(&path.display().to_string())).collect();
@@ -351,7 +351,7 @@ fn what_does_not_go_together_is_blamed_where_it_was_said_last() {
     ]);
     assert_eq!(
         system.good().cameras[0].outputs[0].stream,
-        StreamName::View,
+        portraitd_client::StreamKind::View,
         "the list below is replaced, default and all"
     );
 }
@@ -389,7 +389,7 @@ fn variables_lie_over_files_and_flags_over_variables() {
     assert_eq!((camera.width, camera.height, camera.framing.max_zoom), (640, 720, 3.0));
     assert_eq!(camera.framing.zones, [[0.0, 0.0, 0.5, 1.0]]);
     assert_eq!(camera.background.color, Color { red: 0xab, green: 0xcd, blue: 0xef });
-    assert_eq!(camera.outputs, [Output { device: "/dev/x".to_owned(), stream: StreamName::Source }]);
+    assert_eq!(camera.outputs, [Output { device: "/dev/x".to_owned(), stream: portraitd_client::StreamKind::Source }]);
     assert_eq!(config.warnings, []);
 }
 

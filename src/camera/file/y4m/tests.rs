@@ -7,7 +7,8 @@ fn header(line: &str) -> Result<Y4mHeader, String> {
 
 #[test]
 fn headers_say_what_they_say() {
-    let parsed = header("YUV4MPEG2 W5 H3 F30000:1001 Ip A1:1 C420paldv XYSCSS=420PALDV XCOLORRANGE=FULL").expect("parses");
+    let parsed =
+        header("YUV4MPEG2 W5 H3 F30000:1001 Ip A1:1 C420paldv XYSCSS=420PALDV XCOLORRANGE=FULL").expect("parses");
     assert_eq!(parsed.size, Size::new(5, 3));
     assert_eq!(parsed.pixel_format, PixelFormat::I420);
     assert_eq!(parsed.color.range, Range::Full);
@@ -112,7 +113,10 @@ fn a_frame_that_comes_in_pieces_is_put_together() {
         for expected in [b"01234567", b"abcdefgh"] {
             let mut out = [0; 8];
             while let Err(error) = pieces.read_into(&mut out) {
-                assert!(matches!(&error, Y4mError::Io { error, .. } if error.kind() == ErrorKind::WouldBlock), "{error}");
+                assert!(
+                    matches!(&error, Y4mError::Io { error, .. } if error.kind() == ErrorKind::WouldBlock),
+                    "{error}"
+                );
             }
             assert_eq!(&out, expected, "in pieces of {step}");
         }

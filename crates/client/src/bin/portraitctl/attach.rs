@@ -1,0 +1,157 @@
+//! `attach`: reads the frames of a stream, across its rings, and says how that went.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use portraitd_client::feed::{AttachOptions, find_camera};
+use portraitd_client::picture::{to_packed, write_png, write_pnm, write_raw};
+use portraitd_client::{Feed, FrameCopy};
+use serde_json::json;
+use zbus::Connection;
+
+use crate::AttachArguments;
+use crate::json::print_line;
+
+/// The kind of picture file that a name ends with.
+#[derive(Clone, Copy)]
+enum PictureFile {
+    Png,
+    Pnm,
+}
+
+fn kind_of(path: &Path) -> Result<PictureFile> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("png") => Ok(PictureFile::Png),
+        Some("ppm" | "pgm" | "pnm") => Ok(PictureFile::Pnm),
+        _ => bail!("--out {}: the name must end with .png, .ppm or .pgm", path.display()),
+    }
+}
+
+fn save(frame: &FrameCopy, path: &Path, kind: PictureFile) -> Result<()> {
+    let picture = to_packed(frame).context("no frame was read")?;
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(path)?);
+        match kind {
+            PictureFile::Png => write_png(&picture, &mut out)?,
+            PictureFile::Pnm => write_pnm(&picture, &mut out)?,
+        }
+        out.flush()
+    };
+    write().with_context(|| format!("{}", path.display()))
+}
+
+fn frame_line(frame: &FrameCopy, generation: u32, json: bool) -> io::Result<()> {
+    let info = frame.info();
+    let (width, height) = frame.layout().map_or((0, 0), |layout| (layout.width, layout.height));
+    if !json {
+        let now_ns = monotonic_ns();
+        return writeln!(
+            io::stdout(),
+            "frame {} of generation {generation}: {width}x{height}, taken {:.1} ms ago, {} people",
+            info.sequence,
+            // Milliseconds to a tenth need no more than a float has.
+            now_ns.saturating_sub(info.capture_ns) as f64 / 1e6,
+            info.people().len(),
+        );
+    }
+    let people: Vec<_> = info
+        .people()
+        .iter()
+        .map(|person| json!({"id": person.id, "box": person.rectangle, "confidence": person.confidence}))
+        .collect();
+    print_line(&json!({
+        "index": info.index,
+        "generation": generation,
+        "sequence": info.sequence,
+        "capture_ns": info.capture_ns,
+        "publish_ns": info.publish_ns,
+        "received_ns": monotonic_ns(),
+        "mask_sequence": info.mask_sequence,
+        "mask_age_ns": info.mask_age_ns,
+        "crop": info.crop,
+        "flags": info.flags,
+        "width": width,
+        "height": height,
+        "people": people,
+    }))
+}
+
+fn monotonic_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// `attach`.
+pub async fn attach(
+    connection: &Connection,
+    camera: Option<&str>,
+    arguments: &AttachArguments,
+    json: bool,
+) -> Result<()> {
+    let kind = arguments.out.as_deref().map(kind_of).transpose()?;
+    let mut raw: Option<Box<dyn Write>> = match arguments.raw.as_deref() {
+        None => None,
+        Some(path) if path == Path::new("-") => Some(Box::new(io::stdout())),
+        Some(path) => {
+            let file = File::create(path).with_context(|| format!("{}", path.display()))?;
+            Some(Box::new(BufWriter::new(file)))
+        }
+    };
+    // Where frames go to stdout, words go to stderr.
+    let quiet = arguments.raw.as_deref() == Some(Path::new("-"));
+    let options = AttachOptions {
+        size: arguments.width.zip(arguments.height),
+        format: arguments.format,
+        frame_rate_limit: arguments.fps,
+        crop: arguments.crop,
+    };
+    let camera = find_camera(connection, camera).await?;
+    let mut feed = Feed::attach(camera, arguments.stream, options).await?;
+    let mut frame = FrameCopy::default();
+    // Registered once, so that an interrupt between two waits is not lost.
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    while arguments.frames.is_none_or(|limit| feed.counters().frames < limit) {
+        tokio::select! {
+            next = feed.next(&mut frame) => next?,
+            _ = interrupt.recv() => break,
+        }
+        if let Some(raw) = &mut raw {
+            write_raw(&frame, raw)?;
+        }
+        if arguments.verbose && !quiet {
+            frame_line(&frame, feed.generation(), json)?;
+        }
+    }
+    if let Some(raw) = &mut raw {
+        raw.flush()?;
+    }
+    let counters = feed.counters();
+    if let (Some(path), Some(kind)) = (&arguments.out, kind) {
+        save(&frame, path, kind)?;
+    }
+    let summary = json!({
+        "frames": counters.frames,
+        "torn": counters.torn,
+        "skipped": counters.skipped,
+        "generation": feed.generation(),
+        "reattached": counters.reattached,
+    });
+    match (json, quiet) {
+        (true, false) => print_line(&summary)?,
+        (true, true) => writeln!(io::stderr(), "{summary}")?,
+        (false, quiet) => {
+            let text = format!(
+                "{} frames, {} torn and read again, {} skipped, generation {}, attached again {} times",
+                counters.frames,
+                counters.torn,
+                counters.skipped,
+                feed.generation(),
+                counters.reattached
+            );
+            if quiet { writeln!(io::stderr(), "{text}")? } else { writeln!(io::stdout(), "{text}")? }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! `set` and `reframe`: changing.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use portraitd_client::feed::find_camera;
+use portraitd_client::proxy::{BackgroundProxy, Fractions, FramingProxy, SegmentationProxy};
+use serde_json::json;
+use zbus::Connection;
+use zbus::proxy::CacheProperties;
+
+use crate::json::print_line;
+
+/// The keys, for the help.
+pub const KEYS: &str = "Keys:
+  framing.mode           off, once, follow, manual
+  framing.manual-crop    x,y,width,height as fractions of the source
+  framing.max-zoom       1 to 4
+  framing.speed          calm, normal, quick
+  framing.zones          x,y,width,height[;x,y,width,height...], or nothing
+  segmentation.model     one of the models that status shows
+  background.mode        none, color, image, blur
+  background.color       #rrggbb
+  background.blur        0 to 0.25 of the picture's height
+  background.image       a PNG or JPEG file, or nothing to remove it";
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    FramingMode(String),
+    ManualCrop(Fractions),
+    MaxZoom(f64),
+    Speed(String),
+    Zones(Vec<Fractions>),
+    Model(String),
+    BackgroundMode(String),
+    Color(String),
+    Blur(f64),
+    Image(Option<PathBuf>),
+}
+
+fn rectangle(text: &str) -> Result<Fractions, String> {
+    let numbers: Result<Vec<f64>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok([x, y, width, height]) => Ok((*x, *y, *width, *height)),
+        _ => Err(format!("{text:?} is not x,y,width,height")),
+    }
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+        let value_text = value.to_owned();
+        Ok(match key {
+            "framing.mode" => Self::FramingMode(value_text),
+            "framing.manual-crop" => Self::ManualCrop(rectangle(value)?),
+            "framing.max-zoom" => Self::MaxZoom(number(value)?),
+            "framing.speed" => Self::Speed(value_text),
+            "framing.zones" if value.is_empty() => Self::Zones(Vec::new()),
+            "framing.zones" => Self::Zones(value.split(';').map(rectangle).collect::<Result<_, _>>()?),
+            "segmentation.model" => Self::Model(value_text),
+            "background.mode" => Self::BackgroundMode(value_text),
+            "background.color" => Self::Color(value_text),
+            "background.blur" => Self::Blur(number(value)?),
+            "background.image" => Self::Image((!value.is_empty()).then(|| value.into())),
+            _ => return Err(format!("unknown key {key:?}")),
+        })
+    }
+}
+
+/// `set`.
+pub async fn set(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
+    let path = find_camera(connection, camera).await?.inner().path().to_owned();
+    let no = CacheProperties::No;
+    let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;
+    let segmentation = SegmentationProxy::builder(connection).path(&path).cache_properties(no).build().await?;
+    let background = BackgroundProxy::builder(connection).path(&path).cache_properties(no).build().await?;
+    for setting in settings {
+        match setting {
+            Setting::FramingMode(mode) => framing.set_mode(mode).await?,
+            Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
+            Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
+            Setting::Speed(speed) => framing.set_speed(speed).await?,
+            Setting::Zones(zones) => framing.set_zones(zones).await?,
+            Setting::Model(model) => segmentation.set_model(model).await?,
+            Setting::BackgroundMode(mode) => background.set_mode(mode).await?,
+            Setting::Color(color) => background.set_color(color).await?,
+            Setting::Blur(blur) => background.set_blur(*blur).await?,
+            Setting::Image(None) => background.clear_image().await?,
+            Setting::Image(Some(path)) => {
+                let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+                background.set_image(file.as_fd().into()).await?;
+            }
+        }
+    }
+    if json {
+        print_line(&json!({"set": settings.len()}))?;
+    }
+    Ok(())
+}
+
+/// `reframe`.
+pub async fn reframe(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
+    let path = find_camera(connection, camera).await?.inner().path().to_owned();
+    FramingProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await?.reframe().await?;
+    if json {
+        print_line(&json!({"reframed": true}))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_from_words() {
+        let parse = |text: &str| text.parse::<Setting>();
+        assert_eq!(parse("framing.max-zoom=2.5"), Ok(Setting::MaxZoom(2.5)));
+        assert_eq!(parse("framing.manual-crop=0,0.1, 0.5,0.5"), Ok(Setting::ManualCrop((0.0, 0.1, 0.5, 0.5))));
+        assert_eq!(parse("framing.zones="), Ok(Setting::Zones(Vec::new())));
+        let two = Setting::Zones(vec![(0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 0.5)]);
+        assert_eq!(parse("framing.zones=0,0,1,0.5;0,0.5,1,0.5"), Ok(two));
+        assert_eq!(parse("background.image="), Ok(Setting::Image(None)));
+        assert_eq!(parse("framing.max-zoom=big"), Err("\"big\" is not a number".into()));
+        assert_eq!(parse("framing.zones=1,2"), Err("\"1,2\" is not x,y,width,height".into()));
+        assert_eq!(parse("volume=11"), Err("unknown key \"volume\"".into()));
+        assert_eq!(parse("volume"), Err("\"volume\" is not KEY=VALUE".into()));
+    }
+}

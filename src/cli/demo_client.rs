@@ -1,0 +1,6 @@
+//! stub
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+pub(super) fn run(_: &Arguments) -> anyhow::Result<()> {
+    Ok(())
+}

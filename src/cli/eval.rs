@@ -1,0 +1,124 @@
+//! `portraitd eval`: a model's masks against known ones. `DIR/images/NAME.{jpg,png}` and `DIR/masks/NAME.png`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use portraitd::camera::file::batch::pictures_in;
+use portraitd::eval::{Score, Summary, score};
+use portraitd::net::model::EngineChoice;
+use portraitd::pipeline::Observer;
+use portraitd::pixel::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, Rectangle, Size, image};
+use portraitd::render::draw_mask;
+use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
+use serde_json::json;
+
+use super::{ModelArguments, print_line, progress};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A directory with `images/` and `masks/`
+    directory: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Put each picture on a 16:9 canvas of replicated borders first, so that the people are small
+    #[arg(long)]
+    wide: bool,
+    /// Only the first N pictures
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let model = arguments.model.library().load(&arguments.model.model, EngineChoice::Best)?;
+    let name = model.manifest().name.clone();
+    let mut observer = Observer::new(model)?;
+    let images = arguments.directory.join("images");
+    let mut pictures = pictures_in(&images).with_context(|| images.display().to_string())?;
+    pictures.truncate(arguments.count.unwrap_or(usize::MAX));
+    if pictures.is_empty() {
+        bail!("{}: no pictures", images.display());
+    }
+    let bar = progress::bar("eval", Some(pictures.len() as u64));
+    let mut matte = Matte::new();
+    let mut scores = Vec::with_capacity(pictures.len());
+    for path in &pictures {
+        scores.push(score_one(&mut observer, &mut matte, arguments, path)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let Some(summary) = Summary::of(&scores) else { bail!("{}: no pictures", images.display()) };
+    let document = json!({
+        "model": name, "wide": arguments.wide, "pictures": summary.pictures,
+        "iou_mean": summary.iou_mean, "iou_median": summary.iou_median,
+        "boundary_f": summary.boundary_f, "mad": summary.mad, "below_0_8": summary.below_0_8,
+    });
+    if arguments.json {
+        return print_line(document);
+    }
+    print_line(format_args!(
+        "{name}: {} pictures\n  IoU          mean {:.4}, median {:.4}\n  boundary F   {:.4} (2 px)\n  MAD          {:.4}\n  \
+         IoU < 0.8    {:.1} %",
+        summary.pictures,
+        summary.iou_mean,
+        summary.iou_median,
+        summary.boundary_f,
+        summary.mad,
+        summary.below_0_8 * 100.0
+    ))
+}
+
+fn score_one(observer: &mut Observer, matte: &mut Matte, arguments: &Arguments, path: &Path) -> anyhow::Result<Score> {
+    let stem = path.file_stem().unwrap_or_default();
+    let mask_path = arguments.directory.join("masks").join(stem).with_extension("png");
+    let mut picture = image::read(path)?;
+    let mut truth = image::read_grey(&mask_path)?;
+    if picture.size() != truth.size() {
+        bail!("{}: is {}, its picture is {}", mask_path.display(), truth.size(), picture.size());
+    }
+    if arguments.wide {
+        picture = on_wide_canvas(&picture, true)?;
+        truth = on_wide_canvas(&truth, false)?;
+    }
+    let size = picture.size();
+    let (covers, _) = observer.infer(&picture.as_picture())?;
+    let grid = observer.model().output_size();
+    let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
+    let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
+    let mut output = PictureMut::packed(PixelFormat::Grey, size, out.bytes_mut())?;
+    draw_mask(matte, &mask, Rectangle::of_size(size), &mut output)?;
+    Ok(score(out.bytes(), truth.bytes(), size))
+}
+
+/// The picture in the middle of a 16:9 canvas that it fills in height or in width; around it its border is replicated, or
+/// nothing (0).
+fn on_wide_canvas(picture: &OwnedPicture, replicate: bool) -> anyhow::Result<OwnedPicture> {
+    let size = picture.size();
+    let canvas = if size.width * 9 <= size.height * 16 {
+        Size::new((size.height * 16).div_ceil(9), size.height)
+    } else {
+        Size::new(size.width, (size.width * 9).div_ceil(16))
+    };
+    let bytes = picture.format().plane_extent(0, Size::new(1, 1)).0;
+    let (left, top) = ((canvas.width - size.width) / 2, (canvas.height - size.height) / 2);
+    let mut out = OwnedPicture::zeroed(picture.format(), canvas, picture.color())?;
+    let (columns, stride) = (size.width as usize, canvas.width as usize * bytes);
+    for (y, row) in out.bytes_mut().chunks_exact_mut(stride).enumerate() {
+        let inside = y.checked_sub(top as usize).filter(|y| *y < size.height as usize);
+        if inside.is_none() && !replicate {
+            continue;
+        }
+        let nearest = y.saturating_sub(top as usize).min(size.height as usize - 1);
+        let from = &picture.bytes()[nearest * columns * bytes..(nearest + 1) * columns * bytes];
+        for (x, pixel) in row.chunks_exact_mut(bytes).enumerate() {
+            let inside = x.checked_sub(left as usize).filter(|x| *x < columns);
+            if inside.is_some() || replicate {
+                let x = x.saturating_sub(left as usize).min(columns - 1);
+                pixel.copy_from_slice(&from[x * bytes..(x + 1) * bytes]);
+            }
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,117 @@
+//! The subcommands. Results go to standard output, everything else to standard error; with `--json` the output is one
+//! JSON document, or one a line where a stream is asked for. Exit codes: 0, 1 for a failure (one line on standard
+//! error), 2 for a wrong command line.
+
+mod check_config;
+mod demo;
+mod demo_client;
+mod devices;
+mod direct;
+mod eval;
+mod models;
+mod progress;
+mod run;
+mod segment;
+mod sheet;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portraitd::net::Library;
+use portraitd::net::library::DEFAULT_MODEL;
+
+#[derive(Debug, Parser)]
+#[command(name = "portraitd", version, about = "A camera as a service: person masks and person-centred views")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Run(run::Arguments),
+    /// Show what it does: no camera, no bus, no privileges needed
+    Demo(demo::Arguments),
+    /// Masks, views and composites of pictures and videos
+    Segment(segment::Arguments),
+    /// Crops for a trace of people's boxes
+    Direct(direct::Arguments),
+    /// Score masks against a directory of pictures with known masks
+    Eval(eval::Arguments),
+    /// List the models
+    Models(models::Arguments),
+    /// List the cameras
+    Devices(devices::Arguments),
+    /// Check the configuration and show what it comes to
+    CheckConfig(check_config::Arguments),
+    /// The client process of the demo
+    #[command(hide = true)]
+    DemoClient(demo_client::Arguments),
+}
+
+/// Where models come from, and which one.
+#[derive(Clone, Debug, clap::Args)]
+struct ModelArguments {
+    /// A model's name, or the path of a manifest
+    #[arg(long, value_name = "MODEL", default_value = DEFAULT_MODEL)]
+    model: String,
+    /// A directory of models, looked at before the built-in ones
+    #[arg(long, value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+}
+
+impl ModelArguments {
+    fn library(&self) -> Library {
+        Library::new(self.models_dir.iter().cloned().collect())
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let done = match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Segment(arguments) => segment::run(&arguments),
+        Command::Direct(arguments) => direct::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Models(arguments) => models::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(arguments),
+        Command::DemoClient(arguments) => demo_client::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough (`portraitd models | head`).
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            eprintln!("portraitd: {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Writes a line to standard output, and says so if it cannot.
+fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}

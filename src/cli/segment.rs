@@ -1,0 +1,325 @@
+//! `portraitd segment`: masks, and if asked for views and composites, of pictures and videos. No camera, no threads.
+//!
+//! Stills are independent of each other, and their mask is what the net says, brought to the picture's size. Frames of a
+//! video (or stills with `--video`) go the whole way of a live picture: smoothing, regions, tracks, director.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use portraitd::camera::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
+use portraitd::framing::{Director, Settings, Subject};
+use portraitd::net::model::EngineChoice;
+use portraitd::pipeline::{Observation, Observer};
+use portraitd::pixel::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, Rectangle, Size, image};
+use portraitd::render::{Background, CompositeRenderer, ViewRenderer, draw_mask};
+use portraitd::service::config::Color;
+use portraitd_client::BackgroundMode;
+use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
+use serde_json::json;
+
+use super::{ModelArguments, print_line, progress};
+
+/// The rate at which stills follow each other with `--video`, and of videos that name none.
+const FRAME_RATE: f64 = 30.0;
+/// How long the director is given to frame a still: longer than its slowest move.
+const SETTLE_S: u64 = 30;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Pictures (PNG, JPEG), directories of them, y4m videos, or `-` for y4m on standard input
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Where results go; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Take pictures as consecutive frames of one video
+    #[arg(long)]
+    video: bool,
+    /// Write the person-centred view too
+    #[arg(long)]
+    view: bool,
+    /// Write the people on another background too: `#rrggbb`, or a picture
+    #[arg(long, value_name = "COLOR|IMAGE")]
+    composite: Option<String>,
+    /// Print one JSON document a picture or frame
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let model = arguments.model.library().load(&arguments.model.model, EngineChoice::Best)?;
+    let inputs = expand_inputs(&arguments.inputs)?;
+    let mut names = HashSet::new();
+    for input in &inputs {
+        let name = name_of(input);
+        if !names.insert(name.clone()) {
+            bail!("two inputs are named {name}: their results would overwrite each other");
+        }
+    }
+    std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
+    let backdrop = arguments.composite.as_deref().map(Backdrop::parse).transpose()?;
+    let mut worker = Worker {
+        observer: Observer::new(model)?,
+        observation: Observation::default(),
+        director: None,
+        matte: Matte::new(),
+        view: ViewRenderer::new(),
+        composite: CompositeRenderer::new(),
+        backdrop,
+        arguments,
+    };
+    let bar = progress::bar("segment", (inputs.len() > 1).then_some(inputs.len() as u64));
+    let mut frame = 0;
+    let mut failed = 0;
+    for input in &inputs {
+        let done = match input {
+            Input::Picture(path) => worker.picture(path, frame),
+            Input::Video(path) => worker.video(open_video(path)?, &path.display().to_string(), &name_of(input)),
+            Input::Stdin => {
+                let reader = Y4mReader::new(BufReader::new(std::io::stdin())).context("standard input")?;
+                worker.video(reader, "standard input", "stdin")
+            }
+        };
+        // One bad input is reported and the others go on; the exit code tells.
+        if let Err(error) = done {
+            failed += 1;
+            if inputs.len() == 1 {
+                return Err(error);
+            }
+            eprintln!("portraitd: {}", error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));
+        }
+        frame += 1;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if failed > 0 {
+        bail!("{failed} of {} inputs failed", inputs.len());
+    }
+    Ok(())
+}
+
+fn name_of(input: &Input) -> String {
+    match input {
+        Input::Picture(path) | Input::Video(path) => {
+            path.file_stem().map_or_else(|| "input".into(), |stem| stem.to_string_lossy().into_owned())
+        }
+        Input::Stdin => "stdin".into(),
+    }
+}
+
+/// What stands behind the people.
+struct Backdrop {
+    color: [u8; 3],
+    image: Option<OwnedPicture>,
+}
+
+impl Backdrop {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        if text.starts_with('#') {
+            let Color { red, green, blue } =
+                text.parse().map_err(|error: String| anyhow::anyhow!("--composite: {error}"))?;
+            return Ok(Self { color: [red, green, blue], image: None });
+        }
+        Ok(Self { color: [0; 3], image: Some(image::read(Path::new(text))?) })
+    }
+
+    fn background(&self) -> Background<'_> {
+        let mode = if self.image.is_some() { BackgroundMode::Image } else { BackgroundMode::Color };
+        Background { version: 0, mode, color: self.color, blur: 0.0, image: self.image.as_ref() }
+    }
+}
+
+struct Worker<'a> {
+    observer: Observer,
+    observation: Observation,
+    director: Option<(Size, Director)>,
+    matte: Matte,
+    view: ViewRenderer,
+    composite: CompositeRenderer,
+    backdrop: Option<Backdrop>,
+    arguments: &'a Arguments,
+}
+
+/// The results of one picture or frame; what was not asked for is not there.
+struct Drawn {
+    mask: OwnedPicture,
+    view: Option<OwnedPicture>,
+    composite: Option<OwnedPicture>,
+}
+
+impl Worker<'_> {
+    fn path(&self, name: &str, kind: &str, extension: &str) -> PathBuf {
+        self.arguments.out.join(format!("{name}.{kind}.{extension}"))
+    }
+
+    fn picture(&mut self, path: &Path, frame: u64) -> anyhow::Result<()> {
+        let picture = image::read(path)?;
+        let started = Instant::now();
+        let drawn = if self.arguments.video {
+            self.frame(&picture.as_picture(), frame, FRAME_RATE, PixelFormat::Rgb24)?
+        } else {
+            self.still(&picture.as_picture())?
+        };
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let name = name_of(&Input::Picture(path.to_owned()));
+        let mask_path = self.path(&name, "mask", "png");
+        image::write_png(&mask_path, &drawn.mask.as_picture())?;
+        for (kind, picture) in [("view", &drawn.view), ("composite", &drawn.composite)] {
+            if let Some(picture) = picture {
+                image::write_png(&self.path(&name, kind, "png"), &picture.as_picture())?;
+            }
+        }
+        self.report(&path.display().to_string(), None, &mask_path, ms)
+    }
+
+    fn report(&self, input: &str, frame: Option<u64>, mask: &Path, ms: f64) -> anyhow::Result<()> {
+        if !self.arguments.json {
+            return Ok(());
+        }
+        let boxed = |bounds: Rectangle| [bounds.x, bounds.y, bounds.width, bounds.height];
+        let people = self.observation.people.iter();
+        let people: Vec<_> = people.map(|person| json!({ "id": person.id, "box": boxed(person.bounds) })).collect();
+        let mut line = json!({ "input": input, "mask": mask.display().to_string(), "people": people, "ms": ms });
+        if let (Some(frame), Some(map)) = (frame, line.as_object_mut()) {
+            map.insert("frame".into(), frame.into());
+        }
+        print_line(line)
+    }
+
+    /// A picture by itself.
+    fn still(&mut self, picture: &Picture<'_>) -> anyhow::Result<Drawn> {
+        self.observer.reset();
+        self.observer.observe(picture, 0, 0, |_| false, &mut self.observation)?;
+        // The mask of a still is the net's own; people come from the cleaned one.
+        self.observation.mask.clear();
+        self.observation.mask.extend_from_slice(self.observer.raw());
+        let mut crop = Rectangle::of_size(picture.size());
+        if self.arguments.view {
+            let mut director = Director::new(Settings::new(picture.size(), even(picture.size())))?;
+            let subjects = self.subjects();
+            for second in 0..SETTLE_S * 10 {
+                let at_ns = second * 100_000_000;
+                director.observe(at_ns, &subjects);
+                crop = director.step(at_ns).crop;
+            }
+        }
+        self.draw(picture, crop, PixelFormat::Rgb24)
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let people = self.observation.people.iter();
+        people.map(|person| Subject { id: person.id, bounds: person.bounds }).collect()
+    }
+
+    /// A frame of a video.
+    fn frame(
+        &mut self,
+        picture: &Picture<'_>,
+        number: u64,
+        frame_rate: f64,
+        format: PixelFormat,
+    ) -> anyhow::Result<Drawn> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, positive, of some hours")]
+        let at_ns = (number as f64 / frame_rate * 1e9) as u64;
+        self.observer.observe(picture, number, at_ns, |_| false, &mut self.observation)?;
+        let subjects = self.subjects();
+        let size = picture.size();
+        let director = match &mut self.director {
+            Some((known, director)) if *known == size => director,
+            slot => &mut slot.insert((size, Director::new(Settings::new(size, even(size)))?)).1,
+        };
+        director.observe(at_ns, &subjects);
+        let crop = director.step(at_ns).crop;
+        self.draw(picture, crop, format)
+    }
+
+    fn draw(&mut self, picture: &Picture<'_>, crop: Rectangle, format: PixelFormat) -> anyhow::Result<Drawn> {
+        let size = picture.size();
+        let whole = Rectangle::of_size(size);
+        let Observation { mask, size: grid, covers, .. } = &self.observation;
+        let mask_view = MaskView::new(MaskValues::Float(mask), *grid, (*covers).into())?;
+        let mut mask = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
+        let mut out = PictureMut::packed(PixelFormat::Grey, size, mask.bytes_mut())?;
+        draw_mask(&mut self.matte, &mask_view, whole, &mut out)?;
+        let mut view = None;
+        if self.arguments.view {
+            let mut drawn = OwnedPicture::zeroed(format, even(size), picture.color())?;
+            let mut out = PictureMut::packed(format, even(size), drawn.bytes_mut())?;
+            self.view.render(picture, crop, &mut out)?;
+            view = Some(drawn);
+        }
+        let mut composite = None;
+        if let Some(backdrop) = &self.backdrop {
+            let mut drawn = OwnedPicture::zeroed(format, size, picture.color())?;
+            let mut out = PictureMut::packed(format, size, drawn.bytes_mut())?;
+            self.composite.render(picture, whole, Some(&mask_view), &backdrop.background(), &mut out)?;
+            composite = Some(drawn);
+        }
+        Ok(Drawn { mask, view, composite })
+    }
+
+    fn video(&mut self, mut reader: Y4mReader<impl Read>, input: &str, name: &str) -> anyhow::Result<()> {
+        self.observer.reset();
+        self.director = None;
+        let header = *reader.header();
+        let frame_rate = header.frame_rate.map_or(FRAME_RATE, |rate| f64::from(rate.per_second()));
+        let writer =
+            |path: &Path, pixel_format: PixelFormat, size: Size| -> anyhow::Result<Y4mWriter<BufWriter<File>>> {
+                let file = File::create(path).with_context(|| path.display().to_string())?;
+                Ok(Y4mWriter::new(BufWriter::new(file), Y4mHeader { pixel_format, size, ..header })?)
+            };
+        let mask_path = self.path(name, "mask", "y4m");
+        let mut masks = writer(&mask_path, PixelFormat::Grey, header.size)?;
+        let mut views = None;
+        if self.arguments.view {
+            views = Some(writer(&self.path(name, "view", "y4m"), PixelFormat::I420, even(header.size))?);
+        }
+        let mut composites = None;
+        if self.backdrop.is_some() {
+            composites = Some(writer(&self.path(name, "composite", "y4m"), PixelFormat::I420, header.size)?);
+        }
+        let bar = progress::bar(name, None);
+        while let Some(picture) = reader.read_picture().with_context(|| input.to_owned())? {
+            let number = reader.frames() - 1;
+            let started = Instant::now();
+            let drawn = self.frame(&picture.as_picture(), number, frame_rate, PixelFormat::Nv12)?;
+            let ms = started.elapsed().as_secs_f64() * 1e3;
+            masks.write(&drawn.mask.as_picture())?;
+            for (out, picture) in [(&mut views, drawn.view), (&mut composites, drawn.composite)] {
+                if let (Some(out), Some(picture)) = (out, picture) {
+                    out.write(&planar(&picture)?.as_picture())?;
+                }
+            }
+            self.report(input, Some(number), &mask_path, ms)?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        masks.finish()?;
+        for writer in [views, composites].into_iter().flatten() {
+            writer.finish()?;
+        }
+        Ok(())
+    }
+}
+
+/// The greatest even size within, for chroma at half size.
+fn even(size: Size) -> Size {
+    Size::new((size.width & !1).max(2), (size.height & !1).max(2))
+}
+
+/// NV12 as I420, which y4m holds.
+fn planar(picture: &OwnedPicture) -> anyhow::Result<OwnedPicture> {
+    let mut out = OwnedPicture::zeroed(PixelFormat::I420, picture.size(), picture.color())?;
+    out.plane_mut(0).copy_from_slice(picture.plane(0));
+    for plane in [1, 2] {
+        let chroma = picture.plane(1).iter().skip(plane - 1).step_by(2);
+        out.plane_mut(plane).iter_mut().zip(chroma).for_each(|(to, from)| *to = *from);
+    }
+    Ok(out)
+}

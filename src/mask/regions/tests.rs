@@ -1,0 +1,233 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// The obviously right one: flood fill, a pixel at a time. Returns each component's pixels as indices.
+fn flood(values: &[f32], size: Size, eight: bool, inside: impl Fn(f32) -> bool) -> Vec<Vec<usize>> {
+    let (width, height) = (i64::from(size.width), i64::from(size.height));
+    let mut seen: Vec<bool> = values.iter().map(|value| !inside(*value)).collect();
+    let mut components = Vec::new();
+    for start in 0..values.len() {
+        if seen[start] {
+            continue;
+        }
+        let (mut component, mut waiting) = (Vec::new(), vec![start]);
+        seen[start] = true;
+        while let Some(at) = waiting.pop() {
+            component.push(at);
+            let (x, y) = (at as i64 % width, at as i64 / width);
+            for (dx, dy) in [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)] {
+                let (x, y) = (x + dx, y + dy);
+                if (dx != 0 && dy != 0 && !eight) || x < 0 || y < 0 || x >= width || y >= height {
+                    continue;
+                }
+                let next = usize::try_from(y * width + x).unwrap();
+                if !seen[next] {
+                    seen[next] = true;
+                    waiting.push(next);
+                }
+            }
+        }
+        component.sort_unstable();
+        components.push(component);
+    }
+    components
+}
+
+/// The finder's rules, said with flood fills: the cleaned mask and the people's (pixels, box, confidence).
+fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<(usize, [f64; 4], f64)>) {
+    let (width, height, area) = (size.width as usize, size.height as usize, values.len() as f64);
+    let mut mask: Vec<f32> = values.iter().map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) }).collect();
+    for hole in flood(&mask.clone(), size, false, |value| value < 0.5) {
+        let border =
+            |at: &usize| at % width == 0 || at % width == width - 1 || at / width == 0 || at / width == height - 1;
+        if hole.len() as f64 > 0.0005 * area || hole.iter().any(border) {
+            continue;
+        }
+        let before = mask.clone();
+        for at in &hole {
+            let left = (0..*at).rev().find(|left| !hole.contains(left)).unwrap();
+            let right = (*at..).find(|right| !hole.contains(right)).unwrap();
+            let weight = (at - left) as f32 / (right - left) as f32;
+            mask[*at] = before[left] + (before[right] - before[left]) * weight;
+        }
+    }
+    let components = flood(&mask, size, true, |value| value >= 0.5);
+    let largest = components.iter().map(Vec::len).max().unwrap_or(0) as f64;
+    let mut people = Vec::new();
+    for component in &components {
+        let pixels = component.len() as f64;
+        if pixels < 0.005 * area {
+            component.iter().for_each(|at| mask[*at] = 0.0);
+        } else if pixels >= 0.15 * largest {
+            let bounds = [
+                quantile_of(component, &mask, 0.02, |at| at % width, width) / width as f64,
+                quantile_of(component, &mask, 0.02, |at| at / width, height) / height as f64,
+                quantile_of(component, &mask, 0.98, |at| at % width, width) / width as f64,
+                quantile_of(component, &mask, 0.98, |at| at / width, height) / height as f64,
+            ];
+            let mass: f64 = component.iter().map(|at| f64::from(mask[*at])).sum();
+            people.push((component.len(), bounds, mass / pixels));
+        }
+    }
+    people.sort_by_key(|(pixels, ..)| std::cmp::Reverse(*pixels));
+    for faint in flood(&mask.clone(), size, true, |value| value >= 0.1) {
+        if faint.iter().all(|at| mask[*at] < 0.5) {
+            faint.iter().for_each(|at| mask[*at] = 0.0);
+        }
+    }
+    (mask, people)
+}
+
+fn quantile_of(pixels: &[usize], mask: &[f32], share: f64, along: impl Fn(usize) -> usize, extent: usize) -> f64 {
+    let mut sums = vec![0.0; extent];
+    pixels.iter().for_each(|at| sums[along(*at)] += f64::from(mask[*at]));
+    let mut left = share * sums.iter().sum::<f64>();
+    for (index, sum) in sums.iter().enumerate() {
+        if left <= *sum && *sum > 0.0 {
+            return index as f64 + left / sum;
+        }
+        left -= sum;
+    }
+    extent as f64
+}
+
+/// Checks the finder against the flood fills.
+fn check(finder: &mut RegionFinder, values: &[f32], size: Size) {
+    let (mask, people) = naive(values, size);
+    let mut cleaned = values.to_vec();
+    let regions = finder.find(&mut cleaned, size).to_vec();
+    assert_eq!(regions.len(), people.len(), "{size}");
+    for (region, (pixels, [left, top, right, bottom], confidence)) in regions.iter().zip(people) {
+        let near = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-3;
+        assert!(near(region.area, pixels as f64 / values.len() as f64), "{size}: {region:?}");
+        assert!(near(region.bounds.x, left) && near(region.bounds.y, top), "{size}: {region:?}, {left} {top}");
+        assert!(near(region.bounds.right(), right) && near(region.bounds.bottom(), bottom), "{size}: {region:?}");
+        assert!(near(region.confidence, confidence), "{size}: {region:?}, {confidence}");
+    }
+    for (at, (a, b)) in cleaned.iter().zip(&mask).enumerate() {
+        assert!((a - b).abs() < 1e-5, "{size}: pixel {at} is {a}, not {b}");
+    }
+    let mut twice = cleaned.clone();
+    assert_eq!(finder.find(&mut twice, size), regions, "cleaning twice is cleaning once");
+    assert_eq!(twice, cleaned);
+}
+
+fn block(mask: &mut [f32], width: usize, x: usize, y: usize, w: usize, h: usize, value: f32) {
+    mask.chunks_mut(width).skip(y).take(h).for_each(|row| row[x..x + w].fill(value));
+}
+
+#[test]
+fn a_box_of_pixels_is_a_region() {
+    let size = Size::new(100, 50);
+    let mut mask = vec![0.0; 5000];
+    block(&mut mask, 100, 20, 10, 40, 30, 0.8);
+    let mut finder = RegionFinder::new();
+    let regions = finder.find(&mut mask, size);
+    assert_eq!(regions.len(), 1);
+    let Region { bounds, area, confidence } = regions[0];
+    // 2 % of 40 columns and of 30 rows are outside on each side.
+    let expected = Rectangle::new(0.208, 0.212, 0.384, 0.576);
+    assert!(bounds.contains(&expected, 1e-4) && expected.contains(&bounds, 1e-4), "{bounds:?}");
+    assert_eq!((area, (confidence * 1000.0).round()), (0.24, 800.0));
+}
+
+#[test]
+fn islands_and_holes_go_and_hands_stay() {
+    let size = Size::new(256, 144);
+    let mut mask = vec![0.02; 256 * 144];
+    block(&mut mask, 256, 40, 20, 80, 120, 0.9);
+    block(&mut mask, 256, 70, 50, 4, 4, 0.2); // a pin-hole
+    block(&mut mask, 256, 70, 80, 8, 8, 0.2); // between arm and body
+    block(&mut mask, 256, 160, 60, 20, 20, 0.9); // a hand: 1 % of the frame, 4 % of the person
+    block(&mut mask, 256, 200, 9, 12, 12, 0.3); // an island's skirt
+    block(&mut mask, 256, 202, 11, 8, 8, 0.9); // an island
+    block(&mut mask, 256, 220, 100, 10, 10, 0.4); // a ghost
+    let mut finder = RegionFinder::new();
+    assert_eq!(finder.find(&mut mask, size).len(), 1, "a hand is no person");
+    let at = |x: usize, y: usize| mask[y * 256 + x];
+    assert!((at(71, 51) - 0.9).abs() < 1e-6);
+    assert_eq!([at(73, 83), at(170, 70)], [0.2, 0.9]);
+    assert_eq!([at(205, 15), at(200, 9), at(225, 105), at(0, 0)], [0.0, 0.0, 0.0, 0.02]);
+}
+
+#[test]
+fn corners_join_people_but_not_holes() {
+    let size = Size::new(4, 4);
+    let mut mask = vec![0.9, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.9];
+    assert_eq!(RegionFinder::new().find(&mut mask, size).len(), 1);
+}
+
+#[test]
+fn hard_shapes_are_as_the_flood_fill_says() {
+    let mut finder = RegionFinder::new();
+    for (width, height) in [(1, 1), (1, 40), (40, 1), (2, 2), (17, 33), (64, 64), (97, 31)] {
+        let size = Size::new(width, height);
+        let shape = |inside: &dyn Fn(u32, u32) -> bool| -> Vec<f32> {
+            let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+            pixels.map(|(x, y)| if inside(x, y) { 0.75 } else { 0.25 }).collect()
+        };
+        check(&mut finder, &shape(&|_, _| false), size);
+        check(&mut finder, &shape(&|_, _| true), size);
+        check(&mut finder, &shape(&|x, y| (x + y) % 2 == 0), size);
+        check(&mut finder, &shape(&|x, _| x % 2 == 0), size);
+        check(&mut finder, &shape(&|x, y| x % 2 == 0 || y + 1 == height), size);
+        check(&mut finder, &shape(&|x, y| x % 2 == 0 || y == if x % 4 == 1 { 0 } else { height - 1 }), size);
+        check(&mut finder, &shape(&|x, y| x % 4 != 1 || y % 4 != 1), size);
+    }
+}
+
+#[test]
+fn sizes_up_to_512_and_no_memory_taken_once_sized() {
+    let mut finder = RegionFinder::new();
+    for size in [Size::new(1, 1), Size::new(512, 512), Size::new(256, 144)] {
+        let length = usize::try_from(size.area()).unwrap();
+        let memory = |f: &RegionFinder| {
+            let counted = [f.labels.capacity(), f.totals.capacity(), f.people.capacity(), f.regions.capacity()];
+            (counted, f.totals.as_ptr(), f.people.as_ptr(), f.regions.as_ptr(), f.columns.as_ptr(), f.rows.as_ptr())
+        };
+        finder.find(&mut vec![0.0; length], size);
+        let before = memory(&finder);
+        let most_runs: Vec<f32> = (0..length).map(|at| if at % 2 == 0 { 0.9 } else { 0.05 }).collect();
+        finder.find(&mut most_runs.clone(), size);
+        assert_eq!(finder.find(&mut vec![1.0; length], size)[0].area, 1.0);
+        assert_eq!(memory(&finder), before, "{size}");
+    }
+}
+
+#[test]
+fn bad_input_is_no_mask() {
+    let mut finder = RegionFinder::new();
+    assert!(finder.find(&mut [], Size::new(0, 7)).is_empty());
+    let mut short = [1.0; 3];
+    assert!(finder.find(&mut short, Size::new(2, 2)).is_empty());
+    assert_eq!(short, [0.0; 3]);
+    let mut wild = [f32::NAN, f32::INFINITY, -1.0, f32::NEG_INFINITY];
+    assert_eq!(finder.find(&mut wild, Size::new(2, 2)).len(), 1);
+    assert_eq!(wild, [0.0, 1.0, 0.0, 0.0]);
+}
+
+proptest! {
+    #[test]
+    fn any_mask_is_as_the_flood_fill_says(
+        (width, height, values) in (1u32..90, 1u32..60).prop_flat_map(|(width, height)| {
+            let length = usize::try_from(width * height).unwrap();
+            // Few levels, so that large components are as likely as specks.
+            let level = prop_oneof![3 => Just(0.0f32), 1 => Just(0.3), 4 => Just(0.8), 2 => 0.0f32..1.0];
+            (Just(width), Just(height), prop::collection::vec(level, length))
+        }),
+    ) {
+        check(&mut RegionFinder::new(), &values, Size::new(width, height));
+    }
+
+    #[test]
+    fn rectangles_are_as_the_flood_fill_says(
+        blocks in prop::collection::vec((0usize..100, 0usize..60, 1usize..50, 1usize..40, 0.0f32..1.0), 1..12),
+    ) {
+        let mut mask = vec![0.0; 100 * 60];
+        for (x, y, width, height, value) in blocks {
+            block(&mut mask, 100, x, y, width.min(100 - x), height.min(60 - y), value);
+        }
+        check(&mut RegionFinder::new(), &mask, Size::new(100, 60));
+    }
+}
