@@ -6,17 +6,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use portraitd::camera::v4l2::formats::FourCc;
+use portraitd::camera::v4l2::jpeg::Decoder;
 use portraitd::camera::v4l2::stream::Options;
 use portraitd::camera::v4l2::{CaptureStream, Output, Written};
 use portraitd::camera::{CameraError, Stream, StreamEvent, Wanted};
+use portraitd::net::model::EngineChoice;
+use portraitd::net::{Layout, Library};
 use portraitd::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
+
+use portraitd_kernels::convert::to_nv12;
+use portraitd_kernels::picture::{PictureMut, Region};
+use portraitd_kernels::sample::{self, SampleSpec, Sampler};
 
 use super::Test;
 use super::lab::{HDMI, Lab, Outcome, frame, input, packed, set};
 
-pub const TESTS: [Test; 6] = [
+pub const TESTS: [Test; 7] = [
     ("output-single-planar", |lab| looped(lab, 0)),
     ("output-multi-planar", |lab| looped(lab, 1)),
+    ("output-person", person),
     ("output-formats", writes_any_format),
     ("output-refusals", refusals),
     ("output-reopen", reopen),
@@ -70,6 +78,67 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
         set(&camera, "Loop Video", 0)?;
     }
     Ok(said.join("; "))
+}
+
+const PERSON: &[u8] = include_bytes!("../../fixtures/people/images/0007.jpg");
+const PERSON_SIZE: Size = Size::new(341, 512);
+
+/// A photographed person goes out as NV12 and comes back through the driver: the net sees the same person in it as in the
+/// photograph.
+fn person(lab: &Lab) -> Outcome {
+    let mut photograph = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
+    Decoder::default().decode(PERSON, PERSON_SIZE, &mut photograph)?;
+    // On a grey canvas, in the middle.
+    let mut canvas = vec![96; packed_bytes(PixelFormat::Rgb24, SIZE)];
+    for (y, row) in photograph.chunks(341 * 3).enumerate() {
+        let start = ((y + 104) * 1280 + 470) * 3;
+        canvas[start..start + row.len()].copy_from_slice(row);
+    }
+    let direct = Picture::packed(PixelFormat::Rgb24, SIZE, Colorimetry::default(), &canvas)?;
+    let mut bytes = vec![0; packed_bytes(PixelFormat::Nv12, SIZE)];
+    to_nv12(&direct, &mut PictureMut::packed(PixelFormat::Nv12, SIZE, &mut bytes)?, COLOR)?;
+    let written = Picture::packed(PixelFormat::Nv12, SIZE, COLOR, &bytes)?;
+    let (output, camera) = (lab.output(0), lab.camera(0));
+    let mut output = Output::open(&output, SIZE, 30.0, &[PixelFormat::Nv12], COLOR)?;
+    input(&camera, HDMI)?;
+    set(&camera, "Enable Capture Scaler", 0)?;
+    set(&camera, "Loop Video", 1)?;
+    write_all(&mut output, &written, 3)?;
+    let wanted = Wanted { size: Some(SIZE), frame_rate: None };
+    let code = FourCc::new(*b"NV12");
+    let mut stream = CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
+    let expected = mask(&direct)?;
+    ensure!(expected.iter().filter(|person| **person).count() > 500, "the net sees nobody in the photograph");
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut best = 0.0_f32;
+    while best < 0.99 {
+        ensure!(Instant::now() < until, "IoU {best}");
+        output.write(&written)?;
+        let shown = frame(&mut stream)?;
+        let found = mask(&shown.picture())?;
+        let both = expected.iter().zip(&found).filter(|(a, b)| **a && **b).count();
+        let either = expected.iter().zip(&found).filter(|(a, b)| **a || **b).count();
+        best = best.max(both as f32 / either as f32);
+    }
+    Ok(format!("IoU {best:.4}"))
+}
+
+/// Where the net sees a person.
+fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
+    let mut model = Library::default().load("selfie-landscape", EngineChoice::Best)?;
+    let spec = SampleSpec {
+        layout: if model.manifest().input.layout == Layout::Nhwc {
+            sample::Layout::Interleaved
+        } else {
+            sample::Layout::Planar
+        },
+        ..SampleSpec::new(model.manifest().input.size())
+    };
+    let mut values = vec![0.0; model.input_len()];
+    Sampler::new(spec)?.sample(picture, Region::of_size(picture.size()), &mut values)?;
+    let mut mask = vec![0.0; usize::try_from(model.output_size().area())?];
+    model.run(&values, &mut mask)?;
+    Ok(mask.into_iter().map(|value| value > 0.5).collect())
 }
 
 /// Writes until the driver has taken `count` pictures.
