@@ -3,6 +3,16 @@
 //!
 //! The way of a picture, who runs on which thread and who owns which buffer: `ARCHITECTURE.md`.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "tests make small pictures from loop counters; what ships is linted without `test`"
+    )
+)]
+
 pub mod camera;
 pub mod eval;
 pub mod framing;

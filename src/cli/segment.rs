@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // One bad input is reported and the others go on; the exit code tells.
         if let Err(error) = done {
             failed += 1;
-            if inputs.len() == 1 {
+            if inputs.len() == 1 || super::is_broken_pipe(&error) {
                 return Err(error);
             }
             eprintln!("portraitd: {}", error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));

@@ -317,7 +317,7 @@ impl Inner {
         let ring = &rings.live[index];
         let serial = ring.serial;
         let attached = ring.clients.add_client(options.interval());
-        let layout = ring.job.layout().clone();
+        let layout = *ring.job.layout();
         let fds = match attached {
             Ok(fds) => fds,
             Err(error) => {

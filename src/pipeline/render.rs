@@ -90,7 +90,7 @@ impl Job {
         ring: RingWriter,
     ) -> std::io::Result<Handle> {
         let stop = Arc::new(AtomicBool::new(false));
-        let layout = ring.layout().clone();
+        let layout = *ring.layout();
         let job = Self { shared, key, format, ring, stop: Arc::clone(&stop), complaint: Repeat::new(REPEAT_NS) };
         let thread = std::thread::Builder::new().name(format!("render-{}", key.stream)).spawn(move || job.run())?;
         Ok(Handle { stop, layout, thread })
@@ -124,7 +124,7 @@ impl Job {
                     if frame.format != self.format {
                         return;
                     }
-                    let shot = self.shared.shots().shot(frame.sequence, frame.capture_ns);
+                    let shot = self.shared.shot(frame.sequence, frame.capture_ns);
                     draw(self, &frame, shot);
                     let latency = monotonic_ns().saturating_sub(frame.capture_ns);
                     self.shared.frame_published(latency);
@@ -142,12 +142,11 @@ impl Job {
             match self.shared.observations.wait_newer(seen, POLL) {
                 Waited::New(observation, count) => {
                     seen = count;
-                    let shot = self.shared.shots().shot(observation.sequence, observation.capture_ns);
+                    let shot = self.shared.shot(observation.sequence, observation.capture_ns);
                     let Some(mask) = observation.mask_view() else { continue };
                     let mut slot = self.ring.begin();
                     let whole = Rectangle::of_size(self.format.size);
                     if let Err(error) = draw_mask(&mut matte, &mask, whole, &mut slot.picture()) {
-                        drop(slot);
                         self.complain(&error);
                         continue;
                     }
@@ -179,7 +178,6 @@ impl Job {
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
         let mut slot = self.ring.begin();
         if let Err(error) = view.render(&frame.picture(), crop, &mut slot.picture()) {
-            drop(slot);
             self.complain(&error);
             return;
         }
@@ -205,7 +203,6 @@ impl Job {
         let mask = observation.as_ref().and_then(|observation| observation.mask_view());
         let mut slot = self.ring.begin();
         if let Err(error) = renderer.render(&frame.picture(), crop, mask.as_ref(), &wanted, &mut slot.picture()) {
-            drop(slot);
             self.complain(&error);
             return;
         }

@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portraitd_client::{BackgroundMode, CameraState};
+use portraitd_client::{BackgroundMode, CameraState, FramingState};
 use tokio::sync::watch;
 
 use super::demand::Demand;
 use super::observer::Observation;
 use super::shot::ShotKeeper;
 use crate::camera::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
+use crate::framing::{Limits, Shot};
 use crate::net::Model;
 use crate::pixel::{OwnedPicture, Rectangle};
-use crate::publish::dbus::service::PublishedState;
+use crate::publish::dbus::service::{PublishedState, Value, Values};
 use crate::service::metrics::Histogram;
 
 /// The bounds of the histograms of an inference, seconds.
@@ -171,6 +172,7 @@ impl Shared {
             if state == CameraState::Idle {
                 camera.format = None;
                 published.segmentation.present = false;
+                published.framing.state = FramingState::Inactive;
             }
             changed
         });
@@ -195,9 +197,11 @@ impl Shared {
             }
             changed
         };
+        let limits = self.shots().limits().map(limit_values).unwrap_or_default();
         self.published.send_modify(|published| {
             published.camera.format = Some(format);
             published.camera.generation = self.generation();
+            published.framing.limits = limits;
         });
         if changed {
             self.observations.clear();
@@ -294,8 +298,36 @@ impl Shared {
         lock(&self.next_model).take()
     }
 
+    /// The crop of a frame; announces the director's state where it changed.
+    pub(super) fn shot(&self, sequence: u64, capture_ns: u64) -> Shot {
+        let shot = self.shots().shot(sequence, capture_ns);
+        self.published.send_if_modified(|published| {
+            let changed = published.framing.state != shot.state;
+            published.framing.state = shot.state;
+            changed
+        });
+        shot
+    }
+
     /// The director's keeper.
     pub(super) fn shots(&self) -> MutexGuard<'_, ShotKeeper> {
         lock(&self.shots)
     }
+}
+
+/// `Framing1.Limits`: zooms, pixels of the source, crops a second.
+fn limit_values(limits: Limits) -> Values {
+    let number = |value: f32| Value::F64(value.into());
+    [
+        ("max_zoom", number(limits.max_zoom)),
+        ("zoom_without_upscaling", number(limits.zoom_without_upscaling)),
+        ("smallest_crop_width", number(limits.smallest_crop.0)),
+        ("smallest_crop_height", number(limits.smallest_crop.1)),
+        ("largest_crop_width", number(limits.largest_crop.width)),
+        ("largest_crop_height", number(limits.largest_crop.height)),
+        ("top_speed", number(limits.speed.1)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }

@@ -144,9 +144,8 @@ impl Vision {
             *subject = Subject { id: person.id, bounds: person.bounds };
             count += 1;
         }
-        let mut shots = self.shared.shots();
-        shots.observe(observation.capture_ns, &subjects[..count]);
-        shots.shot(observation.sequence, observation.capture_ns);
+        self.shared.shots().observe(observation.capture_ns, &subjects[..count]);
+        self.shared.shot(observation.sequence, observation.capture_ns);
     }
 }
 

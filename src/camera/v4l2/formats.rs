@@ -238,7 +238,7 @@ fn place_planes(
     let size = Size::new(format.width, format.height);
     let code = FourCc(format.pixel_format);
     let mut offset = 0_usize;
-    for index in 0..pixels.plane_count() {
+    for (index, plane) in planes.iter_mut().enumerate().take(pixels.plane_count()) {
         let (row_bytes, rows) = pixels.plane_extent(index, size);
         let memory = if separate { index } else { 0 };
         let said = usize::try_from(format.bytes_per_line[memory]).unwrap_or(usize::MAX);
@@ -265,7 +265,7 @@ fn place_planes(
         let Some(extent_bytes) = before_last.checked_add(row_bytes) else {
             return Err(format!("says that rows are {stride_bytes} bytes apart"));
         };
-        planes[index] = PlanePlace { memory, offset: if separate { 0 } else { offset }, stride_bytes, extent_bytes };
+        *plane = PlanePlace { memory, offset: if separate { 0 } else { offset }, stride_bytes, extent_bytes };
         offset = offset.checked_add(all).ok_or_else(|| format!("says that rows are {stride_bytes} bytes apart"))?;
     }
     Ok(())

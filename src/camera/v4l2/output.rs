@@ -152,11 +152,9 @@ impl Output {
     fn give(&mut self, picture: &Picture<'_>) -> Result<Written, CallError> {
         let Some(queue) = &mut self.queue else { return Err(("VIDIOC_QBUF", Errno::NODEV)) };
         // The driver gives buffers back only once it runs.
-        while self.started {
-            match queue.dequeue(&self.device) {
-                Ok(Some((buffer, _))) => queue.put_back(&buffer),
-                Ok(None) => break,
-                Err(error) => return Err(error),
+        if self.started {
+            while let Some((buffer, _)) = queue.dequeue(&self.device)? {
+                queue.put_back(&buffer);
             }
         }
         let Some(buffer) = queue.take_free() else {

@@ -319,7 +319,7 @@ impl CaptureStream {
         } else if self.jpeg.is_some() {
             self.decode(&buffer, &state, number)
         } else {
-            self.lend(buffer, &state, number)
+            self.lend(&buffer, &state, number)
         };
         Ok(event)
     }
@@ -374,9 +374,9 @@ impl CaptureStream {
     }
 
     /// Lends a frame whose pixels are used where they lie.
-    fn lend(&mut self, buffer: Arc<DriverBuffer>, state: &BufferState, number: u64) -> Option<StreamEvent> {
+    fn lend(&mut self, buffer: &Arc<DriverBuffer>, state: &BufferState, number: u64) -> Option<StreamEvent> {
         if !self.setup.layout.is_whole(&state.bytes_used, &state.data_offset) {
-            self.corrupt(&buffer, "it is shorter than its format");
+            self.corrupt(buffer, "it is shorter than its format");
             return None;
         }
         let State::Streaming(queue) = &mut self.state else { return None };
@@ -384,12 +384,12 @@ impl CaptureStream {
             // Perhaps somebody let go in the meantime.
             let _ = queue.feed(&self.device);
             if queue.queued() == 0 {
-                self.starve(&buffer);
+                self.starve(buffer);
                 return None;
             }
         }
         let capture_ns = self.stamp(state);
-        let lease = Lease::new(Arc::clone(&buffer) as Arc<dyn Buffer>);
+        let lease = Lease::new(Arc::clone(buffer) as Arc<dyn Buffer>);
         match Frame::new(number, capture_ns, self.setup.format, lease) {
             Ok(frame) => Some(StreamEvent::Frame(frame)),
             Err(error) => {

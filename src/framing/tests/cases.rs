@@ -163,8 +163,9 @@ fn moderate_moves_rest_in_between() {
     again.settle(&[subject(1, low)]);
     again.run(12.0, |t| vec![subject(1, shifted(low, if t < ended { 0.1 } else { 0.2 }, 0.0))]);
     let start = again.shots[0].0;
-    let next = again.shots.windows(2).filter(|pair| pair[0].1.still && !pair[1].1.still).map(|pair| pair[1].0 - start);
-    let second = next.last().unwrap();
+    let mut next =
+        again.shots.windows(2).filter(|pair| pair[0].1.still && !pair[1].1.still).map(|pair| pair[1].0 - start);
+    let second = next.next_back().unwrap();
     assert!((ended + 1.9..ended + 2.3).contains(&second), "{ended} {second}");
 }
 

@@ -58,7 +58,7 @@ impl Rig {
         let start = self.now();
         while self.now() - start < seconds - 1e-9 {
             let stamp = nanoseconds(self.now());
-            if self.count % self.every == 0 {
+            if self.count.is_multiple_of(self.every) {
                 self.director.observe(stamp, &people(self.now() - start));
             }
             let shot = self.director.step(stamp);

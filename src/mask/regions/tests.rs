@@ -34,13 +34,17 @@ fn flood(values: &[f32], size: Size, eight: bool, inside: impl Fn(f32) -> bool) 
     components
 }
 
-/// The finder's rules, said with flood fills: the cleaned mask and the people's (pixels, box, confidence).
-fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<(usize, [f64; 4], f64)>) {
+/// Pixels, box, confidence.
+type Found = (usize, [f64; 4], f64);
+
+/// The finder's rules, said with flood fills: the cleaned mask and the people.
+fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<Found>) {
     let (width, height, area) = (size.width as usize, size.height as usize, values.len() as f64);
     let mut mask: Vec<f32> = values.iter().map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) }).collect();
     for hole in flood(&mask.clone(), size, false, |value| value < 0.5) {
-        let border =
-            |at: &usize| at % width == 0 || at % width == width - 1 || at / width == 0 || at / width == height - 1;
+        let border = |at: &usize| {
+            at.is_multiple_of(width) || at % width == width - 1 || at / width == 0 || at / width == height - 1
+        };
         if hole.len() as f64 > 0.0005 * area || hole.iter().any(border) {
             continue;
         }

@@ -36,8 +36,7 @@ enum Value {
 /// Why one operator cannot be taken; the caller adds which.
 type Refusal = String;
 
-struct Import<'a> {
-    model: &'a TypedModel,
+struct Import {
     values: HashMap<OutletId, Value>,
     program: Program,
 }
@@ -46,14 +45,13 @@ struct Import<'a> {
 pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
     let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
-    let ([input], Some(output)) =
-        (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
+    let ([input], Some(output)) = (inputs.map_err(|e| whole(&e.to_string()))?, outputs.ok().and_then(<[_]>::first))
     else {
         return Err(whole("it has not one input and an output"));
     };
     let (input, output) = (*input, *output);
     let program = Program { maps: Vec::new(), names: Vec::new(), steps: Vec::new(), input: 0, output: 0 };
-    let mut import = Import { model, values: HashMap::new(), program };
+    let mut import = Import { values: HashMap::new(), program };
     let order = model.eval_order().map_err(|error| whole(&error.to_string()))?;
     // The input first, so that it has the index 0.
     let order = std::iter::once(input.node).chain(order.into_iter().filter(|&node| node != input.node));
@@ -72,7 +70,7 @@ pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     Ok(import.program)
 }
 
-impl Import<'_> {
+impl Import {
     fn node(&mut self, node: &TypedNode) -> Result<(), Refusal> {
         let inputs: Vec<Value> = node
             .inputs
@@ -119,7 +117,7 @@ impl Import<'_> {
             return if cast.to == f32::datum_type() { Ok(inputs[0].clone()) } else { Err("a cast".into()) };
         }
         if let Some(op) = node.op_as::<TypedBinOp>() {
-            return self.binary(node, &op.0.name(), inputs);
+            return self.binary(node, op.0.name(), inputs);
         }
         if node.op_is::<Iff>() {
             return self.parametric_relu(node, inputs);
@@ -439,7 +437,11 @@ impl Import<'_> {
                         Interpolation::Bilinear => {
                             let taps = |at: usize, side: usize| {
                                 let near = at / 2;
-                                let far = if at % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
+                                let far = if at.is_multiple_of(2) {
+                                    near.saturating_sub(1)
+                                } else {
+                                    (near + 1).min(side - 1)
+                                };
                                 [(near, 0.75), (far, 0.25)]
                             };
                             let mut sum = 0.0;

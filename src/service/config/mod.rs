@@ -21,9 +21,7 @@ mod tests;
 mod values;
 
 pub use error::{ConfigError, Place, Warning};
-pub use model::{
-    Background, Camera, Config, Framing, Output, Segmentation,
-};
+pub use model::{Background, Camera, Config, Framing, Output, Segmentation};
 pub use values::{Bus, Color, MAX_ZONES, check_model, check_name, check_output_device, check_source, check_zone};
 
 use layers::{Layer, Origin};

@@ -105,7 +105,6 @@ macro_rules! as_text {
         }
     };
 }
-pub(super) use as_text;
 
 use super::values;
 as_text!(Bus);

@@ -109,7 +109,7 @@ fn jpeg(lab: &Lab) -> Outcome {
 fn raw(lab: &Lab) -> Outcome {
     modules(lab)?;
     let size = Size::new(160, 120);
-    let bytes: Vec<u8> = (0..packed_bytes(PixelFormat::Yuyv, size)).map(|index| (index % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..=250).cycle().take(packed_bytes(PixelFormat::Yuyv, size)).collect();
     let short = Sent::good(&bytes[..bytes.len() - 100]);
     let camera = Camera::plug(0, &profile(), vec![Sent::good(&bytes), Sent::good(&bytes), short])?;
     let mut stream = CaptureStream::open(&node()?, &wanted(160, 120))?;

@@ -150,10 +150,10 @@ impl Program {
         check_windows(c.kernel, c.stride, c.padding, input, output)?;
         count("weights", c.weights.len(), output.channels * c.kernel[0] * c.kernel[1] * input.channels)?;
         count("biases", c.bias.len(), output.channels)?;
-        if let Some(gate) = c.gate {
-            if c.kernel != [1, 1] || self.shape(gate) != Shape::vector(input.channels) {
-                return Err(format!("the gate {:?} does not fit", self.shape(gate)));
-            }
+        if let Some(gate) = c.gate
+            && (c.kernel != [1, 1] || self.shape(gate) != Shape::vector(input.channels))
+        {
+            return Err(format!("the gate {:?} does not fit", self.shape(gate)));
         }
         if let Some(residual) = c.residual {
             let has = self.shape(residual.map);

@@ -2,6 +2,11 @@
 //!
 //! Each is `#[inline(always)]` and is instantiated inside a function that enables the instruction set's features (see
 //! [`instantiate`]). Register blocking is by const generics: `P` pixels times `N` vectors of accumulators.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the loops over accumulators are unrolled: an index keeps them in registers, an iterator does not"
+)]
 #![allow(unsafe_code)]
 
 use super::rows::{Activation, ConvRow, DepthwiseRow, UpsampleRow};

@@ -114,7 +114,12 @@ impl Machine {
                         let (input, output) = (shape(*input), shape(*output));
                         let expand = expand.as_ref();
                         Ready::Separable(Box::new(Separable::new(
-                            kernels, expand, depthwise, input, output, &mut places,
+                            kernels,
+                            expand,
+                            depthwise,
+                            input,
+                            output,
+                            &mut places,
                         )))
                     }
                     _ => Ready::Simple,
@@ -124,11 +129,12 @@ impl Machine {
             })
             .collect();
         let layout = layout::plan(&program, keep);
-        let interleaved = if program.steps.iter().any(|step| step.reads().contains(&program.input) && !takes_planes(step)) {
-            program.maps[program.input].len()
-        } else {
-            0
-        };
+        let interleaved =
+            if program.steps.iter().any(|step| step.reads().contains(&program.input) && !takes_planes(step)) {
+                program.maps[program.input].len()
+            } else {
+                0
+            };
         let (arena, scratch) = (Aligned::zeros(layout.length), Aligned::zeros(length));
         let interleaved = Aligned::zeros(interleaved);
         Ok(Self { program, kernels, ready, layout, arena, scratch, interleaved, kept: keep })
@@ -229,8 +235,9 @@ fn takes_planes(step: &Step) -> bool {
 /// Every map is valid for its shape, and what is written does not overlap what is read.
 unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &Addresses<'_>) {
     let shape = |map: MapId| program.maps[map];
-    // SAFETY: the caller's promise, here and wherever these two are used.
+    // SAFETY: the caller's promise.
     let read = |map: MapId| unsafe { std::slice::from_raw_parts(maps.at(map).cast_const(), shape(map).len()) };
+    // SAFETY: as above.
     let write = |map: MapId| unsafe { std::slice::from_raw_parts_mut(maps.at(map), shape(map).len()) };
     let activate = |map: MapId, activation| {
         // SAFETY: as above.

@@ -318,19 +318,18 @@ impl Dense {
     ///
     /// # Safety
     /// `low` is valid for the residual's shape, `to` for a row.
-    unsafe fn upsample(
-        &self,
-        kernels: &Kernels,
-        low: *const f32,
-        y: usize,
-        first: usize,
-        count: usize,
-        to: *mut f32,
-    ) {
+    unsafe fn upsample(&self, kernels: &Kernels, low: *const f32, y: usize, first: usize, count: usize, to: *mut f32) {
         let (height, width) = (self.output.height / 2, self.output.width / 2);
         // SAFETY: the caller's promise.
         unsafe {
-            upsample_row(kernels, low.add(first), Shape { height, width, channels: self.output.channels }, y, count, to);
+            upsample_row(
+                kernels,
+                low.add(first),
+                Shape { height, width, channels: self.output.channels },
+                y,
+                count,
+                to,
+            );
         }
     }
 }
@@ -348,7 +347,7 @@ pub(super) unsafe fn upsample_row(
     to: *mut f32,
 ) {
     let near = y / 2;
-    let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(shape.height - 1) };
+    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(shape.height - 1) };
     let length = shape.width * shape.channels;
     // SAFETY: both rows are inside the map.
     unsafe {
