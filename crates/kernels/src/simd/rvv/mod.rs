@@ -1,0 +1,175 @@
+//! RISC-V vectors 1.0, any VLEN of 128 or more.
+//!
+//! The compiler has no vector type without a size, so the row kernels are assembly (`kernels.s`). All use groups of four
+//! registers (`LMUL` 4): a block of channels is as wide as such a group, 16 at a VLEN of 128, and a narrower rest is a shorter
+//! vector length. The packed weights have no padding.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Isa;
+use crate::net::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
+
+std::arch::global_asm!(include_str!("kernels.s"), options(raw));
+
+unsafe extern "C" {
+    fn portraitd_rvv_lanes() -> usize;
+    fn portraitd_rvv_conv(row: *const ConvRow, packed: *const f32, first: usize, channels: usize);
+    fn portraitd_rvv_depthwise(row: *const DepthwiseRow, packed: *const f32, first: usize, channels: usize);
+    fn portraitd_rvv_upsample(row: *const UpsampleRow, first: usize, channels: usize);
+    fn portraitd_rvv_sigmoid(data: *mut f32, length: usize);
+}
+
+/// What the kernel says about vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// Version 1.0.
+    Version1,
+    /// None, or the draft that cannot run this code.
+    Without,
+    /// The kernel cannot be asked.
+    Unknown,
+}
+
+/// Asks `riscv_hwprobe` (Linux 6.4; syscall 258) for the base extensions (key 4), of which bit 2 is `V` 1.0.
+pub(super) fn probe() -> Probe {
+    #[repr(C)]
+    struct Pair {
+        key: i64,
+        value: u64,
+    }
+    let mut pair = Pair { key: 4, value: 0 };
+    let result: isize;
+    // SAFETY: the call reads and writes the one pair; no CPU set is given.
+    unsafe {
+        std::arch::asm!(
+            "ecall",
+            in("a7") 258,
+            inlateout("a0") &raw mut pair => result,
+            in("a1") 1,
+            in("a2") 0,
+            in("a3") 0,
+            in("a4") 0,
+            options(nostack)
+        );
+    }
+    match result {
+        0 if pair.key == 4 && pair.value & 4 != 0 => Probe::Version1,
+        0 => Probe::Without,
+        _ => Probe::Unknown,
+    }
+}
+
+/// Numbers in a group of four registers. Only called where the vector unit is.
+fn lanes() -> usize {
+    static LANES: AtomicUsize = AtomicUsize::new(0);
+    match LANES.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: these kernels are only reached on a CPU with vectors.
+            let lanes = unsafe { portraitd_rvv_lanes() };
+            LANES.store(lanes, Ordering::Relaxed);
+            lanes
+        }
+        lanes => lanes,
+    }
+}
+
+fn width(rest: usize) -> usize {
+    rest.min(lanes())
+}
+
+unsafe fn conv(row: &ConvRow) {
+    let sigmoid = row.activation == Activation::Sigmoid;
+    // The sums are of what the sigmoid gives.
+    let inner = ConvRow { sums: if sigmoid { std::ptr::null_mut() } else { row.sums }, ..*row };
+    let mut packed = row.packed;
+    let mut first = 0;
+    while first < row.channels {
+        let width = width(row.channels - first);
+        // SAFETY: the caller answers for the row; blocks are laid out as `width` says.
+        unsafe {
+            portraitd_rvv_conv(&raw const inner, packed, first, width);
+            packed = packed.add((1 + row.block_depth) * width);
+        }
+        first += width;
+    }
+    if sigmoid {
+        for x in 0..row.width {
+            // SAFETY: the kernel has just written these; the sums are one a channel.
+            unsafe {
+                let pixel = row.output.add(x * row.output_step);
+                portraitd_rvv_sigmoid(pixel, row.channels);
+                if !row.sums.is_null() {
+                    for n in 0..row.channels {
+                        *row.sums.add(n) += *pixel.add(n);
+                    }
+                }
+            }
+        }
+    }
+}
+
+unsafe fn depthwise(row: &DepthwiseRow) {
+    if row.activation == Activation::Sigmoid {
+        // No net of ours has one: the assembly leaves it out.
+        // SAFETY: the caller answers for the row.
+        return unsafe { depthwise_sigmoid(row) };
+    }
+    let mut packed = row.packed;
+    let mut first = 0;
+    while first < row.channels {
+        let width = width(row.channels - first);
+        // SAFETY: as above.
+        unsafe {
+            portraitd_rvv_depthwise(row, packed, first, width);
+            packed = packed.add((1 + row.kernel * row.kernel) * width);
+        }
+        first += width;
+    }
+}
+
+/// A depthwise row with a sigmoid: linear, then the sigmoid, then what comes after it.
+unsafe fn depthwise_sigmoid(row: &DepthwiseRow) {
+    let addend = std::ptr::null();
+    let linear = DepthwiseRow { activation: Activation::None, addend, sums: std::ptr::null_mut(), ..*row };
+    // SAFETY: the caller answers for the row.
+    unsafe {
+        depthwise(&linear);
+        for x in 0..row.width {
+            let pixel = row.output.add(x * row.output_step);
+            portraitd_rvv_sigmoid(pixel, row.channels);
+            for c in 0..row.channels {
+                if !row.addend.is_null() {
+                    *pixel.add(c) += *row.addend.add(x * row.pixel_step + c);
+                }
+                if !row.sums.is_null() {
+                    *row.sums.add(c) += *pixel.add(c);
+                }
+            }
+        }
+    }
+}
+
+unsafe fn upsample(row: &UpsampleRow) {
+    let mut first = 0;
+    while first < row.channels {
+        let width = width(row.channels - first);
+        // SAFETY: as above.
+        unsafe { portraitd_rvv_upsample(row, first, width) }
+        first += width;
+    }
+}
+
+unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
+    // SAFETY: the caller answers for the memory.
+    unsafe {
+        match activation {
+            Activation::Sigmoid => portraitd_rvv_sigmoid(data, length),
+            _ => (super::scalar::KERNELS.activate)(data, length, activation),
+        }
+    }
+}
+
+/// The row kernels of this instruction set.
+pub static KERNELS: Kernels =
+    Kernels { isa: Isa::Rvv, block_width: width, lanes_width: width, group: 64, conv, depthwise, upsample, activate };
