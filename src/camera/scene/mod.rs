@@ -299,9 +299,9 @@ fn over(back: u8, front: u8, alpha: u8) -> u8 {
 /// The photograph of a person with alpha, which part of the person it shows, and the light on both sides.
 const fn photograph(person: Person) -> (&'static [u8], f64, [f32; 2]) {
     match person {
-        Person::A => (include_bytes!("../../../tests/fixtures/scene/person-a.png"), 1.0, [1.10, 0.90]),
-        Person::B => (include_bytes!("../../../tests/fixtures/scene/person-b.png"), 0.60, [1.05, 0.86]),
-        Person::C => (include_bytes!("../../../tests/fixtures/scene/person-c.png"), 1.0, [1.06, 0.88]),
+        Person::A => (include_bytes!("../../../tests/fixtures/scene/person-a.png"), 1.0, [1.16, 0.98]),
+        Person::B => (include_bytes!("../../../tests/fixtures/scene/person-b.png"), 0.60, [1.06, 0.90]),
+        Person::C => (include_bytes!("../../../tests/fixtures/scene/person-c.png"), 1.0, [1.16, 0.98]),
     }
 }
 

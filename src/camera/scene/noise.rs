@@ -3,8 +3,13 @@
 //! Photon noise grows with the square root of the light; read-out noise is constant; a camera's gamma curve then spreads
 //! the shadows. One tile of Gaussian numbers is made once; each row of each frame reads it from a place of its own.
 
+use super::options::SceneOptions;
+
 /// Numbers in the tile. Longer than the longest row by far, so that rows rarely share many.
 const TILE: usize = 1 << 16;
+
+/// The longest row of a scene, and so what is repeated at the end of the tile: a row is one slice of it.
+const LONGEST_ROW: usize = SceneOptions::SIZES.1.width as usize;
 
 /// Standard deviation of the tile's numbers: 32 stands for 1, so that the largest (3.9 of them) still fits in a byte.
 const TILE_SIGMA: f32 = 32.0;
@@ -37,9 +42,10 @@ impl Noise {
             return None;
         }
         let unit = |value: u64| (value >> 40) as f32 / 16_777_216.0;
-        let tile = (0..TILE as u64)
+        let tile = (0..TILE + LONGEST_ROW)
             .map(|at| {
                 // Box and Muller.
+                let at = (at % TILE) as u64;
                 let (u, v) = (unit(mix(seed, at, 1)), unit(mix(seed, at, 2)));
                 let gauss = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f32::consts::TAU * v).cos();
                 #[expect(clippy::cast_possible_truncation, reason = "within -127..=127 by the clamp")]
@@ -64,32 +70,38 @@ impl Noise {
         Some(Self { tile, luma_gain, chroma_gain: gain(126.0) / 2, seed })
     }
 
-    fn numbers(&self, frame: u64, row: u64, count: usize) -> impl Iterator<Item = i32> {
+    /// The numbers of a row, and 1 or -1 to multiply them by.
+    fn numbers(&self, frame: u64, row: u64) -> (&[i8], i32) {
         let place = mix(self.seed, frame, row);
         let start = usize::try_from(place % TILE as u64).unwrap_or(0);
-        let sign = if place >> 63 == 0 { 1 } else { -1 };
-        // Rows are shorter than the tile, so at most two runs.
-        self.tile[start..].iter().chain(&self.tile).take(count).map(move |number| i32::from(*number) * sign)
+        (&self.tile[start..], if place >> 63 == 0 { 1 } else { -1 })
     }
 
     /// Adds noise to row `row` of the luma of frame `frame`.
     pub(super) fn add_to_luma(&self, frame: u64, row: usize, bytes: &mut [u8]) {
-        for (byte, number) in bytes.iter_mut().zip(self.numbers(frame, row as u64, usize::MAX)) {
-            *byte = shifted(*byte, number * i32::from(self.luma_gain[usize::from(*byte)]));
+        let (numbers, sign) = self.numbers(frame, row as u64);
+        for (byte, number) in bytes.iter_mut().zip(numbers) {
+            let gain = i32::from(self.luma_gain[usize::from(*byte)]) * sign;
+            *byte = shifted(*byte, i32::from(*number) * gain);
         }
     }
 
     /// Adds noise to row `row` of the chroma of frame `frame`.
     pub(super) fn add_to_chroma(&self, frame: u64, row: usize, bytes: &mut [u8]) {
-        for (byte, number) in bytes.iter_mut().zip(self.numbers(frame, row as u64 | 1 << 32, usize::MAX)) {
-            *byte = shifted(*byte, number * i32::from(self.chroma_gain));
+        let (numbers, sign) = self.numbers(frame, row as u64 | 1 << 32);
+        let gain = i32::from(self.chroma_gain) * sign;
+        for (byte, number) in bytes.iter_mut().zip(numbers) {
+            *byte = shifted(*byte, i32::from(*number) * gain);
         }
     }
 }
 
 /// `byte` with a change in 1/4096 (32 x 128), rounded, within 1..=254 as video levels are.
 fn shifted(byte: u8, change: i32) -> u8 {
-    u8::try_from((i32::from(byte) + ((change + 2048) >> 12)).clamp(1, 254)).unwrap_or(byte)
+    let level = (i32::from(byte) + ((change + 2048) >> 12)).clamp(1, 254);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1..=254 by the clamp")]
+    let byte = level as u8;
+    byte
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub enum Person {
     A,
     /// A man in a red jumper, to the hips.
     B,
-    /// A woman with a yellow scarf, from head to foot.
+    /// A man with glasses in a burgundy jacket, from head to foot.
     C,
 }
 
@@ -30,10 +30,10 @@ pub struct Placement {
 /// The people of a scene, the farthest first. Their number and order do not change with the time.
 pub(super) const fn people(name: SceneName) -> &'static [Person] {
     match name {
-        SceneName::Still | SceneName::Wide => &[Person::A],
+        SceneName::Still => &[Person::A],
         SceneName::Walk => &[Person::B],
         SceneName::Two => &[Person::A, Person::B],
-        SceneName::Leave => &[Person::C],
+        SceneName::Leave | SceneName::Wide => &[Person::C],
         SceneName::Empty => &[],
     }
 }
@@ -52,8 +52,8 @@ pub(super) const fn period_seconds(name: SceneName) -> f64 {
 /// The tallest that a person of the scene ever is, in picture heights: photographs are scaled to it once.
 pub(super) const fn tallest(name: SceneName) -> f64 {
     match name {
-        SceneName::Wide => 0.50,
-        _ => 1.46,
+        SceneName::Wide => 0.70,
+        _ => 1.56,
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
     let t = seconds.rem_euclid(period_seconds(name));
     let sway = |period: f64, size: f64, phase: f64| size * (TAU * (t / period + phase)).sin();
     match name {
-        SceneName::Still | SceneName::Empty => Placement { center_x: 0.40, top: 0.32, height: 1.36 },
+        SceneName::Still | SceneName::Empty => Placement { center_x: 0.40, top: 0.31, height: 1.48 },
         SceneName::Walk => {
             let there = ease(t, 0.8, 5.2);
             let back = ease(t, 6.8, 11.2);
@@ -103,15 +103,15 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
             let away = ease(t, 3.0, 6.5);
             let home = ease(t, 10.5, 14.0);
             let walking = stride(t, 3.0, 6.5) + stride(t, 10.5, 14.0);
-            Placement { center_x: 0.46 + 0.78 * (away - home), top: 0.33 + bob(t, walking) * 1.35, height: 1.35 }
+            Placement { center_x: 0.30 - 0.52 * (away - home), top: 0.31 + bob(t, walking) * 1.48, height: 1.48 }
         }
         SceneName::Wide => {
             let along = ease(t, 1.0, 9.0) - ease(t, 11.0, 19.0);
             let walking = stride(t, 1.0, 9.0) + stride(t, 11.0, 19.0);
             // On the floor: the nearer, the lower the feet and the taller the person.
-            let height = 0.44 + 0.05 * (TAU * t / 20.0).sin();
-            let feet = 0.46 + height;
-            Placement { center_x: 0.30 + 0.42 * along, top: feet - height + bob(t, walking) * height, height }
+            let height = 0.62 + 0.06 * (TAU * t / 20.0).sin();
+            let feet = 0.33 + height;
+            Placement { center_x: 0.27 + 0.46 * along, top: feet - height + bob(t, walking) * height, height }
         }
     }
 }
@@ -148,6 +148,6 @@ mod tests {
     #[test]
     fn one_leaves_and_returns() {
         let at = |seconds| placement(SceneName::Leave, 0, seconds).center_x;
-        assert!(at(2.0) < 0.5 && at(8.0) > 1.2 && (at(15.0) - at(1.0)).abs() < 1e-9);
+        assert!(at(2.0) < 0.5 && at(8.0) < -0.2 && (at(15.0) - at(1.0)).abs() < 1e-9);
     }
 }

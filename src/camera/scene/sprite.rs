@@ -5,6 +5,7 @@ use super::resample::Raster;
 use crate::pixel::OwnedPicture;
 
 /// Bytes of a raster with `N` interleaved components, of which the last is alpha and the others are premultiplied by it.
+/// A border of zeros, one pixel wide, is kept about it, so that sampling need not ask where it ends.
 #[derive(Debug)]
 pub(super) struct Layer<const N: usize> {
     width: usize,
@@ -99,7 +100,7 @@ fn shade_of(half: &Raster) -> Layer<1> {
         values = box_blur(&values, height, width);
         values = transpose(&values, height, width);
     }
-    Layer { width, height, values: values.into_iter().map(|value| [to_byte(value)]).collect() }
+    Layer::new(&Raster { width, height, channels: 1, values }, [0])
 }
 
 fn box_blur(values: &[f32], width: usize, height: usize) -> Vec<f32> {
@@ -128,13 +129,17 @@ impl Sprite {
 }
 
 impl<const N: usize> Layer<N> {
+    /// The components of `raster` that `components` name.
     fn new(raster: &Raster, components: [usize; N]) -> Self {
-        let values = raster
-            .values
-            .chunks_exact(raster.channels)
-            .map(|pixel| components.map(|component| to_byte(pixel[component])))
-            .collect();
-        Self { width: raster.width, height: raster.height, values }
+        let (width, height) = (raster.width, raster.height);
+        let mut values = vec![[0; N]; (width + 2) * (height + 2)];
+        let rows = raster.values.chunks_exact(width * raster.channels);
+        for (row, out) in rows.zip(values.chunks_exact_mut(width + 2).skip(1)) {
+            for (pixel, out) in row.chunks_exact(raster.channels).zip(&mut out[1..]) {
+                *out = components.map(|component| to_byte(pixel[component]));
+            }
+        }
+        Self { width, height, values }
     }
 
     pub(super) const fn width(&self) -> usize {
@@ -149,52 +154,45 @@ impl<const N: usize> Layer<N> {
     /// there, sampled bilinearly. Outside of the layer everything is 0.
     #[inline]
     pub(super) fn sample_row(&self, mapping: Mapping, y: usize, columns: usize, mut put: impl FnMut(usize, [u8; N])) {
-        let Some((top, bottom, down)) = self.rows_at(mapping, y) else {
+        // Places in the layer with its border, in 1/65536 of its pixels: of the middle of row `y`, of the middle of
+        // column 0, and how far one column goes.
+        let row = fixed((y as f64 + 0.5 - mapping.y) / mapping.scale + 0.5);
+        let start = fixed((0.5 - mapping.x) / mapping.scale + 0.5);
+        let step = fixed(1.0 / mapping.scale).max(1);
+        let Some(above) = usize::try_from(row >> 16).ok().filter(|above| *above <= self.height) else {
             return;
         };
-        // The layer's place of the middle of column 0, and how far one column goes, in 1/65536 of a layer pixel.
-        let start = fixed((0.5 - mapping.x) / mapping.scale - 0.5);
-        let step = fixed(1.0 / mapping.scale);
-        // The first column at a place above -1, and the first at a place of `width` or more.
-        let first = usize::try_from((-ONE - start).div_euclid(step) + 1).unwrap_or(0);
-        let end = i64::try_from(self.width).unwrap_or(i64::MAX / ONE / 2) * ONE;
+        let stride = self.width + 2;
+        let (top, bottom) = self.values[above * stride..][..2 * stride].split_at(stride);
+        let down = eighth_bits(row);
+        // The columns whose places are from 0 to just under `width + 1`, so that each has a right neighbour.
+        let end = i64::try_from(self.width + 1).unwrap_or(0) * ONE;
+        let first = usize::try_from((step - 1 - start).div_euclid(step)).unwrap_or(0);
         let last = usize::try_from((end - start + step - 1).div_euclid(step)).unwrap_or(0).min(columns);
         let mut place = start + step * i64::try_from(first).unwrap_or(0);
         for column in first..last {
-            let left = place >> 16;
-            let across = u32::try_from((place & 0xffff) >> 8).unwrap_or(0);
-            let at = |row: Option<&[[u8; N]]>, x: i64| {
-                usize::try_from(x).ok().and_then(|x| row?.get(x).copied()).unwrap_or([0; N])
-            };
-            let (a, b) = (at(top, left), at(top, left + 1));
-            let (c, d) = (at(bottom, left), at(bottom, left + 1));
+            let left = usize::try_from(place >> 16).unwrap_or(0);
+            let across = eighth_bits(place);
+            let (above, below) = (&top[left..left + 2], &bottom[left..left + 2]);
             put(
                 column,
                 std::array::from_fn(|i| {
-                    let upper = u32::from(a[i]) * (256 - across) + u32::from(b[i]) * across;
-                    let lower = u32::from(c[i]) * (256 - across) + u32::from(d[i]) * across;
-                    let sum = upper * (256 - down) + lower * down;
-                    u8::try_from((sum + (1 << 15)) >> 16).unwrap_or(u8::MAX)
+                    let upper = u32::from(above[0][i]) * (256 - across) + u32::from(above[1][i]) * across;
+                    let lower = u32::from(below[0][i]) * (256 - across) + u32::from(below[1][i]) * across;
+                    let sum = upper * (256 - down) + lower * down + (1 << 15);
+                    #[expect(clippy::cast_possible_truncation, reason = "a mean of bytes")]
+                    let mean = (sum >> 16) as u8;
+                    mean
                 }),
             );
             place += step;
         }
     }
+}
 
-    /// The two rows about plane row `y` and the weight of the lower one in 1/256; `None` where the layer is not there.
-    #[expect(clippy::type_complexity, reason = "used in one place")]
-    fn rows_at(&self, mapping: Mapping, y: usize) -> Option<(Option<&[[u8; N]]>, Option<&[[u8; N]]>, u32)> {
-        let place = fixed((y as f64 + 0.5 - mapping.y) / mapping.scale - 0.5);
-        let row = |y: i64| {
-            let y = usize::try_from(y).ok().filter(|y| *y < self.height)?;
-            self.values.get(y * self.width..(y + 1) * self.width)
-        };
-        let (top, bottom) = (row(place >> 16), row((place >> 16) + 1));
-        if top.is_none() && bottom.is_none() {
-            return None;
-        }
-        Some((top, bottom, u32::try_from((place & 0xffff) >> 8).unwrap_or(0)))
-    }
+/// The upper 8 bits of the part of a place after the point.
+fn eighth_bits(place: i64) -> u32 {
+    u32::try_from((place & 0xffff) >> 8).unwrap_or(0)
 }
 
 const ONE: i64 = 1 << 16;
@@ -211,7 +209,7 @@ mod tests {
     use crate::pixel::{Colorimetry, PixelFormat, Size};
 
     fn layer() -> Layer<1> {
-        Layer { width: 2, height: 1, values: vec![[200], [100]] }
+        Layer::new(&Raster { width: 2, height: 1, channels: 1, values: vec![200.0, 100.0] }, [0])
     }
 
     fn row(mapping: Mapping, y: usize, columns: usize) -> Vec<u8> {

@@ -169,9 +169,8 @@ unsafe fn conv_tile<V: Vector, const P: usize, const N: usize>(row: &ConvRow, x:
             }
         }
         if row.activation == Activation::Sigmoid {
-            for p in 0..P {
-                activate_all::<V>(row.output.add((x + p) * row.output_step + n0), channels, Activation::Sigmoid);
-            }
+            sigmoid_pixels::<V>(row, x, P, n0, channels);
+            return;
         }
         if !row.sums.is_null() {
             let mut sum = acc[0];
@@ -184,6 +183,26 @@ unsafe fn conv_tile<V: Vector, const P: usize, const N: usize>(row: &ConvRow, x:
                 let left = channels.saturating_sub(n * V::LANES).min(V::LANES);
                 let at = row.sums.add(n0 + n * V::LANES);
                 V::load_partial(at, left).add(sum[n]).store_partial(at, left);
+            }
+        }
+    }
+}
+
+/// The sigmoid of `pixels` stored pixels, and their sums.
+///
+/// # Safety
+/// The row's pointers are valid for these pixels and channels; the target features are enabled.
+#[inline(always)]
+unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: usize, channels: usize) {
+    for x in x..x + pixels {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = row.output.add(x * row.output_step + n0);
+            activate_all::<V>(at, channels, Activation::Sigmoid);
+            if !row.sums.is_null() {
+                for n in 0..channels {
+                    *row.sums.add(n0 + n) += *at.add(n);
+                }
             }
         }
     }

@@ -55,7 +55,51 @@ pub(super) struct Dense {
     offsets: Vec<isize>,
     ring: usize,
     upsampled: usize,
-    sums: usize,
+    sums: Sums,
+}
+
+/// Sums over a map: of one row at a time, so that a small number is never added to a large one, and of all rows.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    row: usize,
+    all: usize,
+    channels: usize,
+}
+
+impl Sums {
+    fn new(channels: usize, places: &mut Places) -> Self {
+        Self { row: places.take(channels), all: places.take(channels), channels }
+    }
+
+    /// # Safety
+    /// `scratch` is valid for the step's places; so in the methods below.
+    unsafe fn clear(self, scratch: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            scratch.add(self.row).write_bytes(0, self.channels);
+            scratch.add(self.all).write_bytes(0, self.channels);
+        }
+    }
+
+    /// Adds the row's sums of `count` channels from `first` to those of all rows.
+    unsafe fn end_row(self, scratch: *mut f32, first: usize, count: usize) {
+        for c in first..first + count {
+            // SAFETY: the caller's promise; there are `channels` of each.
+            unsafe {
+                *scratch.add(self.all + c) += *scratch.add(self.row + c);
+                *scratch.add(self.row + c) = 0.0;
+            }
+        }
+    }
+
+    /// `mean[c]`, of `pixels` pixels.
+    unsafe fn finish(self, scratch: *mut f32, mean: *mut f32, pixels: usize) {
+        let scale = 1.0 / pixels as f32;
+        for c in 0..self.channels {
+            // SAFETY: the caller's promise; the mean has as many channels.
+            unsafe { *mean.add(c) = *scratch.add(self.all + c) * scale }
+        }
+    }
 }
 
 /// A run of channels.
@@ -121,7 +165,7 @@ impl Dense {
             offsets: vec![0; c.kernel[0]],
             ring: 0,
             upsampled: 0,
-            sums: places.take(output.channels),
+            sums: Sums::new(output.channels, places),
         };
         if !dense.direct() {
             dense.ring = places.take(dense.kernel[0] * dense.ring_row());
@@ -179,9 +223,8 @@ impl Dense {
         unsafe {
             let weights = self.weights(maps);
             let (pixels, channels) = (self.output.height * self.output.width, self.output.channels);
-            let sums = scratch.add(self.sums);
             if mean.is_some() {
-                sums.write_bytes(0, channels);
+                self.sums.clear(scratch);
             }
             let zero = 0_isize;
             let residual = self.residual.map_or(std::ptr::null(), |residual| maps.at(residual.map).cast_const());
@@ -199,7 +242,7 @@ impl Dense {
                 output_step: channels,
                 residual,
                 residual_step: channels,
-                sums: if mean.is_some() { sums } else { std::ptr::null_mut() },
+                sums: if mean.is_some() { scratch.add(self.sums.row) } else { std::ptr::null_mut() },
                 width: pixels,
                 channels,
                 activation: self.activation,
@@ -215,6 +258,9 @@ impl Dense {
                         row.residual = residual.add(x * channels);
                     }
                     self.each_group(kernels, &row, weights);
+                    if mean.is_some() {
+                        self.sums.end_row(scratch, 0, channels);
+                    }
                     x += row.width;
                 }
             } else {
@@ -239,10 +285,13 @@ impl Dense {
                         self.windows(&mut row, y);
                         self.each_group(kernels, &row, weights);
                     }
+                    if mean.is_some() {
+                        self.sums.end_row(scratch, 0, channels);
+                    }
                 }
             }
             if let Some(mean) = mean {
-                finish_mean(sums, mean, channels, pixels);
+                self.sums.finish(scratch, mean, pixels);
             }
         }
     }
@@ -395,18 +444,6 @@ fn valid_rows(y: usize, stride: usize, padding: usize, kernel: usize, height: us
     (top, end.saturating_sub(top))
 }
 
-/// `mean[c] = sums[c] / pixels`.
-///
-/// # Safety
-/// Both are valid for `channels` numbers.
-unsafe fn finish_mean(sums: *const f32, mean: *mut f32, channels: usize, pixels: usize) {
-    let scale = 1.0 / pixels as f32;
-    for c in 0..channels {
-        // SAFETY: the caller's promise.
-        unsafe { *mean.add(c) = *sums.add(c) * scale }
-    }
-}
-
 /// A depthwise convolution and what feeds it, packed for an instruction set.
 #[derive(Clone, Debug)]
 pub(super) struct Separable {
@@ -422,7 +459,7 @@ pub(super) struct Separable {
     groups: Vec<Group>,
     rows: Vec<*const f32>,
     ring: usize,
-    sums: usize,
+    sums: Sums,
 }
 
 // SAFETY: `rows` is scratch that each run fills before it reads it; nothing is shared between threads.
@@ -457,7 +494,7 @@ impl Separable {
             groups,
             rows: vec![std::ptr::null(); d.kernel],
             ring: 0,
-            sums: places.take(output.channels),
+            sums: Sums::new(output.channels, places),
         };
         separable.ring = places.take(separable.kernel * separable.ring_row(kernels.group.min(output.channels)));
         separable
@@ -489,10 +526,10 @@ impl Separable {
                 Some(expand) => expand.weights(maps),
                 None => std::ptr::null(),
             };
-            let sums = scratch.add(self.sums);
             if mean.is_some() {
-                sums.write_bytes(0, self.output.channels);
+                self.sums.clear(scratch);
             }
+            let sums = scratch.add(self.sums.row);
             let ring = scratch.add(self.ring);
             for (index, group) in self.groups.iter().enumerate() {
                 let channels = group.channels;
@@ -550,10 +587,13 @@ impl Separable {
                         channels,
                         activation: self.activation,
                     });
+                    if mean.is_some() {
+                        self.sums.end_row(scratch, group.first, channels);
+                    }
                 }
             }
             if let Some(mean) = mean {
-                finish_mean(sums, mean, self.output.channels, self.output.height * self.output.width);
+                self.sums.finish(scratch, mean, self.output.height * self.output.width);
             }
         }
     }

@@ -1,0 +1,340 @@
+//! Whole steps, and programs of several, on every instruction set that this CPU has, against the oracle.
+
+use portraitd_kernels::net::{
+    Activation, Arithmetic, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Program, Residual,
+    Shape, Step, dump, oracle,
+};
+use portraitd_kernels::simd::Isa;
+
+fn sets() -> Vec<Isa> {
+    let mut sets = Isa::available();
+    let forced = Isa::choose(None).expect("PORTRAITD_ISA names a usable instruction set");
+    if !sets.contains(&forced) {
+        sets.push(forced);
+    }
+    sets
+}
+
+/// Builds programs with random weights.
+struct Build {
+    program: Program,
+    state: u32,
+}
+
+impl Build {
+    fn new(height: usize, width: usize, channels: usize) -> Self {
+        let program = Program {
+            maps: vec![Shape { height, width, channels }],
+            names: vec![String::new()],
+            steps: Vec::new(),
+            input: 0,
+            output: 0,
+        };
+        Self { program, state: 7 }
+    }
+    fn noise(&mut self, count: usize, scale: f32) -> Vec<f32> {
+        (0..count)
+            .map(|_| {
+                self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((self.state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
+            })
+            .collect()
+    }
+    fn map(&mut self, shape: Shape) -> usize {
+        self.program.maps.push(shape);
+        self.program.names.push(format!("map{}", self.program.maps.len() - 1));
+        self.program.maps.len() - 1
+    }
+    fn shape(&self, map: usize) -> Shape {
+        self.program.maps[map]
+    }
+    /// `before` and `after`: padding of both axes.
+    fn windows(&self, input: usize, kernel: [usize; 2], stride: usize, padding: [usize; 2], channels: usize) -> Shape {
+        let from = self.shape(input);
+        let side = |side: usize, kernel: usize, padding: usize| (side + 2 * padding - kernel) / stride + 1;
+        Shape {
+            height: side(from.height, kernel[0], padding[0]),
+            width: side(from.width, kernel[1], padding[1]),
+            channels,
+        }
+    }
+    fn dense(
+        &mut self,
+        input: usize,
+        kernel: [usize; 2],
+        (stride, padding): (usize, [usize; 2]),
+        channels: usize,
+        activation: Activation,
+    ) -> (Convolution, Shape) {
+        let ins = self.shape(input).channels;
+        let depth = kernel[0] * kernel[1] * ins;
+        let weights = self.noise(depth * channels, 1.0 / (depth as f32).sqrt());
+        let bias = self.noise(channels, 0.5);
+        let shape = self.windows(input, kernel, stride, padding, channels);
+        let c = Convolution { kernel, stride, padding, weights, bias, activation, gate: None, residual: None };
+        (c, shape)
+    }
+    fn conv(&mut self, input: usize, convolution: Convolution, shape: Shape, with_mean: bool) -> usize {
+        let output = self.map(shape);
+        let mean = with_mean.then(|| self.map(Shape::vector(shape.channels)));
+        self.program.steps.push(Step::Convolution { input, output, convolution, mean });
+        output
+    }
+    fn vector(&mut self, of: usize, channels: usize) -> usize {
+        let mean = self.map(Shape::vector(self.shape(of).channels));
+        self.program.steps.push(Step::Mean { input: of, output: mean });
+        let (c, shape) = self.dense(mean, [1, 1], (1, [0, 0]), channels, Activation::Sigmoid);
+        self.conv(mean, c, shape, false)
+    }
+    fn depthwise(&mut self, channels: usize, kernel: usize, stride: usize, activation: Activation) -> Depthwise {
+        let weights = self.noise(channels * kernel * kernel, 1.0 / kernel as f32);
+        let bias = self.noise(channels, 0.5);
+        Depthwise { kernel, stride, padding: [kernel / 2; 2], weights, bias, activation, add_input: false }
+    }
+    /// Runs the program on every instruction set and compares every map.
+    fn check(mut self) {
+        self.program.output = self.program.steps.last().expect("a step").writes()[0];
+        let read = dump::read(&dump::write(&self.program)).expect("its own dump");
+        assert_eq!(read, self.program, "a dump is the program");
+        let shape = self.shape(0);
+        let input = self.noise(shape.len(), 2.0);
+        let mut planar = vec![0.0; input.len()];
+        for (at, &value) in input.iter().enumerate() {
+            planar[at % shape.channels * shape.height * shape.width + at / shape.channels] = value;
+        }
+        let expected = oracle::run(&self.program, &input);
+        for isa in sets() {
+            for (keep, order) in [(true, Order::Interleaved), (false, Order::Planar), (false, Order::Interleaved)] {
+                assert!(Kernels::of(isa).is_some());
+                let mut machine = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
+                let mut output = vec![f32::NAN; self.shape(self.program.output).len()];
+                // Twice: nothing may be left over from the run before.
+                for _ in 0..2 {
+                    let input = if order == Order::Planar { &planar } else { &input };
+                    machine.run(input, order, &mut output).expect("fitting buffers");
+                }
+                for (map, expected) in expected.iter().enumerate() {
+                    let data = if map == self.program.output { Some(&output[..]) } else { machine.map(map).map(|m| m.1) };
+                    for (at, (&actual, &expected)) in data.into_iter().flatten().zip(&expected.data).enumerate() {
+                        let error = (actual - expected).abs();
+                        assert!(
+                            error <= 2e-5 * (1.0 + expected.abs()),
+                            "{isa}, {order:?}, map {map}, number {at}: {actual} instead of {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn dense_convolutions() {
+    for (height, width, ins, outs, kernel, stride, padding) in [
+        (5, 7, 3, 16, [3, 3], 2, [1, 1]),
+        (8, 10, 3, 5, [3, 3], 2, [0, 0]),
+        (1, 1, 3, 8, [3, 3], 1, [1, 1]),
+        (6, 9, 17, 24, [3, 3], 1, [1, 1]),
+        (7, 5, 4, 33, [5, 1], 1, [2, 0]),
+        (7, 6, 8, 7, [1, 4], 1, [0, 1]),
+        (9, 9, 5, 6, [1, 1], 2, [0, 0]),
+        (9, 8, 5, 6, [2, 2], 3, [0, 0]),
+        (13, 31, 40, 72, [1, 1], 1, [0, 0]),
+        (3, 200, 96, 20, [1, 1], 1, [0, 0]),
+    ] {
+        for activation in [Activation::None, Activation::Relu, Activation::HardSwish, Activation::Sigmoid] {
+            let mut b = Build::new(height, width, ins);
+            let (c, shape) = b.dense(0, kernel, (stride, padding), outs, activation);
+            let map = b.conv(0, c, shape, true);
+            // A second one, with the first as residual and a gate on its input.
+            let gate = b.vector(map, outs);
+            let (mut c, shape) = b.dense(map, [1, 1], (1, [0, 0]), outs, Activation::Relu);
+            c.gate = Some(gate);
+            c.residual = Some(Residual { map, upsampled: false });
+            let last = b.conv(map, c, shape, false);
+            let shape = b.shape(last);
+            let (c, _) = b.dense(last, [1, 1], (1, [0, 0]), 3, Activation::None);
+            b.conv(last, c, Shape { channels: 3, ..shape }, false);
+            b.check();
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolutions() {
+    for (height, width, ins, middle, kernel, stride) in [
+        (9, 16, 32, 128, 5, 1),
+        (18, 32, 24, 96, 5, 2),
+        (7, 11, 5, 88, 3, 1),
+        (8, 8, 16, 72, 3, 2),
+        (1, 1, 3, 17, 3, 1),
+        (2, 3, 3, 33, 5, 2),
+        (5, 4, 2, 6, 7, 1),
+        (6, 6, 70, 70, 3, 1),
+    ] {
+        for (expanded, add) in [(true, false), (false, false), (true, true), (false, true)] {
+            let mut b = Build::new(height, width, ins);
+            let channels = if expanded { middle } else { ins };
+            let mut d = b.depthwise(channels, kernel, stride, Activation::HardSwish);
+            d.add_input = add && stride == 1;
+            let expand = expanded.then(|| b.dense(0, [1, 1], (1, [0, 0]), middle, Activation::Relu).0);
+            let shape = b.windows(0, [kernel; 2], stride, d.padding, channels);
+            let output = b.map(shape);
+            let mean = Some(b.map(Shape::vector(channels)));
+            b.program.steps.push(Step::Depthwise { input: 0, output, expand, depthwise: d, mean });
+            let (c, shape) = b.dense(output, [1, 1], (1, [0, 0]), 9, Activation::None);
+            b.conv(output, c, shape, true);
+            b.check();
+        }
+    }
+}
+
+#[test]
+fn a_decoder_level() {
+    for (height, width, skip, low) in [(4, 6, 16, 24), (2, 2, 7, 5), (10, 8, 24, 128), (18, 32, 40, 32)] {
+        let mut b = Build::new(height, width, 3);
+        let (c, shape) = b.dense(0, [1, 1], (1, [0, 0]), skip, Activation::HardSwish);
+        let skip_map = b.conv(0, c, shape, true);
+        let pooled = b.map(Shape { height: height / 2, width: width / 2, channels: skip });
+        let pool = Step::Pool {
+            input: skip_map,
+            output: pooled,
+            pooling: Pooling::Average,
+            kernel: 2,
+            stride: 2,
+            padding: [0, 0],
+        };
+        b.program.steps.push(pool);
+        let (c, shape) = b.dense(pooled, [1, 1], (1, [0, 0]), low, Activation::Relu);
+        let middle = b.conv(pooled, c, shape, false);
+        let gate = b.vector(middle, skip);
+        let (c, shape) = b.dense(middle, [1, 1], (1, [0, 0]), skip, Activation::None);
+        let low_map = b.conv(middle, c, shape, false);
+        let (mut expand, shape) = b.dense(skip_map, [1, 1], (1, [0, 0]), skip, Activation::Relu);
+        expand.gate = Some(gate);
+        expand.residual = Some(Residual { map: low_map, upsampled: true });
+        let direct = b.conv(skip_map, expand.clone(), shape, true);
+        let mut d = b.depthwise(skip, 3, 1, Activation::Relu);
+        d.add_input = true;
+        let output = b.map(shape);
+        b.program.steps.push(Step::Depthwise {
+            input: skip_map,
+            output,
+            expand: Some(expand),
+            depthwise: d,
+            mean: None,
+        });
+        let sum = b.map(shape);
+        b.program.steps.push(Step::Arithmetic {
+            operation: Arithmetic::Add,
+            a: output,
+            b: direct,
+            output: sum,
+            activation: Activation::None,
+        });
+        let (c, shape) = b.dense(sum, [1, 1], (1, [0, 0]), 4, Activation::None);
+        let four = b.conv(sum, c, shape, false);
+        let mask = b.map(Shape { height: 2 * height, width: 2 * width, channels: 1 });
+        b.program.steps.push(Step::PixelShuffle {
+            input: four,
+            output: mask,
+            factor: 2,
+            activation: Activation::Sigmoid,
+        });
+        b.check();
+    }
+}
+
+#[test]
+fn the_other_steps() {
+    let mut b = Build::new(6, 10, 5);
+    let slopes = b.noise(5, 1.0);
+    let leaky = b.map(b.shape(0));
+    b.program.steps.push(Step::LeakyRelu { input: 0, output: leaky, slopes });
+    let most = b.map(Shape { height: 3, width: 5, channels: 5 });
+    b.program.steps.push(Step::Pool {
+        input: leaky,
+        output: most,
+        pooling: Pooling::Max,
+        kernel: 3,
+        stride: 2,
+        padding: [1, 1],
+    });
+    let large = Shape { height: 6, width: 10, channels: 5 };
+    let (near, smooth) = (b.map(large), b.map(large));
+    b.program.steps.push(Step::Resize {
+        input: most,
+        output: near,
+        interpolation: Interpolation::Nearest,
+        factor: 2,
+    });
+    b.program.steps.push(Step::Resize {
+        input: most,
+        output: smooth,
+        interpolation: Interpolation::Bilinear,
+        factor: 2,
+    });
+    let beside = b.map(Shape { channels: 15, ..large });
+    b.program.steps.push(Step::Concatenate { inputs: vec![near, leaky, smooth], output: beside });
+    let gate = b.vector(beside, 15);
+    let product = b.map(b.shape(beside));
+    b.program.steps.push(Step::Arithmetic {
+        operation: Arithmetic::Multiply,
+        a: beside,
+        b: gate,
+        output: product,
+        activation: Activation::Relu,
+    });
+    let swish = b.map(b.shape(beside));
+    b.program.steps.push(Step::Activate { input: product, output: swish, activation: Activation::HardSwish });
+    let shuffled = b.map(Shape { height: 6, width: 10, channels: 15 });
+    b.program.steps.push(Step::PixelShuffle {
+        input: swish,
+        output: shuffled,
+        factor: 1,
+        activation: Activation::None,
+    });
+    let soft = b.map(b.shape(shuffled));
+    b.program.steps.push(Step::Softmax { input: shuffled, output: soft });
+    b.check();
+}
+
+#[test]
+fn bad_programs_are_refused() {
+    let sound = || {
+        let mut b = Build::new(4, 4, 3);
+        let (c, shape) = b.dense(0, [3, 3], (1, [1, 1]), 8, Activation::Relu);
+        let map = b.conv(0, c, shape, false);
+        b.program.output = map;
+        b.program
+    };
+    assert!(sound().check().is_ok());
+    type Break = fn(&mut Program);
+    let breaks: [Break; 8] = [
+        |p| p.maps[1].channels = 9,
+        |p| p.maps[1].width = 7,
+        |p| p.maps[0].height = 0,
+        |p| p.output = 5,
+        |p| p.steps.clear(),
+        |p| p.steps.push(p.steps[0].clone()),
+        |p| p.names.clear(),
+        |p| {
+            if let Step::Convolution { input, .. } = &mut p.steps[0] {
+                *input = 1;
+            }
+        },
+    ];
+    for (index, spoil) in breaks.into_iter().enumerate() {
+        let mut program = sound();
+        spoil(&mut program);
+        assert!(program.check().is_err(), "change {index} went unnoticed");
+        assert!(Machine::new(program, Isa::Scalar, false).is_err());
+    }
+    let mut machine = Machine::new(sound(), Isa::Scalar, false).expect("a sound program");
+    assert!(machine.run(&[0.0; 47], Order::Planar, &mut [0.0; 128]).is_err());
+    assert!(machine.run(&[0.0; 48], Order::Planar, &mut [0.0; 127]).is_err());
+    let bytes = dump::write(&sound());
+    for length in 0..bytes.len() {
+        assert!(dump::read(&bytes[..length]).is_err(), "a file cut off after {length} bytes");
+    }
+}

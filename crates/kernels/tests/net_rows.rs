@@ -1,0 +1,288 @@
+//! Every row kernel, on every instruction set that this CPU has, against plain loops: odd widths and channel counts, strides
+//! wider than rows, every activation, guard values around what is written, and inputs that no memory follows.
+#![allow(unsafe_code)]
+
+use portraitd_kernels::net::oracle::activate;
+use portraitd_kernels::net::rows::{ConvRow, DepthwiseRow, UpsampleRow};
+use portraitd_kernels::net::{Activation, Kernels, pack};
+use portraitd_kernels::simd::Isa;
+
+const GUARD: f32 = -12_345.678;
+const ACTIVATIONS: [Activation; 4] =
+    [Activation::None, Activation::Relu, Activation::HardSwish, Activation::Sigmoid];
+
+/// The kernels to test. `PORTRAITD_ISA` adds one that the CPU cannot be asked about.
+fn kernels() -> Vec<&'static Kernels> {
+    let mut sets = Isa::available();
+    let forced = Isa::choose(None).expect("PORTRAITD_ISA names a usable instruction set");
+    if !sets.contains(&forced) {
+        sets.push(forced);
+    }
+    sets.into_iter().map(|isa| Kernels::of(isa).expect("a build has the kernels of what it detects")).collect()
+}
+
+/// Numbers in -1..1, or worst cases where `extreme`.
+struct Noise {
+    state: u32,
+    extreme: bool,
+}
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let value = (self.state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        if self.extreme {
+            const WORST: [f32; 8] = [0.0, -0.0, 1e-38, -1e-38, 300.0, -300.0, 1.0, -3.0];
+            WORST[(self.state >> 13) as usize % 8]
+        } else {
+            value
+        }
+    }
+    fn take(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.next()).collect()
+    }
+}
+
+/// `magnitude`: the sum of the absolute values of all terms, which bounds the rounding.
+#[track_caller]
+fn close(actual: f32, expected: f64, magnitude: f64, what: &str) {
+    let error = (f64::from(actual) - expected).abs();
+    assert!(error <= 2e-6 * (1.0 + magnitude), "{what}: {actual} instead of {expected}");
+}
+
+#[test]
+fn conv() {
+    for kernels in kernels() {
+        let mut noise = Noise { state: 1, extreme: false };
+        for (case, channels) in [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 24, 31, 32, 33, 40, 64, 65, 72, 88, 131]
+            .into_iter()
+            .enumerate()
+        {
+            for width in [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 25] {
+                noise.extreme = (case + width) % 5 == 0;
+                let segments = [1, 3, 2][(case + width) % 3];
+                let depth = [16, 3, 9, 1, 24, 5][(case + width) % 6];
+                let skip = if segments == 3 { depth } else { 0 };
+                let block_depth = skip + segments * depth;
+                let step = [depth, 1, depth + 3][case % 3];
+                let (out_step, residual_step) = (channels + width % 3, channels + case % 2);
+                let activation = ACTIVATIONS[(case + width) % 4];
+                let with_residual = width % 2 == 0;
+                let with_sums = case % 2 == 0;
+                let gap = 7;
+                let length = (width - 1) * step + (segments - 1) * (depth + gap) + depth;
+                let input = noise.take(length);
+                let weights = noise.take(channels * block_depth);
+                let bias = noise.take(channels);
+                let residual = noise.take((width - 1) * residual_step + channels);
+                let packed = pack::dense(kernels, &weights, &bias, block_depth);
+                let offsets: Vec<isize> = (0..segments).map(|s| (s * (depth + gap)).try_into().unwrap()).collect();
+                let mut output = vec![GUARD; width * out_step + 32];
+                let mut sums = vec![1.0; channels + 16];
+                sums[channels..].fill(GUARD);
+                let row = ConvRow {
+                    input: input.as_ptr(),
+                    input_step: step,
+                    offsets: offsets.as_ptr(),
+                    segments,
+                    depth,
+                    skip,
+                    block_depth,
+                    packed: packed.as_slice().as_ptr(),
+                    output: output[16..].as_mut_ptr(),
+                    output_step: out_step,
+                    residual: if with_residual { residual.as_ptr() } else { std::ptr::null() },
+                    residual_step,
+                    sums: if with_sums { sums.as_mut_ptr() } else { std::ptr::null_mut() },
+                    width,
+                    channels,
+                    activation,
+                };
+                // SAFETY: the buffers are as long as the row says, and the instruction set is there.
+                unsafe { (kernels.conv)(&row) };
+                let place = format!("{} {channels} channels, {width} pixels, {segments} x {depth}", kernels.isa);
+                let mut expected_sums = vec![(1.0, 1.0); channels];
+                for (at, &value) in output.iter().enumerate() {
+                    let inside = at.checked_sub(16).map(|at| (at / out_step, at % out_step));
+                    let Some((x, n)) = inside.filter(|&(x, n)| x < width && n < channels) else {
+                        assert_eq!(value.to_bits(), GUARD.to_bits(), "{place}: wrote outside, at {at}");
+                        continue;
+                    };
+                    let (mut sum, mut magnitude) = (f64::from(bias[n]), f64::from(bias[n]).abs());
+                    if with_residual {
+                        sum += f64::from(residual[x * residual_step + n]);
+                        magnitude += f64::from(residual[x * residual_step + n]).abs();
+                    }
+                    for s in 0..segments {
+                        for k in 0..depth {
+                            let a = f64::from(input[x * step + s * (depth + gap) + k]);
+                            let product = a * f64::from(weights[n * block_depth + skip + s * depth + k]);
+                            sum += product;
+                            magnitude += product.abs();
+                        }
+                    }
+                    let expected = activate(sum, activation);
+                    close(value, expected, magnitude, &format!("{place}, {activation:?}, ({x}, {n})"));
+                    expected_sums[n].0 += expected;
+                    expected_sums[n].1 += magnitude;
+                }
+                if with_sums {
+                    for (n, &(expected, magnitude)) in expected_sums.iter().enumerate() {
+                        close(sums[n], expected, magnitude, &format!("{place}, sum {n}"));
+                    }
+                }
+                assert!(sums[channels..].iter().all(|x| x.to_bits() == GUARD.to_bits()), "{place}: sums");
+            }
+        }
+    }
+}
+
+#[test]
+fn depthwise() {
+    for kernels in kernels() {
+        let mut noise = Noise { state: 2, extreme: false };
+        for (case, channels) in [1, 3, 4, 5, 8, 11, 16, 20, 24, 33, 40, 64, 70].into_iter().enumerate() {
+            for width in [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 18, 19] {
+                let (kernel, stride) = [(3, 1), (3, 2), (5, 1), (5, 2), (1, 1), (7, 3), (2, 2)][(case + width) % 7];
+                noise.extreme = (case + width) % 5 == 0;
+                let activation = ACTIVATIONS[(case + 2 * width) % 4];
+                let (pixel_step, out_step) = (channels + case % 2, channels + width % 3);
+                let first_row = case % kernel;
+                let row_count = kernel - first_row - usize::from(first_row + 1 < kernel && width % 2 == 0);
+                let length = ((width - 1) * stride + kernel - 1) * pixel_step + channels;
+                let inputs: Vec<Vec<f32>> = (0..row_count).map(|_| noise.take(length)).collect();
+                let rows: Vec<*const f32> = inputs.iter().map(Vec::as_ptr).collect();
+                let weights = noise.take(channels * kernel * kernel);
+                let bias = noise.take(channels);
+                let packed = pack::depthwise(kernels, &weights, &bias, kernel * kernel);
+                let addend = noise.take((width - 1) * pixel_step + channels);
+                let (with_addend, with_sums) = (width % 2 == 1, case % 2 == 0);
+                let mut output = vec![GUARD; width * out_step + 32];
+                let mut sums = vec![0.5; channels + 16];
+                sums[channels..].fill(GUARD);
+                let row = DepthwiseRow {
+                    rows: rows.as_ptr(),
+                    row_count,
+                    first_row,
+                    kernel,
+                    stride,
+                    pixel_step,
+                    packed: packed.as_slice().as_ptr(),
+                    output: output[16..].as_mut_ptr(),
+                    output_step: out_step,
+                    addend: if with_addend { addend.as_ptr() } else { std::ptr::null() },
+                    sums: if with_sums { sums.as_mut_ptr() } else { std::ptr::null_mut() },
+                    width,
+                    channels,
+                    activation,
+                };
+                // SAFETY: the buffers are as long as the row says, and the instruction set is there.
+                unsafe { (kernels.depthwise)(&row) };
+                let place = format!("{} {channels} channels, {width} pixels, {kernel}/{stride}", kernels.isa);
+                let mut expected_sums = vec![(0.5, 0.5); channels];
+                for (at, &value) in output.iter().enumerate() {
+                    let inside = at.checked_sub(16).map(|at| (at / out_step, at % out_step));
+                    let Some((x, c)) = inside.filter(|&(x, c)| x < width && c < channels) else {
+                        assert_eq!(value.to_bits(), GUARD.to_bits(), "{place}: wrote outside, at {at}");
+                        continue;
+                    };
+                    let (mut sum, mut magnitude) = (f64::from(bias[c]), f64::from(bias[c]).abs());
+                    for (y, input) in inputs.iter().enumerate() {
+                        for i in 0..kernel {
+                            let weight = weights[(c * kernel + first_row + y) * kernel + i];
+                            let product = f64::from(input[(x * stride + i) * pixel_step + c]) * f64::from(weight);
+                            sum += product;
+                            magnitude += product.abs();
+                        }
+                    }
+                    let mut expected = activate(sum, activation);
+                    if with_addend {
+                        expected += f64::from(addend[x * pixel_step + c]);
+                        magnitude += f64::from(addend[x * pixel_step + c]).abs();
+                    }
+                    close(value, expected, magnitude, &format!("{place}, {activation:?}, ({x}, {c})"));
+                    expected_sums[c].0 += expected;
+                    expected_sums[c].1 += magnitude;
+                }
+                if with_sums {
+                    for (c, &(expected, magnitude)) in expected_sums.iter().enumerate() {
+                        close(sums[c], expected, magnitude, &format!("{place}, sum {c}"));
+                    }
+                }
+                assert!(sums[channels..].iter().all(|x| x.to_bits() == GUARD.to_bits()), "{place}: sums");
+            }
+        }
+    }
+}
+
+#[test]
+fn upsample() {
+    for kernels in kernels() {
+        let mut noise = Noise { state: 3, extreme: false };
+        for channels in [1, 3, 4, 7, 8, 9, 16, 17, 24, 33, 65] {
+            for width in [1, 2, 3, 8, 13] {
+                noise.extreme = width == 3;
+                let (in_step, out_step) = (channels + width % 2, channels + width % 3);
+                let near = noise.take((width - 1) * in_step + channels);
+                let far = noise.take((width - 1) * in_step + channels);
+                let mut output = vec![GUARD; 2 * width * out_step + 32];
+                let row = UpsampleRow {
+                    near: near.as_ptr(),
+                    far: far.as_ptr(),
+                    input_step: in_step,
+                    output: output[16..].as_mut_ptr(),
+                    output_step: out_step,
+                    width,
+                    channels,
+                };
+                // SAFETY: the buffers are as long as the row says, and the instruction set is there.
+                unsafe { (kernels.upsample)(&row) };
+                let place = format!("{} {channels} channels, {width} pixels", kernels.isa);
+                for (at, &value) in output.iter().enumerate() {
+                    let inside = at.checked_sub(16).map(|at| (at / out_step, at % out_step));
+                    let Some((x, c)) = inside.filter(|&(x, c)| x < 2 * width && c < channels) else {
+                        assert_eq!(value.to_bits(), GUARD.to_bits(), "{place}: wrote outside, at {at}");
+                        continue;
+                    };
+                    let blend = |x: usize| {
+                        0.75 * f64::from(near[x * in_step + c]) + 0.25 * f64::from(far[x * in_step + c])
+                    };
+                    let other = if x % 2 == 0 { (x / 2).saturating_sub(1) } else { (x / 2 + 1).min(width - 1) };
+                    let expected = 0.75 * blend(x / 2) + 0.25 * blend(other);
+                    close(value, expected, 300.0 * f64::from(u8::from(noise.extreme)), &format!("{place} ({x}, {c})"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    for kernels in kernels() {
+        for activation in ACTIVATIONS {
+            let special = [0.0, -0.0, 1e-30, -1e-30, 3.0, -3.0, 88.0, -88.0, 1e30, -1e30, f32::MAX, f32::MIN];
+            let mut input: Vec<f32> = (-2000..2000).map(|i| i as f32 * 0.01).collect();
+            input.extend(special);
+            for length in [1, 2, 3, 7, 8, 15, 16, 17, 100, input.len()] {
+                let first = input.len() - length;
+                let mut data = input[first..].to_vec();
+                data.push(GUARD);
+                // SAFETY: there are `length` numbers, and the instruction set is there.
+                unsafe { (kernels.activate)(data.as_mut_ptr(), length, activation) };
+                for (&x, &value) in input[first..].iter().zip(&data) {
+                    let expected = activate(f64::from(x), activation);
+                    let what = format!("{} {activation:?} of {x}", kernels.isa);
+                    if expected.abs() > f64::from(f32::MAX) {
+                        continue;
+                    }
+                    if activation == Activation::Sigmoid {
+                        assert!((f64::from(value) - expected).abs() < 3e-7, "{what}: {value} instead of {expected}");
+                    } else {
+                        close(value, expected, expected.abs(), &what);
+                    }
+                }
+                assert_eq!(data[length].to_bits(), GUARD.to_bits(), "{}: wrote outside", kernels.isa);
+            }
+        }
+    }
+}
