@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::trace::{TraceError, run};
+use crate::framing::trace::{TraceError, run};
 
 #[derive(Debug)]
 struct Line {
