@@ -5,6 +5,7 @@ mod allocations;
 mod bus;
 mod dbus;
 mod fake;
+mod headers;
 mod interfaces;
 mod process;
 mod readers;

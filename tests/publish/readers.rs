@@ -1,1 +1,145 @@
+//! Readers in C and Python, which share no code with ours, against real rings over a real bus.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portraitd::publish::dbus::serve;
+
+use crate::bus::PrivateBus;
+use crate::fake::{FakeCamera, publication, runtime};
+
+fn client_crate() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/client")
+}
+
+/// Runs `command` while a fake camera named `front-1` publishes on `bus`.
+pub fn against_a_camera(bus: &PrivateBus, camera: &Arc<FakeCamera>, command: Command) -> Output {
+    let mut command = command;
+    runtime().block_on(async {
+        let _server = serve(&bus.bus, publication(&[camera])).await.expect("serve");
+        let _publishing = camera.publish_for_ever(Duration::from_millis(3));
+        tokio::task::spawn_blocking(move || command.output()).await.expect("thread").expect("the program")
+    })
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A picture file of one shade: its header, and whether every byte is the same.
+fn assert_one_shade(path: &Path, header: &str) {
+    let bytes = std::fs::read(path).expect("the picture");
+    let pixels = bytes.strip_prefix(header.as_bytes()).expect("the header");
+    let channels = if header.starts_with("P6") { 3 } else { 1 };
+    assert_eq!(pixels.len(), 64 * 36 * channels);
+    assert!(pixels.iter().all(|byte| *byte == pixels[0]), "a mixture");
+}
+
+fn reads_both_kinds(program: impl Fn(&str, &Path, u32) -> Command) {
+    let Some(bus) = PrivateBus::start() else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    let camera = FakeCamera::new("front-1");
+    for (stream, header) in [("mask", "P5\n64 36\n255\n"), ("view", "P6\n64 36\n255\n")] {
+        let file = folder.path().join(stream);
+        let output = against_a_camera(&bus, &camera, {
+            let mut command = program(stream, &file, 60);
+            command.env("DBUS_SESSION_BUS_ADDRESS", &bus.address);
+            command
+        });
+        assert!(output.status.success(), "{}", text(&output));
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        assert_eq!(summary["frames"], 60, "{summary}");
+        assert_one_shade(&file, header);
+        // What is not there is said in one line.
+        let output = against_a_camera(&bus, &camera, {
+            let mut command = program("source", &file, 1);
+            command.env("DBUS_SESSION_BUS_ADDRESS", &bus.address);
+            command
+        });
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output).contains("org.portraitd.Error.NoSuchStream"), "{}", text(&output));
+    }
+}
+
+#[test]
+fn the_python_reader_reads() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED, NOT TESTED: there is no python3");
+        return;
+    }
+    reads_both_kinds(|stream, file, frames| {
+        let mut command = Command::new("python3");
+        command.arg(client_crate().join("examples/read_frame.py"));
+        command.args(["--bus", "session", "--camera", "front-1", "--frames", &frames.to_string(), stream]).arg(file);
+        command
+    });
+}
+
+/// Compiles a C file of the client crate; `None`, said loudly, where this machine cannot.
+fn compile(source: &Path, out: &Path, packages: &[&str]) -> Option<()> {
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        eprintln!("SKIPPED, NOT TESTED: there is no C compiler ({compiler})");
+        return None;
+    }
+    let mut command = Command::new(compiler);
+    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    command.arg("-I").arg(client_crate().join("include")).arg(source).arg("-o").arg(out);
+    for package in packages {
+        let flags = Command::new("pkg-config").args(["--cflags", "--libs", package]).output();
+        match flags {
+            Ok(flags) if flags.status.success() => {
+                command.args(String::from_utf8_lossy(&flags.stdout).split_whitespace());
+            }
+            _ => {
+                eprintln!("SKIPPED, NOT TESTED: {package} cannot be compiled against here");
+                return None;
+            }
+        }
+    }
+    let output = command.output().expect("the compiler");
+    assert!(output.status.success(), "{}", text(&output));
+    Some(())
+}
+
+#[test]
+fn the_c_reader_compiles_without_a_warning_and_reads() {
+    let folder = tempfile::tempdir().expect("folder");
+    let program = folder.path().join("read_frame");
+    if compile(&client_crate().join("examples/read_frame.c"), &program, &["dbus-1"]).is_none() {
+        return;
+    }
+    reads_both_kinds(|stream, file, frames| {
+        let mut command = Command::new(&program);
+        command.args(["--bus", "session", "--camera", "front-1", stream]).arg(file).arg(frames.to_string());
+        command
+    });
+}
+
+#[test]
+fn the_c_header_refuses_what_our_reader_refuses() {
+    let folder = tempfile::tempdir().expect("folder");
+    let program = folder.path().join("parse");
+    let source = client_crate().join("tests/parse.c");
+    if compile(&source, &program, &[]).is_none() {
+        return;
+    }
+    let headers = crate::headers::mutated(2000);
+    let input: Vec<u8> =
+        headers.iter().flat_map(|(header, size)| [header.as_slice(), &size.to_le_bytes()].concat()).collect();
+    let file = folder.path().join("headers");
+    std::fs::write(&file, input).expect("write");
+    let output = Command::new(&program).arg(&file).output().expect("the program");
+    assert!(output.status.success(), "{}", text(&output));
+    let verdicts = String::from_utf8(output.stdout).expect("text");
+    let mut accepted = 0;
+    for ((header, size), verdict) in headers.iter().zip(verdicts.lines()) {
+        let ours = portraitd_client::Layout::parse(header, *size);
+        accepted += u32::from(ours.is_ok());
+        assert_eq!(verdict == "0", ours.is_ok(), "C says {verdict}, Rust says {ours:?}");
+    }
+    assert_eq!(verdicts.lines().count(), headers.len());
+    assert!(accepted > 100 && accepted < 1900, "{accepted} of 2000: the mutations reach both answers");
+}

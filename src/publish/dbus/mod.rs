@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 use zbus::connection::Builder;
-use zbus::fdo::ObjectManager;
+use zbus::fdo::{ObjectManager, RequestNameFlags};
 use zbus::{Connection, Guid, OwnedObjectPath};
 
 use authority::Authority;
@@ -104,7 +104,9 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
     let builder = bus.builder().expect("a bus to serve on");
     // The objects are there before the name is taken, so that whom the name's appearance wakes finds them.
     let server = serve_on(builder, publication, failed).await?;
-    server.connection.request_name(SERVICE_NAME).await.map_err(failed)?;
+    // Not the library's default flags, which let another process take the name away.
+    let flags = RequestNameFlags::DO_NOT_QUEUE;
+    server.connection.request_name_with_flags(SERVICE_NAME, flags).await.map_err(failed)?;
     Ok(server)
 }
 

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Reads frames of a stream of portraitd and saves the last as PPM (RGB) or PGM (grey, and masks).
+
+    read_frame.py --bus session --camera front view view.ppm --frames 60
+
+Python's standard library only, so that it runs on a bare board. Of D-Bus it needs one method call with two descriptors
+in the reply, which is the class Bus below; a program that does more with the bus takes a library (jeepney and dbus-fast
+both pass descriptors) and keeps the class Ring, which is all that reading frames needs.
+"""
+
+import argparse
+import fcntl
+import json
+import mmap
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+
+HEADER_BYTES = 4096
+SLOT_HEADER_BYTES = 512
+
+
+class Ring:
+    """An attached ring, version 1; docs/design/ring.md says what lies where."""
+
+    def __init__(self, memory, event):
+        seals = fcntl.fcntl(memory, 1034)  # F_GET_SEALS
+        if not seals & 2:  # F_SEAL_SHRINK
+            raise ValueError("the memory could be shortened under us")
+        size = os.fstat(memory).st_size
+        self.map = mmap.mmap(memory, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        os.close(memory)  # the mapping keeps the memory
+        self.event = event
+        header = self.map[:HEADER_BYTES]
+        magic, version, header_bytes, self.slot_count, self.slot_bytes, self.generation, self.stream = struct.unpack_from(
+            "<8s6I", header, 0
+        )
+        self.fourcc, self.width, self.height, planes = struct.unpack_from("<4s3I", header, 32)
+        if magic != b"PORTRAIT" or version != 1 or header_bytes != HEADER_BYTES:
+            raise ValueError("not a ring of version 1")
+        if self.slot_count < 4 or self.slot_bytes < SLOT_HEADER_BYTES or not 1 <= planes <= 4:
+            raise ValueError("the header cannot be")
+        if HEADER_BYTES + self.slot_count * self.slot_bytes > size:
+            raise ValueError("the memory is shorter than its header says")
+        numbers = struct.unpack_from("<12I", header, 48)
+        self.planes = list(zip(numbers[0:4], numbers[4:8], numbers[8:12]))[:planes]
+        for offset, stride, rows in self.planes:
+            if offset + stride * rows > self.slot_bytes:
+                raise ValueError("a plane is not within its slot")
+        self.last = self.torn = self.skipped = 0
+        self.barrier = threading.Lock()
+
+    def word(self, offset):
+        return struct.unpack_from("<Q", self.map, offset)[0]
+
+    def fence(self):
+        """Python has no memory fence. Taking and releasing a lock twice orders what is before it and what is after it on
+        every processor that Linux runs on."""
+        for _ in range(2):
+            with self.barrier:
+                pass
+
+    def closed(self):
+        return struct.unpack_from("<I", self.map, 192)[0] != 0
+
+    def wait(self, timeout=None):
+        """Waits for a frame: True; False when none came in time; EOFError when the ring is closed."""
+        while True:
+            readable, _, _ = select.select([self.event], [], [], timeout)
+            if readable:
+                at_end = os.read(self.event, 4096) == b""
+                if self.word(128) > self.last:
+                    return True
+                if at_end or self.closed():
+                    raise EOFError("the ring is closed; attach again")
+            else:
+                return False
+
+    def read(self):
+        """The newest frame if it is newer than the last one read, as (what the slot says, its bytes); else None."""
+        for _ in range(4):
+            index = self.word(128)
+            if index <= self.last:
+                return None
+            start = HEADER_BYTES + (index - 1) % self.slot_count * self.slot_bytes
+            if self.word(start) == 2 * index:
+                self.fence()
+                slot = self.map[start : start + self.slot_bytes]
+                self.fence()
+                if self.word(start) == 2 * index:
+                    if self.last:
+                        self.skipped += index - self.last - 1
+                    self.last = index
+                    return self.describe(index, slot), slot
+            self.torn += 1
+        return None
+
+    @staticmethod
+    def describe(index, slot):
+        sequence, capture_ns, publish_ns, mask_sequence, mask_age_ns = struct.unpack_from("<5Q", slot, 8)
+        *crop, flags, people = struct.unpack_from("<4f2I", slot, 48)
+        people = [struct.unpack_from("<I5f", slot, 72 + 24 * i) for i in range(min(people, 16))]
+        return {
+            "index": index,
+            "sequence": sequence,
+            "capture_ns": capture_ns,
+            "publish_ns": publish_ns,
+            "mask_sequence": mask_sequence,
+            "mask_age_ns": mask_age_ns,
+            "crop": crop,
+            "flags": flags,
+            "people": people,
+        }
+
+    def save(self, slot, path):
+        """Saves an RGB3 or GREY frame."""
+        channels = {b"RGB3": 3, b"GREY": 1}[self.fourcc]
+        offset, stride, rows = self.planes[0]
+        with open(path, "wb") as out:
+            out.write(b"P%d\n%d %d\n255\n" % (6 if channels == 3 else 5, self.width, self.height))
+            for y in range(rows):
+                out.write(slot[offset + y * stride :][: self.width * channels])
+
+
+class Bus:
+    """A connection to a D-Bus bus, with just enough of the protocol for one call of Attach."""
+
+    def __init__(self, address):
+        kind, _, rest = address.split(";")[0].partition(":")
+        keys = dict(pair.split("=", 1) for pair in rest.split(",") if "=" in pair)
+        if kind != "unix" or not ("path" in keys or "abstract" in keys):
+            raise ValueError(f"only unix sockets are supported, not {address}")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(keys["path"] if "path" in keys else "\0" + keys["abstract"])
+        self.buffer, self.fds, self.serial = b"", [], 0
+        self.socket.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
+        self.expect(b"OK")
+        self.socket.sendall(b"NEGOTIATE_UNIX_FD\r\n")
+        self.expect(b"AGREE_UNIX_FD")
+        self.socket.sendall(b"BEGIN\r\n")
+        self.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", "", b"")
+
+    def receive(self):
+        data, fds, _, _ = socket.recv_fds(self.socket, 65536, 16)
+        if not data:
+            raise EOFError("the bus has gone")
+        self.buffer += data
+        self.fds += fds
+
+    def expect(self, word):
+        while b"\r\n" not in self.buffer:
+            self.receive()
+        line, _, self.buffer = self.buffer.partition(b"\r\n")
+        if not line.startswith(word):
+            raise PermissionError(f"the bus answers {line.decode()!r}")
+
+    @staticmethod
+    def pad(data, to):
+        return data + bytes(-len(data) % to)
+
+    @classmethod
+    def string(cls, data, text):
+        text = text.encode()
+        return cls.pad(data, 4) + struct.pack("<I", len(text)) + text + b"\0"
+
+    @classmethod
+    def variant(cls, data, signature, value):
+        data += bytes([len(signature)]) + signature.encode() + b"\0"
+        if signature == "u":
+            return cls.pad(data, 4) + struct.pack("<I", value)
+        if signature == "g":
+            return data + bytes([len(value)]) + value.encode() + b"\0"
+        return cls.string(data, value)
+
+    def call(self, destination, path, interface, member, signature, body):
+        """Calls a method; returns the reply's body and the descriptors that came with it."""
+        self.serial += 1
+        fields = b""
+        for code, kind, value in [
+            (1, "o", path),
+            (2, "s", interface),
+            (3, "s", member),
+            (6, "s", destination),
+            (8, "g", signature),
+        ]:
+            if value:
+                fields = self.variant(self.pad(fields, 8) + bytes([code]), kind, value)
+        header = struct.pack("<cBBBIII", b"l", 1, 0, 1, len(body), self.serial, len(fields)) + fields
+        self.socket.sendall(self.pad(header, 8) + body)
+        while True:
+            kind, order, reply_to, fd_count, error, body = self.message()
+            fds, self.fds = self.fds[:fd_count], self.fds[fd_count:]
+            if reply_to != self.serial or kind not in (2, 3):
+                continue
+            if kind == 3:
+                length = struct.unpack_from(order + "I", body)[0] if body else 0
+                raise RuntimeError(f"{error}: {body[4 : 4 + length].decode()}")
+            return body, fds
+
+    def message(self):
+        while len(self.buffer) < 16:
+            self.receive()
+        order = "<" if self.buffer[:1] == b"l" else ">"
+        kind = self.buffer[1]
+        body_bytes, _, field_bytes = struct.unpack_from(order + "III", self.buffer, 4)
+        start = 16 + field_bytes + -field_bytes % 8
+        while len(self.buffer) < start + body_bytes:
+            self.receive()
+        fields, body = self.buffer[: 16 + field_bytes], self.buffer[start : start + body_bytes]
+        self.buffer = self.buffer[start + body_bytes :]
+        reply_to, fd_count, error, at = 0, 0, "", 16
+        while at < len(fields):
+            at += -at % 8
+            code, signature = fields[at], fields[at + 2 : at + 3]
+            at += 4
+            if signature == b"u":
+                value = struct.unpack_from(order + "I", fields, at)[0]
+                at += 4
+            elif signature == b"g":
+                value, at = "", at + fields[at] + 2
+            else:
+                length = struct.unpack_from(order + "I", fields, at)[0]
+                value, at = fields[at + 4 : at + 4 + length].decode(), at + length + 5
+            if code == 4:
+                error = value
+            elif code == 5:
+                reply_to = value
+            elif code == 9:
+                fd_count = value
+        return kind, order, reply_to, fd_count, error, body
+
+
+def attach(bus, camera, stream, options):
+    """Calls Attach and opens the ring."""
+    escaped = "".join(chr(b) if chr(b).isalnum() and b < 128 else f"_{b:02x}" for b in camera.encode())
+    body = Bus.string(b"", stream)
+    body = Bus.pad(body, 4)
+    length_at = len(body)
+    body = Bus.pad(body + bytes(4), 8)
+    first = len(body)
+    for key, (signature, value) in options.items():
+        body = Bus.variant(Bus.string(Bus.pad(body, 8), key), signature, value)
+    body = body[:length_at] + struct.pack("<I", len(body) - first) + body[length_at + 4 :]
+    path = "/org/portraitd/cameras/" + escaped
+    reply, fds = bus.call("org.portraitd", path, "org.portraitd.Camera1", "Attach", "sa{sv}", body)
+    # The first two values are places in the list of descriptors; the layout that follows is in the ring's header too.
+    memory, event = struct.unpack_from("<II", reply)
+    return Ring(fds[memory], fds[event])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bus", default="system", help="system, session, or an address")
+    parser.add_argument("--camera", default="camera")
+    parser.add_argument("--frames", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for a frame")
+    parser.add_argument("stream", choices=["mask", "view", "composite", "source"])
+    parser.add_argument("file")
+    arguments = parser.parse_args()
+    address = {
+        "system": os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket"),
+        "session": os.environ.get("DBUS_SESSION_BUS_ADDRESS", ""),
+    }.get(arguments.bus, arguments.bus)
+    options = {} if arguments.stream == "mask" else {"format": ("s", "RGB3")}
+    # The bus is kept: leaving it would end the attachment.
+    bus = Bus(address)
+    ring = attach(bus, arguments.camera, arguments.stream, options)
+    frames, frame = 0, None
+    while frames < arguments.frames:
+        if not ring.wait(arguments.timeout):
+            raise TimeoutError("no frame in time")
+        newer = ring.read()
+        if newer:
+            frames, frame = frames + 1, newer
+    what, slot = frame
+    ring.save(slot, arguments.file)
+    summary = {"frames": frames, "torn": ring.torn, "skipped": ring.skipped, "generation": ring.generation}
+    print(json.dumps(summary | what))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
+        print(f"read_frame.py: {error}", file=sys.stderr)
+        sys.exit(1)

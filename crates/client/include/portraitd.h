@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * portraitd.h: reads a ring of portraitd, version 1. C11, header only, no dependency but the C library of Linux.
+ *
+ * A ring comes from the D-Bus method org.portraitd.Camera1.Attach, which returns two descriptors: `memory`, which holds
+ * the frames, and `event`, a pipe that brings one byte for each. Then:
+ *
+ *     struct portraitd_ring ring;
+ *     int error = portraitd_ring_open(&ring, memory, event);      // takes both descriptors over, also where it fails
+ *     unsigned char *pixels = malloc(ring.frame_bytes);
+ *     struct portraitd_frame frame;
+ *     while ((error = portraitd_ring_wait(&ring, -1)) > 0)
+ *         if (portraitd_ring_read(&ring, pixels, &frame))
+ *             use(pixels + ring.planes[0].start, ring.planes[0].stride);
+ *     portraitd_ring_close(&ring);                                // -EPIPE: the ring is closed; attach again
+ *
+ * A ring struct belongs to one thread at a time. Functions return a negative errno on failure. The memory is read-only
+ * for clients, and may not be shortened under them; everything that its header says is checked before it is used.
+ *
+ * What each number means is written in docs/design/ring.md.
+ */
+#ifndef PORTRAITD_H
+#define PORTRAITD_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "a ring is little-endian; on this machine every number would have to be swapped"
+#endif
+
+#define PORTRAITD_MAGIC "PORTRAIT"
+#define PORTRAITD_VERSION 1u
+#define PORTRAITD_HEADER_BYTES 4096u
+#define PORTRAITD_SLOT_HEADER_BYTES 512u
+#define PORTRAITD_ALIGNMENT 64u
+#define PORTRAITD_MIN_SLOTS 4u
+#define PORTRAITD_MAX_SLOTS 64u
+#define PORTRAITD_MAX_SIDE 16384u
+#define PORTRAITD_MAX_PEOPLE 16u
+#define PORTRAITD_MAX_PLANES 4u
+
+/* Offsets in the header of a ring. */
+#define PORTRAITD_HEADER_MAGIC 0
+#define PORTRAITD_HEADER_VERSION 8
+#define PORTRAITD_HEADER_HEADER_BYTES 12
+#define PORTRAITD_HEADER_SLOT_COUNT 16
+#define PORTRAITD_HEADER_SLOT_BYTES 20
+#define PORTRAITD_HEADER_GENERATION 24
+#define PORTRAITD_HEADER_STREAM 28
+#define PORTRAITD_HEADER_FOURCC 32
+#define PORTRAITD_HEADER_WIDTH 36
+#define PORTRAITD_HEADER_HEIGHT 40
+#define PORTRAITD_HEADER_PLANES 44
+#define PORTRAITD_HEADER_PLANE_OFFSET 48
+#define PORTRAITD_HEADER_PLANE_STRIDE 64
+#define PORTRAITD_HEADER_PLANE_ROWS 80
+#define PORTRAITD_HEADER_COLOR_MATRIX 96
+#define PORTRAITD_HEADER_COLOR_RANGE 100
+#define PORTRAITD_HEADER_LATEST 128
+#define PORTRAITD_HEADER_CLOSED 192
+
+/* Offsets in the header of a slot. */
+#define PORTRAITD_SLOT_LOCK 0
+#define PORTRAITD_SLOT_SEQUENCE 8
+#define PORTRAITD_SLOT_CAPTURE_NS 16
+#define PORTRAITD_SLOT_PUBLISH_NS 24
+#define PORTRAITD_SLOT_MASK_SEQUENCE 32
+#define PORTRAITD_SLOT_MASK_AGE_NS 40
+#define PORTRAITD_SLOT_CROP 48
+#define PORTRAITD_SLOT_FLAGS 64
+#define PORTRAITD_SLOT_PEOPLE 68
+#define PORTRAITD_SLOT_PERSON 72
+#define PORTRAITD_SLOT_PERSON_BYTES 24
+
+/* Bits of a frame's flags. */
+#define PORTRAITD_FLAG_MASK_VALID (1u << 0)
+#define PORTRAITD_FLAG_STILL (1u << 1)
+#define PORTRAITD_FLAG_STALE (1u << 2)
+#define PORTRAITD_FLAG_DEGRADED (1u << 3)
+#define PORTRAITD_FLAG_PRIVATE (1u << 4)
+
+/* A four-character code as the number that ring.fourcc holds. */
+#define PORTRAITD_FOURCC(a, b, c, d) \
+    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+/* A person of a frame; the box in pixels of the source. */
+struct portraitd_person {
+    uint32_t id;
+    float x, y, width, height;
+    float confidence;
+};
+
+/* What a slot says about its frame. Times are CLOCK_MONOTONIC nanoseconds; the crop is in pixels of the source. */
+struct portraitd_frame {
+    uint64_t index; /* counts the frames of the ring from 1 */
+    uint64_t sequence;
+    uint64_t capture_ns;
+    uint64_t publish_ns;
+    uint64_t mask_sequence;
+    uint64_t mask_age_ns;
+    float crop[4];
+    uint32_t flags;
+    uint32_t people_count;
+    struct portraitd_person people[PORTRAITD_MAX_PEOPLE];
+};
+
+/* A plane of the pictures that portraitd_ring_read copies. */
+struct portraitd_plane {
+    size_t start;  /* bytes from the start of the copy */
+    size_t stride; /* bytes from one row to the next */
+    uint32_t rows;
+};
+
+/* An open ring. Read it, and leave it to the functions below to change. */
+struct portraitd_ring {
+    int memory;
+    int event;
+    const unsigned char *map;
+    size_t map_bytes;
+    uint32_t slot_count;
+    size_t slot_bytes;
+    uint32_t generation;
+    uint32_t stream; /* 1 mask, 2 view, 3 composite, 4 source */
+    uint32_t fourcc;
+    uint32_t width;
+    uint32_t height;
+    uint32_t color_matrix; /* 0 does not apply, 1 BT.601, 2 BT.709, 3 BT.2020 */
+    uint32_t color_range;  /* 0 does not apply, 1 limited, 2 full */
+    uint32_t plane_count;
+    struct portraitd_plane planes[PORTRAITD_MAX_PLANES];
+    size_t frame_bytes; /* what portraitd_ring_read copies */
+    uint64_t last;      /* index of the last frame read */
+    uint64_t torn;      /* copies that were overtaken and thrown away */
+    uint64_t skipped;   /* frames published and not read */
+};
+
+static inline uint32_t portraitd_u32(const unsigned char *at)
+{
+    uint32_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline uint64_t portraitd_u64(const unsigned char *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline float portraitd_f32(const unsigned char *at)
+{
+    float value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+/* Bytes of picture in a row of a plane, and its rows; 0 where the format or the plane is unknown. */
+static inline size_t portraitd_row_bytes(uint32_t fourcc, uint32_t plane, size_t width, size_t height, uint32_t *rows)
+{
+    size_t half = (width + 1) / 2;
+    *rows = (uint32_t)height;
+    switch (fourcc) {
+    case PORTRAITD_FOURCC('G', 'R', 'E', 'Y'):
+        return plane == 0 ? width : 0;
+    case PORTRAITD_FOURCC('R', 'G', 'B', '3'):
+    case PORTRAITD_FOURCC('B', 'G', 'R', '3'):
+        return plane == 0 ? width * 3 : 0;
+    case PORTRAITD_FOURCC('X', 'B', '2', '4'):
+    case PORTRAITD_FOURCC('X', 'R', '2', '4'):
+        return plane == 0 ? width * 4 : 0;
+    case PORTRAITD_FOURCC('Y', 'U', 'Y', 'V'):
+    case PORTRAITD_FOURCC('U', 'Y', 'V', 'Y'):
+        return plane == 0 ? half * 4 : 0;
+    case PORTRAITD_FOURCC('N', 'V', '1', '2'):
+    case PORTRAITD_FOURCC('N', 'V', '2', '1'):
+        if (plane == 1)
+            *rows = (uint32_t)((height + 1) / 2);
+        return plane == 0 ? width : plane == 1 ? half * 2 : 0;
+    case PORTRAITD_FOURCC('Y', 'U', '1', '2'):
+        if (plane != 0)
+            *rows = (uint32_t)((height + 1) / 2);
+        return plane == 0 ? width : plane <= 2 ? half : 0;
+    case PORTRAITD_FOURCC('4', '2', '2', 'P'):
+        return plane == 0 ? width : plane <= 2 ? half : 0;
+    default:
+        return 0;
+    }
+}
+
+/* Gives back what portraitd_ring_open took; closing `event` is how a client leaves. */
+static inline void portraitd_ring_close(struct portraitd_ring *ring)
+{
+    if (ring->map != NULL)
+        munmap((void *)(uintptr_t)ring->map, ring->map_bytes);
+    if (ring->memory >= 0)
+        close(ring->memory);
+    if (ring->event >= 0)
+        close(ring->event);
+    memset(ring, 0, sizeof *ring);
+    ring->memory = ring->event = -1;
+}
+
+/* Reads and checks a header: fills `ring`, or returns -EPROTO. `size` is that of the file. */
+static inline int portraitd_parse(struct portraitd_ring *ring, const unsigned char *header, uint64_t size)
+{
+    if (memcmp(header + PORTRAITD_HEADER_MAGIC, PORTRAITD_MAGIC, 8) != 0 ||
+        portraitd_u32(header + PORTRAITD_HEADER_VERSION) != PORTRAITD_VERSION ||
+        portraitd_u32(header + PORTRAITD_HEADER_HEADER_BYTES) != PORTRAITD_HEADER_BYTES)
+        return -EPROTO;
+    ring->slot_count = portraitd_u32(header + PORTRAITD_HEADER_SLOT_COUNT);
+    ring->slot_bytes = portraitd_u32(header + PORTRAITD_HEADER_SLOT_BYTES);
+    ring->generation = portraitd_u32(header + PORTRAITD_HEADER_GENERATION);
+    ring->stream = portraitd_u32(header + PORTRAITD_HEADER_STREAM);
+    ring->fourcc = portraitd_u32(header + PORTRAITD_HEADER_FOURCC);
+    ring->width = portraitd_u32(header + PORTRAITD_HEADER_WIDTH);
+    ring->height = portraitd_u32(header + PORTRAITD_HEADER_HEIGHT);
+    ring->color_matrix = portraitd_u32(header + PORTRAITD_HEADER_COLOR_MATRIX);
+    ring->color_range = portraitd_u32(header + PORTRAITD_HEADER_COLOR_RANGE);
+    ring->plane_count = portraitd_u32(header + PORTRAITD_HEADER_PLANES);
+    if (ring->slot_count < PORTRAITD_MIN_SLOTS || ring->slot_count > PORTRAITD_MAX_SLOTS ||
+        ring->slot_bytes % PORTRAITD_ALIGNMENT != 0 || ring->slot_bytes < PORTRAITD_SLOT_HEADER_BYTES ||
+        ring->width < 1 || ring->width > PORTRAITD_MAX_SIDE || ring->height < 1 || ring->height > PORTRAITD_MAX_SIDE ||
+        ring->plane_count < 1 || ring->plane_count > PORTRAITD_MAX_PLANES || ring->stream < 1 || ring->stream > 4 ||
+        ring->color_matrix > 3 || ring->color_range > 2)
+        return -EPROTO;
+    uint64_t total = PORTRAITD_HEADER_BYTES + (uint64_t)ring->slot_count * ring->slot_bytes;
+    if (total > size || total > PTRDIFF_MAX)
+        return -EPROTO;
+    ring->frame_bytes = 0;
+    for (uint32_t plane = 0; plane < ring->plane_count; plane++) {
+        uint64_t offset = portraitd_u32(header + PORTRAITD_HEADER_PLANE_OFFSET + 4 * plane);
+        uint64_t stride = portraitd_u32(header + PORTRAITD_HEADER_PLANE_STRIDE + 4 * plane);
+        uint32_t rows, expected_rows;
+        size_t row_bytes = portraitd_row_bytes(ring->fourcc, plane, ring->width, ring->height, &expected_rows);
+        rows = portraitd_u32(header + PORTRAITD_HEADER_PLANE_ROWS + 4 * plane);
+        if (row_bytes == 0 || rows != expected_rows || stride < row_bytes || stride % PORTRAITD_ALIGNMENT != 0 ||
+            offset < PORTRAITD_SLOT_HEADER_BYTES || offset % PORTRAITD_ALIGNMENT != 0 ||
+            offset + stride * rows > ring->slot_bytes)
+            return -EPROTO;
+        ring->planes[plane].start = (size_t)(offset - PORTRAITD_SLOT_HEADER_BYTES);
+        ring->planes[plane].stride = (size_t)stride;
+        ring->planes[plane].rows = rows;
+        if (ring->planes[plane].start + (size_t)stride * rows > ring->frame_bytes)
+            ring->frame_bytes = ring->planes[plane].start + (size_t)stride * rows;
+    }
+    uint32_t no_rows; /* and no plane beyond those */
+    if (portraitd_row_bytes(ring->fourcc, ring->plane_count, ring->width, ring->height, &no_rows) != 0)
+        return -EPROTO;
+    ring->map_bytes = (size_t)total;
+    return 0;
+}
+
+/* Opens a ring and takes both descriptors over. -EPERM: the memory is not sealed against shrinking. -EPROTO: its header
+ * cannot be, or is of another version. */
+static inline int portraitd_ring_open(struct portraitd_ring *ring, int memory, int event)
+{
+    enum { get_seals = 1034, seal_shrink = 2 }; /* F_GET_SEALS and F_SEAL_SHRINK, which need _GNU_SOURCE */
+    unsigned char header[PORTRAITD_HEADER_BYTES];
+    struct stat status;
+    int error = 0, seals;
+    void *map;
+
+    memset(ring, 0, sizeof *ring);
+    ring->memory = memory;
+    ring->event = event;
+    seals = fcntl(memory, get_seals);
+    if (seals < 0 || !(seals & seal_shrink))
+        error = -EPERM;
+    else if (fstat(memory, &status) < 0)
+        error = -errno;
+    else if (status.st_size < (off_t)PORTRAITD_HEADER_BYTES)
+        error = -EPROTO;
+    else if ((map = mmap(NULL, sizeof header, PROT_READ, MAP_SHARED, memory, 0)) == MAP_FAILED)
+        error = -errno;
+    else {
+        /* A copy, so that what was checked is what is used. */
+        memcpy(header, map, sizeof header);
+        munmap(map, sizeof header);
+        error = portraitd_parse(ring, header, (uint64_t)status.st_size);
+    }
+    if (error == 0) {
+        map = mmap(NULL, ring->map_bytes, PROT_READ, MAP_SHARED, memory, 0);
+        if (map == MAP_FAILED)
+            error = -errno;
+        else
+            ring->map = (const unsigned char *)map;
+    }
+    if (error != 0)
+        portraitd_ring_close(ring);
+    return error;
+}
+
+/* Not 0 when the service has closed the ring: no more frames will come, attach again. */
+static inline int portraitd_ring_closed(const struct portraitd_ring *ring)
+{
+    const _Atomic uint32_t *closed = (const _Atomic uint32_t *)(const void *)(ring->map + PORTRAITD_HEADER_CLOSED);
+    return atomic_load_explicit(closed, memory_order_acquire) != 0;
+}
+
+/* The index of the newest complete frame; 0 before the first. */
+static inline uint64_t portraitd_ring_newest(const struct portraitd_ring *ring)
+{
+    const _Atomic uint64_t *latest = (const _Atomic uint64_t *)(const void *)(ring->map + PORTRAITD_HEADER_LATEST);
+    return atomic_load_explicit(latest, memory_order_acquire);
+}
+
+/* Waits until a frame is announced that is newer than the last one read: 1. 0: none in `timeout_ms` (-1 waits for ever; a
+ * wait that was woken for nothing begins anew). -EPIPE: the ring is closed, or the service has gone. -EINTR: a signal. */
+static inline int portraitd_ring_wait(struct portraitd_ring *ring, int timeout_ms)
+{
+    for (;;) {
+        struct pollfd poller = {.fd = ring->event, .events = POLLIN, .revents = 0};
+        char bytes[4096];
+        int ready = poll(&poller, 1, timeout_ms);
+        if (ready < 0)
+            return -errno;
+        if (poller.revents & POLLIN) {
+            if (read(ring->event, bytes, sizeof bytes) < 0 && errno != EAGAIN)
+                return -errno;
+            /* After the read: what was published before its byte was written is seen here. */
+            if (portraitd_ring_newest(ring) > ring->last)
+                return 1;
+        }
+        if (portraitd_ring_closed(ring) || (poller.revents & (POLLHUP | POLLERR | POLLNVAL)))
+            return -EPIPE;
+        if (ready == 0)
+            return 0;
+    }
+}
+
+/* Copies the planes of the newest frame to `pixels` (ring->frame_bytes bytes, laid out as ring->planes says) and what is
+ * known of it to `frame`. Returns 1; 0 where no frame is newer than the last one read. Never a mixture of two frames: a
+ * copy that the writer overtook is thrown away and the newest frame is tried, four times at most.
+ *
+ * The memcpy races with the writer, which C does not define for plain bytes; the compilers that Linux programs are built
+ * with copy the bytes as they are, and a copy that raced is never used. */
+static inline int portraitd_ring_read(struct portraitd_ring *ring, void *pixels, struct portraitd_frame *frame)
+{
+    for (int attempt = 0; attempt < 4; attempt++) {
+        uint64_t index = portraitd_ring_newest(ring);
+        if (index <= ring->last)
+            return 0;
+        const unsigned char *slot =
+            ring->map + PORTRAITD_HEADER_BYTES + (size_t)((index - 1) % ring->slot_count) * ring->slot_bytes;
+        const _Atomic uint64_t *lock = (const _Atomic uint64_t *)(const void *)(slot + PORTRAITD_SLOT_LOCK);
+        if (atomic_load_explicit(lock, memory_order_acquire) == 2 * index) {
+            frame->index = index;
+            frame->sequence = portraitd_u64(slot + PORTRAITD_SLOT_SEQUENCE);
+            frame->capture_ns = portraitd_u64(slot + PORTRAITD_SLOT_CAPTURE_NS);
+            frame->publish_ns = portraitd_u64(slot + PORTRAITD_SLOT_PUBLISH_NS);
+            frame->mask_sequence = portraitd_u64(slot + PORTRAITD_SLOT_MASK_SEQUENCE);
+            frame->mask_age_ns = portraitd_u64(slot + PORTRAITD_SLOT_MASK_AGE_NS);
+            for (int place = 0; place < 4; place++)
+                frame->crop[place] = portraitd_f32(slot + PORTRAITD_SLOT_CROP + 4 * place);
+            frame->flags = portraitd_u32(slot + PORTRAITD_SLOT_FLAGS);
+            frame->people_count = portraitd_u32(slot + PORTRAITD_SLOT_PEOPLE);
+            if (frame->people_count > PORTRAITD_MAX_PEOPLE)
+                frame->people_count = PORTRAITD_MAX_PEOPLE;
+            for (uint32_t i = 0; i < frame->people_count; i++) {
+                const unsigned char *person = slot + PORTRAITD_SLOT_PERSON + i * PORTRAITD_SLOT_PERSON_BYTES;
+                frame->people[i].id = portraitd_u32(person);
+                frame->people[i].x = portraitd_f32(person + 4);
+                frame->people[i].y = portraitd_f32(person + 8);
+                frame->people[i].width = portraitd_f32(person + 12);
+                frame->people[i].height = portraitd_f32(person + 16);
+                frame->people[i].confidence = portraitd_f32(person + 20);
+            }
+            memcpy(pixels, slot + PORTRAITD_SLOT_HEADER_BYTES, ring->frame_bytes);
+            /* All of the copy before the second look. */
+            atomic_thread_fence(memory_order_acquire);
+            if (atomic_load_explicit(lock, memory_order_relaxed) == 2 * index) {
+                if (ring->last != 0)
+                    ring->skipped += index - ring->last - 1;
+                ring->last = index;
+                return 1;
+            }
+        }
+        ring->torn++;
+    }
+    return 0;
+}
+
+#endif

@@ -1,0 +1,36 @@
+//! Ring headers with a few numbers changed, the same ones on every run.
+
+use portraitd_client::layout::HEADER_BYTES;
+use portraitd_client::{FrameColor, FrameFormat, Layout, StreamKind};
+
+/// `count` headers, and the size of the memory that each is said to lie in.
+pub fn mutated(count: u32) -> Vec<(Box<[u8; HEADER_BYTES]>, u64)> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    // xorshift64, by Marsaglia.
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..count)
+        .map(|_| {
+            let format = FrameFormat::ALL[usize::try_from(random() % 11).expect("small")];
+            let side = |random: u64| u32::try_from(random % 300 + 1).expect("small");
+            let size = (side(random()), side(random()));
+            let layout = Layout::new(StreamKind::View, 1, format, FrameColor::default(), size, 4).expect("valid");
+            let mut header = layout.encode();
+            for _ in 0..random() % 3 {
+                let place = usize::try_from(random() % 26).expect("small") * 4;
+                let mut word = [0; 4];
+                word.copy_from_slice(&header[place..place + 4]);
+                let old = u32::from_le_bytes(word);
+                let change = u32::try_from(random() % 0x1_0000_0000).expect("32 bits");
+                let new = if random() % 4 == 0 { change } else { old.wrapping_add(change % 130).wrapping_sub(65) };
+                header[place..place + 4].copy_from_slice(&new.to_le_bytes());
+            }
+            let size = layout.total_bytes() as u64 + random() % 3 - random() % 2;
+            (header, size)
+        })
+        .collect()
+}
