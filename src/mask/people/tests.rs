@@ -109,9 +109,6 @@ fn one_who_walks_past_another_keeps_the_id() {
             if time < 0.4 {
                 return;
             }
-            if std::env::var("DBG").is_ok() {
-                println!("{time:.2} {people:?} {:?}", seen(boxes));
-            }
             // While fully in front of each other one of them is hidden.
             assert!(!people.is_empty() && people.len() <= 2, "{rate} fps, {time} s: {people:?}");
             last = people.iter().map(|person| (person.id, person.bounds.iou(&boxes[0]) > 0.5)).collect();
