@@ -21,13 +21,9 @@ pub type Outcome = Result<String>;
 pub struct Lab {
     modules: PathBuf,
     kernel: String,
-    /// This repository.
-    #[allow(dead_code, reason = "for the tests of the daemon")]
-    pub root: PathBuf,
     /// Where downloads and builds of the laboratory are kept.
     pub cache: PathBuf,
     /// The daemon.
-    #[allow(dead_code, reason = "for the tests of the daemon")]
     pub daemon: PathBuf,
 }
 
@@ -59,7 +55,6 @@ impl Lab {
             modules,
             daemon: PathBuf::from(variable("LAB_DAEMON")?),
             kernel: variable("LAB_KERNEL")?,
-            root: PathBuf::from(variable("LAB_ROOT")?),
         };
         lab.modprobe(&[&["vivid"], VIVID.as_slice()].concat())?;
         lab.wait_for_nodes(4)?;

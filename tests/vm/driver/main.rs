@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test program")]
 
 mod capture;
+mod daemon;
 mod faults;
 mod lab;
 mod output;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     tests.extend(faults::TESTS);
     tests.extend(output::TESTS);
     tests.extend(usb::TESTS);
+    tests.extend(daemon::TESTS);
     tests.extend(soak::TESTS);
     let mut failed = 0;
     for (name, test) in tests {
