@@ -112,7 +112,7 @@ mod tests {
                     let at = |place: usize, of: usize, from: f32| (place as f32 + 0.5) * from / of as f32 - 0.5;
                     let expected = at(x, width, 20.0) * 2.0 + at(y, height, 15.0) * 3.0;
                     let got = out.values[y * width + x];
-                    assert!((got - expected).abs() < 0.05, "{width}x{height} at {x},{y}: {got} for {expected}");
+                    assert!((got - expected).abs() < 0.2, "{width}x{height} at {x},{y}: {got} for {expected}");
                 }
             }
         }
