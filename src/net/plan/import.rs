@@ -36,8 +36,7 @@ enum Value {
 /// Why one operator cannot be taken; the caller adds which.
 type Refusal = String;
 
-struct Import<'a> {
-    model: &'a TypedModel,
+struct Import {
     values: HashMap<OutletId, Value>,
     program: Program,
 }
@@ -46,13 +45,14 @@ struct Import<'a> {
 pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
     let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
-    let ([input], Some(output)) = (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
+    let ([input], Some(output)) =
+        (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
     else {
         return Err(whole("it has not one input and an output"));
     };
     let (input, output) = (*input, *output);
     let program = Program { maps: Vec::new(), names: Vec::new(), steps: Vec::new(), input: 0, output: 0 };
-    let mut import = Import { model, values: HashMap::new(), program };
+    let mut import = Import { values: HashMap::new(), program };
     let order = model.eval_order().map_err(|error| whole(&error.to_string()))?;
     // The input first, so that it has the index 0.
     let order = std::iter::once(input.node).chain(order.into_iter().filter(|&node| node != input.node));
@@ -71,7 +71,7 @@ pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     Ok(import.program)
 }
 
-impl Import<'_> {
+impl Import {
     fn node(&mut self, node: &TypedNode) -> Result<(), Refusal> {
         let inputs: Vec<Value> = node
             .inputs
@@ -303,13 +303,7 @@ impl Import<'_> {
         }
     }
 
-    fn convolution(
-        &mut self,
-        node: &TypedNode,
-        conv: &Conv,
-        input: MapId,
-        inputs: &[Value],
-    ) -> Result<Value, Refusal> {
+    fn convolution(&mut self, node: &TypedNode, conv: &Conv, input: MapId, inputs: &[Value]) -> Result<Value, Refusal> {
         let (from, to) = (self.program.maps[input], self.shape(node)?);
         if conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
             return Err("quantised, or its kernel is laid out otherwise".into());

@@ -203,8 +203,7 @@ fn convolution_of_sum(program: &mut Program) -> bool {
         let low_result = new_map(program, Shape { channels, ..program.maps[low] });
         let high_result = new_map(program, program.maps[output]);
         let up = new_map(program, program.maps[output]);
-        program.steps[index] =
-            Step::Convolution { input: low, output: low_result, convolution: of_low, mean: None };
+        program.steps[index] = Step::Convolution { input: low, output: low_result, convolution: of_low, mean: None };
         program.steps.push(Step::Convolution { input: high, output: high_result, convolution: of_high, mean: None });
         program.steps.push(Step::Resize {
             input: low_result,

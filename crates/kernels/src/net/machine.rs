@@ -114,7 +114,12 @@ impl Machine {
                         let (input, output) = (shape(*input), shape(*output));
                         let expand = expand.as_ref();
                         Ready::Separable(Box::new(Separable::new(
-                            kernels, expand, depthwise, input, output, &mut places,
+                            kernels,
+                            expand,
+                            depthwise,
+                            input,
+                            output,
+                            &mut places,
                         )))
                     }
                     _ => Ready::Simple,
@@ -124,11 +129,12 @@ impl Machine {
             })
             .collect();
         let layout = layout::plan(&program, keep);
-        let interleaved = if program.steps.iter().any(|step| step.reads().contains(&program.input) && !takes_planes(step)) {
-            program.maps[program.input].len()
-        } else {
-            0
-        };
+        let interleaved =
+            if program.steps.iter().any(|step| step.reads().contains(&program.input) && !takes_planes(step)) {
+                program.maps[program.input].len()
+            } else {
+                0
+            };
         let (arena, scratch) = (Aligned::zeros(layout.length), Aligned::zeros(length));
         let interleaved = Aligned::zeros(interleaved);
         Ok(Self { program, kernels, ready, layout, arena, scratch, interleaved, kept: keep })

@@ -28,9 +28,7 @@ pub(super) fn nearest(input: &[f32], shape: Shape, factor: usize, output: &mut [
     let row = shape.width * shape.channels;
     for (rows, input) in output.chunks_exact_mut(row * factor * factor).zip(input.chunks_exact(row)) {
         let (first, others) = rows.split_at_mut(row * factor);
-        for (to, from) in
-            first.chunks_exact_mut(factor * shape.channels).zip(input.chunks_exact(shape.channels))
-        {
+        for (to, from) in first.chunks_exact_mut(factor * shape.channels).zip(input.chunks_exact(shape.channels)) {
             for to in to.chunks_exact_mut(shape.channels) {
                 to.copy_from_slice(from);
             }

@@ -367,19 +367,18 @@ impl Dense {
     ///
     /// # Safety
     /// `low` is valid for the residual's shape, `to` for a row.
-    unsafe fn upsample(
-        &self,
-        kernels: &Kernels,
-        low: *const f32,
-        y: usize,
-        first: usize,
-        count: usize,
-        to: *mut f32,
-    ) {
+    unsafe fn upsample(&self, kernels: &Kernels, low: *const f32, y: usize, first: usize, count: usize, to: *mut f32) {
         let (height, width) = (self.output.height / 2, self.output.width / 2);
         // SAFETY: the caller's promise.
         unsafe {
-            upsample_row(kernels, low.add(first), Shape { height, width, channels: self.output.channels }, y, count, to);
+            upsample_row(
+                kernels,
+                low.add(first),
+                Shape { height, width, channels: self.output.channels },
+                y,
+                count,
+                to,
+            );
         }
     }
 }
