@@ -114,7 +114,8 @@ impl Build {
                     machine.run(input, order, &mut output).expect("fitting buffers");
                 }
                 for (map, expected) in expected.iter().enumerate() {
-                    let data = if map == self.program.output { Some(&output[..]) } else { machine.map(map).map(|m| m.1) };
+                    let data =
+                        if map == self.program.output { Some(&output[..]) } else { machine.map(map).map(|m| m.1) };
                     for (at, (&actual, &expected)) in data.into_iter().flatten().zip(&expected.data).enumerate() {
                         let error = (actual - expected).abs();
                         assert!(
@@ -262,12 +263,7 @@ fn the_other_steps() {
     });
     let large = Shape { height: 6, width: 10, channels: 5 };
     let (near, smooth) = (b.map(large), b.map(large));
-    b.program.steps.push(Step::Resize {
-        input: most,
-        output: near,
-        interpolation: Interpolation::Nearest,
-        factor: 2,
-    });
+    b.program.steps.push(Step::Resize { input: most, output: near, interpolation: Interpolation::Nearest, factor: 2 });
     b.program.steps.push(Step::Resize {
         input: most,
         output: smooth,

@@ -8,8 +8,7 @@ use portraitd_kernels::net::{Activation, Kernels, pack};
 use portraitd_kernels::simd::Isa;
 
 const GUARD: f32 = -12_345.678;
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::None, Activation::Relu, Activation::HardSwish, Activation::Sigmoid];
+const ACTIVATIONS: [Activation; 4] = [Activation::None, Activation::Relu, Activation::HardSwish, Activation::Sigmoid];
 
 /// The kernels to test. `PORTRAITD_ISA` adds one that the CPU cannot be asked about.
 fn kernels() -> Vec<&'static Kernels> {
@@ -244,9 +243,8 @@ fn upsample() {
                         assert_eq!(value.to_bits(), GUARD.to_bits(), "{place}: wrote outside, at {at}");
                         continue;
                     };
-                    let blend = |x: usize| {
-                        0.75 * f64::from(near[x * in_step + c]) + 0.25 * f64::from(far[x * in_step + c])
-                    };
+                    let blend =
+                        |x: usize| 0.75 * f64::from(near[x * in_step + c]) + 0.25 * f64::from(far[x * in_step + c]);
                     let other = if x % 2 == 0 { (x / 2).saturating_sub(1) } else { (x / 2 + 1).min(width - 1) };
                     let expected = 0.75 * blend(x / 2) + 0.25 * blend(other);
                     close(value, expected, 300.0 * f64::from(u8::from(noise.extreme)), &format!("{place} ({x}, {c})"));

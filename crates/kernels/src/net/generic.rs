@@ -1,13 +1,12 @@
 //! The row kernels, written once over [`Vector`].
 //!
 //! Each is `#[inline(always)]` and is instantiated inside a function that enables the instruction set's features (see
-//! [`instantiate`]). Register blocking is by const generics: `P` pixels times `N` vectors of accumulators.
-
-#![expect(
-    clippy::needless_range_loop,
-    reason = "the loops over accumulators are unrolled: an index keeps them in registers, an iterator does not"
-)]
+//! `instantiate_kernels`). Register blocking is by const generics: `P` pixels times `N` vectors of accumulators.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "indices that are constants once a loop is unrolled keep accumulators in registers"
+)]
 
 use super::rows::{Activation, ConvRow, DepthwiseRow, UpsampleRow};
 use crate::simd::Vector;
