@@ -85,7 +85,7 @@ impl Observer {
     /// Forgets all that was seen: the next picture is another scene.
     pub fn reset(&mut self) {
         self.smoother.reset();
-        self.tracker = Tracker::new();
+        self.tracker.reset();
     }
 
     /// What the net says of a picture, and no more: [`Observer::raw`] has it. Returns what of the picture it covers, in

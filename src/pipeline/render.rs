@@ -301,6 +301,6 @@ mod tests {
         assert_eq!(fit_aspect(crop, Size::new(1280, 720)), crop);
         assert_eq!(fit_aspect(crop, Size::new(360, 360)), Rectangle::new(240.0, 50.0, 360.0, 360.0));
         assert_eq!(fit_aspect(crop, Size::new(640, 320)), Rectangle::new(100.0, 50.0, 640.0, 320.0));
-        assert_eq!(fit_aspect(crop, Size::new(640, 361)), crop, "less than half a pixel is not worth a cut");
+        assert_eq!(fit_aspect(crop, Size::new(3840, 2161)), crop, "less than half a pixel is not worth a cut");
     }
 }

