@@ -99,7 +99,7 @@ impl Noise {
 /// `byte` with a change in 1/4096 (32 x 128), rounded, within 1..=254 as video levels are.
 fn shifted(byte: u8, change: i32) -> u8 {
     let level = (i32::from(byte) + ((change + 2048) >> 12)).clamp(1, 254);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1..=254 by the clamp")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1..=254 by the clamp")]
     let byte = level as u8;
     byte
 }
