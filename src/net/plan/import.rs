@@ -45,8 +45,7 @@ struct Import {
 pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
     let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
-    let ([input], Some(output)) =
-        (inputs.map_err(|e| whole(&e.to_string()))?, outputs.ok().and_then(<[_]>::first))
+    let ([input], Some(output)) = (inputs.map_err(|e| whole(&e.to_string()))?, outputs.ok().and_then(<[_]>::first))
     else {
         return Err(whole("it has not one input and an output"));
     };
@@ -438,7 +437,11 @@ impl Import {
                         Interpolation::Bilinear => {
                             let taps = |at: usize, side: usize| {
                                 let near = at / 2;
-                                let far = if at.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(side - 1) };
+                                let far = if at.is_multiple_of(2) {
+                                    near.saturating_sub(1)
+                                } else {
+                                    (near + 1).min(side - 1)
+                                };
                                 [(near, 0.75), (far, 0.25)]
                             };
                             let mut sum = 0.0;
