@@ -48,13 +48,13 @@ fn at_the_edge_the_dead_band_does_not_press_on() {
 }
 
 #[test]
-#[ignore = "known defect, SPECIFICATION.md S6; runs with `cargo test -- --ignored`"]
 fn a_tall_frame_is_cut_at_the_bottom() {
     let frame = Size::new(720, 1280);
     let settings = Settings::new(frame, Size::new(640, 360));
     let tall = Rectangle::new(0.1, 0.3, 0.8, 0.7);
     let crop = framed(settings, &[subject(1, tall)]);
-    assert!((crop.width - 720.0).abs() < 1.0 && (crop.height - 405.0).abs() <= 2.0, "{crop:?}");
+    // 405 rows are not even: the crop is the next smaller one with even sides of this aspect.
+    assert!((crop.width - 720.0).abs() <= 2.0 && (crop.height - 405.0).abs() <= 2.0, "{crop:?}");
     let head = within(crop, tall, frame).y;
     assert!((head - 0.1).abs() < 0.02, "the head stays in: {head}");
     let nobody = Rig::new(settings).director.limits().largest_crop;
