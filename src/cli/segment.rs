@@ -75,9 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments,
     };
     let bar = progress::bar("segment", (inputs.len() > 1).then_some(inputs.len() as u64));
-    let mut frame = 0;
     let mut failed = 0;
-    for input in &inputs {
+    for (frame, input) in (0..).zip(&inputs) {
         let done = match input {
             Input::Picture(path) => worker.picture(path, frame),
             Input::Video(path) => worker.video(open_video(path)?, &path.display().to_string(), &name_of(input)),
@@ -94,7 +93,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
             eprintln!("portraitd: {}", error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));
         }
-        frame += 1;
         bar.inc(1);
     }
     bar.finish_and_clear();
