@@ -257,7 +257,7 @@ pub fn write(program: &Program) -> Vec<u8> {
 /// A checked program from bytes.
 ///
 /// # Errors
-/// The bytes are not what [`write`] makes, or the program is inconsistent.
+/// The bytes are not what [`write()`] makes, or the program is inconsistent.
 pub fn read(bytes: &[u8]) -> Result<Program, DumpError> {
     let words: Vec<u32> =
         bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();

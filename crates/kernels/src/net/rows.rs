@@ -22,8 +22,10 @@ pub enum Activation {
 
 /// A row of a dense convolution (of any kernel size; 1x1 is one segment).
 ///
-/// `out[x][n] = activation(bias[n] + sum over segments s, depths k of in[x * input_step + offsets[s] + k] * w[s, k][n]
-/// + residual[x][n])`.
+/// ```text
+/// out[x][n] = activation(bias[n] + residual[x][n]
+///     + sum over segments s, depths k of in[x * input_step + offsets[s] + k] * w[s, k][n])
+/// ```
 ///
 /// `packed` holds blocks of output channels, widths as [`Kernels::block_width`] says: a block is `width` biases, then
 /// `block_depth` times `width` weights, columns beyond the channels being zero.
