@@ -14,6 +14,7 @@
 )]
 
 pub mod camera;
+pub mod clock;
 pub mod eval;
 pub mod framing;
 pub mod mask;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock::monotonic_ns;
 
 /// Whether a source keeps time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,9 +139,9 @@ impl Pacer {
 
     /// Sleeps until the next frame is due, at most `timeout`. Its stamp, or `None` if the time ran out.
     pub fn wait(&mut self, timeout: Duration) -> Option<u64> {
-        let deadline_ns = now_ns().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        let deadline_ns = monotonic_ns().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
         loop {
-            let now = now_ns();
+            let now = monotonic_ns();
             match self.due(now) {
                 Due::Now(stamp_ns) => return Some(stamp_ns),
                 Due::After(_) if now >= deadline_ns => return None,
@@ -149,14 +149,6 @@ impl Pacer {
             }
         }
     }
-}
-
-/// `CLOCK_MONOTONIC`, in nanoseconds.
-pub fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
 #[cfg(test)]
@@ -202,7 +194,7 @@ mod tests {
         let first = pacer.wait(Duration::ZERO).expect("the first is due at once");
         pacer.advance();
         assert_eq!(pacer.wait(Duration::ZERO), None, "the second is due in 100 s");
-        assert!(first <= now_ns());
+        assert!(first <= monotonic_ns());
     }
 
     #[test]

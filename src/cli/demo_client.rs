@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use portraitd::camera::scene::Scene;
 use portraitd::eval::score;
-use portraitd::pixel::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, Rectangle, Size};
+use portraitd::pixel::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size};
 use portraitd::render::ViewRenderer;
 use portraitd_client::feed::{AttachOptions, FeedCounters, find_camera};
 use portraitd_client::picture::to_packed;
@@ -183,7 +183,6 @@ fn iou(frame: &FrameCopy, scene: &Scene, sequence: u64) -> anyhow::Result<f64> {
     let truth = scene.truth(sequence).alpha;
     let size = truth.size();
     let mut full = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-    let mut output = PictureMut::packed(PixelFormat::Grey, size, full.bytes_mut())?;
-    ViewRenderer::new().render(&mask.as_picture(), Rectangle::of_size(grid), &mut output)?;
+    ViewRenderer::new().render(&mask.as_picture(), Rectangle::of_size(grid), &mut full.as_picture_mut())?;
     Ok(score(full.bytes(), truth.bytes(), size).iou)
 }

@@ -7,7 +7,7 @@ use portraitd::camera::file::batch::pictures_in;
 use portraitd::eval::{Score, Summary, score};
 use portraitd::net::model::EngineChoice;
 use portraitd::pipeline::Observer;
-use portraitd::pixel::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, Rectangle, Size, image};
+use portraitd::pixel::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image};
 use portraitd::render::draw_mask;
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use serde_json::json;
@@ -87,8 +87,7 @@ fn score_one(observer: &mut Observer, matte: &mut Matte, arguments: &Arguments, 
     let grid = observer.model().output_size();
     let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-    let mut output = PictureMut::packed(PixelFormat::Grey, size, out.bytes_mut())?;
-    draw_mask(matte, &mask, Rectangle::of_size(size), &mut output)?;
+    draw_mask(matte, &mask, Rectangle::of_size(size), &mut out.as_picture_mut())?;
     Ok(score(out.bytes(), truth.bytes(), size))
 }
 

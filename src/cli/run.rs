@@ -11,13 +11,13 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use portraitd::camera::SourceSpec;
 use portraitd::camera::v4l2::watch::DeviceWatch;
+use portraitd::clock::monotonic_ns;
 use portraitd::net::Library;
 use portraitd::net::model::EngineChoice;
 use portraitd::pipeline::{Camera, CameraOptions};
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
-use portraitd::publish::monotonic_ns;
 use portraitd::service::config::{Config, Flags, Sources};
 use portraitd::service::crash::CrashGuard;
 use portraitd::service::logging;
@@ -162,11 +162,7 @@ async fn serve_cameras(
         Bus::None => None,
         _ => Some(serve(&bus, publication).await?),
     };
-    let status = || {
-        let clients: usize = cameras.iter().map(|camera| camera.consumers()).sum();
-        format!("{} cameras, {clients} clients", cameras.len())
-    };
-    if let Err(error) = notify::ready(&status()) {
+    if let Err(error) = notify::ready(&status_line(&cameras)) {
         warn!("the service manager cannot be told: {error}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
@@ -226,8 +222,7 @@ async fn main_loop(
                 Verdict::Stuck(names) => error!("no progress: {}; the watchdog is not fed", names.join(", ")),
             },
             _ = report.tick() => {
-                let clients: usize = cameras.iter().map(|camera| camera.consumers()).sum();
-                let _ = notify::status(&format!("{} cameras, {clients} clients", cameras.len()));
+                let _ = notify::status(&status_line(cameras));
                 if let Some(path) = &metrics_file {
                     let uptime_s = started.elapsed().as_secs_f64();
                     let report = Report {
@@ -243,6 +238,12 @@ async fn main_loop(
             }
         }
     }
+}
+
+/// What the service manager shows of us.
+fn status_line(cameras: &[Arc<Camera>]) -> String {
+    let clients: usize = cameras.iter().map(|camera| camera.consumers()).sum();
+    format!("{} cameras, {clients} clients", cameras.len())
 }
 
 /// Waits for a change of the devices; for ever where they are not watched.

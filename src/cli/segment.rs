@@ -14,7 +14,7 @@ use portraitd::camera::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inp
 use portraitd::framing::{Director, Settings, Subject};
 use portraitd::net::model::EngineChoice;
 use portraitd::pipeline::{Observation, Observer};
-use portraitd::pixel::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, Rectangle, Size, image};
+use portraitd::pixel::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size, image};
 use portraitd::render::{Background, CompositeRenderer, ViewRenderer, draw_mask};
 use portraitd::service::config::Color;
 use portraitd_client::BackgroundMode;
@@ -199,7 +199,7 @@ impl Worker<'_> {
         self.observation.mask.extend_from_slice(self.observer.raw());
         let mut crop = Rectangle::of_size(picture.size());
         if self.arguments.view {
-            let mut director = Director::new(Settings::new(picture.size(), even(picture.size())))?;
+            let mut director = Director::new(Settings::new(picture.size(), even_size(picture.size())))?;
             let subjects = self.subjects();
             for second in 0..SETTLE_S * 10 {
                 let at_ns = second * 100_000_000;
@@ -230,7 +230,7 @@ impl Worker<'_> {
         let size = picture.size();
         let director = match &mut self.director {
             Some((known, director)) if *known == size => director,
-            slot => &mut slot.insert((size, Director::new(Settings::new(size, even(size)))?)).1,
+            slot => &mut slot.insert((size, Director::new(Settings::new(size, even_size(size)))?)).1,
         };
         director.observe(at_ns, &subjects);
         let crop = director.step(at_ns).crop;
@@ -243,20 +243,23 @@ impl Worker<'_> {
         let Observation { mask, size: grid, covers, .. } = &self.observation;
         let mask_view = MaskView::new(MaskValues::Float(mask), *grid, (*covers).into())?;
         let mut mask = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-        let mut out = PictureMut::packed(PixelFormat::Grey, size, mask.bytes_mut())?;
-        draw_mask(&mut self.matte, &mask_view, whole, &mut out)?;
+        draw_mask(&mut self.matte, &mask_view, whole, &mut mask.as_picture_mut())?;
         let mut view = None;
         if self.arguments.view {
-            let mut drawn = OwnedPicture::zeroed(format, even(size), picture.color())?;
-            let mut out = PictureMut::packed(format, even(size), drawn.bytes_mut())?;
-            self.view.render(picture, crop, &mut out)?;
+            let mut drawn = OwnedPicture::zeroed(format, even_size(size), picture.color())?;
+            self.view.render(picture, crop, &mut drawn.as_picture_mut())?;
             view = Some(drawn);
         }
         let mut composite = None;
         if let Some(backdrop) = &self.backdrop {
             let mut drawn = OwnedPicture::zeroed(format, size, picture.color())?;
-            let mut out = PictureMut::packed(format, size, drawn.bytes_mut())?;
-            self.composite.render(picture, whole, Some(&mask_view), &backdrop.background(), &mut out)?;
+            self.composite.render(
+                picture,
+                whole,
+                Some(&mask_view),
+                &backdrop.background(),
+                &mut drawn.as_picture_mut(),
+            )?;
             composite = Some(drawn);
         }
         Ok(Drawn { mask, view, composite })
@@ -276,7 +279,7 @@ impl Worker<'_> {
         let mut masks = writer(&mask_path, PixelFormat::Grey, header.size)?;
         let mut views = None;
         if self.arguments.view {
-            views = Some(writer(&self.path(name, "view", "y4m"), PixelFormat::Nv12, even(header.size))?);
+            views = Some(writer(&self.path(name, "view", "y4m"), PixelFormat::Nv12, even_size(header.size))?);
         }
         let mut composites = None;
         if self.backdrop.is_some() {
@@ -304,9 +307,4 @@ impl Worker<'_> {
         }
         Ok(())
     }
-}
-
-/// The greatest even size within, for chroma at half size.
-fn even(size: Size) -> Size {
-    Size::new((size.width & !1).max(2), (size.height & !1).max(2))
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portraitd::pixel::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, Rectangle, Size, image};
+use portraitd::pixel::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image};
 use portraitd::render::ViewRenderer;
 
 /// A cell's picture, pixels.
@@ -74,8 +74,11 @@ impl Sheet {
         // The scaler goes from grey to grey and from colour to colour.
         let format = picture.format();
         let mut small = OwnedPicture::zeroed(format, CELL, Colorimetry::default())?;
-        let mut output = PictureMut::packed(format, CELL, small.bytes_mut())?;
-        ViewRenderer::new().render(&picture.as_picture(), Rectangle::of_size(picture.size()), &mut output)?;
+        ViewRenderer::new().render(
+            &picture.as_picture(),
+            Rectangle::of_size(picture.size()),
+            &mut small.as_picture_mut(),
+        )?;
         let channels = if format == PixelFormat::Grey { 1 } else { 3 };
         let width = CELL.width as usize;
         for (index, from) in small.bytes().chunks_exact(channels).enumerate() {

@@ -15,17 +15,18 @@ use tracing::{debug, warn};
 use super::capture::Capture;
 use super::render::{Job, RingKey};
 use super::shared::{Backdrop, Opening, Shared};
-use super::shot::{FramingChoice, ShotKeeper, even};
+use super::shot::{FramingChoice, ShotKeeper};
 use super::vision::Vision;
 use crate::camera::{FrameFormat, Source};
+use crate::clock::monotonic_ns;
 use crate::net::model::EngineChoice;
 use crate::net::{Library, Model};
-use crate::pixel::{Rectangle, Size, image};
+use crate::pixel::{Rectangle, Size, even_size, image};
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
     FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
 };
-use crate::publish::{RingClients, RingSpec, RingWriter, monotonic_ns};
+use crate::publish::{RingClients, RingSpec, RingWriter};
 use crate::service::config;
 use crate::service::metrics::CameraReport;
 use crate::service::notify::Progress;
@@ -109,10 +110,10 @@ impl Camera {
     /// Where a thread cannot be started, or the configured background picture cannot be read.
     pub fn start(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
         let CameraOptions { config, library, model, progress } = options;
-        let zones: Vec<Rectangle> = config.framing.zones.iter().map(|zone| rectangle((*zone).into())).collect();
+        let zones = zones_of(&config.framing);
         let backdrop = backdrop_of(&config.background)?;
-        let choice = framing_choice(&config.framing)?;
-        let state = first_state(&config, &choice, &source.name(), &library, model.as_ref())?;
+        let choice = framing_choice(&config.framing);
+        let state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
         let shared = Arc::new(Shared::new(
             &config.name,
             config.wanted(),
@@ -183,11 +184,11 @@ impl Camera {
     /// What is wrong; nothing has changed then.
     pub fn reconfigure(&self, config: &config::Camera) -> Result<(), ServiceError> {
         let shared = &self.inner.shared;
-        let choice = framing_choice(&config.framing)?;
+        let choice = framing_choice(&config.framing);
         let backdrop = backdrop_of(&config.background)?;
         shared.shots().choose(|current| *current = choice).map_err(|error| invalid(&error))?;
         shared.set_wanted(config.wanted(), seconds(config.idle_close_s));
-        let zones: Vec<Rectangle> = config.framing.zones.iter().map(|zone| rectangle((*zone).into())).collect();
+        let zones = zones_of(&config.framing);
         shared.set_zones(zones.clone());
         let (mode, color, blur) = (backdrop.mode, backdrop.color, backdrop.blur);
         shared.change_backdrop(|current| {
@@ -275,9 +276,9 @@ impl Inner {
     fn own_size(&self, stream: StreamKind, format: &FrameFormat) -> Size {
         match stream {
             StreamKind::Mask => self.mask_size.unwrap_or(Size::new(256, 144)),
-            StreamKind::Source => even(format.size),
+            StreamKind::Source => even_size(format.size),
             StreamKind::View | StreamKind::Composite => {
-                self.shared.shots().output().unwrap_or_else(|| even(format.size))
+                self.shared.shots().output().unwrap_or_else(|| even_size(format.size))
             }
         }
     }
@@ -621,15 +622,20 @@ const fn rectangle((x, y, width, height): Fractions) -> Rectangle {
     Rectangle::new(narrow(x), narrow(y), narrow(width), narrow(height))
 }
 
-fn framing_choice(framing: &config::Framing) -> Result<FramingChoice, ServiceError> {
-    Ok(FramingChoice {
+/// The zones whose people are ignored, fractions of the frame.
+fn zones_of(framing: &config::Framing) -> Vec<Rectangle> {
+    framing.zones.iter().map(|zone| rectangle((*zone).into())).collect()
+}
+
+fn framing_choice(framing: &config::Framing) -> FramingChoice {
+    FramingChoice {
         mode: framing.mode,
         speed: framing.speed,
         max_zoom: narrow(framing.max_zoom),
         manual_crop: Rectangle::UNIT,
         output: (framing.output_width > 0 && framing.output_height > 0)
             .then(|| Size::new(framing.output_width, framing.output_height)),
-    })
+    }
 }
 
 fn backdrop_of(background: &config::Background) -> Result<Backdrop, ServiceError> {
@@ -647,9 +653,9 @@ fn first_state(
     device: &str,
     library: &Library,
     model: Option<&Model>,
-) -> Result<PublishedState, ServiceError> {
+) -> PublishedState {
     let config::Color { red, green, blue } = config.background.color;
-    Ok(PublishedState {
+    PublishedState {
         camera: CameraStatus {
             device: device.to_owned(),
             state: CameraState::Idle,
@@ -679,5 +685,5 @@ fn first_state(
             color: [red, green, blue],
             blur: config.background.blur,
         },
-    })
+    }
 }

@@ -94,7 +94,7 @@ impl Observer {
     /// # Errors
     /// [`ObserveError`].
     pub fn infer(&mut self, picture: &Picture<'_>) -> Result<(Rectangle, u64), ObserveError> {
-        let sampled = self.sampler.sample(picture, whole(picture.size()), &mut self.input)?;
+        let sampled = self.sampler.sample(picture, Region::of_size(picture.size()), &mut self.input)?;
         let started = std::time::Instant::now();
         self.model.run(&self.input, &mut self.raw)?;
         Ok((sampled.covers.into(), u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
@@ -139,10 +139,6 @@ impl Observer {
         observation.inference_ns = inference_ns;
         Ok(())
     }
-}
-
-fn whole(size: Size) -> Region {
-    Region::of_size(size)
 }
 
 /// The sampler's words for a manifest's input.

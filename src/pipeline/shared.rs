@@ -260,7 +260,7 @@ impl Shared {
     /// Masks a second, over the last ones; 0 when none came for two seconds.
     pub(super) fn mask_rate(&self) -> f64 {
         let figures = lock(&self.figures);
-        let age_ns = crate::publish::monotonic_ns().saturating_sub(figures.mask_capture_ns);
+        let age_ns = crate::clock::monotonic_ns().saturating_sub(figures.mask_capture_ns);
         if age_ns > 2_000_000_000 { 0.0 } else { figures.mask_rate }
     }
 

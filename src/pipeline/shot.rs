@@ -7,7 +7,7 @@ use portraitd_client::{FramingMode, FramingSpeed, FramingState};
 
 use crate::camera::FrameFormat;
 use crate::framing::{Director, Limits, Settings, SettingsError, Shot, Subject};
-use crate::pixel::{Rectangle, Size};
+use crate::pixel::{Rectangle, Size, even_size};
 
 /// How many frames back an answer is remembered: more than render threads can be behind.
 const REMEMBERED: usize = 16;
@@ -37,11 +37,6 @@ pub(super) struct ShotKeeper {
 
 const NOTHING: Shot = Shot { crop: Rectangle::new(0.0, 0.0, 0.0, 0.0), state: FramingState::Inactive, still: true };
 
-/// The greatest even size within `size`, 2x2 at least.
-pub(super) fn even(size: Size) -> Size {
-    Size::new((size.width & !1).max(2), (size.height & !1).max(2))
-}
-
 impl ShotKeeper {
     pub(super) fn new(choice: FramingChoice) -> Self {
         Self { choice, format: None, director: None, given: [(u64::MAX, NOTHING); REMEMBERED], next: 0, newest_ns: 0 }
@@ -51,7 +46,7 @@ impl ShotKeeper {
         let choice = self.choice;
         Settings {
             frame,
-            output: choice.output.unwrap_or_else(|| even(frame)),
+            output: choice.output.unwrap_or_else(|| even_size(frame)),
             mode: choice.mode,
             max_zoom: choice.max_zoom,
             speed: choice.speed,

@@ -12,7 +12,7 @@ use tracing::{error, info};
 use super::observer::{Observation, ObserveError, Observer};
 use super::shared::Shared;
 use crate::camera::latest::Waited;
-use crate::framing::Subject;
+use crate::framing::{MOST_PEOPLE, Subject};
 use crate::mask::Person;
 use crate::net::Model;
 use crate::pixel::Rectangle;
@@ -23,8 +23,6 @@ use crate::service::notify::Progress;
 const POLL: Duration = Duration::from_millis(200);
 /// The same complaint is logged no more often.
 const REPEAT_NS: u64 = 10_000_000_000;
-/// The most people that a mask has.
-pub(super) const MAX_PEOPLE: usize = 16;
 
 /// Observations that are not read any more are written again.
 #[derive(Default)]
@@ -128,7 +126,7 @@ impl Vision {
                 }
                 Err(failure) => {
                     shared.mask_failed(&failure.to_string());
-                    if let Some(repeats) = complaint.check(crate::publish::monotonic_ns()) {
+                    if let Some(repeats) = complaint.check(crate::clock::monotonic_ns()) {
                         error!(camera = shared.name(), repeats, "no mask: {failure}");
                     }
                 }
@@ -138,7 +136,7 @@ impl Vision {
 
     /// Tells the director who was seen, and steps it, in case no view does.
     fn direct(&self, observation: &Observation) {
-        let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MAX_PEOPLE];
+        let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MOST_PEOPLE];
         let mut count = 0;
         for (subject, person) in subjects.iter_mut().zip(&observation.people) {
             *subject = Subject { id: person.id, bounds: person.bounds };

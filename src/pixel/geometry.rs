@@ -3,6 +3,11 @@
 
 use crate::pixel::{Region, Size};
 
+/// The greatest size within `size` whose sides are even, as chroma at half size needs them; 2x2 at least.
+pub fn even_size(size: Size) -> Size {
+    Size::new((size.width & !1).max(2), (size.height & !1).max(2))
+}
+
 /// An axis-aligned rectangle: its top left corner and its extent, in whatever unit the context names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Rectangle {

@@ -4,7 +4,7 @@ pub mod geometry;
 pub mod image;
 pub mod owned;
 
-pub use geometry::Rectangle;
+pub use geometry::{Rectangle, even_size};
 pub use owned::OwnedPicture;
 pub use portraitd_kernels::picture::{
     Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,

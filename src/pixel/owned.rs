@@ -1,6 +1,6 @@
 //! A picture that owns its bytes: what decoders return and renderers keep. Rows are packed, planes follow each other.
 
-use crate::pixel::{Colorimetry, Picture, PictureError, PixelFormat, Size, packed_bytes};
+use crate::pixel::{Colorimetry, Picture, PictureError, PictureMut, PixelFormat, Size, packed_bytes};
 
 /// A picture and its memory: packed rows, plane after plane, exactly [`packed_bytes`] long.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl OwnedPicture {
     /// It, borrowed.
     pub fn as_picture(&self) -> Picture<'_> {
         Picture::packed(self.format, self.size, self.color, &self.bytes).expect("checked when it was made")
+    }
+
+    /// The picture, to be drawn.
+    pub fn as_picture_mut(&mut self) -> PictureMut<'_> {
+        PictureMut::packed(self.format, self.size, &mut self.bytes).expect("checked when it was made")
     }
 
     /// How the pixels lie.

@@ -15,11 +15,4 @@ mod memory;
 pub mod ring;
 
 pub use clients::{ClientFds, RingClients};
-pub use ring::{PlaneMut, PublishError, RingSpec, RingWriter, SlotInfo, SlotWriter};
-
-/// `CLOCK_MONOTONIC`, in nanoseconds.
-pub fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    // The clock counts up from 0 at boot, and 2^64 ns are five centuries.
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
-}
+pub use ring::{PublishError, RingSpec, RingWriter, SlotInfo, SlotWriter};

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::clients::{ClientFds, RingClients};
 use super::memory::{RingBody, map};
-use crate::pixel::{self as picture, Colorimetry, Matrix, Picture, PictureMut, PixelFormat, Range, Rectangle, Size};
+use crate::pixel::{Colorimetry, Matrix, Picture, PictureMut, PixelFormat, PlaneMut, Range, Rectangle, Size};
 
 /// Why a ring cannot be made, or a client not added.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,7 @@ pub struct SlotInfo<'a> {
 pub struct RingWriter {
     body: RingBody,
     layout: Layout,
+    format: PixelFormat,
     size: Size,
     /// The index of the newest frame.
     published: u64,
@@ -141,7 +142,7 @@ impl RingWriter {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&memory, seals).map_err(PublishError::call("fcntl(F_ADD_SEALS)"))?;
         let clients = RingClients::new(head, memory)?;
-        Ok(Self { body, layout, size: spec.size, published: 0, clients })
+        Ok(Self { body, layout, format: spec.format, size: spec.size, published: 0, clients })
     }
 
     /// The ring's shape.
@@ -179,7 +180,16 @@ impl RingWriter {
         let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
         let (lock, bytes) = self.body.slot(slot);
         begin_write(lock, index);
-        SlotWriter { index, lock, bytes, layout: &self.layout, published: &mut self.published, clients: &self.clients }
+        SlotWriter {
+            index,
+            lock,
+            bytes,
+            layout: &self.layout,
+            format: self.format,
+            size: self.size,
+            published: &mut self.published,
+            clients: &self.clients,
+        }
     }
 
     /// Says that no more frames will come; see [`RingClients::close`]. Dropping the writer does it too.
@@ -204,15 +214,6 @@ fn create_memfd(stream: StreamKind) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// One plane of a slot, to be drawn into.
-#[derive(Debug, Default)]
-pub struct PlaneMut<'a> {
-    /// All of its rows with their padding, from the first pixel on; begins at a multiple of 64 bytes.
-    pub data: &'a mut [u8],
-    /// Bytes from one row to the next, a multiple of 64.
-    pub stride_bytes: usize,
-}
-
 /// The slot of the next frame, while it is being drawn.
 #[derive(Debug)]
 pub struct SlotWriter<'a> {
@@ -221,6 +222,8 @@ pub struct SlotWriter<'a> {
     /// All of the slot but for the lock.
     bytes: &'a mut [u8],
     layout: &'a Layout,
+    format: PixelFormat,
+    size: Size,
     published: &'a mut u64,
     clients: &'a RingClients,
 }
@@ -233,7 +236,8 @@ impl SlotWriter<'_> {
         self.index
     }
 
-    /// The planes; empty ones where the format has fewer than three.
+    /// The planes: all rows with their padding, each plane beginning at a multiple of 64 bytes, as its stride is one.
+    /// Empty ones where the format has fewer than three.
     pub fn planes(&mut self) -> [PlaneMut<'_>; 3] {
         let mut rest = &mut *self.bytes;
         let mut start = LOCK_BYTES;
@@ -252,12 +256,8 @@ impl SlotWriter<'_> {
 
     /// The slot as a picture to be drawn.
     pub fn picture(&mut self) -> PictureMut<'_> {
-        let format = PixelFormat::ALL.into_iter().find(|format| format.fourcc() == self.layout.format.fourcc());
-        let format = format.expect("the ring was made from one of them");
-        let size = Size::new(self.layout.width, self.layout.height);
-        let planes =
-            self.planes().map(|plane| picture::PlaneMut { data: plane.data, stride_bytes: plane.stride_bytes });
-        PictureMut::new(format, size, planes).expect("the layout was made for this format and size")
+        let (format, size) = (self.format, self.size);
+        PictureMut::new(format, size, self.planes()).expect("the layout was made for this format and size")
     }
 
     /// Copies a picture of the ring's own format and size.
@@ -265,8 +265,8 @@ impl SlotWriter<'_> {
     /// # Panics
     /// If the picture is of another format or size.
     pub fn copy_from(&mut self, picture: &Picture<'_>) {
-        let size = Size::new(self.layout.width, self.layout.height);
-        assert_eq!(picture.format().fourcc(), self.layout.format.fourcc(), "the ring's format");
+        let size = self.size;
+        assert_eq!(picture.format(), self.format, "the ring's format");
         assert_eq!(picture.size(), size, "the ring's size");
         for (index, plane) in self.planes().into_iter().enumerate().take(picture.format().plane_count()) {
             let (row_bytes, rows) = picture.format().plane_extent(index, size);
@@ -278,7 +278,7 @@ impl SlotWriter<'_> {
 
     /// Makes the frame the newest, stamped with the time of now, and wakes the clients.
     pub fn publish(self, info: &SlotInfo<'_>) {
-        self.publish_at(info, super::monotonic_ns());
+        self.publish_at(info, crate::clock::monotonic_ns());
     }
 
     /// As [`SlotWriter::publish`], at a given time (`CLOCK_MONOTONIC` nanoseconds).

@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::clock::{Sequences, Stamps};
 use super::device::{Device, interval, rate};
@@ -39,6 +38,7 @@ use super::queue::{CallError, MOST_FAILURES, Queue};
 use super::sys::{self, BufferState, BufferType, DeviceFormat, MAX_PLANES};
 use crate::camera::frame::MemoryPool;
 use crate::camera::{Buffer, CameraError, Frame, FrameFormat, Lease, Stream, StreamCounters, StreamEvent, Wanted};
+use crate::clock::monotonic_ns;
 
 /// Buffers to ask the driver for: two in its hands, one newest, one with the vision, one with a render thread.
 const RAW_BUFFERS: u32 = 5;
@@ -474,12 +474,6 @@ impl Drop for CaptureStream {
             queue.stop(&self.device);
         }
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 fn picture_pool(setup: &Setup) -> Option<(jpeg::Decoder, MemoryPool)> {
