@@ -15,7 +15,7 @@ use portraitd::camera::scene::SceneOptions;
 use portraitd::camera::{Source, SourceSpec};
 use portraitd::clock::monotonic_ns;
 use portraitd::net::Library;
-use portraitd::net::model::EngineChoice;
+use portraitd::net::EngineOptions;
 use portraitd::pipeline::{Camera, CameraOptions};
 use portraitd::publish::dbus::authority::AllowAll;
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -96,7 +96,7 @@ pub(super) fn scene_options(text: &str) -> anyhow::Result<SceneOptions> {
 async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Result<Value> {
     let started = Instant::now();
     let library = arguments.model.library();
-    let model = library.load(&arguments.model.model, EngineChoice::Best)?;
+    let model = library.load(&arguments.model.model, EngineOptions::default())?;
     let settings = config::Camera {
         name: "demo".into(),
         device: arguments.scene.clone(),

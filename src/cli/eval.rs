@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use portraitd::camera::file::batch::pictures_in;
 use portraitd::eval::{Score, Summary, score};
-use portraitd::net::model::EngineChoice;
+use portraitd::net::EngineOptions;
 use portraitd::pipeline::Observer;
 use portraitd::pixel::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image};
 use portraitd::render::draw_mask;
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let model = arguments.model.library().load(&arguments.model.model, EngineChoice::Best)?;
+    let model = arguments.model.library().load(&arguments.model.model, EngineOptions::default())?;
     let name = model.manifest().name.clone();
     let mut observer = Observer::new(model)?;
     let images = arguments.directory.join("images");

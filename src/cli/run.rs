@@ -13,7 +13,7 @@ use portraitd::camera::SourceSpec;
 use portraitd::camera::v4l2::watch::DeviceWatch;
 use portraitd::clock::monotonic_ns;
 use portraitd::net::Library;
-use portraitd::net::model::EngineChoice;
+use portraitd::net::EngineOptions;
 use portraitd::pipeline::{Camera, CameraOptions};
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -141,7 +141,7 @@ async fn serve_cameras(
             warn!(camera = settings.name, "three crashes within a minute: starting without the net");
             None
         } else {
-            Some(library.load(&settings.segmentation.model, EngineChoice::Best)?)
+            Some(library.load(&settings.segmentation.model, EngineOptions::default())?)
         };
         let progress = ["capture", "vision"].map(|part| watchdog.watch(&format!("{part} of {}", settings.name)));
         let options = CameraOptions { config: settings.clone(), library: library.clone(), model, progress };

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use portraitd::camera::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
 use portraitd::framing::{Director, Settings, Subject};
-use portraitd::net::model::EngineChoice;
+use portraitd::net::EngineOptions;
 use portraitd::pipeline::{Observation, Observer};
 use portraitd::pixel::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size, image};
 use portraitd::render::{Background, CompositeRenderer, ViewRenderer, draw_mask};
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let model = arguments.model.library().load(&arguments.model.model, EngineChoice::Best)?;
+    let model = arguments.model.library().load(&arguments.model.model, EngineOptions::default())?;
     let inputs = expand_inputs(&arguments.inputs)?;
     let mut names = HashSet::new();
     for input in &inputs {

@@ -79,21 +79,21 @@ impl Library {
     ///
     /// # Errors
     /// [`ModelError`], with the file and the reason.
-    pub fn load(&self, name: &str, engine: model::EngineChoice) -> Result<Model, ModelError> {
+    pub fn load(&self, name: &str, options: model::EngineOptions) -> Result<Model, ModelError> {
         if name.contains('/') || name.ends_with(".toml") {
-            return load_file(Path::new(name), engine);
+            return load_file(Path::new(name), options);
         }
         for directory in &self.directories {
             let path = directory.join(format!("{name}.toml"));
             if path.exists() {
-                return load_file(&path, engine);
+                return load_file(&path, options);
             }
         }
         for (file, text, onnx) in BUILT_IN {
             if file.strip_suffix(".toml") == Some(name) {
                 let path = Path::new("built-in").join(file);
                 let manifest = Manifest::parse(text, &path)?;
-                return Model::from_bytes(manifest, &path, onnx, engine);
+                return Model::from_bytes(manifest, &path, onnx, options);
             }
         }
         Err(ModelError::Unknown { name: name.to_owned(), known: self.names().join(", ") })
@@ -113,8 +113,8 @@ fn read_manifest(path: &Path) -> Result<Manifest, ModelError> {
     Manifest::parse(&text, path)
 }
 
-fn load_file(path: &Path, engine: model::EngineChoice) -> Result<Model, ModelError> {
+fn load_file(path: &Path, options: model::EngineOptions) -> Result<Model, ModelError> {
     let manifest = read_manifest(path)?;
     let onnx = read(&path.with_file_name(&manifest.file))?;
-    Model::from_bytes(manifest, path, &onnx, engine)
+    Model::from_bytes(manifest, path, &onnx, options)
 }

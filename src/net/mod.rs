@@ -4,6 +4,7 @@
 //! is fitted, what the outputs mean, what the model is not made for. [`Library`] finds models, [`Model`] runs one.
 //! Everything here runs on the vision thread (or in a command-line run) and is owned by it.
 
+mod engine;
 pub mod library;
 pub mod manifest;
 pub mod model;
@@ -12,7 +13,7 @@ mod tract;
 
 pub use library::Library;
 pub use manifest::{Activation, ColorOrder, Fit, Layout, Manifest};
-pub use model::{Engine, Model};
+pub use model::{Engine, EngineChoice, EngineOptions, Model};
 
 use std::path::PathBuf;
 
@@ -77,6 +78,9 @@ pub enum ModelError {
         /// The net's shape.
         actual: String,
     },
+    /// The instruction set asked for cannot be had.
+    #[error("the net's kernels: {0}")]
+    Isa(#[from] portraitd_kernels::simd::IsaError),
     /// A run failed.
     #[error("{name}: {reason}")]
     Run {

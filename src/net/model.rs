@@ -2,18 +2,30 @@
 
 use std::path::Path;
 
+use portraitd_kernels::simd::Isa;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Activation, Layout, Manifest};
-use super::{ModelError, tract};
+use super::{ModelError, engine, tract};
 use crate::pixel::Size;
 
-/// Runs a net: one input tensor, one output tensor, both `f32` in the manifest's layout.
+/// Runs a net: one input tensor, one output tensor, both `f32`.
 pub trait Engine: Send {
     /// `plan` or `tract`.
     fn name(&self) -> &'static str;
 
-    /// The output's shape, `[1, channels, height, width]` or `[1, height, width, channels]`.
+    /// The instruction set that its kernels were chosen for; `None` where the engine chooses for itself.
+    fn isa(&self) -> Option<Isa> {
+        None
+    }
+
+    /// The order in which [`Engine::run`] takes the input; not always the file's own.
+    fn input_layout(&self) -> Layout;
+
+    /// The order in which [`Engine::run`] gives the output; not always the file's own.
+    fn output_layout(&self) -> Layout;
+
+    /// The shape of the net's output as the file has it.
     fn output_shape(&self) -> [usize; 4];
 
     /// Runs the net on `input`, and writes the whole output tensor into `output`.
@@ -26,11 +38,28 @@ pub trait Engine: Send {
 /// Which engine is to run a net.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// The fastest that knows all of the net's operators.
+    /// The fused plan; tract for a net with an operator that the plan lacks, which is then said in the log.
     #[default]
     Best,
+    /// The fused plan, or an error.
+    Plan,
     /// tract, whatever the net.
     Tract,
+}
+
+/// How a net is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// The engine.
+    pub choice: EngineChoice,
+    /// The plan's instruction set; `None`: that of `PORTRAITD_ISA`, else the CPU's best.
+    pub isa: Option<Isa>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { choice: EngineChoice::Best, isa: None }
+    }
 }
 
 /// A model that is ready to run.
@@ -60,7 +89,7 @@ impl Model {
         manifest: Manifest,
         manifest_path: &Path,
         onnx: &[u8],
-        choice: EngineChoice,
+        options: EngineOptions,
     ) -> Result<Self, ModelError> {
         let path = manifest_path.with_file_name(&manifest.file);
         let actual = hex(&Sha256::digest(onnx));
@@ -68,8 +97,18 @@ impl Model {
             return Err(ModelError::Checksum { path, expected: manifest.sha256, actual });
         }
         let typed = tract::import(&manifest, &path, onnx)?;
-        let engine: Box<dyn Engine> = match choice {
-            EngineChoice::Best | EngineChoice::Tract => Box::new(tract::TractEngine::new(typed, &manifest, &path)?),
+        let engine: Box<dyn Engine> = match options.choice {
+            EngineChoice::Tract => Box::new(tract::TractEngine::new(typed, &manifest, &path)?),
+            choice => match engine::PlanEngine::new(&typed, &manifest, options)? {
+                Ok(engine) => Box::new(engine),
+                Err(unsupported) if choice == EngineChoice::Plan => {
+                    return Err(ModelError::Net { path, reason: unsupported.to_string() });
+                }
+                Err(unsupported) => {
+                    tracing::info!(model = %manifest.name, "runs on tract, which is slower: {unsupported}");
+                    Box::new(tract::TractEngine::new(typed, &manifest, &path)?)
+                }
+            },
         };
         let [_, a, b, c] = engine.output_shape();
         let (channels, height, width) = match manifest.output.layout {
@@ -99,6 +138,16 @@ impl Model {
         self.engine.name()
     }
 
+    /// The instruction set of the plan; `None` on tract.
+    pub fn isa(&self) -> Option<Isa> {
+        self.engine.isa()
+    }
+
+    /// The order in which [`Model::run`] takes its input; what suits the engine best, whatever the file has.
+    pub fn input_layout(&self) -> Layout {
+        self.engine.input_layout()
+    }
+
     /// The size of the mask that [`Model::run`] gives.
     pub const fn output_size(&self) -> Size {
         self.output_size
@@ -109,7 +158,8 @@ impl Model {
         3 * self.manifest.input.width as usize * self.manifest.input.height as usize
     }
 
-    /// Runs the net. `input`: 3 x height x width values as the manifest's `[input]` says; `mask`: as many values as
+    /// Runs the net. `input`: 3 x height x width values as the manifest's `[input]` says, but for their order, which is
+    /// [`Model::input_layout`]; `mask`: as many values as
     /// [`Model::output_size`] has pixels, row-major, filled with the probability of a person, 0..=1.
     ///
     /// # Errors
@@ -124,8 +174,8 @@ impl Model {
         self.engine
             .run(input, &mut self.raw)
             .map_err(|reason| ModelError::Run { name: self.manifest.name.clone(), reason })?;
-        let output = self.manifest.output;
-        let (step, start) = match (output.channels, output.layout) {
+        let (output, layout) = (self.manifest.output, self.engine.output_layout());
+        let (step, start) = match (output.channels, layout) {
             (1, _) => (1, 0),
             (channels, Layout::Nhwc) => (channels, output.person_channel),
             (_, Layout::Nchw) => (1, output.person_channel * pixels),
@@ -136,7 +186,7 @@ impl Model {
             Activation::Sigmoid => mask.iter_mut().zip(person).for_each(|(to, from)| *to = sigmoid(*from)),
             Activation::Softmax => {
                 // Over two channels, softmax is the logistic function of their difference.
-                let start = match output.layout {
+                let start = match layout {
                     Layout::Nhwc => 1 - output.person_channel,
                     Layout::Nchw => (1 - output.person_channel) * pixels,
                 };

@@ -7,11 +7,12 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
-use super::manifest::Manifest;
+use super::manifest::{Layout, Manifest};
 use super::model::Engine;
 use super::{ModelError, shape_text, tensor_shape};
 
-/// Reads an ONNX file into a typed, decluttered graph with the manifest's input shape.
+/// Reads an ONNX file into a typed graph with the manifest's input shape, as the plan takes it: tract's own rewriting
+/// comes after ([`TractEngine::new`]).
 pub(super) fn import(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedModel, ModelError> {
     let net_error = |error: TractError| ModelError::Net { path: path.to_owned(), reason: one_line(&error) };
     let mut bytes = onnx;
@@ -43,7 +44,7 @@ pub(super) fn import(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<Ty
         });
     }
     model.set_input_fact(0, f32::fact(shape).into()).map_err(net_error)?;
-    model.into_typed().and_then(TypedModel::into_decluttered).map_err(net_error)
+    model.into_typed().map_err(net_error)
 }
 
 /// tract's own executor.
@@ -51,12 +52,13 @@ pub(super) struct TractEngine {
     runnable: Arc<TypedRunnableModel>,
     input_shape: [usize; 4],
     output_shape: [usize; 4],
+    layouts: [Layout; 2],
 }
 
 impl TractEngine {
     pub(super) fn new(typed: TypedModel, manifest: &Manifest, path: &Path) -> Result<Self, ModelError> {
         let net_error = |error: TractError| ModelError::Net { path: path.to_owned(), reason: one_line(&error) };
-        let optimized = typed.into_optimized().map_err(net_error)?;
+        let optimized = typed.into_decluttered().and_then(TypedModel::into_optimized).map_err(net_error)?;
         let fact = optimized.output_fact(0).map_err(net_error)?;
         let output_shape = fact.shape.as_concrete().and_then(|shape| <[usize; 4]>::try_from(shape).ok());
         let Some(output_shape) = output_shape else {
@@ -72,13 +74,22 @@ impl TractEngine {
             return Err(ModelError::Net { path: path.to_owned(), reason });
         }
         let input_shape = tensor_shape(manifest.input.layout, 3, manifest.input.size());
-        Ok(Self { runnable: optimized.into_runnable().map_err(net_error)?, input_shape, output_shape })
+        let runnable = optimized.into_runnable().map_err(net_error)?;
+        Ok(Self { runnable, input_shape, output_shape, layouts: [manifest.input.layout, manifest.output.layout] })
     }
 }
 
 impl Engine for TractEngine {
     fn name(&self) -> &'static str {
         "tract"
+    }
+
+    fn input_layout(&self) -> Layout {
+        self.layouts[0]
+    }
+
+    fn output_layout(&self) -> Layout {
+        self.layouts[1]
     }
 
     fn output_shape(&self) -> [usize; 4] {

@@ -19,7 +19,7 @@ use super::shot::{FramingChoice, ShotKeeper};
 use super::vision::Vision;
 use crate::camera::{FrameFormat, Source};
 use crate::clock::monotonic_ns;
-use crate::net::model::EngineChoice;
+use crate::net::EngineOptions;
 use crate::net::{Library, Model};
 use crate::pixel::{Rectangle, Size, even_size, image};
 use crate::publish::dbus::service::{
@@ -438,7 +438,7 @@ impl Inner {
         }
         let library = self.library.clone();
         let wanted = name.clone();
-        let loaded = tokio::task::spawn_blocking(move || library.load(&wanted, EngineChoice::Best)).await;
+        let loaded = tokio::task::spawn_blocking(move || library.load(&wanted, EngineOptions::default())).await;
         let model = loaded
             .map_err(|error| ServiceError::Failed(error.to_string()))?
             .map_err(|error| ServiceError::Failed(error.to_string()))?;

@@ -64,7 +64,7 @@ impl Observer {
     /// # Errors
     /// Where the manifest asks for a tensor that cannot be sampled; a checked manifest does not.
     pub fn new(model: Model) -> Result<Self, ObserveError> {
-        let sampler = Sampler::new(sample_spec(&model.manifest().input))?;
+        let sampler = Sampler::new(sample_spec(&model.manifest().input, model.input_layout()))?;
         let pixels = usize::try_from(model.output_size().area()).unwrap_or_default();
         Ok(Self {
             input: vec![0.0; model.input_len()],
@@ -141,11 +141,11 @@ impl Observer {
     }
 }
 
-/// The sampler's words for a manifest's input.
-fn sample_spec(input: &Input) -> SampleSpec {
+/// The sampler's words for a manifest's input, in the order that the engine takes.
+fn sample_spec(input: &Input, layout: Layout) -> SampleSpec {
     SampleSpec {
         size: input.size(),
-        layout: match input.layout {
+        layout: match layout {
             Layout::Nchw => sample::Layout::Planar,
             Layout::Nhwc => sample::Layout::Interleaved,
         },

@@ -10,7 +10,7 @@ use portraitd::camera::v4l2::jpeg::Decoder;
 use portraitd::camera::v4l2::stream::Options;
 use portraitd::camera::v4l2::{CaptureStream, Output, Written};
 use portraitd::camera::{CameraError, Stream, StreamEvent, Wanted};
-use portraitd::net::model::EngineChoice;
+use portraitd::net::EngineOptions;
 use portraitd::net::{Layout, Library};
 use portraitd::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
 
@@ -125,9 +125,9 @@ fn person(lab: &Lab) -> Outcome {
 
 /// Where the net sees a person.
 fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
-    let mut model = Library::default().load("selfie-landscape", EngineChoice::Best)?;
+    let mut model = Library::default().load("selfie-landscape", EngineOptions::default())?;
     let spec = SampleSpec {
-        layout: if model.manifest().input.layout == Layout::Nhwc {
+        layout: if model.input_layout() == Layout::Nhwc {
             sample::Layout::Interleaved
         } else {
             sample::Layout::Planar
