@@ -8,6 +8,7 @@ mod demo_client;
 mod devices;
 mod direct;
 mod eval;
+mod layers;
 mod models;
 mod progress;
 mod run;
@@ -41,6 +42,8 @@ enum Command {
     Direct(direct::Arguments),
     /// Score masks against a directory of pictures with known masks
     Eval(eval::Arguments),
+    /// Compare a net's tensors between the engines and with another framework's
+    Layers(layers::Arguments),
     /// List the models
     Models(models::Arguments),
     /// List the cameras
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Direct(arguments) => direct::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Layers(arguments) => layers::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(arguments),

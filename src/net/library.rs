@@ -1,11 +1,14 @@
 //! Finds models by name: in the directories of the configuration, then among the ones built into the program, so that
 //! the daemon works from a bare binary.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
+use super::ModelError;
 use super::manifest::Manifest;
-use super::model::Model;
-use super::{ModelError, model};
+use super::model::{EngineOptions, Model};
 
 /// (manifest file name, manifest, ONNX bytes) of the models that the program carries.
 const BUILT_IN: [(&str, &str, &[u8]); 2] = [
@@ -79,24 +82,59 @@ impl Library {
     ///
     /// # Errors
     /// [`ModelError`], with the file and the reason.
-    pub fn load(&self, name: &str, options: model::EngineOptions) -> Result<Model, ModelError> {
+    pub fn load(&self, name: &str, options: EngineOptions) -> Result<Model, ModelError> {
+        Model::new(self.read(name)?, options)
+    }
+
+    /// Reads the files of the model `name`, as [`Library::load`] does, and makes nothing of them yet.
+    ///
+    /// # Errors
+    /// [`ModelError`]: no such model, or its files cannot be read or do not belong together.
+    pub fn read(&self, name: &str) -> Result<Package, ModelError> {
         if name.contains('/') || name.ends_with(".toml") {
-            return load_file(Path::new(name), options);
+            return Package::read(Path::new(name));
         }
         for directory in &self.directories {
             let path = directory.join(format!("{name}.toml"));
             if path.exists() {
-                return load_file(&path, options);
+                return Package::read(&path);
             }
         }
         for (file, text, onnx) in BUILT_IN {
             if file.strip_suffix(".toml") == Some(name) {
                 let path = Path::new("built-in").join(file);
-                let manifest = Manifest::parse(text, &path)?;
-                return Model::from_bytes(manifest, &path, onnx, options);
+                return Package::new(Manifest::parse(text, &path)?, &path, Cow::Borrowed(onnx));
             }
         }
         Err(ModelError::Unknown { name: name.to_owned(), known: self.names().join(", ") })
+    }
+}
+
+/// A model's files, which belong together: the ONNX file has the manifest's checksum.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// What the manifest says.
+    pub manifest: Manifest,
+    /// Where the ONNX file was found; `built-in/...` for those that the program carries.
+    pub path: PathBuf,
+    /// The ONNX file.
+    pub onnx: Cow<'static, [u8]>,
+}
+
+impl Package {
+    fn new(manifest: Manifest, manifest_path: &Path, onnx: Cow<'static, [u8]>) -> Result<Self, ModelError> {
+        let path = manifest_path.with_file_name(&manifest.file);
+        let actual: String = Sha256::digest(&onnx).iter().map(|byte| format!("{byte:02x}")).collect();
+        if !actual.eq_ignore_ascii_case(&manifest.sha256) {
+            return Err(ModelError::Checksum { path, expected: manifest.sha256, actual });
+        }
+        Ok(Self { manifest, path, onnx })
+    }
+
+    fn read(manifest_path: &Path) -> Result<Self, ModelError> {
+        let manifest = read_manifest(manifest_path)?;
+        let onnx = read(&manifest_path.with_file_name(&manifest.file))?;
+        Self::new(manifest, manifest_path, Cow::Owned(onnx))
     }
 }
 
@@ -111,10 +149,4 @@ fn read_manifest(path: &Path) -> Result<Manifest, ModelError> {
         reason: "not UTF-8 text; a manifest is a TOML file (models/README.md)".into(),
     })?;
     Manifest::parse(&text, path)
-}
-
-fn load_file(path: &Path, options: model::EngineOptions) -> Result<Model, ModelError> {
-    let manifest = read_manifest(path)?;
-    let onnx = read(&path.with_file_name(&manifest.file))?;
-    Model::from_bytes(manifest, path, &onnx, options)
 }

@@ -5,13 +5,14 @@
 //! Everything here runs on the vision thread (or in a command-line run) and is owned by it.
 
 mod engine;
+pub mod layers;
 pub mod library;
 pub mod manifest;
 pub mod model;
 pub mod plan;
 mod tract;
 
-pub use library::Library;
+pub use library::{Library, Package};
 pub use manifest::{Activation, ColorOrder, Fit, Layout, Manifest};
 pub use model::{Engine, EngineChoice, EngineOptions, Model};
 

@@ -1,10 +1,8 @@
 //! A loaded model: its manifest, and an engine that runs it.
 
-use std::path::Path;
-
 use portraitd_kernels::simd::Isa;
-use sha2::{Digest, Sha256};
 
+use super::library::Package;
 use super::manifest::{Activation, Layout, Manifest};
 use super::{ModelError, engine, tract};
 use crate::pixel::Size;
@@ -81,22 +79,13 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Loads the net in `onnx` as `manifest` (read from `manifest_path`) describes it.
+    /// Makes a model of its files.
     ///
     /// # Errors
-    /// [`ModelError`]: wrong checksum, not an ONNX file, an unknown operator, a shape other than the manifest's.
-    pub fn from_bytes(
-        manifest: Manifest,
-        manifest_path: &Path,
-        onnx: &[u8],
-        options: EngineOptions,
-    ) -> Result<Self, ModelError> {
-        let path = manifest_path.with_file_name(&manifest.file);
-        let actual = hex(&Sha256::digest(onnx));
-        if !actual.eq_ignore_ascii_case(&manifest.sha256) {
-            return Err(ModelError::Checksum { path, expected: manifest.sha256, actual });
-        }
-        let typed = tract::import(&manifest, &path, onnx)?;
+    /// [`ModelError`]: not an ONNX file, an unknown operator, a shape other than the manifest's.
+    pub fn new(package: Package, options: EngineOptions) -> Result<Self, ModelError> {
+        let Package { manifest, path, onnx } = package;
+        let typed = tract::import(&manifest, &path, &onnx)?;
         let engine: Box<dyn Engine> = match options.choice {
             EngineChoice::Tract => Box::new(tract::TractEngine::new(typed, &manifest, &path)?),
             choice => match engine::PlanEngine::new(&typed, &manifest, options)? {
@@ -207,8 +196,4 @@ fn probability(value: f32) -> f32 {
 
 fn sigmoid(value: f32) -> f32 {
     probability(1.0 / (1.0 + (-value).exp()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -110,7 +110,7 @@ impl Engine for TractEngine {
 }
 
 /// An error and its causes in one line.
-fn one_line(error: &TractError) -> String {
+pub(super) fn one_line(error: &TractError) -> String {
     let text = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     // tract prints whole nodes; a person needs the beginning.

@@ -27,4 +27,4 @@ mod shot;
 mod vision;
 
 pub use camera::{Camera, CameraOptions};
-pub use observer::{Observation, Observer};
+pub use observer::{Observation, Observer, sample_input};

@@ -2,7 +2,7 @@
 //! vision thread drives it live, `segment` and `eval` drive it over files.
 
 use crate::mask::{Person, RegionFinder, Smoother, Tracker};
-use crate::net::manifest::{ColorOrder, Fit, Input, Layout};
+use crate::net::manifest::{ColorOrder, Fit, Input, Layout, Manifest};
 use crate::net::{Model, ModelError};
 use crate::pixel::{Picture, Rectangle, Size};
 use portraitd_kernels::Region;
@@ -139,6 +139,18 @@ impl Observer {
         observation.inference_ns = inference_ns;
         Ok(())
     }
+}
+
+/// A whole picture as the net's input, in the manifest's own layout.
+///
+/// # Errors
+/// [`SampleError`]: a picture that cannot be sampled.
+pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f32>, SampleError> {
+    let size = manifest.input.size();
+    let mut input = vec![0.0; 3 * size.width as usize * size.height as usize];
+    let mut sampler = Sampler::new(sample_spec(&manifest.input, manifest.input.layout))?;
+    sampler.sample(picture, Region::of_size(picture.size()), &mut input)?;
+    Ok(input)
 }
 
 /// The sampler's words for a manifest's input, in the order that the engine takes.

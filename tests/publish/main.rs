@@ -3,6 +3,7 @@
 
 mod allocations;
 mod bus;
+mod counting;
 mod dbus;
 mod fake;
 mod headers;
