@@ -2,6 +2,7 @@
 //! JSON document, or one a line where a stream is asked for. Exit codes: 0, 1 for a failure (one line on standard
 //! error), 2 for a wrong command line.
 
+mod bench;
 mod check_config;
 mod demo;
 mod demo_client;
@@ -42,6 +43,8 @@ enum Command {
     Direct(direct::Arguments),
     /// Score masks against a directory of pictures with known masks
     Eval(eval::Arguments),
+    /// Measure the net, or the whole way of a frame, on this machine
+    Bench(bench::Arguments),
     /// Compare a net's tensors between the engines and with another framework's
     Layers(layers::Arguments),
     /// List the models
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Segment(arguments) => segment::run(&arguments),
         Command::Direct(arguments) => direct::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Layers(arguments) => layers::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),

@@ -100,6 +100,14 @@ impl Observer {
         Ok((sampled.covers.into(), u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// Runs the net once more on the input that it had last. For measurements.
+    ///
+    /// # Errors
+    /// [`ObserveError::Model`] where the engine fails.
+    pub fn infer_again(&mut self) -> Result<(), ObserveError> {
+        Ok(self.model.run(&self.input, &mut self.raw)?)
+    }
+
     /// The net's last answer: probabilities of a person, row-major, of [`Model::output_size`].
     pub fn raw(&self) -> &[f32] {
         &self.raw

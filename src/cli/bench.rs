@@ -1,0 +1,171 @@
+//! `portraitd bench`: how fast is it on this board? Each figure is the time of one thread, by the clock, of the work that
+//! the service does a frame; nothing is compared or asserted (benches/ do that).
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use portraitd::camera::scene::{Scene, SceneOptions, Scratch};
+use portraitd::framing::{Director, Settings, Subject};
+use portraitd::net::{EngineChoice, EngineOptions, Model};
+use portraitd::pipeline::{Observation, Observer};
+use portraitd::pixel::{OwnedPicture, packed_bytes};
+use portraitd::render::ViewRenderer;
+use portraitd_kernels::simd::Isa;
+use serde_json::json;
+
+use super::{ModelArguments, print_line};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subcommand {
+    /// One run of the net
+    Net,
+    /// Bringing a 1280x720 NV12 frame to the net's input, and the run of the net
+    Look,
+    /// The whole way of a 1280x720 NV12 frame to a 1280x720 view: look, smooth, find people, direct, crop and scale
+    Path,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineName {
+    /// The fused plan
+    Plan,
+    /// tract
+    Tract,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What to time
+    #[arg(value_enum, default_value = "net")]
+    what: Subcommand,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// How often; the first tenth is not counted
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    iterations: u32,
+    /// The plan's instruction set: scalar, avx2, avx512, neon, rvv; without it, the CPU's best
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+    /// The engine; without it, the one that the service would take
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Run once for every line on standard input and print its milliseconds, so that a script can take turns with others
+    #[arg(long, hide = true)]
+    on_line: bool,
+}
+
+/// Frames of a walking person, rendered beforehand: making them is the camera's work.
+const FRAMES: u64 = 30;
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let choice = match arguments.engine {
+        None => EngineChoice::Best,
+        Some(EngineName::Plan) => EngineChoice::Plan,
+        Some(EngineName::Tract) => EngineChoice::Tract,
+    };
+    let isa = arguments.isa.as_deref().map(|name| Isa::choose(Some(name))).transpose()?;
+    let started = Instant::now();
+    let model = arguments.model.library().load(&arguments.model.model, EngineOptions { choice, isa })?;
+    let load_ms = started.elapsed().as_secs_f64() * 1e3;
+    let (name, engine, isa) = (model.manifest().name.clone(), model.engine_name(), model.isa());
+    let mut work = Work::new(arguments.what, model)?;
+    let mut once = || -> anyhow::Result<f64> {
+        let started = Instant::now();
+        work.once()?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    };
+    if arguments.on_line {
+        let mut out = std::io::stdout().lock();
+        for line in std::io::stdin().lock().lines() {
+            line?;
+            writeln!(out, "{}", once()?)?;
+            out.flush()?;
+        }
+        return Ok(());
+    }
+    for _ in 0..arguments.iterations.div_ceil(10) {
+        once()?;
+    }
+    let mut times = (0..arguments.iterations).map(|_| once()).collect::<anyhow::Result<Vec<f64>>>()?;
+    times.sort_by(f64::total_cmp);
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    let (median, least, p99) = (at(50), at(0), at(99));
+    let isa = isa.map(|isa| isa.name());
+    if arguments.json {
+        return print_line(json!({
+            "bench": arguments.what.to_possible_value().map(|value| value.get_name().to_owned()),
+            "model": name, "engine": engine, "isa": isa, "threads": 1, "iterations": arguments.iterations,
+            "median_ms": median, "min_ms": least, "p99_ms": p99, "load_ms": load_ms,
+        }));
+    }
+    let isa = isa.map(|isa| format!(", {isa}")).unwrap_or_default();
+    print_line(format_args!(
+        "{name} ({engine}{isa}): median {median:.3} ms, least {least:.3} ms, 99 of 100 within {p99:.3} ms; \
+         loaded in {load_ms:.0} ms"
+    ))
+}
+
+struct Work {
+    what: Subcommand,
+    observer: Observer,
+    frames: Vec<OwnedPicture>,
+    next: u64,
+    observation: Observation,
+    director: Director,
+    view: ViewRenderer,
+    out: OwnedPicture,
+}
+
+impl Work {
+    fn new(what: Subcommand, model: Model) -> anyhow::Result<Self> {
+        let scene = Scene::new(&SceneOptions::parse("walk")?)?;
+        let format = scene.format();
+        let mut frames = Vec::new();
+        for sequence in 0..if what == Subcommand::Path { FRAMES } else { 1 } {
+            let mut bytes = vec![0; packed_bytes(format.pixel_format, format.size)];
+            scene.render(sequence, &mut Scratch::default(), &mut bytes);
+            frames.push(OwnedPicture::new(format.pixel_format, format.size, format.color, bytes)?);
+        }
+        let mut observer = Observer::new(model)?;
+        observer.infer(&frames[0].as_picture())?;
+        Ok(Self {
+            what,
+            observer,
+            frames,
+            next: 0,
+            observation: Observation::default(),
+            director: Director::new(Settings::new(format.size, format.size))?,
+            view: ViewRenderer::new(),
+            out: OwnedPicture::zeroed(format.pixel_format, format.size, format.color)?,
+        })
+    }
+
+    fn once(&mut self) -> anyhow::Result<()> {
+        match self.what {
+            Subcommand::Net => self.observer.infer_again()?,
+            Subcommand::Look => drop(self.observer.infer(&self.frames[0].as_picture())?),
+            Subcommand::Path => {
+                let Some(index) = usize::try_from(self.next % FRAMES).ok().filter(|index| *index < self.frames.len())
+                else {
+                    bail!("no frame");
+                };
+                let picture = self.frames[index].as_picture();
+                let at_ns = self.next * 33_333_333;
+                self.observer.observe(&picture, self.next, at_ns, |_| false, &mut self.observation)?;
+                let people = self.observation.people.iter();
+                let subjects: Vec<_> =
+                    people.map(|person| Subject { id: person.id, bounds: person.bounds }).collect();
+                self.director.observe(at_ns, &subjects);
+                let crop = self.director.step(at_ns).crop;
+                self.view.render(&picture, crop, &mut self.out.as_picture_mut())?;
+                self.next += 1;
+            }
+        }
+        Ok(())
+    }
+}
