@@ -19,7 +19,7 @@ pub(super) fn fuse(program: &mut Program) {
 
 /// Index of the step that writes `map`.
 pub(super) fn writer(program: &Program, map: MapId) -> Option<usize> {
-    program.steps.iter().position(|step| step.writes().contains(&map))
+    program.steps.iter().position(|step| step.is_writer_of(map))
 }
 
 /// Removes step `gone`, whose output takes over what `kept` wrote: `kept`'s step now writes `gone`'s map.
@@ -161,7 +161,7 @@ fn gate(program: &mut Program) -> bool {
         }
         // Every reader must be able to take the gate.
         let takes = |step: &Step| {
-            let once = step.reads().iter().filter(|&&read| read == output).count() == 1;
+            let once = step.count_reads(output) == 1;
             match step {
                 Step::Convolution { input, convolution: c, .. } => {
                     once && *input == output && c.kernel == [1, 1] && c.stride == 1 && c.gate.is_none()
@@ -171,7 +171,7 @@ fn gate(program: &mut Program) -> bool {
             }
         };
         let readers: Vec<usize> =
-            (0..program.steps.len()).filter(|&step| program.steps[step].reads().contains(&output)).collect();
+            (0..program.steps.len()).filter(|&step| program.steps[step].count_reads(output) > 0).collect();
         if readers.is_empty() || !readers.iter().all(|&step| takes(&program.steps[step])) {
             continue;
         }

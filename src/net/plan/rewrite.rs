@@ -28,7 +28,7 @@ pub(super) fn rewrite(program: &mut Program) {
 
 /// How many times `map` is read; the caller of the net is a reader of its output.
 pub(super) fn uses(program: &Program, map: MapId) -> usize {
-    let reads = program.steps.iter().flat_map(Step::reads).filter(|&read| read == map).count();
+    let reads: usize = program.steps.iter().map(|step| step.count_reads(map)).sum();
     reads + usize::from(map == program.output)
 }
 

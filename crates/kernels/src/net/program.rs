@@ -267,30 +267,66 @@ impl Step {
     /// The maps that the step reads.
     #[must_use]
     pub fn reads(&self) -> Vec<MapId> {
-        let of = |convolution: &Convolution| {
+        let mut reads = Vec::new();
+        self.visit_reads(|map| reads.push(map));
+        reads
+    }
+
+    /// How often the step reads `map`.
+    #[must_use]
+    pub fn count_reads(&self, map: MapId) -> usize {
+        let mut count = 0;
+        self.visit_reads(|read| count += usize::from(read == map));
+        count
+    }
+
+    fn visit_reads(&self, mut visit: impl FnMut(MapId)) {
+        let of = |convolution: &Convolution, visit: &mut dyn FnMut(MapId)| {
             let residual = convolution.residual.map(|residual| residual.map);
-            convolution.gate.into_iter().chain(residual).collect::<Vec<_>>()
+            convolution.gate.into_iter().chain(residual).for_each(visit);
         };
         match self {
             Self::Convolution { input, convolution, .. } => {
-                let mut reads = of(convolution);
-                reads.push(*input);
-                reads
+                of(convolution, &mut visit);
+                visit(*input);
             }
             Self::Depthwise { input, expand, .. } => {
-                let mut reads = expand.as_ref().map(of).unwrap_or_default();
-                reads.push(*input);
-                reads
+                if let Some(expand) = expand {
+                    of(expand, &mut visit);
+                }
+                visit(*input);
             }
-            Self::Arithmetic { a, b, .. } => vec![*a, *b],
-            Self::Concatenate { inputs, .. } => inputs.clone(),
+            Self::Arithmetic { a, b, .. } => {
+                visit(*a);
+                visit(*b);
+            }
+            Self::Concatenate { inputs, .. } => inputs.iter().copied().for_each(visit),
             Self::PixelShuffle { input, .. }
             | Self::Activate { input, .. }
             | Self::LeakyRelu { input, .. }
             | Self::Resize { input, .. }
             | Self::Mean { input, .. }
             | Self::Pool { input, .. }
-            | Self::Softmax { input, .. } => vec![*input],
+            | Self::Softmax { input, .. } => visit(*input),
+        }
+    }
+
+    /// Whether the step writes `map`.
+    #[must_use]
+    pub fn is_writer_of(&self, map: MapId) -> bool {
+        match self {
+            Self::Convolution { output, mean, .. } | Self::Depthwise { output, mean, .. } => {
+                *output == map || *mean == Some(map)
+            }
+            Self::PixelShuffle { output, .. }
+            | Self::Arithmetic { output, .. }
+            | Self::Activate { output, .. }
+            | Self::LeakyRelu { output, .. }
+            | Self::Resize { output, .. }
+            | Self::Mean { output, .. }
+            | Self::Pool { output, .. }
+            | Self::Concatenate { output, .. }
+            | Self::Softmax { output, .. } => *output == map,
         }
     }
 
