@@ -2,14 +2,15 @@
 //! the service does a frame; nothing is compared or asserted (benches/ do that).
 
 use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use portraitd::camera::scene::{Scene, SceneOptions, Scratch};
 use portraitd::framing::{Director, Settings, Subject};
 use portraitd::net::{EngineChoice, EngineOptions, Model};
-use portraitd::pipeline::{Observation, Observer};
+use portraitd::pipeline::{Observation, Observer, sample_input};
 use portraitd::pixel::{OwnedPicture, packed_bytes};
 use portraitd::render::ViewRenderer;
 use portraitd_kernels::simd::Isa;
@@ -57,6 +58,9 @@ pub(super) struct Arguments {
     /// Run once for every line on standard input and print its milliseconds, so that a script can take turns with others
     #[arg(long, hide = true)]
     on_line: bool,
+    /// Write the net's input (in the manifest's layout) and its answer there, as bare little-endian `f32`
+    #[arg(long, hide = true, value_name = "DIR")]
+    exchange: Option<PathBuf>,
 }
 
 /// Frames of a walking person, rendered beforehand: making them is the camera's work.
@@ -74,6 +78,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let (name, engine, isa) = (model.manifest().name.clone(), model.engine_name(), model.isa());
     let mut work = Work::new(arguments.what, model)?;
+    if let Some(directory) = &arguments.exchange {
+        work.exchange(directory)?;
+    }
     let mut once = || -> anyhow::Result<f64> {
         let started = Instant::now();
         work.once()?;
@@ -143,6 +150,16 @@ impl Work {
             view: ViewRenderer::new(),
             out: OwnedPicture::zeroed(format.pixel_format, format.size, format.color)?,
         })
+    }
+
+    fn exchange(&self, directory: &Path) -> anyhow::Result<()> {
+        let input = sample_input(self.observer.model().manifest(), &self.frames[0].as_picture())?;
+        for (name, values) in [("input.f32", &input[..]), ("output.f32", self.observer.raw())] {
+            let path = directory.join(name);
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
     }
 
     fn once(&mut self) -> anyhow::Result<()> {
