@@ -11,15 +11,53 @@ const OVERLAP: f32 = 0.05;
 const DISTANCE: (f32, f32) = (0.5, 0.25);
 /// Somebody not seen for this long, seconds, comes back under another id.
 const MEMORY_S: f64 = 2.5;
+/// Two observations further apart than this, seconds, tell no speed, and none is counted on for longer.
+const SPEED_S: f64 = 0.5;
 
 #[derive(Clone, Copy, Debug)]
 struct Track {
     subject: Subject,
+    /// Of the centre, fractions of the frame a second.
+    speed: (f32, f32),
     seen_s: f64,
     /// In the last observation.
     present: bool,
     /// In this one.
     found: bool,
+}
+
+impl Track {
+    /// Where the box should be at `time_s`, if it goes on as it did.
+    fn expected(&self, time_s: f64) -> Rectangle {
+        let seconds = seconds_between(self.seen_s, time_s);
+        let bounds = self.subject.bounds;
+        if !self.present || seconds > SPEED_S {
+            return bounds;
+        }
+        let (x, y) = (self.speed.0 * narrow(seconds), self.speed.1 * narrow(seconds));
+        Rectangle { x: bounds.x + x, y: bounds.y + y, ..bounds }
+    }
+
+    fn see(&mut self, time_s: f64, bounds: Rectangle) {
+        let seconds = seconds_between(self.seen_s, time_s);
+        let ((x, y), (old_x, old_y)) = (bounds.center(), self.subject.bounds.center());
+        self.speed = if self.present && seconds > 0.0 && seconds <= SPEED_S {
+            ((x - old_x) / narrow(seconds), (y - old_y) / narrow(seconds))
+        } else {
+            (0.0, 0.0)
+        };
+        self.subject.bounds = bounds;
+        (self.seen_s, self.found) = (time_s, true);
+    }
+}
+
+fn seconds_between(from_s: f64, to_s: f64) -> f64 {
+    (to_s - from_s).max(0.0)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds of a fraction of one: rounding is what is wanted")]
+const fn narrow(seconds: f64) -> f32 {
+    seconds as f32
 }
 
 /// See the module.
@@ -36,7 +74,9 @@ fn distance(a: &Rectangle, b: &Rectangle) -> f32 {
 }
 
 impl Association {
-    /// Names `boxes` (the largest, where there are more than [`MOST_PEOPLE`]), seen at `time_s`.
+    /// Names `boxes` (the largest, where there are more than [`MOST_PEOPLE`]), seen at `time_s`. Who was in the last
+    /// observation has the first choice, so that a passer-by does not become the one who has just gone; but where
+    /// somebody was last seen, nobody from elsewhere is put.
     pub fn name(&mut self, time_s: f64, boxes: &[Rectangle]) -> &[Subject] {
         let mut boxes: Vec<Rectangle> = boxes.iter().copied().filter(|bounds| !bounds.is_empty()).collect();
         boxes.sort_by(|a, b| b.area().total_cmp(&a.area()));
@@ -55,18 +95,24 @@ impl Association {
             DISTANCE.1
         };
         self.named.clear();
-        self.pair(time_s, &mut boxes, |track, bounds| {
-            let overlap = track.iou(bounds);
+        let overlapping = |track: &Track, bounds: &Rectangle| {
+            let overlap = track.expected(time_s).iou(bounds);
             (overlap > OVERLAP).then_some(overlap)
-        });
-        self.pair(time_s, &mut boxes, |track, bounds| {
-            let distance = distance(track, bounds);
+        };
+        let near = |track: &Track, bounds: &Rectangle| {
+            let distance = distance(&track.expected(time_s), bounds);
             (distance <= reach).then_some(-distance)
-        });
+        };
+        for present in [true, false] {
+            self.pair(time_s, present, &mut boxes, overlapping);
+        }
+        for present in [true, false] {
+            self.pair(time_s, present, &mut boxes, near);
+        }
         for bounds in boxes {
             let subject = Subject { id: self.next, bounds };
             self.next = self.next.wrapping_add(1);
-            self.tracks.push(Track { subject, seen_s: time_s, present: true, found: true });
+            self.tracks.push(Track { subject, speed: (0.0, 0.0), seen_s: time_s, present: true, found: true });
             self.named.push(subject);
         }
         for track in &mut self.tracks {
@@ -75,13 +121,21 @@ impl Association {
         &self.named
     }
 
-    /// Pairs tracks and boxes, the best by `score` first, and takes the boxes that found one out of `boxes`.
-    fn pair(&mut self, time_s: f64, boxes: &mut Vec<Rectangle>, score: impl Fn(&Rectangle, &Rectangle) -> Option<f32>) {
+    /// Pairs tracks that were (or were not) `present` and boxes, the best by `score` first, and takes the boxes that
+    /// found one out of `boxes`.
+    fn pair(
+        &mut self,
+        time_s: f64,
+        present: bool,
+        boxes: &mut Vec<Rectangle>,
+        score: impl Fn(&Track, &Rectangle) -> Option<f32>,
+    ) {
         loop {
             let mut best: Option<(f32, usize, usize)> = None;
-            for (track_index, track) in self.tracks.iter().enumerate().filter(|(_, track)| !track.found) {
+            let free = |track: &Track| !track.found && track.present == present;
+            for (track_index, track) in self.tracks.iter().enumerate().filter(|(_, track)| free(track)) {
                 for (box_index, bounds) in boxes.iter().enumerate() {
-                    let found = score(&track.subject.bounds, bounds);
+                    let found = score(track, bounds);
                     if let Some(score) = found
                         && best.is_none_or(|(highest, _, _)| score > highest)
                     {
@@ -91,8 +145,7 @@ impl Association {
             }
             let Some((_, track_index, box_index)) = best else { break };
             let track = &mut self.tracks[track_index];
-            track.subject.bounds = boxes.swap_remove(box_index);
-            (track.seen_s, track.found) = (time_s, true);
+            track.see(time_s, boxes.swap_remove(box_index));
             self.named.push(track.subject);
         }
     }
@@ -136,6 +189,19 @@ mod tests {
         association.name(0.0, &[LEFT, RIGHT]);
         association.name(0.1, &[LEFT.union(&RIGHT)]);
         assert_eq!(ids(association.name(1.0, &[RIGHT, LEFT])), [0, 1]);
+    }
+
+    #[test]
+    fn a_passer_by_does_not_become_the_one_who_blinks() {
+        let mut association = Association::default();
+        assert_eq!(ids(association.name(0.0, &[LEFT, RIGHT])), [0, 1]);
+        let right = association.name(0.2, &[RIGHT])[0].id;
+        let through = |step: u8| Rectangle { x: 0.9 - f32::from(step) * 0.1, y: 0.25, ..LEFT };
+        for step in 0..12 {
+            let time_s = 0.4 + f64::from(step) * 0.12;
+            assert_eq!(ids(association.name(time_s, &[RIGHT, through(step)])), [right, 2], "step {step}");
+        }
+        assert_eq!(ids(association.name(1.8, &[RIGHT, LEFT])), [0, 1]);
     }
 
     #[test]

@@ -25,9 +25,25 @@ enum Motion {
     /// The crop is the goal.
     Rest,
     /// After people.
-    Chase { chase: Chase, zooming: bool },
+    Chase { chase: Chase, purpose: Purpose },
     /// On a timed curve.
     Glide { glide: Glide, reason: Reason },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To where the people are, without zooming.
+    Pan,
+    /// The same, and to the zoom they call for.
+    Zoom,
+    /// To rest nearby: nothing is known of where they are.
+    Halt,
+}
+
+impl Purpose {
+    fn zooming(zooming: bool) -> Self {
+        if zooming { Self::Zoom } else { Self::Pan }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +238,8 @@ impl Director {
         } else if resized {
             match self.motion {
                 Motion::Chase { .. } => self.goal = goal,
-                Motion::Glide { reason: Reason::Opening, .. } => self.open(),
+                // It goes on from where it comes to rest.
+                Motion::Glide { reason: Reason::Opening, .. } => self.come_to_rest(),
                 Motion::Glide { .. } => self.glide(goal, Reason::Transition),
                 // A pixel of rounding is no move.
                 Motion::Rest if self.is_near(&goal) => self.arrive(goal),
@@ -328,7 +345,9 @@ impl Director {
             (FramingMode::Follow | FramingMode::Once, Motion::Rest) if still && !self.group.is_empty() => {
                 FramingState::Converged
             }
-            (FramingMode::Follow | FramingMode::Once, Motion::Chase { .. }) => FramingState::Framing,
+            (FramingMode::Follow | FramingMode::Once, Motion::Chase { purpose: Purpose::Pan | Purpose::Zoom, .. }) => {
+                FramingState::Framing
+            }
             _ if self.group.is_empty() => FramingState::Lost,
             _ => FramingState::Framing,
         };
@@ -405,8 +424,8 @@ impl Director {
             return;
         }
         let Some(people) = self.people() else { return };
-        if let Motion::Chase { zooming, .. } = self.motion {
-            self.retarget(&people, zooming);
+        if let Motion::Chase { purpose, .. } = self.motion {
+            self.retarget(&people, purpose == Purpose::Zoom);
         }
         let at = if matches!(self.motion, Motion::Chase { .. }) { self.pose } else { self.stage.pose(&self.goal) };
         let offset = self.offset(&people, &at);
@@ -436,15 +455,18 @@ impl Director {
         }
         if !fresh {
             (self.out_since, self.drastic_since) = (None, None);
-            if matches!(self.motion, Motion::Chase { .. }) {
-                self.brake();
-            }
+            self.halt();
             return;
         }
         let follows = self.settings.mode == FramingMode::Follow;
         if !self.group.in_sight() {
             if follows && self.is_lost() && self.goal != self.stage.full() {
-                self.open();
+                match self.motion {
+                    // From rest only: the speed of another move on top of this one's would exceed the limits.
+                    Motion::Rest => self.open(),
+                    Motion::Chase { .. } => self.halt(),
+                    Motion::Glide { .. } => {}
+                }
             }
             return;
         }
@@ -478,11 +500,9 @@ impl Director {
     fn start(&mut self, people: &Area, drastic: bool, zooming: bool) {
         let zoom = if zooming { self.wanted_zoom(people) } else { self.stage.pose(&self.goal).zoom };
         self.goal = self.stage.settle(&self.stage.ideal(people, zoom));
-        let (width, height) = self.stage.size(self.pose.zoom);
-        let speed = self.speed();
-        let speed = Speed { pan: speed.x / width, tilt: speed.y / height, zoom: speed.zoom };
+        let speed = self.speed_in_crops();
         let pace = if drastic { DRASTIC_PACE } else { MODERATE };
-        self.motion = Motion::Chase { chase: Chase { speed, pace }, zooming };
+        self.motion = Motion::Chase { chase: Chase { speed, pace }, purpose: Purpose::zooming(zooming) };
         (self.out_since, self.drastic_since) = (None, None);
         self.moves += 1;
     }
@@ -492,8 +512,8 @@ impl Director {
         let goal = self.stage.pose(&self.goal);
         let offset = self.offset(people, &goal);
         let zooming = asked || offset.sizes(DEAD_BAND_ZOOM);
-        if let Motion::Chase { zooming: is_zooming, .. } = &mut self.motion {
-            *is_zooming = zooming;
+        if let Motion::Chase { purpose, .. } = &mut self.motion {
+            *purpose = Purpose::zooming(zooming);
         }
         let sizes = zooming && offset.sizes((1.0 - 1.5 * STOP, 1.0 + 1.5 * STOP));
         if sizes || offset.pan.abs() > STOP || offset.tilt.abs() > STOP {
@@ -526,10 +546,20 @@ impl Director {
         }
     }
 
-    /// Pixels and zoom a second, of the last step.
+    /// Pixels and zoom a second, of the last step. None at rest: the last step there was rounding to even pixels.
     fn speed(&self) -> Pose {
+        if self.motion == Motion::Rest {
+            return Pose { x: 0.0, y: 0.0, zoom: 0.0 };
+        }
         let Pose { x, y, zoom } = self.previous;
         Pose { x: (self.pose.x - x) / STEP_S, y: (self.pose.y - y) / STEP_S, zoom: (self.pose.zoom - zoom) / STEP_S }
+    }
+
+    /// The same in crops.
+    fn speed_in_crops(&self) -> Speed {
+        let (width, height) = self.stage.size(self.pose.zoom);
+        let Pose { x, y, zoom } = self.speed();
+        Speed { pan: x / width, tilt: y / height, zoom }
     }
 
     /// Whether being at `goal` at once would be no more than rounding.
@@ -573,16 +603,28 @@ impl Director {
         self.glide_on(full, Reason::Opening, Curve::Ramps(ramp), seconds);
     }
 
-    /// Comes to rest nearby: nothing is known of where the people are.
-    fn brake(&mut self) {
+    /// Ends a chase where it comes to rest.
+    fn halt(&mut self) {
+        if matches!(self.motion, Motion::Chase { purpose: Purpose::Pan | Purpose::Zoom, .. }) {
+            self.come_to_rest();
+        }
+    }
+
+    /// Comes to rest nearby, from any motion: as a chase, which keeps its limits also at the edge of the frame.
+    fn come_to_rest(&mut self) {
         let speed = self.speed();
-        let way = TRANSITION_S * 0.4;
+        let (pan, zoom) = frequency(self.settings.speed);
+        // A critically damped spring that starts at speed v comes to rest v / frequency further on, without a turn.
         let rest = Pose {
-            x: self.pose.x + speed.x * way,
-            y: self.pose.y + speed.y * way,
-            zoom: self.pose.zoom + speed.zoom * way,
+            x: self.pose.x + speed.x / pan,
+            y: self.pose.y + speed.y / pan,
+            zoom: self.pose.zoom + speed.zoom / zoom,
         };
-        let rest = self.stage.settle(&self.stage.inside(&rest));
-        self.glide_on(rest, Reason::Landing, Curve::Quintic, TRANSITION_S);
+        self.goal = self.stage.settle(&self.stage.inside(&rest));
+        let pace = match self.motion {
+            Motion::Chase { chase, .. } => chase.pace,
+            Motion::Rest | Motion::Glide { .. } => DRASTIC_PACE,
+        };
+        self.motion = Motion::Chase { chase: Chase { speed: self.speed_in_crops(), pace }, purpose: Purpose::Halt };
     }
 }

@@ -1,9 +1,10 @@
 //! Who belongs to the picture: people join after they have been seen for a while and leave after they have been gone
-//! for a while, so that a blink of the mask, or somebody who walks through, moves nothing.
+//! for a while, so that a blink of the mask, or somebody who walks through, moves nothing. Who vanishes into somebody else's
+//! box (two who touch have one mask) has not gone, and stays until that one goes.
 //!
 //! Joining and leaving need evidence: they happen at an observation, never between two.
 
-use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, FLICKER, GRACE, JOIN, LEAVE, SLACK};
+use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, COVERED, FLICKER, GRACE, JOIN, LEAVE, SLACK};
 use super::{MOST_PEOPLE, Subject};
 use crate::pixel::Rectangle;
 
@@ -20,6 +21,16 @@ struct Person {
     member: bool,
     /// Was in the group before everybody went.
     known: bool,
+    /// Vanished into another's box.
+    merged: Option<Merged>,
+}
+
+/// Two masks have become one.
+#[derive(Clone, Copy, Debug)]
+struct Merged {
+    /// Who is seen in place of both.
+    host: u32,
+    since: u64,
 }
 
 impl Person {
@@ -72,8 +83,9 @@ impl Group {
                     missing_since: None,
                     member: false,
                     known: false,
+                    merged: None,
                 });
-                person.bounds = bounds;
+                (person.bounds, person.merged) = (bounds, None);
                 if let Some(since) = person.missing_since.take()
                     && !person.member
                     && past(since, now, FLICKER)
@@ -92,16 +104,39 @@ impl Group {
                 }
             }
         }
+        self.merge(now);
         let mut change = Change::default();
         self.admit(now, &mut change);
         self.dismiss(now, &mut change);
         change
     }
 
-    /// The place of `id`, or a free one, or that of somebody who is only remembered.
+    /// Members who are not seen, but covered by a member who is: they are within that one's box, wherever it goes. For as
+    /// long as a departure takes they also count where they were, because a blink may look the same.
+    fn merge(&mut self, now: u64) {
+        let people = self.people;
+        let hosts = || people.iter().flatten().filter(|host| host.member && host.seen());
+        for person in self.people.iter_mut().flatten().filter(|person| person.member && !person.seen()) {
+            let host = match person.merged {
+                Some(merged) => hosts().find(|host| host.id == merged.host),
+                None => hosts()
+                    .find(|host| host.bounds.intersection(&person.bounds).area() >= COVERED * person.bounds.area()),
+            };
+            let Some(host) = host else { continue };
+            let since = person.merged.get_or_insert(Merged { host: host.id, since: now }).since;
+            person.missing_since = Some(now);
+            if past(since, now, LEAVE) {
+                person.bounds = host.bounds;
+            }
+        }
+    }
+
+    /// The place of `id`, or a free one, or that of somebody who is only remembered, or merged.
     fn slot(&mut self, id: u32) -> Option<usize> {
         let is = |place: &Option<Person>| place.as_ref().is_some_and(|person| person.id == id);
-        let remembered = |place: &Option<Person>| place.as_ref().is_some_and(|person| !person.member && !person.seen());
+        let remembered = |place: &Option<Person>| {
+            place.as_ref().is_some_and(|person| !person.seen() && (!person.member || person.merged.is_some()))
+        };
         let slot = self.people.iter().position(is).or_else(|| self.people.iter().position(Option::is_none));
         slot.or_else(|| {
             let slot = self.people.iter().position(remembered)?;

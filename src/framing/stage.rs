@@ -1,7 +1,7 @@
 //! The room a crop has: the frame, the aspect, the zoom range; where a crop would ideally be; and even pixels.
 
 use super::SettingsError;
-use super::tuning::{HEADROOM, SIDE_MARGIN, SMALLEST_ZOOM, UPSCALING};
+use super::tuning::{HEADROOM, SIDE_MARGIN, SMALLEST_SIDE, SMALLEST_ZOOM, UPSCALING};
 use crate::pixel::{Rectangle, Size};
 
 /// A rectangle in pixels of the frame. Like [`Rectangle`], in the precision the integration needs.
@@ -54,6 +54,9 @@ pub struct Stage {
     full_height: f64,
     /// The logarithm of the greatest zoom.
     pub deepest: f64,
+    /// The same of the zoom that leaves [`SMALLEST_SIDE`] pixels: what other settings allowed may be above `deepest`, and
+    /// eases back from there, but is never above this.
+    utmost: f64,
     /// The zoom at which one source pixel makes one output pixel.
     pub without_upscaling: f64,
 }
@@ -83,8 +86,9 @@ impl Stage {
             return Err(SettingsError::Aspect { frame, output });
         }
         let without_upscaling = full_width / across;
-        let deepest = f64::from(max_zoom).min(without_upscaling * UPSCALING).max(1.0).ln();
-        Ok(Self { width, height, full_width, full_height, deepest, without_upscaling })
+        let utmost = (full_width.min(full_height) / SMALLEST_SIDE).max(1.0).ln();
+        let deepest = f64::from(max_zoom).min(without_upscaling * UPSCALING).max(1.0).ln().min(utmost);
+        Ok(Self { width, height, full_width, full_height, deepest, utmost, without_upscaling })
     }
 
     /// The size of a crop at `zoom`, pixels, with the aspect exact.
@@ -101,7 +105,7 @@ impl Stage {
 
     /// The pose nearest to `pose` that lies inside the frame.
     pub fn inside(&self, pose: &Pose) -> Pose {
-        let zoom = pose.zoom.max(0.0);
+        let zoom = pose.zoom.clamp(0.0, self.utmost);
         let (width, height) = self.size(zoom);
         let (half_width, half_height) = (width * 0.5, height * 0.5);
         Pose {

@@ -59,6 +59,8 @@ pub const SIDE_MARGIN: f64 = 0.125;
 pub const SMALLEST_ZOOM: f64 = 1.15;
 /// The greatest zoom that may be configured.
 pub const ZOOM_CAP: f32 = 4.0;
+/// No crop has a side shorter than this, pixels, unless the frame or the aspect leaves no other.
+pub const SMALLEST_SIDE: f64 = 16.0;
 /// How many output pixels may be made from one source pixel, along an axis.
 pub const UPSCALING: f64 = 1.5;
 
@@ -74,6 +76,8 @@ pub const JOIN: u64 = SECOND * 3 / 2;
 pub const LEAVE: u64 = 2 * SECOND;
 /// Somebody not yet in the group may vanish this long without starting again.
 pub const FLICKER: u64 = SECOND * 3 / 10;
+/// Who vanishes with this share of the box inside a member's is taken to be there still: two masks have become one.
+pub const COVERED: f32 = 0.6;
 /// A mask older than this says nothing.
 pub const STALE: u64 = SECOND;
 

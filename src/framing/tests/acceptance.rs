@@ -239,9 +239,8 @@ fn jump(a: Rectangle, b: Rectangle) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(at_least(48))]
     #[test]
-    #[ignore = "known defect, SPECIFICATION.md S6; runs with `cargo test -- --ignored`"]
     fn a8_a_change_in_motion_does_not_jump(
         when in 0.0f64..8.0, to_mode in 0usize..4, from_mode in 0usize..4, size in 0usize..3, zoom in 1.0f32..4.0,
     ) {
@@ -262,6 +261,8 @@ proptest! {
         let first = rig.shots[1].1.crop.to_fractions(settings.frame);
         // A frame later: the speed there was, and what has been added to it.
         prop_assert!(jump(before, first) <= 0.02 + 0.6 / 30.0, "{before:?} {first:?}");
-        prop_assert!(rig.shot().still || settings.mode == FramingMode::Follow, "{:?}", rig.shot());
+        // And rest in the end. The person steps 4 s into that: a zoom by 4 and a pan across the frame take their time.
+        rig.run(8.0, |_| people(8.0));
+        prop_assert!(rig.shot().still, "{:?}", rig.shot());
     }
 }

@@ -90,7 +90,6 @@ fn a_flat_output_keeps_its_aspect_while_moving_too() {
 }
 
 #[test]
-#[ignore = "known defect, SPECIFICATION.md S6; runs with `cargo test -- --ignored`"]
 fn two_people_are_framed_together_also_while_they_touch() {
     let (a, b) = (Rectangle::new(0.25, 0.45, 0.14, 0.5), Rectangle::new(0.5, 0.4, 0.14, 0.55));
     let mut rig = Rig::standard();

@@ -6,6 +6,8 @@ mod modes;
 mod properties;
 mod traces;
 
+use proptest::test_runner::Config;
+
 use super::tuning::{DRASTIC_PACE, ZOOM_IN, ZOOM_OUT};
 use super::{Director, Settings, Shot, Subject};
 use crate::pixel::{Rectangle, Size};
@@ -15,6 +17,12 @@ pub const OUTPUT: Size = Size::new(1280, 720);
 
 /// Somebody in the middle: wants a zoom of about 1.5.
 pub const SITTING: Rectangle = Rectangle::new(0.4, 0.4, 0.2, 0.6);
+
+/// So many cases of a property, or as many as `PROPTEST_CASES` says.
+pub fn at_least(cases: u32) -> Config {
+    let config = Config::default();
+    Config { cases: if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { cases }, ..config }
+}
 
 pub fn subject(id: u32, bounds: Rectangle) -> Subject {
     Subject { id, bounds }
