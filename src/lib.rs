@@ -24,3 +24,4 @@ pub mod pixel;
 pub mod publish;
 pub mod render;
 pub mod service;
+mod text;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::ModelError;
 use crate::pixel::Size;
+use crate::text::line_and_column;
 
 /// The order of a tensor's axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -187,14 +188,6 @@ impl Manifest {
         }
         Ok(())
     }
-}
-
-/// Line and column, from 1, of byte `offset`.
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    (line, column)
 }
 
 /// Where `key = ` stands in `text`, if it does. Keys of a manifest are unique but for `layout`, which is never checked.

@@ -7,6 +7,7 @@
 use super::error::{ConfigError, Place};
 use super::model::Config;
 use super::values::shown;
+use crate::text::line_and_column;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,14 +39,6 @@ impl Origin {
             Self::Flag(flag) => Place::Flag { flag },
         }
     }
-}
-
-/// Line and column, both from 1, the column in characters, of a byte of the text.
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let offset = text.floor_char_boundary(offset.min(text.len()));
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// One checked layer.
