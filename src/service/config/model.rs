@@ -183,7 +183,8 @@ pub struct Background {
     /// The picture of `image`: absolute path of a PNG or JPEG; empty: none. Default empty.
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub image: Option<PathBuf>,
-    /// Strength of `blur`: 0 (least) to 1 (most). Default 0.5.
+    /// Standard deviation of `blur` as a fraction of the picture's height, as on D-Bus: 0 to 0.25; less than 0.02 is taken
+    /// as 0.02, so that nobody is recognised. Default 0.05.
     #[serde(deserialize_with = "values::blur")]
     pub blur: f64,
 }
@@ -194,7 +195,7 @@ impl Default for Background {
             mode: BackgroundMode::Color,
             color: Color { red: 0x20, green: 0x30, blue: 0x40 },
             image: None,
-            blur: 0.5,
+            blur: 0.05,
         }
     }
 }

@@ -220,7 +220,7 @@ fn values_out_of_range() {
         camera("background.image = \"beach.png\""),
         "3:20: `camera.c.background.image`: `beach.png` is not an absolute path"
     );
-    assert_eq!(camera("background.blur = 2"), "3:19: `camera.c.background.blur`: 2 is not a number from 0 to 1");
+    assert_eq!(camera("background.blur = 2"), "3:19: `camera.c.background.blur`: 2 is not a number from 0 to 0.25");
     assert_eq!(
         camera("[[camera.output]]\nstream = \"view\""),
         "3:1: `camera.c.output`: the key `device` is needed here"

@@ -352,7 +352,7 @@ pub(super) fn zoom<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> 
 }
 
 pub(super) fn blur<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    number(from, 0.0, 1.0, false)
+    number(from, 0.0, 0.25, false)
 }
 
 /// The most zones a camera may have.
