@@ -6,14 +6,33 @@ use super::THRESHOLD;
 use super::label::{Connectivity, Labels, Run};
 use crate::pixel::{Rectangle, Size};
 
-/// A component smaller than this share of the frame is no person, and is taken out of the mask.
-pub const SMALLEST_SHARE_OF_FRAME: f32 = 0.005;
+/// A share of pixels, in parts of 10,000: compared in whole numbers, so that a component of exactly that share counts alike
+/// on every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u64);
 
-/// A component smaller than this share of the largest one is no person (it may be a hand, and stays in the mask).
-pub const SMALLEST_SHARE_OF_LARGEST: f32 = 0.15;
+/// A component smaller than this share of the frame (0.5 %) is no person, and is taken out of the mask.
+pub const SMALLEST_SHARE_OF_FRAME: Share = Share(50);
 
-/// A hole of at most this share of the frame is filled: 18 pixels of 256x144, about 4 by 4.
-pub const PIN_HOLE_SHARE_OF_FRAME: f32 = 0.0005;
+/// A component smaller than this share of the largest one (15 %) is no person (it may be a hand, and stays in the mask).
+pub const SMALLEST_SHARE_OF_LARGEST: Share = Share(1500);
+
+/// A hole of at most this share of the frame (0.05 %) is filled: 18 pixels of 256x144, about 4 by 4.
+pub const PIN_HOLE_SHARE_OF_FRAME: Share = Share(5);
+
+impl Share {
+    /// How `part` compares with this share of `whole`, both in pixels.
+    const fn compare(self, part: u32, whole: u64) -> std::cmp::Ordering {
+        let (part, share) = (part as u64 * 10_000, self.0 * whole);
+        if part < share {
+            std::cmp::Ordering::Less
+        } else if part > share {
+            std::cmp::Ordering::Greater
+        } else {
+            std::cmp::Ordering::Equal
+        }
+    }
+}
 
 /// Below this probability is background; above it and not joined to a person is a faint speck, which is taken out.
 pub const FAINT: f32 = 0.1;
@@ -103,8 +122,8 @@ impl RegionFinder {
     /// Fills the small holes with what lies to their left and right.
     fn fill_holes(&mut self, values: &mut [f32]) {
         let Size { width, height } = self.size;
-        let most = PIN_HOLE_SHARE_OF_FRAME * self.size.area() as f32;
-        if most < 1.0 {
+        let frame = self.size.area();
+        if PIN_HOLE_SHARE_OF_FRAME.compare(1, frame).is_gt() {
             return;
         }
         let runs = self.labels.find(values, self.size, Connectivity::Four, |value| value < THRESHOLD);
@@ -114,7 +133,7 @@ impl RegionFinder {
         });
         for run in runs {
             let total = self.totals[run.root as usize];
-            if total.marked || total.pixels as f32 > most {
+            if total.marked || PIN_HOLE_SHARE_OF_FRAME.compare(total.pixels, frame).is_gt() {
                 continue;
             }
             // A hole does not touch the border, so both neighbours are there, and they are a person's.
@@ -132,20 +151,20 @@ impl RegionFinder {
     /// Takes the islands out of the mask, and measures what is left.
     fn find_people(&mut self, values: &mut [f32]) {
         let width = self.size.width;
-        let frame = self.size.area() as f32;
+        let frame = self.size.area();
         let runs = self.labels.find(values, self.size, Connectivity::Eight, |value| value >= THRESHOLD);
         sum(&mut self.totals, runs, |total, run| {
             total.pixels += run.length();
             total.mass += f64::from(values[run.range(width)].iter().sum::<f32>());
         });
-        let largest = self.totals.iter().map(|total| total.pixels).max().unwrap_or(0) as f32;
-        let is_island = |total: &Total| (total.pixels as f32) < SMALLEST_SHARE_OF_FRAME * frame;
+        let largest = self.totals.iter().map(|total| total.pixels).max().unwrap_or(0).into();
+        let is_island = |total: &Total| SMALLEST_SHARE_OF_FRAME.compare(total.pixels, frame).is_lt();
         self.people.clear();
         for (run, index) in runs.iter().zip(0u32..) {
             let total = &self.totals[run.root as usize];
             if is_island(total) {
                 values[run.range(width)].fill(0.0);
-            } else if run.root == index && total.pixels as f32 >= SMALLEST_SHARE_OF_LARGEST * largest {
+            } else if run.root == index && SMALLEST_SHARE_OF_LARGEST.compare(total.pixels, largest).is_ge() {
                 self.people.push((total.pixels, index));
             }
         }
@@ -164,7 +183,7 @@ impl RegionFinder {
             let mean = self.totals[*root as usize].mass / f64::from(*pixels);
             self.regions.push(Region {
                 bounds: Rectangle::new(left, top, right - left, bottom - top).to_fractions(self.size),
-                area: *pixels as f32 / frame,
+                area: *pixels as f32 / frame as f32,
                 confidence: to_f32(mean),
             });
         }

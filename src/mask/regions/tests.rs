@@ -39,13 +39,13 @@ type Found = (usize, [f64; 4], f64);
 
 /// The finder's rules, said with flood fills: the cleaned mask and the people.
 fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<Found>) {
-    let (width, height, area) = (size.width as usize, size.height as usize, values.len() as f64);
+    let (width, height, area) = (size.width as usize, size.height as usize, values.len());
     let mut mask: Vec<f32> = values.iter().map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) }).collect();
     for hole in flood(&mask.clone(), size, false, |value| value < 0.5) {
         let border = |at: &usize| {
             at.is_multiple_of(width) || at % width == width - 1 || at / width == 0 || at / width == height - 1
         };
-        if hole.len() as f64 > 0.0005 * area || hole.iter().any(border) {
+        if hole.len() * 2000 > area || hole.iter().any(border) {
             continue;
         }
         let before = mask.clone();
@@ -57,13 +57,13 @@ fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<Found>) {
         }
     }
     let components = flood(&mask, size, true, |value| value >= 0.5);
-    let largest = components.iter().map(Vec::len).max().unwrap_or(0) as f64;
+    let largest = components.iter().map(Vec::len).max().unwrap_or(0);
     let mut people = Vec::new();
     for component in &components {
-        let pixels = component.len() as f64;
-        if pixels < 0.005 * area {
+        let pixels = component.len();
+        if pixels * 200 < area {
             component.iter().for_each(|at| mask[*at] = 0.0);
-        } else if pixels >= 0.15 * largest {
+        } else if pixels * 100 >= largest * 15 {
             let bounds = [
                 quantile_of(component, &mask, 0.02, |at| at % width, width) / width as f64,
                 quantile_of(component, &mask, 0.02, |at| at / width, height) / height as f64,
@@ -71,7 +71,7 @@ fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<Found>) {
                 quantile_of(component, &mask, 0.98, |at| at / width, height) / height as f64,
             ];
             let mass: f64 = component.iter().map(|at| f64::from(mask[*at])).sum();
-            people.push((component.len(), bounds, mass / pixels));
+            people.push((pixels, bounds, mass / pixels as f64));
         }
     }
     people.sort_by_key(|(pixels, ..)| std::cmp::Reverse(*pixels));
@@ -153,6 +153,20 @@ fn islands_and_holes_go_and_hands_stay() {
     assert!((at(71, 51) - 0.9).abs() < 1e-6);
     assert_eq!([at(73, 83), at(170, 70)], [0.2, 0.9]);
     assert_eq!([at(205, 15), at(200, 9), at(225, 105), at(0, 0)], [0.0, 0.0, 0.0, 0.02]);
+}
+
+/// 15 % of 220 pixels are 33, whatever binary fractions make of 0.15; and 0.5 % of 6000 are 30.
+#[test]
+fn a_share_that_is_met_exactly_is_met() {
+    let size = Size::new(100, 60);
+    let people = |second: usize| {
+        let mut mask = vec![0.0; 6000];
+        block(&mut mask, 100, 0, 0, 22, 10, 0.9);
+        block(&mut mask, 100, 40, 40, second, 1, 0.9);
+        let regions = RegionFinder::new().find(&mut mask, size).len();
+        (regions, mask[40 * 100 + 40] > 0.0)
+    };
+    assert_eq!([people(33), people(32), people(30), people(29)], [(2, true), (1, true), (1, true), (1, false)]);
 }
 
 #[test]
