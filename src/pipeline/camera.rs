@@ -26,11 +26,13 @@ use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
     FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
 };
-use crate::publish::{RingClients, RingSpec, RingWriter};
+use crate::publish::{PublishError, RingClients, RingSpec, RingWriter};
 use crate::service::config;
 use crate::service::metrics::CameraReport;
 use crate::service::notify::Progress;
 
+/// The most rings of a camera, each with a thread and the memory of some pictures.
+const MAX_RINGS: usize = 16;
 /// How long an attach waits for the source to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a snapshot waits for its picture.
@@ -308,6 +310,11 @@ impl Inner {
         let mut rings = self.rings();
         let index = match rings.live.iter().position(|ring| ring.key == key && !ring.clients.is_closed()) {
             Some(index) => index,
+            None if rings.live.len() >= MAX_RINGS => {
+                let hint =
+                    format!("{MAX_RINGS} streams of different kinds and sizes are served already, and no more are");
+                return Err(ServiceError::Busy(hint));
+            }
             None => {
                 let ring = self.open_ring(&key, &format, rings.next_serial)?;
                 rings.next_serial += 1;
@@ -323,7 +330,10 @@ impl Inner {
             Ok(fds) => fds,
             Err(error) => {
                 rings.drop_unused(serial);
-                return Err(ServiceError::Failed(error.to_string()));
+                return Err(match error {
+                    PublishError::Full(_) => ServiceError::Busy(error.to_string()),
+                    error => ServiceError::Failed(error.to_string()),
+                });
             }
         };
         rings.attachments.push(Attached { client, serial, id: fds.id, stream });

@@ -27,6 +27,9 @@ use super::ring::PublishError;
 /// Bytes of a client's pipe: one page, the least that the kernel gives.
 const PIPE_BYTES: usize = 4096;
 
+/// The most clients of one ring. A board has a handful; a program that attaches for ever must not cost everybody theirs.
+pub const MAX_CLIENTS: usize = 64;
+
 /// What a client of a ring is given.
 #[derive(Debug)]
 pub struct ClientFds {
@@ -105,7 +108,7 @@ impl RingClients {
     /// than that (it may still read the ring whenever it likes). If a frame is there already, a byte waits in the pipe.
     ///
     /// # Errors
-    /// [`PublishError::Closed`] on a closed ring; [`PublishError::System`] where the process has no descriptors left.
+    /// [`PublishError::Closed`] on a closed ring; [`PublishError::Full`] with [`MAX_CLIENTS`]; [`PublishError::System`] where the process has no descriptors left.
     pub fn add_client(&self, interval: Option<Duration>) -> Result<ClientFds, PublishError> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(PublishError::call("pipe2"))?;
         rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).map_err(PublishError::call("fcntl(F_SETFL)"))?;
@@ -117,6 +120,9 @@ impl RingClients {
         // Under the lock, so that `close` either sees this client or is seen here.
         if self.0.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
+        }
+        if list.clients.len() >= MAX_CLIENTS {
+            return Err(PublishError::Full(MAX_CLIENTS));
         }
         let id = list.next_id;
         // No events asked for: errors are always reported.

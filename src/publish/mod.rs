@@ -14,5 +14,5 @@ pub mod dbus;
 mod memory;
 pub mod ring;
 
-pub use clients::{ClientFds, RingClients};
+pub use clients::{ClientFds, MAX_CLIENTS, RingClients};
 pub use ring::{PublishError, RingSpec, RingWriter, SlotInfo, SlotWriter};

@@ -40,6 +40,10 @@ pub enum PublishError {
     /// The ring is closed; attach to its successor.
     #[error("the ring is closed")]
     Closed,
+    /// The ring has as many clients as it may have: a program that attaches and never leaves must not use up the service's
+    /// descriptors.
+    #[error("this stream has {0} clients already, and no more are served")]
+    Full(usize),
     /// A system call failed.
     #[error("{call}: {error}")]
     System {

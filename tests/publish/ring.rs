@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use portraitd::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
-use portraitd::publish::{ClientFds, PublishError, RingSpec, RingWriter, SlotInfo};
+use portraitd::publish::{ClientFds, MAX_CLIENTS, PublishError, RingSpec, RingWriter, SlotInfo};
 use portraitd_client::layout::{HEADER_BYTES, flags};
 use portraitd_client::{FrameCopy, FrameFormat, FrameMatrix, Ring, StreamKind, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -321,6 +321,17 @@ fn many_clients_that_leave_at_once_are_all_reaped() {
     }
     assert_eq!(left, 50);
     assert_eq!(writer.clients().client_count(), 0);
+}
+
+#[test]
+fn the_clients_of_a_ring_are_limited_and_a_place_becomes_free() {
+    let writer = writer();
+    let mut clients: Vec<_> = (0..MAX_CLIENTS).map(|_| writer.add_client().expect("client")).collect();
+    let error = writer.add_client().expect_err("one too many");
+    assert!(matches!(error, PublishError::Full(MAX_CLIENTS)), "{error}");
+    let last = clients.pop().expect("a client").id;
+    assert!(writer.clients().remove_client(last));
+    writer.add_client().expect("a place is free");
 }
 
 #[test]
