@@ -296,5 +296,7 @@ fn a_look_after_rest_is_one_frames_news() {
         }
         smoother.apply(&raw(0.55), Size::new(2, 2), 833_000_000)[0]
     };
-    assert!(after(false) > 0.52 && after(true) < 0.49, "{} {}", after(false), after(true));
+    // A second's news drags the output along; one frame's is within the backlash.
+    assert_eq!(after(true), 0.45);
+    assert!(after(false) > 0.455, "{}", after(false));
 }
