@@ -37,6 +37,9 @@ pub struct Observation {
     pub inference_ns: u64,
 }
 
+/// A picture by itself is searched in so many parts: each of them once.
+const MOST_SEARCHES: usize = 6;
+
 /// The mask in force, and where it is from.
 #[derive(Debug, Default)]
 struct Held {
@@ -144,27 +147,35 @@ impl Observer {
         Ok((sampled.covers.into(), u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// A picture by itself, looked at more than once: the whole, and then up to `closer` times the people's own rectangle.
-    /// [`Observer::raw`] has what the net said at last; returns what of the picture that covers, in pixels. Outside of it
-    /// there is nobody. Forgets all that was seen before.
+    /// A picture by itself, looked at more than once: the whole, and then up to `closer` times the people's own rectangle;
+    /// where the whole shows nobody, its parts are searched first. [`Observer::raw`] has what the net said at last; returns
+    /// what of the picture that covers, in pixels. Outside of it there is nobody. Forgets all that was seen before.
     ///
     /// # Errors
     /// [`ObserveError`].
     pub fn study(&mut self, picture: &Picture<'_>, closer: usize) -> Result<Rectangle, ObserveError> {
         self.reset();
-        let mut covers = Rectangle::default();
-        // Looks at the whole are tried once; the last look that shows somebody counts.
-        let mut time_ns = 0;
-        for _ in 0..=closer {
+        let mut searches = if closer > 0 { MOST_SEARCHES } else { 0 };
+        let (mut closer, mut covers, mut seen_whole) = (closer, Rectangle::default(), false);
+        for time_ns in 0.. {
             let look = self.attention.next(picture.size(), time_ns, &self.motion);
-            let (Look::Frame | Look::Window(_)) = look else { break };
-            if time_ns > 0 && look == Look::Frame {
-                break;
+            match look {
+                Look::Frame if !seen_whole => seen_whole = true,
+                // Nobody yet, and the whole is known already.
+                Look::Frame if self.in_frame.is_empty() && searches > 0 => {
+                    self.attention.found(look, std::iter::empty());
+                    continue;
+                }
+                Look::Window(_) if closer > 0 => closer -= 1,
+                Look::Search(_) if searches > 0 => searches -= 1,
+                _ => break,
             }
             (covers, _) = self.infer_part(picture, part_of(look))?;
             self.find_regions(picture.size(), covers, Source::Raw);
             self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
-            time_ns += 1;
+        }
+        if self.in_frame.is_empty() && covers != Rectangle::of_size(picture.size()) {
+            (covers, _) = self.infer(picture)?;
         }
         Ok(covers)
     }
