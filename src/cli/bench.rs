@@ -13,6 +13,7 @@ use portraitd::net::{EngineChoice, EngineOptions, Model};
 use portraitd::pipeline::{Observation, Observer, sample_input};
 use portraitd::pixel::{OwnedPicture, packed_bytes};
 use portraitd::render::ViewRenderer;
+use portraitd_kernels::net::dump;
 use portraitd_kernels::simd::Isa;
 use serde_json::json;
 
@@ -58,7 +59,7 @@ pub(super) struct Arguments {
     /// Run once for every line on standard input and print its milliseconds, so that a script can take turns with others
     #[arg(long, hide = true)]
     on_line: bool,
-    /// Write the net's input (in the manifest's layout) and its answer there, as bare little-endian `f32`
+    /// Write the net's input (in the manifest's layout) and its answer there, as bare little-endian `f32`, and the plan's steps
     #[arg(long, hide = true, value_name = "DIR")]
     exchange: Option<PathBuf>,
 }
@@ -154,10 +155,18 @@ impl Work {
 
     fn exchange(&self, directory: &Path) -> anyhow::Result<()> {
         let input = sample_input(self.observer.model().manifest(), &self.frames[0].as_picture())?;
-        for (name, values) in [("input.f32", &input[..]), ("output.f32", self.observer.raw())] {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let program = self.observer.model().program().map(dump::write);
+        let files = [
+            ("input.f32", Some(bytes(&input))),
+            ("output.f32", Some(bytes(self.observer.raw()))),
+            ("program", program),
+        ];
+        for (name, bytes) in files {
             let path = directory.join(name);
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+            if let Some(bytes) = bytes {
+                std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The fused plan as an engine. It takes and gives channels-last, whatever the file has: that saves turning the picture
 //! round. Belongs to the thread that runs it; a run allocates nothing.
 
+use portraitd_kernels::net::Program;
 use portraitd_kernels::simd::Isa;
 use tract_onnx::prelude::TypedModel;
 
@@ -40,6 +41,10 @@ impl Engine for PlanEngine {
 
     fn isa(&self) -> Option<Isa> {
         Some(self.plan.isa())
+    }
+
+    fn program(&self) -> Option<&Program> {
+        Some(self.plan.program())
     }
 
     fn input_layout(&self) -> Layout {

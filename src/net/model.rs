@@ -1,5 +1,6 @@
 //! A loaded model: its manifest, and an engine that runs it.
 
+use portraitd_kernels::net::Program;
 use portraitd_kernels::simd::Isa;
 
 use super::library::Package;
@@ -14,6 +15,11 @@ pub trait Engine: Send {
 
     /// The instruction set that its kernels were chosen for; `None` where the engine chooses for itself.
     fn isa(&self) -> Option<Isa> {
+        None
+    }
+
+    /// The fused steps, where the engine is the plan.
+    fn program(&self) -> Option<&Program> {
         None
     }
 
@@ -130,6 +136,11 @@ impl Model {
     /// The instruction set of the plan; `None` on tract.
     pub fn isa(&self) -> Option<Isa> {
         self.engine.isa()
+    }
+
+    /// The fused steps of the plan; `None` on tract.
+    pub fn program(&self) -> Option<&Program> {
+        self.engine.program()
     }
 
     /// The order in which [`Model::run`] takes its input; what suits the engine best, whatever the file has.

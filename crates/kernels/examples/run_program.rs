@@ -1,5 +1,6 @@
-//! Runs a dumped program: `run_program FILE [RUNS [PICTURE|- [EXPECTED]]]` (raw `f32`s). Prints the largest difference to EXPECTED, or,
-//! where there is no such file, writes it. `PORTRAITD_ISA` chooses the instruction set.
+//! Runs a dumped program: `run_program FILE [RUNS [PICTURE|- [EXPECTED]]]` (raw `f32`s, PICTURE `[channels, height, width]`). Prints
+//! the largest difference to EXPECTED and fails if it is above 1e-4, or, where there is no such file, writes it. `PORTRAITD_ISA`
+//! chooses the instruction set.
 //!
 //! Made for emulated CPUs: what it costs is counted from outside, as the difference between two numbers of runs.
 
@@ -16,8 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let floats = |bytes: &[u8]| -> Vec<f32> {
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     };
-    let picture = match arguments.next().filter(|path| path != "-") {
-        Some(path) => floats(&std::fs::read(path)?),
+    let picture: Vec<f32> = match arguments.next().filter(|path| path != "-") {
+        Some(path) => {
+            let planes = floats(&std::fs::read(path)?);
+            let pixels = input.height * input.width;
+            (0..planes.len()).map(|i| planes[i % input.channels * pixels + i / input.channels]).collect()
+        }
         None => (0..input.len()).map(|i| (i % 251) as f32 / 251.0).collect(),
     };
     let mut mask = vec![0.0; output.len()];

@@ -87,47 +87,26 @@ unsafe fn conv_tile<V: Vector, const P: usize, const N: usize>(row: &ConvRow, x:
         }
         let mut w = packed.add((1 + row.skip) * width);
         for s in 0..row.segments {
-            let mut at = *row.offsets.add(s);
-            let mut k = row.depth;
-            macro_rules! lane {
-                ($groups:ident, $lane:literal) => {
-                    let mut weights = [V::splat(0.0); N];
-                    for (n, weights) in weights.iter_mut().enumerate() {
-                        *weights = V::load(w.add($lane * width + n * V::LANES));
-                    }
-                    for p in 0..P {
-                        for n in 0..N {
-                            acc[p][n] = acc[p][n].fma_lane::<$lane>(weights[n], $groups[p]);
-                        }
-                    }
-                };
+            let at = *row.offsets.add(s);
+            let mut here = pixels;
+            for p in 0..P {
+                here[p] = pixels[p].offset(at);
             }
-            while k >= 4 {
-                let mut groups = [V::group(pixels[0].offset(at)); P];
-                for p in 1..P {
-                    groups[p] = V::group(pixels[p].offset(at));
-                }
-                lane!(groups, 0);
-                lane!(groups, 1);
-                lane!(groups, 2);
-                lane!(groups, 3);
-                w = w.add(4 * width);
-                at += 4;
-                k -= 4;
-            }
+            V::multiply_groups(&mut acc, &mut here, &mut w, row.depth / 4);
+            let mut k = row.depth % 4;
             while k > 0 {
                 let mut weights = [V::splat(0.0); N];
                 for (n, weights) in weights.iter_mut().enumerate() {
                     *weights = V::load(w.add(n * V::LANES));
                 }
                 for p in 0..P {
-                    let value = V::splat(*pixels[p].offset(at));
+                    let value = V::splat(*here[p]);
+                    here[p] = here[p].add(1);
                     for n in 0..N {
                         acc[p][n] = acc[p][n].fma(weights[n], value);
                     }
                 }
                 w = w.add(width);
-                at += 1;
                 k -= 1;
             }
         }
@@ -179,9 +158,13 @@ unsafe fn conv_tile<V: Vector, const P: usize, const N: usize>(row: &ConvRow, x:
                 }
             }
             for n in 0..N {
-                let left = channels.saturating_sub(n * V::LANES).min(V::LANES);
                 let at = row.sums.add(n0 + n * V::LANES);
-                V::load_partial(at, left).add(sum[n]).store_partial(at, left);
+                if channels == width {
+                    V::load(at).add(sum[n]).store(at);
+                } else {
+                    let left = channels.saturating_sub(n * V::LANES).min(V::LANES);
+                    V::load_partial(at, left).add(sum[n]).store_partial(at, left);
+                }
             }
         }
     }

@@ -106,6 +106,23 @@ pub unsafe trait Vector: Copy {
     /// The instruction set's target features are enabled, and the group's memory has not changed.
     unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self;
 
+    /// `groups` times four depths of a tile of a dense product, all accumulators at once:
+    /// `acc[p][n] += weights[k][n] * pixels[p][k]` for each depth `k`. `weights` and the pixels' addresses move on.
+    ///
+    /// # Safety
+    /// Each pixel is valid for reading `4 * groups` numbers and `weights` for `4 * groups * N` vectors; the target features are
+    /// enabled.
+    #[inline(always)]
+    unsafe fn multiply_groups<const P: usize, const N: usize>(
+        acc: &mut [[Self; N]; P],
+        pixels: &mut [*const f32; P],
+        weights: &mut *const f32,
+        groups: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { multiply_groups_plainly(acc, pixels, weights, groups) }
+    }
+
     /// Rounded to the nearest integer `n`, as `(n, 2^n)`. Lanes are within -126..=126.
     ///
     /// # Safety
@@ -145,6 +162,53 @@ pub unsafe trait Vector: Copy {
         unsafe {
             let gate = Self::splat(0.5).fma(self, Self::splat(1.0 / 6.0));
             self.mul(gate.max(Self::splat(0.0)).min(Self::splat(1.0)))
+        }
+    }
+}
+
+/// [`Vector::multiply_groups`] by the other methods: a lane of the inputs at a time.
+///
+/// # Safety
+/// As [`Vector::multiply_groups`].
+#[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "indices that are constants once a loop is unrolled keep accumulators in registers"
+)]
+pub(super) unsafe fn multiply_groups_plainly<V: Vector, const P: usize, const N: usize>(
+    acc: &mut [[V; N]; P],
+    pixels: &mut [*const f32; P],
+    weights: &mut *const f32,
+    groups: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for _ in 0..groups {
+            let mut inputs = [V::group(pixels[0]); P];
+            for p in 1..P {
+                inputs[p] = V::group(pixels[p]);
+            }
+            macro_rules! lane {
+                ($lane:literal) => {
+                    let mut w = [V::splat(0.0); N];
+                    for n in 0..N {
+                        w[n] = V::load(weights.add(($lane * N + n) * V::LANES));
+                    }
+                    for p in 0..P {
+                        for n in 0..N {
+                            acc[p][n] = acc[p][n].fma_lane::<$lane>(w[n], inputs[p]);
+                        }
+                    }
+                };
+            }
+            lane!(0);
+            lane!(1);
+            lane!(2);
+            lane!(3);
+            *weights = weights.add(4 * N * V::LANES);
+            for p in 0..P {
+                pixels[p] = pixels[p].add(4);
+            }
         }
     }
 }
