@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Put each picture on a 16:9 canvas of replicated borders first, so that the people are small
     #[arg(long)]
     wide: bool,
+    /// How often to look closer at the people that the first look has found; 0 is the plain net
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    closer: usize,
     /// Only the first N pictures (or videos)
     #[arg(long, value_name = "N")]
     count: Option<usize>,
@@ -73,13 +76,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let Some(summary) = Summary::of(&scores) else { bail!("{}: no pictures", images.display()) };
     let document = json!({
-        "model": name, "wide": arguments.wide, "pictures": summary.pictures,
+        "model": name, "wide": arguments.wide, "closer": arguments.closer, "pictures": summary.pictures,
         "iou_mean": summary.iou_mean, "iou_median": summary.iou_median,
         "boundary_f": summary.boundary_f, "mad": summary.mad, "below_0_8": summary.below_0_8,
     });
     if let Some(page) = &arguments.html {
         let wide = if arguments.wide { ", each on a 16:9 canvas" } else { "" };
-        let about = format!("{name}, pictures of {}{wide}", arguments.directory.display());
+        let closer = arguments.closer;
+        let about = format!("{name}, pictures of {}{wide}, {closer} closer looks", arguments.directory.display());
         write_page(page, &pictures_page(&about, &summary, &scores, &worst))?;
     }
     if arguments.json {
@@ -120,7 +124,7 @@ fn score_one(
         truth = on_wide_canvas(&truth, false)?;
     }
     let size = picture.size();
-    let (covers, _) = observer.infer(&picture.as_picture())?;
+    let covers = observer.study(&picture.as_picture(), arguments.closer)?;
     let grid = observer.model().output_size();
     let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;

@@ -5,7 +5,7 @@ use portraitd_kernels::PictureError;
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 
 use crate::framing::{Director, Settings, SettingsError, Shot, Subject};
-use crate::net::Model;
+use crate::net::{EngineOptions, Library, ModelError};
 use crate::pipeline::observer::ObserveError;
 use crate::pipeline::{Observation, Observer};
 use crate::pixel::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size};
@@ -14,6 +14,9 @@ use crate::render::{RenderError, draw_mask};
 /// Why a frame did not go the whole way.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
+    /// No such model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The net, or the way to it.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -42,6 +45,11 @@ pub struct Chain {
     observer: Observer,
     director: Director,
     observation: Observation,
+    /// The net without all the rest.
+    net: Observer,
+    /// What the net said at the look that made the last mask, and what that covers, pixels.
+    unsmoothed: Vec<f32>,
+    covers: Rectangle,
     matte: Matte,
     mask: OwnedPicture,
 }
@@ -50,10 +58,14 @@ impl Chain {
     /// A chain for pictures of `size`, whose director follows, with a view of the same size.
     ///
     /// # Errors
-    /// A model that cannot be fed, or a size of no use.
-    pub fn new(model: Model, size: Size) -> Result<Self, ChainError> {
+    /// A model that is not there or cannot be fed, or a size of no use.
+    pub fn new(library: &Library, model: &str, size: Size) -> Result<Self, ChainError> {
+        let load = || Ok::<_, ChainError>(Observer::new(library.load(model, EngineOptions::default())?)?);
         Ok(Self {
-            observer: Observer::new(model)?,
+            observer: load()?,
+            net: load()?,
+            unsmoothed: Vec::new(),
+            covers: Rectangle::default(),
             director: Director::new(Settings::new(size, even_size(size)))?,
             observation: Observation::default(),
             matte: Matte::new(),
@@ -67,6 +79,11 @@ impl Chain {
     /// [`ChainError::Observe`].
     pub fn step(&mut self, picture: &Picture<'_>, sequence: u64, capture_ns: u64) -> Result<Shot, ChainError> {
         self.observer.observe(picture, sequence, capture_ns, |_| false, &mut self.observation)?;
+        if self.observation.mask_sequence == sequence {
+            self.unsmoothed.clear();
+            self.unsmoothed.extend_from_slice(self.observer.raw());
+            self.covers = self.observation.covers;
+        }
         let subject = |person: &crate::mask::Person| Subject { id: person.id, bounds: person.bounds };
         let subjects: Vec<_> = self.observation.people.iter().map(subject).collect();
         self.director.observe(capture_ns, &subjects);
@@ -93,13 +110,23 @@ impl Chain {
         Ok(&self.mask)
     }
 
-    /// The same of what the net itself said, before it was smoothed and cleaned.
+    /// The same as the net gave it at the same look, before it was smoothed and cleaned.
     ///
     /// # Errors
     /// As [`Self::mask`].
     pub fn unsmoothed(&mut self) -> Result<&OwnedPicture, ChainError> {
         let size = self.observer.model().output_size();
-        draw(&mut self.matte, &mut self.mask, self.observer.raw(), size, self.observation.covers)?;
+        draw(&mut self.matte, &mut self.mask, &self.unsmoothed, size, self.covers)?;
+        Ok(&self.mask)
+    }
+
+    /// The mask of the net alone: the whole of `picture`, without any past.
+    ///
+    /// # Errors
+    /// [`ChainError::Observe`].
+    pub fn net_alone(&mut self, picture: &Picture<'_>) -> Result<&OwnedPicture, ChainError> {
+        let (covers, _) = self.net.infer(picture)?;
+        draw(&mut self.matte, &mut self.mask, self.net.raw(), self.net.model().output_size(), covers)?;
         Ok(&self.mask)
     }
 }

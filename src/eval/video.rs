@@ -14,8 +14,10 @@ pub struct Moment {
     pub seconds: f64,
     /// The mask as clients get it.
     pub mask: MaskFrame,
-    /// The mask as the net gave it.
-    pub unsmoothed: MaskFrame,
+    /// IoU of the same look's mask before it was smoothed and cleaned, if there is truth.
+    pub unsmoothed_iou: Option<f64>,
+    /// The mask of the net alone, which sees each frame whole and by itself.
+    pub net: MaskFrame,
     /// Everybody's id and box, fractions of the frame.
     pub people: Vec<(u32, Rectangle)>,
     /// The crop, fractions of the frame.
@@ -30,14 +32,14 @@ pub struct VideoMeter {
     chain: Chain,
     size: Size,
     masks: MaskMeter,
-    unsmoothed: MaskMeter,
+    net: MaskMeter,
     moments: Vec<Moment>,
 }
 
 impl VideoMeter {
     /// One for pictures of `size`, which go through `chain`.
     pub fn new(chain: Chain, size: Size) -> Self {
-        Self { chain, size, masks: MaskMeter::new(), unsmoothed: MaskMeter::new(), moments: Vec::new() }
+        Self { chain, size, masks: MaskMeter::new(), net: MaskMeter::new(), moments: Vec::new() }
     }
 
     /// Takes the next frame, captured at `capture_ns`, and its truth, if there is one: a mask of its size, row-major.
@@ -46,12 +48,13 @@ impl VideoMeter {
     /// [`ChainError`].
     pub fn add(&mut self, picture: &Picture<'_>, truth: Option<&[u8]>, capture_ns: u64) -> Result<&Moment, ChainError> {
         let shot = self.chain.step(picture, self.moments.len() as u64, capture_ns)?;
-        let unsmoothed = self.unsmoothed.add(self.chain.unsmoothed()?.bytes(), truth);
+        let net = self.net.add(self.chain.net_alone(picture)?.bytes(), truth);
+        let unsmoothed_iou = MaskMeter::new().add(self.chain.unsmoothed()?.bytes(), truth).iou;
         let mask = self.masks.add(self.chain.mask()?.bytes(), truth);
         let people = self.chain.observation().people.iter().map(|person| (person.id, person.bounds)).collect();
         let crop = shot.crop.to_fractions(self.size);
         let seconds = capture_ns as f64 * 1e-9;
-        self.moments.push(Moment { seconds, mask, unsmoothed, people, crop, state: shot.state });
+        self.moments.push(Moment { seconds, mask, unsmoothed_iou, net, people, crop, state: shot.state });
         Ok(&self.moments[self.moments.len() - 1])
     }
 
@@ -78,16 +81,18 @@ pub struct VideoSummary {
     pub seconds: f64,
     /// Mean IoU over the frames.
     pub iou_mean: Option<f64>,
-    /// The same of the mask before smoothing.
+    /// The same before smoothing and cleaning.
     pub iou_mean_unsmoothed: Option<f64>,
+    /// The same of the net alone.
+    pub iou_mean_net: Option<f64>,
     /// Mean dtSSD, times 100.
     pub dtssd: Option<f64>,
-    /// The same of the mask before smoothing.
-    pub dtssd_unsmoothed: Option<f64>,
+    /// The same of the net alone.
+    pub dtssd_net: Option<f64>,
     /// Mean share of pixels that turn from frame to frame; where there is truth, less the share that turn in the truth.
     pub flips: Option<f64>,
-    /// The same of the mask before smoothing.
-    pub flips_unsmoothed: Option<f64>,
+    /// The same of the net alone.
+    pub flips_net: Option<f64>,
     /// Jitter of the people's boxes, fractions of the frame.
     pub box_jitter: Option<f64>,
     /// 95th percentile of the crop's speed, crops a second.
@@ -118,11 +123,12 @@ impl VideoSummary {
             frames: moments.len(),
             seconds,
             iou_mean: mean(&|moment| moment.mask.iou),
-            iou_mean_unsmoothed: mean(&|moment| moment.unsmoothed.iou),
+            iou_mean_unsmoothed: mean(&|moment| moment.unsmoothed_iou),
+            iou_mean_net: mean(&|moment| moment.net.iou),
             dtssd: mean(&|moment| moment.mask.dtssd),
-            dtssd_unsmoothed: mean(&|moment| moment.unsmoothed.dtssd),
+            dtssd_net: mean(&|moment| moment.net.dtssd),
             flips: mean(&|moment| flips(&moment.mask)),
-            flips_unsmoothed: mean(&|moment| flips(&moment.unsmoothed)),
+            flips_net: mean(&|moment| flips(&moment.net)),
             box_jitter: box_jitter(moments.iter().map(|moment| moment.people.as_slice())),
             crop_speed_p95: motion.map(|motion| motion.speed_p95),
             crop_speed_max: motion.map(|motion| motion.speed_max),

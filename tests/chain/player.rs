@@ -4,8 +4,8 @@ use portraitd::camera::pace::FrameRate;
 use portraitd::camera::scene::{Scene, SceneName, SceneOptions, Scratch};
 use portraitd::eval::Chain;
 use portraitd::framing::Shot;
+use portraitd::net::Library;
 use portraitd::net::library::DEFAULT_MODEL;
-use portraitd::net::{EngineOptions, Library};
 use portraitd::pixel::{OwnedPicture, Rectangle, Size};
 use portraitd_client::FramingState;
 
@@ -52,9 +52,12 @@ impl Player {
 
     /// At another rate, with stamps that are off by `jitter`.
     pub fn at(name: SceneName, fps: u32, jitter: fn(u64) -> i64) -> Self {
-        let scene = scene(name, SIZE, fps);
-        let model = Library::default().load(DEFAULT_MODEL, EngineOptions::default()).expect("the default model");
-        let chain = Chain::new(model, SIZE).expect("a chain");
+        Self::of(scene(name, SIZE, fps), jitter)
+    }
+
+    /// Of a scene of [`SIZE`].
+    pub fn of(scene: Scene, jitter: fn(u64) -> i64) -> Self {
+        let chain = Chain::new(&Library::default(), DEFAULT_MODEL, SIZE).expect("a chain");
         Self { picture: scene.picture(0), scene, chain, scratch: Scratch::default(), sequence: 0, jitter }
     }
 
@@ -82,6 +85,11 @@ impl Player {
     fn stamp_of(&self, sequence: u64) -> u64 {
         // Not from 0: a jitter may be negative.
         (self.scene.frame_rate().nanoseconds(sequence) + 1_000_000_000).saturating_add_signed((self.jitter)(sequence))
+    }
+
+    /// The mask of the net alone of the last frame played.
+    pub fn net_alone(&mut self) -> &OwnedPicture {
+        self.chain.net_alone(&self.picture.as_picture()).expect("a frame goes through")
     }
 
     /// Plays the next frame.

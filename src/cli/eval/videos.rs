@@ -11,7 +11,7 @@ use portraitd::camera::scene::{Scene, SceneOptions, Scratch};
 use portraitd::eval::page::{VideoPart, videos_page};
 use portraitd::eval::video::VideoMeter;
 use portraitd::eval::{Chain, VideoSummary};
-use portraitd::net::{EngineOptions, Library};
+use portraitd::net::Library;
 use portraitd::pixel::{PixelFormat, Size};
 use serde_json::{Value, json};
 
@@ -110,8 +110,7 @@ impl Work {
         size: Size,
         frame_rate: FrameRate,
     ) -> anyhow::Result<Self> {
-        let model = library.load(&arguments.model.model, EngineOptions::default())?;
-        let chain = Chain::new(model, size).with_context(|| name.to_owned())?;
+        let chain = Chain::new(library, &arguments.model.model, size).with_context(|| name.to_owned())?;
         Ok(Self {
             meter: VideoMeter::new(chain, size),
             part: VideoPart::new(name),
@@ -232,18 +231,16 @@ impl Measured {
         let VideoSummary { frames, seconds, .. } = self.summary;
         let mut lines = vec![format!("{model}: {}, {frames} frames of {}, {seconds:.1} s", self.name, self.size)];
         let summary = &self.summary;
-        let mut pair = |what: &str, value: Option<f64>, unsmoothed: Option<f64>, decimals: usize, unit: &str| {
-            if let (Some(value), Some(unsmoothed)) = (value, unsmoothed) {
-                lines.push(format!(
-                    "  {what:<16} {value:.decimals$}{unit} (before smoothing {unsmoothed:.decimals$}{unit})"
-                ));
+        let mut pair = |what: &str, value: Option<f64>, net: Option<f64>, decimals: usize, unit: &str| {
+            if let (Some(value), Some(net)) = (value, net) {
+                lines.push(format!("  {what:<16} {value:.decimals$}{unit} (the net alone {net:.decimals$}{unit})"));
             }
         };
         let percent = |value: Option<f64>| value.map(|value| value * 100.0);
-        pair("IoU", summary.iou_mean, summary.iou_mean_unsmoothed, 4, "");
-        pair("dtSSD", summary.dtssd, summary.dtssd_unsmoothed, 3, "");
+        pair("IoU", summary.iou_mean, summary.iou_mean_net, 4, "");
+        pair("dtSSD", summary.dtssd, summary.dtssd_net, 3, "");
         let flips = if self.truth { "flips beyond truth" } else { "flips" };
-        pair(flips, percent(summary.flips), percent(summary.flips_unsmoothed), 4, " % a frame");
+        pair(flips, percent(summary.flips), percent(summary.flips_net), 4, " % a frame");
         if let Some(jitter) = summary.box_jitter {
             lines.push(format!("  {:<16} {jitter:.5} of the frame", "box jitter"));
         }

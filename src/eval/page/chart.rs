@@ -5,6 +5,8 @@ use std::fmt::Write;
 use super::escaped;
 
 const WIDTH: f64 = 560.0;
+/// Of a chart across the page, so that its letters are as large as the others'.
+const WIDE: f64 = 1132.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 12.0;
@@ -50,7 +52,7 @@ impl Axis {
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= rough * 0.999);
         let step = step.unwrap_or(rough);
-        Self { from: (from / step + 1e-9).floor() * step, to: (to / step - 1e-9).ceil().max(1.0) * step, step }
+        Self { from: (from / step + 1e-3).floor() * step, to: (to / step - 1e-3).ceil().max(1.0) * step, step }
     }
 
     fn ticks(self) -> impl Iterator<Item = f64> {
@@ -69,22 +71,23 @@ impl Axis {
 
 /// A frame with grid and labels, and how values become places in it.
 struct Plot {
+    width: f64,
     x: Axis,
     y: Axis,
     out: String,
 }
 
 impl Plot {
-    fn new(x: Axis, y: Axis) -> Self {
-        let mut plot = Self { x, y, out: String::new() };
-        let _ = writeln!(plot.out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
+    fn new(width: f64, x: Axis, y: Axis) -> Self {
+        let mut plot = Self { width, x, y, out: String::new() };
+        let _ = writeln!(plot.out, "<svg viewBox=\"0 0 {width} {HEIGHT}\" role=\"img\">");
         for tick in y.ticks() {
             let at = plot.down(tick);
             let _ = writeln!(
                 plot.out,
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - RIGHT,
+                width - RIGHT,
                 LEFT - 6.0,
                 at + 4.0,
                 y.label(tick)
@@ -103,7 +106,7 @@ impl Plot {
     }
 
     fn across(&self, x: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * ((x - self.x.from) / (self.x.to - self.x.from)).clamp(0.0, 1.0)
+        LEFT + (self.width - LEFT - RIGHT) * ((x - self.x.from) / (self.x.to - self.x.from)).clamp(0.0, 1.0)
     }
 
     fn down(&self, y: f64) -> f64 {
@@ -151,7 +154,7 @@ impl Plot {
     /// A dashed line down at `x`, with a word.
     fn mark(&mut self, x: f64, word: &str) {
         let at = self.across(x);
-        let (anchor, beside) = if at > WIDTH * 0.6 { ("end", at - 5.0) } else { ("start", at + 5.0) };
+        let (anchor, beside) = if at > self.width * 0.6 { ("end", at - 5.0) } else { ("start", at + 5.0) };
         let _ = writeln!(
             self.out,
             "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
@@ -186,7 +189,7 @@ fn thinned(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
 
 fn framed(title: &str, legend: &[(&str, &str)], wide: bool, svg: &str) -> String {
     let mut caption = escaped(title);
-    for (name, color) in legend {
+    for (name, color) in legend.iter().filter(|(name, _)| !name.is_empty()) {
         let _ = write!(caption, "<span><i style=\"background:var(--{color})\"></i>{}</span>", escaped(name));
     }
     let class = if wide { "chart wide" } else { "chart" };
@@ -204,7 +207,7 @@ pub fn lines(title: &str, y: (f64, f64), lines: &[Line<'_>], bands: &[Band<'_>])
     let mut x = Axis::round(xs().fold(f64::INFINITY, f64::min).min(1e12), xs().fold(0.0, f64::max), 8.0);
     // Time ends where the video does, and not at the next round number.
     x.to = xs().fold(x.from + x.step * 1e-3, f64::max);
-    let mut plot = Plot::new(x, Axis::round(low, high, 5.0));
+    let mut plot = Plot::new(WIDTH, x, Axis::round(low, high, 5.0));
     bands.iter().for_each(|band| plot.band(band));
     lines.iter().for_each(|line| plot.line(line));
     let legend: Vec<_> =
@@ -223,7 +226,7 @@ pub fn histogram(title: &str, values: &[f64], low: f64, mark: (f64, &str)) -> St
         counts[bin] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    let mut plot = Plot::new(Axis { from: 0.0, to: 1.0, step: 0.1 }, Axis::round(0.0, most.into(), 4.0));
+    let mut plot = Plot::new(WIDTH, Axis { from: 0.0, to: 1.0, step: 0.1 }, Axis::round(0.0, most.into(), 4.0));
     for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let (from, to) = (bin as f64 / BINS as f64, (bin + 1) as f64 / BINS as f64);
         let (left, right) = (plot.across(from) + 1.0, plot.across(to) - 1.0);
@@ -248,7 +251,7 @@ pub fn sorted(title: &str, values: &[f64], mark: (f64, &str)) -> String {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1).max(1) as f64;
     let points = values.iter().enumerate().map(|(index, value)| (index as f64 / last * 100.0, Some(*value))).collect();
-    let mut plot = Plot::new(Axis { from: 0.0, to: 100.0, step: 10.0 }, Axis { from: 0.0, to: 1.0, step: 0.2 });
+    let mut plot = Plot::new(WIDE, Axis { from: 0.0, to: 100.0, step: 10.0 }, Axis { from: 0.0, to: 1.0, step: 0.2 });
     let share = values.partition_point(|value| *value < mark.0) as f64 / values.len().max(1) as f64 * 100.0;
     plot.mark(share, &format!("{share:.1} % {}", mark.1));
     plot.line(&Line { name: "", color: "a", points });

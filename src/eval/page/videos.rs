@@ -82,22 +82,22 @@ impl VideoPart {
         let percent = |value: Option<f64>| value.map(|value| value * 100.0);
         if self.summary.iou_mean.is_some() {
             let curves = [
-                self.curve("as the net gave it", "b", |moment| moment.unsmoothed.iou),
-                self.curve("as clients get it", "a", |moment| moment.mask.iou),
+                self.curve("the net alone", "b", |moment| moment.net.iou),
+                self.curve("portraitd", "a", |moment| moment.mask.iou),
             ];
             out += &lines("IoU", (0.8, 1.0), &curves, &[]);
         }
         let curves = [
-            self.curve("as the net gave it", "b", |moment| percent(moment.unsmoothed.flips)),
-            self.curve("as clients get it", "a", |moment| percent(moment.mask.flips)),
+            self.curve("the net alone", "b", |moment| percent(moment.net.flips)),
+            self.curve("portraitd", "a", |moment| percent(moment.mask.flips)),
             self.curve("truth", "good", |moment| percent(moment.mask.truth_flips)),
         ];
         let known = if self.summary.dtssd.is_some() { 3 } else { 2 };
         out += &lines("Pixels that flip, % of the frame", (0.0, 0.1), &curves[..known], &[]);
         if self.summary.dtssd.is_some() {
             let curves = [
-                self.curve("as the net gave it", "b", |moment| moment.unsmoothed.dtssd),
-                self.curve("as clients get it", "a", |moment| moment.mask.dtssd),
+                self.curve("the net alone", "b", |moment| moment.net.dtssd),
+                self.curve("portraitd", "a", |moment| moment.mask.dtssd),
             ];
             out += &lines("dtSSD", (0.0, 1.0), &curves, &[]);
         }
@@ -131,11 +131,11 @@ impl VideoPart {
             }
         };
         add(summary.iou_mean, 4, 1.0, "", "mean IoU");
-        add(summary.iou_mean_unsmoothed, 4, 1.0, "", "mean IoU before smoothing");
+        add(summary.iou_mean_net, 4, 1.0, "", "mean IoU of the net alone");
         add(summary.dtssd, 3, 1.0, "", "dtSSD");
         let flips = if summary.dtssd.is_some() { "flips a frame beyond the truth's" } else { "flips a frame" };
-        add(summary.flips, 4, 100.0, " %", flips);
-        add(summary.flips_unsmoothed, 4, 100.0, " %", "the same before smoothing");
+        add(summary.flips, 3, 100.0, " %", flips);
+        add(summary.flips_net, 3, 100.0, " %", "the same of the net alone");
         add(summary.box_jitter, 5, 1.0, "", "box jitter");
         add(summary.crop_speed_p95, 3, 1.0, "", "crops a second, 95th percentile");
         add(summary.crop_still, 1, 100.0, " %", "frames with the crop of the one before");
@@ -204,7 +204,8 @@ mod tests {
             .map(|index| Moment {
                 seconds: f64::from(index) / 30.0,
                 mask: MaskFrame { iou: Some(0.9), ..MaskFrame::default() },
-                unsmoothed: MaskFrame::default(),
+                unsmoothed_iou: None,
+                net: MaskFrame::default(),
                 people: vec![(1, Rectangle::new(0.25, 0.5, 0.5, 0.5))],
                 crop: Rectangle::new(0.0, 0.0, 0.75, 0.75),
                 state: FramingState::Converged,
