@@ -1,9 +1,13 @@
-//! `portraitd eval`: a model's masks against known ones. `DIR/images/NAME.{jpg,png}` and `DIR/masks/NAME.png`.
+//! `portraitd eval`: a model's masks against known ones, and how calm masks, boxes and crops are. Pictures:
+//! `DIR/images/NAME.{jpg,png}` and `DIR/masks/NAME.png`. Videos, or scenes with a known truth: `videos`.
+
+mod videos;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use portraitd::camera::file::batch::pictures_in;
+use portraitd::eval::page::{WorstPictures, pictures_page};
 use portraitd::eval::{Score, Summary, score};
 use portraitd::net::EngineOptions;
 use portraitd::pipeline::Observer;
@@ -16,7 +20,8 @@ use super::{ModelArguments, print_line, progress};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A directory with `images/` and `masks/`
+    /// A directory with `images/` (pictures, or y4m videos) and `masks/`, or `scene:NAME`
+    #[arg(value_name = "DIR|SCENE")]
     directory: PathBuf,
     #[command(flatten)]
     model: ModelArguments,
@@ -26,15 +31,27 @@ pub(super) struct Arguments {
     /// How often to look closer at the people that the first look has found; 0 is the plain net
     #[arg(long, value_name = "N", default_value_t = 2)]
     closer: usize,
-    /// Only the first N pictures
+    /// Only the first N pictures (or videos)
     #[arg(long, value_name = "N")]
     count: Option<usize>,
+    /// Only the first seconds of each video; of a scene so many, instead of one period
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// Write a page for people to look at: figures, curves, and the worst pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if videos::are_in(&arguments.directory)? {
+        return videos::run(arguments);
+    }
+    if arguments.seconds.is_some() {
+        bail!("--seconds is for videos and scenes, and {} has pictures", arguments.directory.display());
+    }
     let model = arguments.model.library().load(&arguments.model.model, EngineOptions::default())?;
     let name = model.manifest().name.clone();
     let mut observer = Observer::new(model)?;
@@ -47,8 +64,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let bar = progress::bar("eval", Some(pictures.len() as u64));
     let mut matte = Matte::new();
     let mut scores = Vec::with_capacity(pictures.len());
+    let mut worst = WorstPictures::new();
     for path in &pictures {
-        scores.push(score_one(&mut observer, &mut matte, arguments, path)?);
+        let (score, [picture, mask, truth]) = score_one(&mut observer, &mut matte, arguments, path)?;
+        scores.push(score);
+        if arguments.html.is_some() {
+            worst.add(&path.file_name().unwrap_or_default().to_string_lossy(), score, &picture, &mask, &truth);
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -58,6 +80,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "iou_mean": summary.iou_mean, "iou_median": summary.iou_median,
         "boundary_f": summary.boundary_f, "mad": summary.mad, "below_0_8": summary.below_0_8,
     });
+    if let Some(page) = &arguments.html {
+        let wide = if arguments.wide { ", each on a 16:9 canvas" } else { "" };
+        let closer = arguments.closer;
+        let about = format!("{name}, pictures of {}{wide}, {closer} closer looks", arguments.directory.display());
+        write_page(page, &pictures_page(&about, &summary, &scores, &worst))?;
+    }
     if arguments.json {
         return print_line(document);
     }
@@ -73,7 +101,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ))
 }
 
-fn score_one(observer: &mut Observer, matte: &mut Matte, arguments: &Arguments, path: &Path) -> anyhow::Result<Score> {
+fn write_page(path: &Path, page: &str) -> anyhow::Result<()> {
+    std::fs::write(path, page).with_context(|| path.display().to_string())
+}
+
+/// A picture's score, and the picture, its mask and the truth.
+fn score_one(
+    observer: &mut Observer,
+    matte: &mut Matte,
+    arguments: &Arguments,
+    path: &Path,
+) -> anyhow::Result<(Score, [OwnedPicture; 3])> {
     let stem = path.file_stem().unwrap_or_default();
     let mask_path = arguments.directory.join("masks").join(stem).with_extension("png");
     let mut picture = image::read(path)?;
@@ -91,7 +129,7 @@ fn score_one(observer: &mut Observer, matte: &mut Matte, arguments: &Arguments, 
     let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
     draw_mask(matte, &mask, Rectangle::of_size(size), &mut out.as_picture_mut())?;
-    Ok(score(out.bytes(), truth.bytes(), size))
+    Ok((score(out.bytes(), truth.bytes(), size), [picture, out, truth]))
 }
 
 /// The picture in the middle of a 16:9 canvas that it fills in height or in width; around it its border is replicated, or

@@ -342,7 +342,8 @@ impl Director {
             (FramingMode::Manual, _) if still => FramingState::Converged,
             (FramingMode::Manual, _) => FramingState::Framing,
             (FramingMode::Once, Motion::Rest) if still && self.asked.is_none() => FramingState::Converged,
-            (FramingMode::Follow | FramingMode::Once, Motion::Rest) if still && !self.group.is_empty() => {
+            // Not while a move is asked for: it begins as soon as it is due.
+            (FramingMode::Follow, Motion::Rest) if still && !self.group.is_empty() && self.asked.is_none() => {
                 FramingState::Converged
             }
             (FramingMode::Follow | FramingMode::Once, Motion::Chase { purpose: Purpose::Pan | Purpose::Zoom, .. }) => {

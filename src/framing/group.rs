@@ -4,7 +4,7 @@
 //!
 //! Joining and leaving need evidence: they happen at an observation, never between two.
 
-use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, COVERED, FLICKER, GRACE, JOIN, LEAVE, SLACK};
+use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, COVERED, FLICKER, GRACE, JOIN, LEAVE, SAME_PLACE, SLACK};
 use super::{MOST_PEOPLE, Subject};
 use crate::pixel::Rectangle;
 
@@ -74,6 +74,7 @@ impl Group {
         let mut present = [false; MOST_PEOPLE];
         for subject in subjects {
             let Some(bounds) = within_frame(&subject.bounds) else { continue };
+            self.take_over(subject.id, &bounds, subjects);
             if let Some(slot) = self.slot(subject.id) {
                 present[slot] = true;
                 let person = self.people[slot].get_or_insert(Person {
@@ -109,6 +110,22 @@ impl Group {
         self.admit(now, &mut change);
         self.dismiss(now, &mut change);
         change
+    }
+
+    /// Somebody new where a member was last seen is that member: ids do not outlive a long blink.
+    fn take_over(&mut self, id: u32, bounds: &Rectangle, subjects: &[Subject]) {
+        if self.people.iter().flatten().any(|person| person.id == id) {
+            return;
+        }
+        let gone = |person: &&mut Person| {
+            person.member && !person.seen() && subjects.iter().all(|subject| subject.id != person.id)
+        };
+        let gone = self.people.iter_mut().flatten().filter(gone).map(|person| (person.bounds.iou(bounds), person));
+        if let Some((iou, person)) = gone.max_by(|a, b| a.0.total_cmp(&b.0))
+            && iou >= SAME_PLACE
+        {
+            person.id = id;
+        }
     }
 
     /// Members who are not seen, but covered by a member who is: they are within that one's box, wherever it goes. For as

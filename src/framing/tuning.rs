@@ -78,6 +78,8 @@ pub const LEAVE: u64 = 2 * SECOND;
 pub const FLICKER: u64 = SECOND * 3 / 10;
 /// Who vanishes with this share of the box inside a member's is taken to be there still: two masks have become one.
 pub const COVERED: f32 = 0.6;
+/// Who appears with this IoU with the box of a member who vanished is that member, under whatever id.
+pub const SAME_PLACE: f32 = 0.5;
 /// A mask older than this says nothing.
 pub const STALE: u64 = SECOND;
 

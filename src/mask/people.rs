@@ -44,6 +44,12 @@ const TOP_SPEED: f32 = 1.0;
 /// The time constant with which the speed of somebody hidden is forgotten.
 const HIDDEN_TIME_CONSTANT_S: f32 = 0.7;
 
+/// The time constant of the box that somebody is known by: long beside the time in which somebody else passes by.
+const SETTLED_TIME_CONSTANT_S: f32 = 0.5;
+
+/// What the fit of that box counts for beside the fit of the predicted one.
+const SETTLED_WEIGHT: f32 = 0.9;
+
 /// How fast the circle grows in which somebody is looked for, frames a second.
 const SEARCH_SPEED: f32 = 0.3;
 
@@ -74,6 +80,9 @@ struct Track {
     id: u32,
     /// Where they were last seen; then where they should be, while hidden.
     bounds: Rectangle,
+    /// The mean of where they were seen of late. While somebody passes by, one region holds both, and the box grows and
+    /// leans after the passer-by; this one stays.
+    settled: Rectangle,
     /// Frame widths and heights a second.
     speed: (f32, f32),
     /// The (width, height) when last seen apart from others.
@@ -210,6 +219,7 @@ impl Tracker {
         self.tracks.push(Track {
             id,
             bounds: region.bounds,
+            settled: region.bounds,
             speed: (0.0, 0.0),
             alone: (region.bounds.width, region.bounds.height),
             confidence: region.confidence,
@@ -250,6 +260,11 @@ impl Track {
             let gain = since_s / (since_s + SPEED_TIME_CONSTANT_S) / since_s;
             self.speed.0 = (self.speed.0 + (x - predicted_x) * gain).clamp(-TOP_SPEED, TOP_SPEED);
             self.speed.1 = (self.speed.1 + (y - predicted_y) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+            let (settled, weight) = (&mut self.settled, since_s / (since_s + SETTLED_TIME_CONSTANT_S));
+            settled.x += (bounds.x - settled.x) * weight;
+            settled.y += (bounds.y - settled.y) * weight;
+            settled.width += (bounds.width - settled.width) * weight;
+            settled.height += (bounds.height - settled.height) * weight;
         }
         self.bounds = bounds;
         self.confidence = confidence;
@@ -257,18 +272,25 @@ impl Track {
     }
 }
 
-/// How well a region fits a track: their IoU, up to half a point for near centres (less where the sizes differ), and
-/// a discount for who has been hidden, so that nobody hidden takes the region of somebody seen.
+/// How well a region fits a track, with a discount for who has been hidden, so that nobody hidden takes the region of
+/// somebody seen.
 fn score(track: &Track, region: &Region, now_ns: u64) -> f32 {
-    let hidden_s = track.hidden_since_ns.map_or(0.0, |since_ns| now_ns.saturating_sub(since_ns) as f32 * 1e-9);
-    let (a, b) = (&track.bounds, &region.bounds);
+    let hidden_s = track.hidden_since_ns.map_or(0.0, |since_ns| now_ns.saturating_sub(since_ns) as f32 * 1e-9).min(1.0);
+    let slack = SEARCH_SPEED * hidden_s;
+    let fit =
+        fit(&track.bounds, &region.bounds, slack).max(SETTLED_WEIGHT * fit(&track.settled, &region.bounds, slack));
+    fit * (1.0 - 0.3 * hidden_s)
+}
+
+/// The IoU of two boxes, and up to half a point for near centres (less where the sizes differ).
+fn fit(a: &Rectangle, b: &Rectangle, slack: f32) -> f32 {
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
     let distance = (ax - bx).hypot(ay - by);
-    let reach = 0.25 * (a.width.hypot(a.height) + b.width.hypot(b.height)) + SEARCH_SPEED * hidden_s.min(1.0);
+    let reach = 0.25 * (a.width.hypot(a.height) + b.width.hypot(b.height)) + slack;
     let near = (1.0 - distance / reach).max(0.0);
     let (smaller, larger) = (a.area().min(b.area()), a.area().max(b.area()));
     let alike = if larger > 0.0 { (smaller / larger).sqrt() } else { 0.0 };
-    (a.iou(b) + 0.25 * near * (1.0 + alike)) * (1.0 - 0.3 * hidden_s.min(1.0))
+    a.iou(b) + 0.25 * near * (1.0 + alike)
 }
 
 /// The regions that count: the largest, at most [`MOST_PEOPLE`].

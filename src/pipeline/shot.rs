@@ -54,12 +54,19 @@ impl ShotKeeper {
         }
     }
 
-    /// The source's format. Returns whether it is another one than before (not so for the first).
+    /// The source's format. Returns whether it is another one than before (not so for the first). A director that has
+    /// shown frames goes on from where its crop is.
     pub(super) fn set_format(&mut self, format: FrameFormat) -> bool {
         let changed = self.format.is_some_and(|before| before != format);
         if self.format != Some(format) {
             self.format = Some(format);
-            self.forget();
+            let settings = self.settings(format.size);
+            let running = self.director.as_mut().filter(|_| self.newest_ns > 0);
+            if running.is_some_and(|director| director.set(settings).is_ok()) {
+                self.given = [(u64::MAX, NOTHING); REMEMBERED];
+            } else {
+                self.forget();
+            }
         }
         changed
     }
@@ -141,5 +148,60 @@ impl ShotKeeper {
     /// How often the crop began to move.
     pub(super) fn moves(&self) -> u64 {
         self.director.as_ref().map_or(0, Director::moves)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pixel::{Colorimetry, PixelFormat};
+
+    fn format(width: u32, height: u32) -> FrameFormat {
+        FrameFormat::packed(PixelFormat::Nv12, Size::new(width, height), Colorimetry::default(), 30.0)
+    }
+
+    /// Frames from `first` to `last` at 30 a second, with one person in sight.
+    fn run(keeper: &mut ShotKeeper, frames: std::ops::Range<u64>) -> Shot {
+        let mut shot = NOTHING;
+        for frame in frames {
+            let at_ns = 1_000_000_000 + frame * 33_333_333;
+            keeper.observe(at_ns, &[Subject { id: 1, bounds: Rectangle::new(0.2, 0.5, 0.15, 0.5) }]);
+            shot = keeper.shot(frame, at_ns);
+        }
+        shot
+    }
+
+    fn keeper() -> ShotKeeper {
+        let mut keeper = ShotKeeper::new(FramingChoice {
+            mode: FramingMode::Follow,
+            speed: FramingSpeed::Normal,
+            max_zoom: 2.0,
+            manual_crop: Rectangle::UNIT,
+            output: None,
+        });
+        assert!(!keeper.set_format(format(1280, 720)));
+        keeper
+    }
+
+    #[test]
+    fn another_format_in_motion_is_no_jump() {
+        let mut keeper = keeper();
+        let before = run(&mut keeper, 0..45);
+        assert!(!before.still && before.crop.width < 1270.0, "{before:?}");
+        assert!(keeper.set_format(format(640, 360)));
+        let after = run(&mut keeper, 45..46);
+        let (a, b) = (before.crop.to_fractions(Size::new(1280, 720)), after.crop.to_fractions(Size::new(640, 360)));
+        assert!((a.x - b.x).abs() < 0.02 && (a.width - b.width).abs() < 0.02, "{a:?} {b:?}");
+        let last = run(&mut keeper, 46..300);
+        assert!(last.still && last.crop.width < 600.0, "{last:?}");
+    }
+
+    #[test]
+    fn a_scene_that_was_forgotten_begins_with_the_whole_frame() {
+        let mut keeper = keeper();
+        run(&mut keeper, 0..300);
+        keeper.forget();
+        assert!(keeper.set_format(format(640, 480)));
+        assert_eq!(run(&mut keeper, 300..301).crop, Rectangle::new(0.0, 0.0, 640.0, 480.0));
     }
 }

@@ -22,11 +22,36 @@ pub enum SceneName {
     Wide,
     /// The room with nobody in it.
     Empty,
+    /// One person stands now here, now there: in each step they are elsewhere from one frame to the next.
+    Step,
+    /// One person walks at a constant speed and stops at once.
+    Stop,
+    /// One person stands, then nods once a second.
+    Nod,
+    /// One person stands, is gone from one frame to the next for 7 s, and is back.
+    Vanish,
+    /// Two people; one after the other is gone for 1.5 s.
+    Blink,
+    /// Two people; a third runs through behind them, and later before them.
+    Cross,
 }
 
 impl SceneName {
     /// Every scene.
-    pub const ALL: [Self; 6] = [Self::Still, Self::Walk, Self::Two, Self::Leave, Self::Wide, Self::Empty];
+    pub const ALL: [Self; 12] = [
+        Self::Still,
+        Self::Walk,
+        Self::Two,
+        Self::Leave,
+        Self::Wide,
+        Self::Empty,
+        Self::Step,
+        Self::Stop,
+        Self::Nod,
+        Self::Vanish,
+        Self::Blink,
+        Self::Cross,
+    ];
 
     /// The name in `scene:NAME`.
     pub const fn name(self) -> &'static str {
@@ -37,6 +62,12 @@ impl SceneName {
             Self::Leave => "leave",
             Self::Wide => "wide",
             Self::Empty => "empty",
+            Self::Step => "step",
+            Self::Stop => "stop",
+            Self::Nod => "nod",
+            Self::Vanish => "vanish",
+            Self::Blink => "blink",
+            Self::Cross => "cross",
         }
     }
 }

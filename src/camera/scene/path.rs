@@ -33,7 +33,11 @@ pub(super) const fn people(name: SceneName) -> &'static [Person] {
         SceneName::Still => &[Person::A],
         SceneName::Walk => &[Person::B],
         SceneName::Two => &[Person::A, Person::B],
-        SceneName::Leave | SceneName::Wide => &[Person::C],
+        SceneName::Leave | SceneName::Wide | SceneName::Step | SceneName::Nod | SceneName::Vanish => &[Person::C],
+        SceneName::Stop => &[Person::B],
+        SceneName::Blink => &[Person::A, Person::B],
+        // The same one behind the two and before them.
+        SceneName::Cross => &[Person::C, Person::A, Person::B, Person::C],
         SceneName::Empty => &[],
     }
 }
@@ -41,11 +45,15 @@ pub(super) const fn people(name: SceneName) -> &'static [Person] {
 /// After so many seconds the scene is as at the beginning.
 pub(super) const fn period_seconds(name: SceneName) -> f64 {
     match name {
-        SceneName::Still | SceneName::Empty => 10.0,
+        SceneName::Still | SceneName::Empty | SceneName::Stop => 10.0,
         SceneName::Walk => 12.0,
         SceneName::Two => 35.0,
         SceneName::Leave => 16.0,
         SceneName::Wide => 20.0,
+        SceneName::Step => 24.0,
+        SceneName::Nod => 30.0,
+        SceneName::Vanish => 28.0,
+        SceneName::Blink | SceneName::Cross => 26.0,
     }
 }
 
@@ -71,6 +79,23 @@ fn stride(t: f64, from: f64, to: f64) -> f64 {
 /// Up and down with each step, in units of the person's height; 1.8 steps a second.
 fn bob(t: f64, amount: f64) -> f64 {
     -0.008 * amount * (TAU * 1.8 * t).sin().abs()
+}
+
+/// Where somebody is who is not there: far out of the picture.
+const GONE: f64 = -9.0;
+
+/// From 0 to 1 while `t` goes from `from` to `to`, at a constant speed.
+fn ramp(t: f64, from: f64, to: f64) -> f64 {
+    ((t - from) / (to - from)).clamp(0.0, 1.0)
+}
+
+/// Of a pair close enough for one crop: 0 on the left, 1 on the right.
+fn beside(index: usize) -> Placement {
+    if index == 0 {
+        Placement { center_x: 0.38, top: 0.40, height: 1.25 }
+    } else {
+        Placement { center_x: 0.61, top: 0.38, height: 1.25 }
+    }
 }
 
 /// Where person `index` of [`people`] is at `seconds` after the beginning.
@@ -113,6 +138,42 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
             let feet = 0.33 + height;
             Placement { center_x: 0.27 + 0.46 * along, top: feet - height + bob(t, walking) * height, height }
         }
+        SceneName::Step => {
+            // By 0.30 of a crop of zoom 1.5, by more than its dead band's drastic limit, and by less than its dead band.
+            let center_x = match t {
+                t if t < 8.0 => 0.35,
+                t if t < 16.0 => 0.55,
+                _ => 0.30,
+            };
+            Placement { center_x, top: 0.40, height: 1.25 }
+        }
+        SceneName::Stop => {
+            let along = ramp(t, 1.0, 3.0) - ramp(t, 6.0, 8.0);
+            Placement { center_x: 0.25 + 0.40 * along, top: 0.33, height: 1.40 }
+        }
+        SceneName::Nod => {
+            // 0.06 of the crop that fits the person, whose zoom is about 1.33; once a second.
+            let nod = if t < 10.0 { 0.0 } else { 0.045 * (TAU * t).sin() };
+            Placement { center_x: 0.45, top: 0.34 + nod, height: 1.40 }
+        }
+        SceneName::Vanish => {
+            let gone = (10.0..17.0).contains(&t);
+            Placement { center_x: if gone { GONE } else { 0.38 }, top: 0.38, height: 1.30 }
+        }
+        SceneName::Blink => {
+            let gone = if index == 0 { 10.0..11.5 } else { 17.0..18.5 };
+            let place = beside(index);
+            Placement { center_x: if gone.contains(&t) { GONE } else { place.center_x }, ..place }
+        }
+        SceneName::Cross if index == 1 || index == 2 => beside(index - 1),
+        SceneName::Cross => {
+            let start = if index == 0 { 10.0 } else { 18.0 };
+            let center_x = match t - start {
+                t if (0.0..1.4).contains(&t) => -0.2 + t,
+                _ => GONE,
+            };
+            Placement { center_x, top: 0.33, height: 1.35 }
+        }
     }
 }
 
@@ -122,7 +183,10 @@ mod tests {
 
     #[test]
     fn nobody_jumps() {
-        for name in SceneName::ALL {
+        // The rest are made of jumps, or of a nod that is as fast as one.
+        let calm =
+            [SceneName::Still, SceneName::Walk, SceneName::Two, SceneName::Leave, SceneName::Wide, SceneName::Stop];
+        for name in calm {
             let period = period_seconds(name);
             for index in 0..people(name).len() {
                 let mut last = placement(name, index, 0.0);
@@ -143,6 +207,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn who_steps_vanishes_or_crosses_does_so_when_it_is_said() {
+        let x = |name, index, seconds| placement(name, index, seconds).center_x;
+        assert_eq!([7.99, 8.0, 15.99, 16.0].map(|t| x(SceneName::Step, 0, t)), [0.35, 0.55, 0.55, 0.30]);
+        assert_eq!([2.0, 3.0, 5.0].map(|t| (x(SceneName::Stop, 0, t) * 100.0).round()), [45.0, 65.0, 65.0]);
+        let gone = |name, index, seconds| x(name, index, seconds) < -1.0;
+        assert_eq!([9.9, 10.0, 16.9, 17.0].map(|t| gone(SceneName::Vanish, 0, t)), [false, true, true, false]);
+        assert_eq!([9.9, 10.0, 11.4, 11.5].map(|t| gone(SceneName::Blink, 0, t)), [false, true, true, false]);
+        assert_eq!([11.4, 17.0, 18.4, 18.5].map(|t| gone(SceneName::Blink, 1, t)), [false, true, true, false]);
+        assert!(!gone(SceneName::Cross, 0, 10.7) && gone(SceneName::Cross, 0, 18.7));
+        assert!(gone(SceneName::Cross, 3, 10.7) && !gone(SceneName::Cross, 3, 18.7));
+        let nod: Vec<f64> = (0..3000_u32).map(|t| placement(SceneName::Nod, 0, f64::from(t) * 0.01).top).collect();
+        assert!(nod[..1000].iter().all(|top| *top == nod[0]));
+        let reach = nod.iter().map(|top| (top - nod[0]).abs()).fold(0.0, f64::max);
+        assert!((reach - 0.045).abs() < 1e-9, "{reach}");
     }
 
     #[test]

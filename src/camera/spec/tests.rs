@@ -35,8 +35,14 @@ fn errors_name_the_bad_part_and_the_good_ones() {
         ("file:a?fps", "file: option fps: \"\" is not a number of frames a second from 0.01 to 1000"),
         ("file:a?loop=maybe", "file: option loop: \"maybe\" is not yes or no"),
         ("file:a?pace=slow", "file: option pace: \"slow\" is not real or fast"),
-        ("scene:run", "unknown scene \"run\": there are still, walk, two, leave, wide, empty"),
-        ("scene:", "unknown scene \"\": there are still, walk, two, leave, wide, empty"),
+        (
+            "scene:run",
+            "unknown scene \"run\": there are still, walk, two, leave, wide, empty, step, stop, nod, vanish, blink, cross",
+        ),
+        (
+            "scene:",
+            "unknown scene \"\": there are still, walk, two, leave, wide, empty, step, stop, nod, vanish, blink, cross",
+        ),
         (
             "scene:walk?colour=1",
             "scene: unknown option \"colour\": there are fps, size, noise, seed, loop, format, pace",

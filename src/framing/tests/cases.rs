@@ -254,3 +254,22 @@ fn one_late_answer_of_the_net_counts_from_its_own_frame() {
     }
     assert!(first.expect("it moves") < 0.3);
 }
+
+#[test]
+fn a_member_who_blinks_out_may_come_back_under_another_id() {
+    let (a, b) = (subject(1, Rectangle::new(0.3, 0.4, 0.12, 0.5)), subject(2, Rectangle::new(0.5, 0.4, 0.12, 0.5)));
+    let mut rig = Rig::standard();
+    rig.settle(&[a, b]);
+    // Nearly where they were: a mask is never quite the same.
+    let renamed = subject(7, shifted(a.bounds, 0.01, 0.01));
+    rig.run(10.0, |t| if t < 1.5 { vec![b] } else { vec![renamed, b] });
+    assert_eq!((rig.changes_since(0.0), rig.director.moves()), (0, 1));
+    // Under the new name, too, they are missed after a while.
+    rig.run(8.0, |_| vec![b]);
+    assert_eq!(rig.director.moves(), 2);
+    // Somebody elsewhere is somebody else: the one who went has left before the other joins.
+    let mut rig = Rig::standard();
+    rig.settle(&[a, b]);
+    rig.run(10.0, |t| if t < 1.0 { vec![b] } else { vec![b, subject(7, shifted(a.bounds, -0.2, 0.0))] });
+    assert!(rig.director.moves() > 1);
+}

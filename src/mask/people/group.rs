@@ -17,6 +17,9 @@ const LEAST_FIT: f32 = 0.5;
 const BETTER_SEEN: f32 = 0.02;
 const BETTER_HIDDEN: f32 = 0.15;
 
+/// Who comes out of hiding comes out where the region reaches beyond those seen by this share of the own size.
+const COMES_OUT: f32 = 0.1;
+
 /// Claims each region that is made of several tracks for all of them.
 pub(super) fn claim(tracks: &[Track], regions: &Regions, claims: &mut Claims) {
     let mut nearest = [None; MOST_PEOPLE];
@@ -91,9 +94,14 @@ pub(super) fn split(
         high - low
     };
     let beside = spread(|bounds| bounds.center().0) >= spread(|bounds| bounds.center().1);
-    let along = |bounds: &Rectangle| if beside { bounds.center().0 } else { bounds.center().1 };
+    let out = coming_out(tracks, order, region, beside);
+    let along = |track: &Track| {
+        let (x, y) = track.bounds.center();
+        // A speed says little of somebody hidden: their guessed place does not decide on which side of whom they are.
+        if track.is_visible() { if beside { x } else { y } } else { out(track).unwrap_or(if beside { x } else { y }) }
+    };
     order.sort_unstable_by(|a, b| {
-        along(&tracks[*a].bounds).total_cmp(&along(&tracks[*b].bounds)).then(tracks[*a].id.cmp(&tracks[*b].id))
+        along(&tracks[*a]).total_cmp(&along(&tracks[*b])).then(tracks[*a].id.cmp(&tracks[*b].id))
     });
     let sum: f32 = order.iter().map(|t| if beside { tracks[*t].alone.0 } else { tracks[*t].alone.1 }).sum();
     let whole = if beside { region.width } else { region.height };
@@ -115,6 +123,29 @@ pub(super) fn split(
         parts[*t] = Some(part);
     }
     parts
+}
+
+/// At which end of the region somebody hidden comes out: the one at which it reaches further beyond where those seen
+/// are known to be, if it does.
+fn coming_out(
+    tracks: &[Track],
+    order: &[usize],
+    region: &Rectangle,
+    beside: bool,
+) -> impl Fn(&Track) -> Option<f32> + use<> {
+    let ends = |bounds: &Rectangle| if beside { (bounds.x, bounds.right()) } else { (bounds.y, bounds.bottom()) };
+    let seen = order.iter().map(|t| &tracks[*t]).filter(|track| track.is_visible());
+    let (low, high) = seen.fold((f32::MAX, f32::MIN), |(low, high), track| {
+        let (start, end) = ends(&track.settled);
+        (low.min(start), high.max(end))
+    });
+    let (start, end) = ends(region);
+    let (before, after) = (low - start, end - high);
+    move |hidden| {
+        let size = if beside { hidden.alone.0 } else { hidden.alone.1 };
+        let least = COMES_OUT * size;
+        (low <= high && before.max(after) > least).then_some(if after >= before { f32::MAX } else { f32::MIN })
+    }
 }
 
 /// The share of `part` that lies in `whole`.

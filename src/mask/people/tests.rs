@@ -117,6 +117,32 @@ fn one_who_walks_past_another_keeps_the_id() {
     }
 }
 
+/// A third runs past two who stand beside each other, from edge to edge in 1.4 s, as wide as they are or less.
+#[test]
+fn who_runs_past_two_takes_nobodys_id() {
+    for rate in [10.0, 15.0, 30.0] {
+        for width in [0.1, 0.15, 0.2] {
+            for back in [false, true] {
+                let scene = |time: f32| {
+                    let mut boxes =
+                        vec![Rectangle::new(0.30, 0.45, 0.16, 0.55), Rectangle::new(0.51, 0.43, 0.19, 0.57)];
+                    if (1.0..2.4).contains(&time) {
+                        let x = if back { 1.2 - (time - 1.0) } else { -0.2 + (time - 1.0) };
+                        boxes.push(Rectangle::new(x - width * 0.5, 0.38, width, 0.62));
+                    }
+                    boxes
+                };
+                let mut last = Vec::new();
+                play(rate, 4.0, scene, |_, people, boxes| {
+                    last = people.iter().map(|p| (p.id, boxes.iter().position(|b| p.bounds.iou(b) > 0.8))).collect();
+                });
+                // The larger one was named first.
+                assert_eq!(last, [(1, Some(1)), (2, Some(0))], "{rate} fps, {width} wide, back {back}");
+            }
+        }
+    }
+}
+
 #[test]
 fn three_in_a_row_keep_their_ids() {
     let scene = |time: f32| {
