@@ -646,6 +646,7 @@ fn framing_choice(framing: &config::Framing) -> FramingChoice {
         mode: framing.mode,
         speed: framing.speed,
         max_zoom: narrow(framing.max_zoom),
+        lead_room: narrow(framing.lead_room),
         manual_crop: Rectangle::UNIT,
         output: (framing.output_width > 0 && framing.output_height > 0)
             .then(|| Size::new(framing.output_width, framing.output_height)),
