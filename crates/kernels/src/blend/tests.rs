@@ -13,7 +13,7 @@ fn mask(width: u32, height: u32, seed: u64) -> Vec<f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::testing::config(200))]
 
     #[test]
     fn a_matte_is_the_mask_interpolated(

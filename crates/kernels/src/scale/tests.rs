@@ -115,7 +115,7 @@ fn check(source: &Canvas, crop: Region, size: Size, format: PixelFormat, filter:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::testing::config(300))]
 
     #[test]
     fn any_crop_is_what_the_oracle_says(
