@@ -174,7 +174,7 @@ impl Work {
                 let picture = self.frames[index].as_picture();
                 let at_ns = self.next * 33_333_333;
                 self.observer.observe(&picture, self.next, at_ns, |_| false, &mut self.observation)?;
-                let people = self.observation.people.iter();
+                let people = self.observation.people.iter().filter(|person| person.drives_crop());
                 let subjects: Vec<_> = people.map(|person| Subject { id: person.id, bounds: person.bounds }).collect();
                 self.director.observe(at_ns, &subjects);
                 let crop = self.director.step(at_ns).crop;

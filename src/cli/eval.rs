@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// How the mask is brought to the picture's size
     #[arg(long, value_enum, default_value_t = Edges::Bilinear)]
     edges: Edges,
+    /// How often to look closer at the people that the first look has found; 0 is the plain net
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    closer: usize,
     /// Only the first N pictures
     #[arg(long, value_name = "N")]
     count: Option<usize>,
@@ -89,7 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let Some(summary) = Summary::of(&scores) else { bail!("{}: no pictures", images.display()) };
     let document = json!({
-        "model": name, "wide": arguments.wide, "pictures": summary.pictures,
+        "model": name, "wide": arguments.wide, "closer": arguments.closer, "pictures": summary.pictures,
         "iou_mean": summary.iou_mean, "iou_median": summary.iou_median,
         "boundary_f": summary.boundary_f, "mad": summary.mad, "below_0_8": summary.below_0_8,
     });
@@ -125,7 +128,7 @@ fn score_one(observer: &mut Observer, matte: &mut Matte, arguments: &Arguments, 
         truth = fitted(&truth, size)?;
     }
     let size = picture.size();
-    let (covers, _) = observer.infer(&picture.as_picture())?;
+    let covers = observer.study(&picture.as_picture(), arguments.closer)?;
     let grid = observer.model().output_size();
     let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;

@@ -211,7 +211,7 @@ impl Worker<'_> {
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        let people = self.observation.people.iter();
+        let people = self.observation.people.iter().filter(|person| person.drives_crop());
         people.map(|person| Subject { id: person.id, bounds: person.bounds }).collect()
     }
 

@@ -1,11 +1,11 @@
 //! From what the net says to who is there: a calm mask, and people with ids.
 //!
-//! Everything here is pure: no I/O, no clock, no threads of its own. The vision thread owns one [`Smoother`], one
-//! [`RegionFinder`] and one [`Tracker`] for each camera, and calls them in that order, once for each mask:
+//! Everything here is pure: no I/O, no clock, no threads of its own. The vision thread owns one of each for each camera;
+//! `pipeline::observer` calls them in this order, once for each frame:
 //!
 //! ```text
-//! net's probabilities --> Smoother --> RegionFinder --> Tracker --> director
-//!                         (time)       (clean, boxes)   (ids)
+//! frame --> MotionDetector --> Attention --> net --> Smoother --> RegionFinder --> Tracker --> director
+//!           (what moves)       (where to look)       (time)       (clean, boxes)   (ids)
 //! ```
 //!
 //! Each owns its buffers, sizes them on the first call for a size, and allocates nothing afterwards. Masks are
@@ -14,13 +14,16 @@
 //!
 //! Why it is done this way, and what else was considered: `docs/design/mask.md`.
 
-pub mod grid;
+pub mod attention;
+mod grid;
 mod label;
+pub mod motion;
 pub mod people;
 pub mod regions;
 pub mod smooth;
 
-pub use grid::{GridError, MaskGrid};
+pub use attention::{Attention, Look};
+pub use motion::MotionDetector;
 pub use people::{Person, Tracker};
 pub use regions::{Region, RegionFinder};
 pub use smooth::Smoother;

@@ -31,6 +31,10 @@ pub const FORGET_GAP_NS: u64 = 2_500_000_000;
 /// (a file that begins again).
 pub const OUT_OF_ORDER_NS: u64 = 1_000_000_000;
 
+/// Somebody lower than this share of the frame's height is beyond what the nets are made for (their cards say: within about
+/// four metres; see docs/design/attention.md), and reported with little confidence.
+pub const SMALLEST_HEIGHT: f32 = 0.12;
+
 /// The time constant with which a speed is learned.
 const SPEED_TIME_CONSTANT_S: f32 = 0.25;
 
@@ -53,8 +57,15 @@ pub struct Person {
     pub id: u32,
     /// Their box, in fractions of the frame. Split by estimate where several people touch.
     pub bounds: Rectangle,
-    /// The mean probability of their region, 0.5..=1.
+    /// The mean probability of their region, 0.5..=1; a quarter of that for somebody who is smaller than the nets see well.
     pub confidence: f32,
+}
+
+impl Person {
+    /// Whether the crop may follow this person: not one whom the net hardly sees.
+    pub const fn drives_crop(&self) -> bool {
+        self.confidence >= super::THRESHOLD
+    }
 }
 
 /// A person's track.
@@ -139,7 +150,7 @@ impl Tracker {
         self.people.extend(self.tracks.iter().filter(|track| track.is_visible()).map(|track| Person {
             id: track.id,
             bounds: track.bounds,
-            confidence: track.confidence,
+            confidence: track.confidence * if track.bounds.height < SMALLEST_HEIGHT { 0.25 } else { 1.0 },
         }));
         &self.people
     }

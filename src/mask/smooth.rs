@@ -14,7 +14,8 @@
 //! The vision thread owns a smoother. It allocates when the size changes, and not otherwise.
 
 use super::clean;
-use crate::pixel::Size;
+use super::grid::{Lattice, resample};
+use crate::pixel::{Rectangle, Size};
 
 /// The time constant of the low-pass for a pixel at probability 0.5 that agrees with its past.
 pub const TIME_CONSTANT_S: f32 = 0.15;
@@ -43,10 +44,15 @@ pub const RESET_GAP_NS: u64 = 1_000_000_000;
 /// The shortest step that is reckoned with: two looks at the same frame.
 const SHORTEST_STEP_S: f32 = 1e-6;
 
+/// Stands for the past of a cell that has none; no probability, no trend and no output is that low.
+const NO_PAST: f32 = -2.0;
+
 /// Smooths one camera's masks in time.
 #[derive(Clone, Debug, Default)]
 pub struct Smoother {
     size: Size,
+    /// What the grid lies over, in fractions of the frame.
+    covers: Rectangle,
     /// Capture time of the newest mask; none after a reset.
     newest_ns: Option<u64>,
     /// The low-pass's state.
@@ -55,6 +61,10 @@ pub struct Smoother {
     trend: Vec<f32>,
     /// What was given out.
     output: Vec<f32>,
+    /// Whether cells have no past: their `filtered` is [`NO_PAST`].
+    has_gaps: bool,
+    /// Where a state is moved to.
+    moved: Vec<f32>,
 }
 
 impl Smoother {
@@ -79,6 +89,9 @@ impl Smoother {
         self.newest_ns = Some(capture_ns);
         match step_ns {
             Some(step_ns) if step_ns <= RESET_GAP_NS => {
+                if self.has_gaps {
+                    self.fill_gaps(raw);
+                }
                 let step = Step::of((step_ns as f32 * 1e-9).max(SHORTEST_STEP_S));
                 let state = self.filtered.iter_mut().zip(&mut self.trend).zip(&mut self.output);
                 for (((filtered, trend), output), raw) in state.zip(raw) {
@@ -93,9 +106,46 @@ impl Smoother {
                 self.trend.resize(self.filtered.len(), 0.0);
                 self.output.clear();
                 self.output.extend_from_slice(&self.filtered);
+                self.has_gaps = false;
             }
         }
         &self.output
+    }
+
+    /// The next masks lie over `covers` (fractions of the frame): the past of each cell is brought to where the cell is now,
+    /// by interpolation, and exactly where the grid moves by whole cells. What was not covered before has no past.
+    pub fn look_at(&mut self, covers: Rectangle) {
+        let from = Lattice { size: self.size, covers: std::mem::replace(&mut self.covers, covers) };
+        if from.covers == covers || self.newest_ns.is_none() {
+            return;
+        }
+        if self.has_gaps || from.covers.is_empty() || covers.is_empty() {
+            self.reset();
+            return;
+        }
+        for state in [&mut self.filtered, &mut self.trend, &mut self.output] {
+            self.moved.resize(state.len(), NO_PAST);
+            resample(state, from, &mut self.moved, Lattice { covers, ..from }, NO_PAST);
+            std::mem::swap(state, &mut self.moved);
+        }
+        self.has_gaps = true;
+    }
+
+    /// Nothing has changed up to the frame captured at `capture_ns`: the time until then makes the past no weaker, so that a
+    /// look at a still scene is one frame's worth of news and not a second's.
+    pub fn rest(&mut self, capture_ns: u64) {
+        self.newest_ns = self.newest_ns.map(|newest| newest.max(capture_ns));
+    }
+
+    /// Cells without a past take the net's word.
+    fn fill_gaps(&mut self, raw: &[f32]) {
+        let state = self.filtered.iter_mut().zip(&mut self.trend).zip(&mut self.output);
+        for (((filtered, trend), output), raw) in
+            state.zip(raw).filter(|(((filtered, ..), ..), _)| **filtered == NO_PAST)
+        {
+            (*filtered, *trend, *output) = (clean(*raw), 0.0, clean(*raw));
+        }
+        self.has_gaps = false;
     }
 
     /// Forgets the past; the next mask is returned as it is. Memory is kept.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use portraitd_client::{CameraState, CropMode, FramingMode, Ring, ServiceError, StreamKind};
+use portraitd_client::{CameraState, CropMode, FramingMode, MaskResolution, Ring, ServiceError, StreamKind};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -275,9 +275,13 @@ impl Inner {
     }
 
     /// The size of a stream's pictures for a client that asks for none.
-    fn own_size(&self, stream: StreamKind, format: &FrameFormat) -> Size {
+    fn own_size(&self, stream: StreamKind, resolution: MaskResolution, format: &FrameFormat) -> Size {
         match stream {
-            StreamKind::Mask => self.mask_size.unwrap_or(Size::new(256, 144)),
+            StreamKind::Mask => match resolution {
+                MaskResolution::Net => self.mask_size.unwrap_or(Size::new(256, 144)),
+                MaskResolution::Quarter => even_size(Size::new(format.size.width / 4, format.size.height / 4)),
+                MaskResolution::Full => even_size(format.size),
+            },
             StreamKind::Source => even_size(format.size),
             StreamKind::View | StreamKind::Composite => {
                 self.shared.shots().output().unwrap_or_else(|| even_size(format.size))
@@ -302,7 +306,7 @@ impl Inner {
         let format = self.opened(opening, before).await?;
         let key = RingKey {
             stream,
-            size: options.size.unwrap_or_else(|| self.own_size(stream, &format)),
+            size: options.size.unwrap_or_else(|| self.own_size(stream, options.resolution, &format)),
             format: options.format,
             crop: if stream == StreamKind::Composite { options.crop } else { CropMode::View },
             generation: self.shared.generation(),

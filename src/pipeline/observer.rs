@@ -1,11 +1,13 @@
-//! One frame to a mask and people: sample, net, smooth, regions, tracks. No thread, no clock and no I/O of its own: the
-//! vision thread drives it live, `segment` and `eval` drive it over files.
+//! One frame to a mask and people: is anything new, where to look, sample, net, smooth, regions, tracks. No thread, no clock
+//! and no I/O of its own: the vision thread drives it live, `segment` and `eval` drive it over files.
+//!
+//! At most one run of the net a frame ([`Attention`] says where); none for a frame in which nothing has moved.
 
-use crate::mask::{Person, RegionFinder, Smoother, Tracker};
+use crate::mask::{Attention, Look, MotionDetector, Person, Region, RegionFinder, Smoother, Tracker, motion};
 use crate::net::manifest::{ColorOrder, Fit, Input, Layout, Manifest};
 use crate::net::{Model, ModelError};
 use crate::pixel::{Picture, Rectangle, Size};
-use portraitd_kernels::Region;
+use portraitd_kernels::Region as PixelRegion;
 use portraitd_kernels::blend::{MaskValues, MaskView};
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
 
@@ -16,16 +18,33 @@ pub struct Observation {
     pub sequence: u64,
     /// The frame's capture time, `CLOCK_MONOTONIC` nanoseconds.
     pub capture_ns: u64,
+    /// The number of the frame that the mask was made from: an earlier one where the mask was kept.
+    pub mask_sequence: u64,
+    /// That frame's capture time.
+    pub mask_capture_ns: u64,
+    /// Whether nothing has moved since the mask was made, so that it was kept.
+    pub still: bool,
     /// Size of the mask grid.
     pub size: Size,
     /// The probability of a person, 0..=1, row-major.
     pub mask: Vec<f32>,
-    /// What the grid covers, in pixels of the frame; may reach beyond it.
+    /// What the grid covers, in pixels of the frame: a window about the people, or all of it; may reach beyond it. Outside
+    /// there is nobody.
     pub covers: Rectangle,
     /// The people, with boxes in fractions of the frame.
     pub people: Vec<Person>,
-    /// How long the net ran.
+    /// How long the net ran; 0 where it did not.
     pub inference_ns: u64,
+}
+
+/// The mask in force, and where it is from.
+#[derive(Debug, Default)]
+struct Held {
+    sequence: u64,
+    capture_ns: u64,
+    mask: Vec<f32>,
+    covers: Rectangle,
+    people: Vec<Person>,
 }
 
 /// Sees people. Keeps what it needs from frame to frame.
@@ -33,11 +52,20 @@ pub struct Observation {
 pub struct Observer {
     model: Model,
     sampler: Sampler,
+    /// For the coarse luma of the whole frame.
+    gate: Sampler,
+    motion: MotionDetector,
+    attention: Attention,
     input: Vec<f32>,
     raw: Vec<f32>,
     smoother: Smoother,
     regions: RegionFinder,
     tracker: Tracker,
+    /// A mask that only tells where to look next.
+    candidates: Vec<f32>,
+    /// Regions in fractions of the frame.
+    in_frame: Vec<Region>,
+    held: Held,
 }
 
 /// Why a picture was not seen.
@@ -70,10 +98,16 @@ impl Observer {
             input: vec![0.0; model.input_len()],
             raw: vec![0.0; pixels],
             sampler,
+            gate: Sampler::new(SampleSpec::new(motion::GRID))?,
+            motion: MotionDetector::new(),
+            attention: Attention::new(model.output_size()),
             model,
             smoother: Smoother::new(),
             regions: RegionFinder::new(),
             tracker: Tracker::new(),
+            candidates: Vec::new(),
+            in_frame: Vec::new(),
+            held: Held::default(),
         })
     }
 
@@ -84,8 +118,12 @@ impl Observer {
 
     /// Forgets all that was seen: the next picture is another scene.
     pub fn reset(&mut self) {
+        self.motion.reset();
+        self.attention.reset();
         self.smoother.reset();
         self.tracker.reset();
+        self.held.mask.clear();
+        self.held.people.clear();
     }
 
     /// What the net says of a picture, and no more: [`Observer::raw`] has it. Returns what of the picture it covers, in
@@ -94,10 +132,41 @@ impl Observer {
     /// # Errors
     /// [`ObserveError`].
     pub fn infer(&mut self, picture: &Picture<'_>) -> Result<(Rectangle, u64), ObserveError> {
-        let sampled = self.sampler.sample(picture, Region::of_size(picture.size()), &mut self.input)?;
+        self.infer_part(picture, Rectangle::UNIT)
+    }
+
+    /// The same of a part of the picture (fractions of it).
+    fn infer_part(&mut self, picture: &Picture<'_>, part: Rectangle) -> Result<(Rectangle, u64), ObserveError> {
+        let region = part.to_pixels(picture.size());
+        let sampled = self.sampler.sample(picture, region.into(), &mut self.input)?;
         let started = std::time::Instant::now();
         self.model.run(&self.input, &mut self.raw)?;
         Ok((sampled.covers.into(), u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// A picture by itself, looked at more than once: the whole, and then up to `closer` times the people's own rectangle.
+    /// [`Observer::raw`] has what the net said at last; returns what of the picture that covers, in pixels. Outside of it
+    /// there is nobody. Forgets all that was seen before.
+    ///
+    /// # Errors
+    /// [`ObserveError`].
+    pub fn study(&mut self, picture: &Picture<'_>, closer: usize) -> Result<Rectangle, ObserveError> {
+        self.reset();
+        let mut covers = Rectangle::default();
+        // Looks at the whole are tried once; the last look that shows somebody counts.
+        let mut time_ns = 0;
+        for _ in 0..=closer {
+            let look = self.attention.next(picture.size(), time_ns, &self.motion);
+            let (Look::Frame | Look::Window(_)) = look else { break };
+            if time_ns > 0 && look == Look::Frame {
+                break;
+            }
+            (covers, _) = self.infer_part(picture, part_of(look))?;
+            self.find_regions(picture.size(), covers, Source::Raw);
+            self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
+            time_ns += 1;
+        }
+        Ok(covers)
     }
 
     /// Runs the net once more on the input that it had last. For measurements.
@@ -126,26 +195,96 @@ impl Observer {
         ignored: impl Fn(&Person) -> bool,
         observation: &mut Observation,
     ) -> Result<(), ObserveError> {
-        let (covers, inference_ns) = self.infer(picture)?;
-        let size = self.model.output_size();
-        observation.mask.clear();
-        observation.mask.extend_from_slice(self.smoother.apply(&self.raw, size, capture_ns));
-        let regions = self.regions.find(&mut observation.mask, size);
-        let people = self.tracker.update(regions, capture_ns);
-        let frame = picture.size();
-        let in_frame = |person: &Person| {
-            let bounds = person.bounds.scaled(covers.width, covers.height);
-            let bounds = Rectangle::new(bounds.x + covers.x, bounds.y + covers.y, bounds.width, bounds.height);
-            Person { bounds: bounds.to_fractions(frame).intersection(&Rectangle::UNIT), ..*person }
-        };
-        observation.people.clear();
-        observation.people.extend(people.iter().map(in_frame).filter(|person| !ignored(person)));
+        self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()))?;
+        self.motion.compare(self.gate.luma());
+        let look = self.attention.next(picture.size(), capture_ns, &self.motion);
+        let mut inference_ns = 0;
+        if look != Look::Keep {
+            let covers;
+            (covers, inference_ns) = self.infer_part(picture, part_of(look))?;
+            self.motion.looked();
+            self.take_in(look, picture.size(), covers, sequence, capture_ns);
+        }
+        let still = look == Look::Keep;
+        if still {
+            self.smoother.rest(capture_ns);
+        }
+        let held = &self.held;
         observation.sequence = sequence;
         observation.capture_ns = capture_ns;
-        observation.size = size;
-        observation.covers = covers;
+        observation.mask_sequence = held.sequence;
+        observation.mask_capture_ns = held.capture_ns;
+        observation.still = still;
+        observation.size = self.model.output_size();
+        observation.mask.clear();
+        observation.mask.extend_from_slice(&held.mask);
+        observation.covers = held.covers;
+        observation.people.clear();
+        observation.people.extend(held.people.iter().filter(|person| !ignored(person)));
         observation.inference_ns = inference_ns;
         Ok(())
+    }
+
+    /// What the net has said at this look becomes the mask, or only tells where to look next.
+    fn take_in(&mut self, look: Look, frame: Size, covers: Rectangle, sequence: u64, capture_ns: u64) {
+        // Before the first mask there is none to keep.
+        let is_mask = matches!(look, Look::Frame | Look::Window(_)) || self.held.mask.is_empty();
+        if !is_mask {
+            self.find_regions(frame, covers, Source::Raw);
+            self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
+            return;
+        }
+        let size = self.model.output_size();
+        self.smoother.look_at(covers.to_fractions(frame));
+        self.held.mask.clear();
+        self.held.mask.extend_from_slice(self.smoother.apply(&self.raw, size, capture_ns));
+        self.find_regions(frame, covers, Source::Held);
+        self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
+        let people = self.tracker.update(&self.in_frame, capture_ns);
+        self.held.people.clear();
+        self.held.people.extend(people);
+        self.held.sequence = sequence;
+        self.held.capture_ns = capture_ns;
+        self.held.covers = covers;
+    }
+
+    /// Cleans a mask that covers `covers` (pixels of the frame), and lists its regions in fractions of the frame.
+    fn find_regions(&mut self, frame: Size, covers: Rectangle, source: Source) {
+        let size = self.model.output_size();
+        let share = covers.area() / Rectangle::of_size(frame).area();
+        let mask = match source {
+            Source::Held => &mut self.held.mask,
+            Source::Raw => {
+                self.candidates.clear();
+                self.candidates.extend_from_slice(&self.raw);
+                &mut self.candidates
+            }
+        };
+        let in_frame = |region: &Region| {
+            let bounds = region.bounds.scaled(covers.width, covers.height);
+            let bounds = Rectangle::new(bounds.x + covers.x, bounds.y + covers.y, bounds.width, bounds.height);
+            let bounds = bounds.to_fractions(frame).intersection(&Rectangle::UNIT);
+            Region { bounds, area: region.area * share, ..*region }
+        };
+        self.in_frame.clear();
+        self.in_frame.extend(self.regions.find(mask, size).iter().map(in_frame));
+    }
+}
+
+/// Which values are a mask.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The net's own.
+    Raw,
+    /// The smoothed ones.
+    Held,
+}
+
+/// The part of the frame that a look is at, in fractions.
+const fn part_of(look: Look) -> Rectangle {
+    match look {
+        Look::Window(part) | Look::Search(part) => part,
+        Look::Keep | Look::Frame | Look::Glance => Rectangle::UNIT,
     }
 }
 
@@ -157,7 +296,7 @@ pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f3
     let size = manifest.input.size();
     let mut input = vec![0.0; 3 * size.width as usize * size.height as usize];
     let mut sampler = Sampler::new(sample_spec(&manifest.input, manifest.input.layout))?;
-    sampler.sample(picture, Region::of_size(picture.size()), &mut input)?;
+    sampler.sample(picture, PixelRegion::of_size(picture.size()), &mut input)?;
     Ok(input)
 }
 

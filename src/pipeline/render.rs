@@ -156,10 +156,10 @@ impl Job {
                     slot.publish(&SlotInfo {
                         sequence: observation.sequence,
                         capture_ns: observation.capture_ns,
-                        mask_sequence: observation.sequence,
-                        mask_age_ns: 0,
+                        mask_sequence: observation.mask_sequence,
+                        mask_age_ns: observation.capture_ns.saturating_sub(observation.mask_capture_ns),
                         crop: shot.crop,
-                        flags: flags::MASK_VALID,
+                        flags: flags::MASK_VALID | if observation.still { flags::STILL } else { 0 },
                         people: &people[..count],
                     });
                     self.shared.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
@@ -254,10 +254,13 @@ fn slot_info<'a>(
 ) -> SlotInfo<'a> {
     let mut info = SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, ..SlotInfo::default() };
     if let Some(observation) = observation {
-        let age = frame.capture_ns.saturating_sub(observation.capture_ns);
-        info.mask_sequence = observation.sequence;
-        info.mask_age_ns = age;
-        info.flags |= flags::MASK_VALID | if age > MASK_STALE_NS { flags::STALE } else { 0 };
+        // A mask that was kept because nothing moved is as good as new, however old it is.
+        let late = frame.capture_ns.saturating_sub(observation.capture_ns) > MASK_STALE_NS;
+        info.mask_sequence = observation.mask_sequence;
+        info.mask_age_ns = frame.capture_ns.saturating_sub(observation.mask_capture_ns);
+        info.flags |= flags::MASK_VALID;
+        info.flags |= if late { flags::STALE } else { 0 };
+        info.flags |= if observation.still && !late { flags::STILL } else { 0 };
         let count = list_people(observation, frame.format.size, people);
         info.people = &people[..count];
     }

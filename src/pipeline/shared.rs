@@ -222,8 +222,10 @@ impl Shared {
     pub(super) fn mask_made(&self, observation: &Observation) {
         let seconds = observation.inference_ns as f64 * 1e-9;
         let mut figures = lock(&self.figures);
-        figures.inference.observe(seconds);
-        figures.inference_last_s = seconds;
+        if observation.inference_ns > 0 {
+            figures.inference.observe(seconds);
+            figures.inference_last_s = seconds;
+        }
         figures.masks += 1;
         let interval_ns = observation.capture_ns.saturating_sub(figures.mask_capture_ns);
         if interval_ns > 0 {

@@ -51,6 +51,7 @@ fn a_client_attaches_and_reads_whole_frames() {
             format: Some(FrameFormat::Rgb24),
             frame_rate_limit: Some(60),
             crop: None,
+            resolution: None,
         };
         let mut feed = Feed::attach(peers.proxy.clone(), StreamKind::View, options).await.expect("attach");
         let layout = feed.layout().expect("attached");

@@ -11,7 +11,7 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::connect::camera_path;
 use crate::proxy::{CameraProxy, ManagerProxy};
-use crate::{CropMode, FrameCopy, FrameFormat, Layout, Ring, RingError, ServiceError, StreamKind};
+use crate::{CropMode, FrameCopy, FrameFormat, Layout, MaskResolution, Ring, RingError, ServiceError, StreamKind};
 
 /// The first wait before attaching is tried again, doubled each time up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -29,6 +29,8 @@ pub struct AttachOptions {
     pub frame_rate_limit: Option<u32>,
     /// What a composite shows.
     pub crop: Option<CropMode>,
+    /// How fine a mask is.
+    pub resolution: Option<MaskResolution>,
 }
 
 impl AttachOptions {
@@ -46,6 +48,9 @@ impl AttachOptions {
         }
         if let Some(crop) = self.crop {
             values.insert("crop", crop.as_str().into());
+        }
+        if let Some(resolution) = self.resolution {
+            values.insert("resolution", resolution.as_str().into());
         }
         values
     }

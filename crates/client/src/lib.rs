@@ -29,5 +29,6 @@ pub use format::{FrameColor, FrameFormat, FrameMatrix};
 pub use layout::Layout;
 pub use ring::{FrameCopy, FrameInfo, Person, Ring, RingError, Wait};
 pub use stream::{
-    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, StreamKind, UnknownWord,
+    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, MaskResolution, StreamKind,
+    UnknownWord,
 };

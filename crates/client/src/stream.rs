@@ -191,6 +191,18 @@ words! {
     }
 }
 
+words! {
+    /// How fine a mask is (attach option `resolution`), where no size is asked for.
+    MaskResolution {
+        /// As many cells as the net has. Small, but of people who are small in the frame the net has seen more.
+        Net = "net",
+        /// A quarter of the frame's width and height.
+        Quarter = "quarter",
+        /// The frame's own.
+        Full = "full",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -250,3 +250,53 @@ proptest! {
         }
     }
 }
+
+/// The columns of `mask` from `first` on, and `fill` where it has no more.
+fn shifted(mask: &[f32], first: usize, fill: f32) -> Vec<f32> {
+    let width = SIZE.width as usize;
+    mask.chunks(width).flat_map(|row| row[first..].iter().copied().chain(std::iter::repeat_n(fill, first))).collect()
+}
+
+#[test]
+fn the_past_follows_a_window_that_moves_by_whole_cells() {
+    let window = |cells: f32| Rectangle::new(0.25 + cells * 0.5 / 128.0, 0.25, 0.5, 0.5);
+    let (mut random, mut resting, mut moving) = (Noise(3), Smoother::new(), Smoother::new());
+    resting.look_at(window(0.0));
+    moving.look_at(window(0.0));
+    for frame in 0..20 {
+        let raw = person(60.0, 40.0, NOISE, &mut random);
+        resting.apply(&raw, SIZE, stamp(frame, 30.0));
+        moving.apply(&raw, SIZE, stamp(frame, 30.0));
+    }
+    let raw = person(60.0, 40.0, NOISE, &mut random);
+    let expected = shifted(resting.apply(&raw, SIZE, stamp(20, 30.0)), 8, 0.25);
+    moving.look_at(window(8.0));
+    let found = moving.apply(&shifted(&raw, 8, 0.25), SIZE, stamp(20, 30.0));
+    let off = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off < 1e-3, "{off}: the same history, and the net's own word where there is none");
+}
+
+#[test]
+fn a_window_elsewhere_has_no_past() {
+    let mut smoother = Smoother::new();
+    smoother.look_at(Rectangle::new(0.0, 0.0, 0.25, 0.25));
+    smoother.apply(&[1.0; 4], Size::new(2, 2), 0);
+    smoother.look_at(Rectangle::new(0.5, 0.5, 0.25, 0.25));
+    assert_eq!(smoother.apply(&[0.4; 4], Size::new(2, 2), 33_000_000), [0.4; 4]);
+}
+
+#[test]
+fn a_look_after_rest_is_one_frames_news() {
+    let raw = |value: f32| [value; 4];
+    let after = |rested: bool| {
+        let mut smoother = Smoother::new();
+        smoother.apply(&raw(0.45), Size::new(2, 2), 0);
+        if rested {
+            smoother.rest(800_000_000);
+        }
+        smoother.apply(&raw(0.55), Size::new(2, 2), 833_000_000)[0]
+    };
+    // A second's news drags the output along; one frame's is within the backlash.
+    assert_eq!(after(true), 0.45);
+    assert!(after(false) > 0.455, "{}", after(false));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portraitd_client::{CropMode, Layout, ServiceError, StreamKind};
+use portraitd_client::{CropMode, Layout, MaskResolution, ServiceError, StreamKind};
 use zbus::{OwnedVariant, Variant};
 
 use super::service::{AttachOptions, Value};
@@ -76,11 +76,19 @@ pub fn parse_options(
                     .map_err(|error| invalid(format!("option `crop`: {error}")))?;
             }
             "crop" => return Err(invalid(format!("option `crop`: of the composite only, not of {stream}"))),
+            "resolution" if stream == StreamKind::Mask => {
+                parsed.resolution = MaskResolution::try_from(word(key, value)?)
+                    .map_err(|error| invalid(format!("option `resolution`: {error}")))?;
+            }
+            "resolution" => return Err(invalid(format!("option `resolution`: of the mask only, not of {stream}"))),
             _ => {
-                let known = "width, height, format, fps, crop";
+                let known = "width, height, format, fps, crop, resolution";
                 return Err(invalid(format!("option `{key}`: unknown (known are {known})")));
             }
         }
+    }
+    if width.is_some() && options.contains_key("resolution") {
+        return Err(invalid("option `resolution`: not together with `width` and `height`"));
     }
     parsed.size = match (width, height) {
         (None, None) => None,
@@ -162,10 +170,13 @@ mod tests {
                 size: Some(Size::new(640, 360)),
                 format: PixelFormat::Rgb24,
                 frame_rate_limit: Some(10),
-                crop: CropMode::Full
+                crop: CropMode::Full,
+                resolution: MaskResolution::Net
             }
         );
         assert_eq!(parsed.interval(), Some(std::time::Duration::from_millis(100)));
+        let fine = options(&[("resolution", "quarter".into())]);
+        assert_eq!(parse_options(StreamKind::Mask, &fine).expect("valid").resolution, MaskResolution::Quarter);
     }
 
     #[test]
@@ -173,6 +184,13 @@ mod tests {
         use StreamKind::{Composite, Mask, View};
         let both = |width: u32, height: u32| [("width", width.into()), ("height", height.into())];
         assert_eq!(error(View, &both(641, 360)), "option `width`: 641 is not an even number of 16 to 4096");
+        assert_eq!(error(View, &[("resolution", "net".into())]), "option `resolution`: of the mask only, not of view");
+        assert_eq!(
+            error(Mask, &[("resolution", "8k".into())]),
+            "option `resolution`: `8k` is not one of net, quarter, full"
+        );
+        let twice = [("width", 64u32.into()), ("height", 64u32.into()), ("resolution", "net".into())];
+        assert_eq!(error(Mask, &twice), "option `resolution`: not together with `width` and `height`");
         assert_eq!(error(View, &both(640, 14)), "option `height`: 14 is not an even number of 16 to 4096");
         assert_eq!(error(View, &both(4098, 360)), "option `width`: 4098 is not an even number of 16 to 4096");
         assert_eq!(error(View, &[("width", 640u32.into())]), "option `height`: needed where `width` is given");

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use portraitd_client::{
-    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Layout, ServiceError, StreamKind,
+    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Layout, MaskResolution,
+    ServiceError, StreamKind,
 };
 use tokio::sync::watch;
 
@@ -85,6 +86,8 @@ pub struct AttachOptions {
     pub frame_rate_limit: Option<u32>,
     /// What a composite shows.
     pub crop: CropMode,
+    /// How fine a mask is where no size is asked for.
+    pub resolution: MaskResolution,
 }
 
 impl AttachOptions {
@@ -100,7 +103,7 @@ impl AttachOptions {
             StreamKind::Mask => PixelFormat::Grey,
             StreamKind::View | StreamKind::Composite | StreamKind::Source => PixelFormat::Nv12,
         };
-        Self { size: None, format, frame_rate_limit: None, crop: CropMode::View }
+        Self { size: None, format, frame_rate_limit: None, crop: CropMode::View, resolution: MaskResolution::Net }
     }
 }
 

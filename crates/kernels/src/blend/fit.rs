@@ -24,32 +24,64 @@ pub(super) type Cells<'a> = [&'a [f32]; 4];
 /// Cells that are worked on together; rows are padded to a multiple of it.
 pub(super) const LANES: usize = 8;
 
-/// Neighbouring cells.
-type Lanes = [f32; LANES];
+/// Neighbouring cells. Arithmetic is written on all of them at once, which the compiler then does in one register.
+#[derive(Clone, Copy)]
+struct Lanes([f32; LANES]);
+
+macro_rules! lane_by_lane {
+    ($($operation:ident::$method:ident),*) => {$(
+        impl std::ops::$operation for Lanes {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                Self(std::array::from_fn(|i| std::ops::$operation::$method(self.0[i], other.0[i])))
+            }
+        }
+    )*};
+}
+
+lane_by_lane!(Add::add, Sub::sub, Mul::mul, Div::div);
+
+impl Lanes {
+    #[inline(always)]
+    const fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    /// The lanes from `x` on.
+    #[inline(always)]
+    fn of(row: &[f32], x: usize) -> Self {
+        let row = &row[x..x + LANES];
+        Self(std::array::from_fn(|i| row[i]))
+    }
+
+    #[inline(always)]
+    fn at_least(self, least: f32) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] > least { self.0[i] } else { least }))
+    }
+
+    #[inline(always)]
+    fn at_most(self, most: f32) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] < most { self.0[i] } else { most }))
+    }
+
+    /// Nearest whole numbers of values within 16 bits: what a large number leaves in the low bits of the sum.
+    #[inline(always)]
+    fn rounded(self) -> [i16; LANES] {
+        std::array::from_fn(|i| {
+            let [low, high, ..] = (self.0[i] + 12_582_912.0).to_bits().to_le_bytes();
+            i16::from_le_bytes([low, high])
+        })
+    }
+}
 
 /// What rows that [`sum_along`] reads are longer than those it writes.
 pub(super) const MARGIN: usize = LANES;
 
 #[inline(always)]
-fn each(value: impl FnMut(usize) -> f32) -> Lanes {
-    std::array::from_fn(value)
-}
-
-#[inline(always)]
-fn times(a: Lanes, b: Lanes) -> Lanes {
-    each(|i| a[i] * b[i])
-}
-
-/// The lanes from `x` on.
-#[inline(always)]
-fn lanes(row: &[f32], x: usize) -> Lanes {
-    let row = &row[x..x + LANES];
-    each(|i| row[i])
-}
-
-#[inline(always)]
 fn at(cells: &Cells<'_>, x: usize) -> [Lanes; 4] {
-    [lanes(cells[0], x), lanes(cells[1], x), lanes(cells[2], x), lanes(cells[3], x)]
+    [0, 1, 2, 3].map(|channel| Lanes::of(cells[channel], x))
 }
 
 /// Adds `values`, a row each, to lanes of rows of `stride`.
@@ -58,7 +90,7 @@ fn add_to<const ROWS: usize>(rows: &mut [f32], stride: usize, x: usize, values: 
     for (k, value) in values.into_iter().enumerate() {
         let row = &mut rows[k * stride + x..k * stride + x + LANES];
         for i in 0..LANES {
-            row[i] += sign * value[i];
+            row[i] += sign * value.0[i];
         }
     }
 }
@@ -69,10 +101,7 @@ crate::simd::versions! {
         let stride = columns.len() / MOMENTS;
         for x in (0..stride).step_by(LANES) {
             let [y, b, r, p] = at(&cells, x);
-            let all = [
-                y, b, r, p, times(y, p), times(b, p), times(r, p),
-                times(y, y), times(y, b), times(y, r), times(b, b), times(b, r), times(r, r),
-            ];
+            let all = [y, b, r, p, y * p, b * p, r * p, y * y, y * b, y * r, b * b, b * r, r * r];
             add_to(columns, stride, x, all, sign);
         }
     }
@@ -83,8 +112,8 @@ crate::simd::versions! {
     pub(super) fn add_colors(cells: Cells<'_>, weights: &[f32], sign: f32, columns: &mut [f32]) {
         let stride = columns.len() / COLORS;
         for x in (0..stride).step_by(LANES) {
-            let ([y, b, r, _], weight) = (at(&cells, x), lanes(weights, x));
-            add_to(columns, stride, x, [weight, times(weight, y), times(weight, b), times(weight, r)], sign);
+            let ([y, b, r, _], weight) = (at(&cells, x), Lanes::of(weights, x));
+            add_to(columns, stride, x, [weight, weight * y, weight * b, weight * r], sign);
         }
     }
 }
@@ -115,30 +144,24 @@ crate::simd::versions! {
     pub(super) fn fit(sums: &[f32], counts: &[f32], out: &mut [f32]) {
         let stride = counts.len();
         for x in (0..stride).step_by(LANES) {
-            let count = lanes(counts, x);
-            let one = each(|i| 1.0 / count[i]);
-            let mean: [Lanes; MOMENTS] = std::array::from_fn(|k| times(lanes(sums, k * stride + x), one));
-            let mut fits = [[0.0; LANES]; 4];
-            for i in 0..LANES {
-                let [y, b, r, p, yp, bp, rp, yy, yb, yr, bb, br, rr] = mean.map(|mean| mean[i]);
-                let (cy, cb, cr) = (yp - y * p, bp - b * p, rp - r * p);
-                let (yy, bb, rr) = (yy - y * y + NOISE_LUMA, bb - b * b + NOISE_CHROMA, rr - r * r + NOISE_CHROMA);
-                let (yb, yr, br) = (yb - y * b, yr - y * r, br - b * r);
-                // The inverse of a symmetric matrix by its cofactors.
-                let (iyy, iyb, iyr) = (bb * rr - br * br, yr * br - yb * rr, yb * br - yr * bb);
-                let (ibb, ibr, irr) = (yy * rr - yr * yr, yb * yr - yy * br, yy * bb - yb * yb);
-                let determinant = yy * iyy + yb * iyb + yr * iyr;
-                let scale = 1.0 / if determinant > 1.0 { determinant } else { 1.0 };
-                let gy = (iyy * cy + iyb * cb + iyr * cr) * scale;
-                let gb = (iyb * cy + ibb * cb + ibr * cr) * scale;
-                let gr = (iyr * cy + ibr * cb + irr * cr) * scale;
-                fits[0][i] = gy;
-                fits[1][i] = gb;
-                fits[2][i] = gr;
-                fits[3][i] = p - gy * y - gb * b - gr * r;
-            }
+            let one = Lanes::splat(1.0) / Lanes::of(counts, x);
+            let mean: [Lanes; MOMENTS] = std::array::from_fn(|k| Lanes::of(sums, k * stride + x) * one);
+            let [y, b, r, p, yp, bp, rp, yy, yb, yr, bb, br, rr] = mean;
+            let (cy, cb, cr) = (yp - y * p, bp - b * p, rp - r * p);
+            let (yy, yb, yr) = (yy - y * y + Lanes::splat(NOISE_LUMA), yb - y * b, yr - y * r);
+            let (bb, br) = (bb - b * b + Lanes::splat(NOISE_CHROMA), br - b * r);
+            let rr = rr - r * r + Lanes::splat(NOISE_CHROMA);
+            // The inverse of a symmetric matrix by its cofactors.
+            let (iyy, iyb, iyr) = (bb * rr - br * br, yr * br - yb * rr, yb * br - yr * bb);
+            let (ibb, ibr, irr) = (yy * rr - yr * yr, yb * yr - yy * br, yy * bb - yb * yb);
+            let determinant = (yy * iyy + yb * iyb + yr * iyr).at_least(1.0);
+            let scale = Lanes::splat(1.0) / determinant;
+            let gy = (iyy * cy + iyb * cb + iyr * cr) * scale;
+            let gb = (iyb * cy + ibb * cb + ibr * cr) * scale;
+            let gr = (iyr * cy + ibr * cb + irr * cr) * scale;
+            let fits = [gy, gb, gr, p - gy * y - gb * b - gr * r];
             for (k, fit) in fits.into_iter().enumerate() {
-                out[k * stride + x..k * stride + x + LANES].copy_from_slice(&fit);
+                out[k * stride + x..k * stride + x + LANES].copy_from_slice(&fit.0);
             }
         }
     }
@@ -165,21 +188,20 @@ crate::simd::versions! {
         let stride = counts.len();
         let (gains, offsets) = (&mut gains[..stride], &mut offsets[..stride]);
         let mask = &mut mask[..stride];
-        let fixed = |value: f32, bits: i32| {
-            let scaled = value * (1 << bits) as f32;
-            let scaled = if scaled > LARGEST { LARGEST } else { scaled };
-            cast::short(if scaled < -LARGEST { -LARGEST } else { scaled })
+        let fixed = |value: Lanes, bits: i32| {
+            let scaled = value * Lanes::splat((1 << bits) as f32);
+            scaled.at_most(LARGEST).at_least(-LARGEST).rounded()
         };
         for x in (0..stride).step_by(LANES) {
-            let count = lanes(counts, x);
-            let [gain, blue, red, rest] = [0, 1, 2, 3].map(|k| lanes(fits, k * stride + x));
+            let one = Lanes::splat(1.0) / Lanes::of(counts, x);
+            let [gain, blue, red, rest] = [0, 1, 2, 3].map(|k| Lanes::of(fits, k * stride + x));
             let [y, b, r, _] = at(&cells, x);
+            let (gain, offset) = (gain * one, (blue * b + red * r + rest) * one);
+            gains[x..x + LANES].copy_from_slice(&fixed(gain, GAIN_BITS));
+            offsets[x..x + LANES].copy_from_slice(&fixed(offset, OFFSET_BITS));
+            let own = (gain * y + offset).at_least(0.0).at_most(255.0).rounded();
             for i in 0..LANES {
-                let one = 1.0 / count[i];
-                let (gain, offset) = (gain[i] * one, (blue[i] * b[i] + red[i] * r[i] + rest[i]) * one);
-                gains[x + i] = fixed(gain, GAIN_BITS);
-                offsets[x + i] = fixed(offset, OFFSET_BITS);
-                mask[x + i] = cast::byte(gain * y[i] + offset);
+                mask[x + i] = cast::clamped_i16(own[i]);
             }
         }
     }
@@ -191,13 +213,15 @@ crate::simd::versions! {
     pub(super) fn mean_colors(sums: &[f32], cells: Cells<'_>, out: &mut [u8]) {
         let stride = out.len() / (COLORS - 1);
         for x in (0..stride).step_by(LANES) {
-            let weights = lanes(sums, x);
+            // The cell itself counts as much as one part in 255 of a cell.
+            let weights = Lanes::of(sums, x) + Lanes::splat(1.0);
             for channel in 0..COLORS - 1 {
-                let (weighted, own) = (lanes(sums, (channel + 1) * stride + x), lanes(cells[channel], x));
+                let (weighted, own) = (Lanes::of(sums, (channel + 1) * stride + x), Lanes::of(cells[channel], x));
+                let mean = (weighted + own) / weights + Lanes::splat(128.0);
+                let bytes = mean.at_least(0.0).at_most(255.0).rounded();
                 let out = &mut out[channel * stride + x..channel * stride + x + LANES];
                 for i in 0..LANES {
-                    // The cell itself counts as much as one part in 255 of a cell.
-                    out[i] = cast::byte((weighted[i] + own[i]) / (weights[i] + 1.0) + 128.0);
+                    out[i] = cast::clamped_i16(bytes[i]);
                 }
             }
         }

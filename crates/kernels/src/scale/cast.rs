@@ -76,13 +76,6 @@ pub(crate) fn coordinate(value: i64) -> usize {
     usize::try_from(value).unwrap_or(0)
 }
 
-/// A float as a whole number of 16 bits, saturated; the fraction is cut off, not a number becomes 0.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
-pub(crate) fn short(value: f32) -> i16 {
-    value as i16
-}
-
 /// A centred component value, -128..=127, from a component value.
 #[inline]
 pub(crate) fn centered(value: u8) -> f32 {

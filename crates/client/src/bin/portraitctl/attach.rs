@@ -106,6 +106,7 @@ pub async fn attach(
         format: arguments.format,
         frame_rate_limit: arguments.fps,
         crop: arguments.crop,
+        resolution: arguments.resolution,
     };
     let camera = find_camera(connection, camera).await?;
     let mut feed = Feed::attach(camera, arguments.stream, options).await?;

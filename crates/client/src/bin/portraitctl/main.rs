@@ -99,6 +99,9 @@ struct AttachArguments {
     /// What a composite shows: view or full.
     #[arg(long, value_name = "PART")]
     crop: Option<portraitd_client::CropMode>,
+    /// How fine a mask is: net, quarter or full
+    #[arg(long)]
+    resolution: Option<portraitd_client::MaskResolution>,
     /// Prints a line for every frame.
     #[arg(long, short)]
     verbose: bool,
