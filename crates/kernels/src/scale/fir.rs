@@ -3,6 +3,7 @@
 //! 16-bit pairs along a row, upper-half multiply down a column).
 
 use super::cast;
+use crate::simd::Usable;
 
 /// Fractional bits of samples that were brought from a byte for the horizontal pass.
 pub(crate) const ROW_BITS: u32 = 6;
@@ -172,61 +173,59 @@ pub(crate) const FEW: usize = 8;
 /// What is given back of the upper halves' losses: half a step a row, on average.
 const GIVEN_BACK: [i16; FEW + 1] = [0, 0, 1, 1, 2, 2, 3, 3, 4];
 
-crate::simd::versions! {
-    /// What `weights` make of as many rows of samples, 1 to [`FEW`], as bytes. The upper halves of products are summed: each
-    /// loses up to one of 16 parts of a value, half of it on average, and that half is given back.
-    pub(crate) fn down_samples(rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
-        #[inline(always)]
-        fn few<const TAPS: usize>(rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
-            let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
-            let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
-            for x in 0..out.len() {
-                let mut sum: i16 = 8 + GIVEN_BACK[TAPS];
-                for tap in 0..TAPS {
-                    sum = sum.wrapping_add(cast::high(i32::from(rows[tap][x]) * i32::from(weights[tap])));
-                }
-                out[x] = cast::clamped_i16(sum >> (ROW_BITS - 2));
+/// What `weights` make of as many rows of samples, 1 to [`FEW`], as bytes. The upper halves of products are summed: each
+/// loses up to one of 16 parts of a value, half of it on average, and that half is given back.
+pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
+    fn few<const TAPS: usize>(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
+        let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
+        let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
+        // By hand where the compiler's own way, products of 32 bits, is twice as slow.
+        let done = super::shuffle::down_samples(isa, &rows, &weights, 8 + GIVEN_BACK[TAPS], out);
+        for x in done..out.len() {
+            let mut sum: i16 = 8 + GIVEN_BACK[TAPS];
+            for tap in 0..TAPS {
+                sum = sum.wrapping_add(cast::high(i32::from(rows[tap][x]) * i32::from(weights[tap])));
             }
+            out[x] = cast::clamped_i16(sum >> (ROW_BITS - 2));
         }
-        match weights.len() {
-            1 => few::<1>(rows, weights, out),
-            2 => few::<2>(rows, weights, out),
-            3 => few::<3>(rows, weights, out),
-            4 => few::<4>(rows, weights, out),
-            5 => few::<5>(rows, weights, out),
-            6 => few::<6>(rows, weights, out),
-            7 => few::<7>(rows, weights, out),
-            _ => few::<8>(rows, weights, out),
-        }
+    }
+    match weights.len() {
+        1 => few::<1>(isa, rows, weights, out),
+        2 => few::<2>(isa, rows, weights, out),
+        3 => few::<3>(isa, rows, weights, out),
+        4 => few::<4>(isa, rows, weights, out),
+        5 => few::<5>(isa, rows, weights, out),
+        6 => few::<6>(isa, rows, weights, out),
+        7 => few::<7>(isa, rows, weights, out),
+        _ => few::<8>(isa, rows, weights, out),
     }
 }
 
-crate::simd::versions! {
-    /// What `weights` make of as many rows of bytes, 1 to [`FEW`], as samples with 5 fractional bits. Upper halves of products
-    /// (see [`down_samples`]).
-    pub(crate) fn down_bytes(rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
-        #[inline(always)]
-        fn few<const TAPS: usize>(rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
-            let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
-            let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
-            for x in 0..out.len() {
-                let mut sum: i16 = GIVEN_BACK[TAPS];
-                for tap in 0..TAPS {
-                    sum = sum.wrapping_add(cast::high((i32::from(rows[tap][x]) << 7) * i32::from(weights[tap])));
-                }
-                out[x] = sum;
+/// What `weights` make of as many rows of bytes, 1 to [`FEW`], as samples with 5 fractional bits. Upper halves of products
+/// (see [`down_samples`]).
+pub(crate) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
+    fn few<const TAPS: usize>(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
+        let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
+        let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
+        // By hand where the compiler's own way, products of 32 bits, is twice as slow.
+        let done = super::shuffle::down_bytes(isa, &rows, &weights, GIVEN_BACK[TAPS], out);
+        for x in done..out.len() {
+            let mut sum: i16 = GIVEN_BACK[TAPS];
+            for tap in 0..TAPS {
+                sum = sum.wrapping_add(cast::high((i32::from(rows[tap][x]) << 7) * i32::from(weights[tap])));
             }
+            out[x] = sum;
         }
-        match weights.len() {
-            1 => few::<1>(rows, weights, out),
-            2 => few::<2>(rows, weights, out),
-            3 => few::<3>(rows, weights, out),
-            4 => few::<4>(rows, weights, out),
-            5 => few::<5>(rows, weights, out),
-            6 => few::<6>(rows, weights, out),
-            7 => few::<7>(rows, weights, out),
-            _ => few::<8>(rows, weights, out),
-        }
+    }
+    match weights.len() {
+        1 => few::<1>(isa, rows, weights, out),
+        2 => few::<2>(isa, rows, weights, out),
+        3 => few::<3>(isa, rows, weights, out),
+        4 => few::<4>(isa, rows, weights, out),
+        5 => few::<5>(isa, rows, weights, out),
+        6 => few::<6>(isa, rows, weights, out),
+        7 => few::<7>(isa, rows, weights, out),
+        _ => few::<8>(isa, rows, weights, out),
     }
 }
 

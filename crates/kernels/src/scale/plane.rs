@@ -133,15 +133,14 @@ impl PlaneScaler {
             copy(source, rows + y, columns, out);
         } else if self.along_first {
             let last_row = self.spans.map_or(0, |(_, y, _)| y.source - 1);
-            let weights = self.y.weights(y);
-            let used = weights.iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
+            let used = self.y.weights(y).iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
             for tap in 0..used {
                 self.fetch(source, (first_row + tap).min(last_row));
             }
             let taps = self.y.taps;
             let row = |tap: usize| {
                 let place = (first_row + tap).min(last_row) % taps;
-                &self.ring[place * self.stride..place * self.stride + out.len()]
+                &self.ring[place * self.stride..(place + 1) * self.stride]
             };
             let mut rows: [&[i16]; fir::FEW] = [&[]; fir::FEW];
             for (tap, place) in rows.iter_mut().enumerate().take(used) {

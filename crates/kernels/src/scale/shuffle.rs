@@ -1,3 +1,5 @@
+//! Loops of the scaler that the compiler does not find by itself.
+//!
 //! The filter along a row as byte shuffles: from the bytes of a picture straight to weighted sums, channels interleaved
 //! as they lie. Four neighbouring outputs take their taps from one load of 16 bytes, so no sample is brought from memory
 //! by itself; that is what the plain loops of [`super::fir`] spend their time with. Same sums, same bits.
@@ -229,4 +231,102 @@ unsafe fn neon(lines: &[Line], depth: usize, row: &[u8], out: &mut [i16]) {
             }
         }
     }
+}
+
+/// The sums down of [`super::fir::down_samples`] for whole groups of columns: how many columns were done, 0 where there is
+/// nothing better than the plain loop. The same bits.
+pub(crate) fn down_samples<const TAPS: usize>(
+    isa: Usable,
+    rows: &[&[i16]; TAPS],
+    weights: &[i16; TAPS],
+    bias: i16,
+    out: &mut [u8],
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if isa.has_avx2() {
+        assert!(rows.iter().all(|row| row.len() >= out.len()), "a row for every output");
+        // SAFETY: the CPU has AVX2, and each row is as long as the output.
+        return unsafe { samples_avx2(rows, weights, bias, out) };
+    }
+    let _ = (isa, rows, weights, bias, out);
+    0
+}
+
+/// The same for [`super::fir::down_bytes`].
+pub(crate) fn down_bytes<const TAPS: usize>(
+    isa: Usable,
+    rows: &[&[u8]; TAPS],
+    weights: &[i16; TAPS],
+    bias: i16,
+    out: &mut [i16],
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if isa.has_avx2() {
+        assert!(rows.iter().all(|row| row.len() >= out.len()), "a row for every output");
+        // SAFETY: the CPU has AVX2, and each row is as long as the output.
+        return unsafe { bytes_avx2(rows, weights, bias, out) };
+    }
+    let _ = (isa, rows, weights, bias, out);
+    0
+}
+
+/// # Safety
+/// The CPU has AVX2; no row is shorter than `out`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn samples_avx2<const TAPS: usize>(
+    rows: &[&[i16]; TAPS],
+    weights: &[i16; TAPS],
+    bias: i16,
+    out: &mut [u8],
+) -> usize {
+    use std::arch::x86_64::*;
+    const SHIFT: i32 = ROW_BITS.cast_signed() - 2;
+    let weights = weights.map(|weight| _mm256_set1_epi16(weight));
+    let groups = out.as_chunks_mut::<32>().0;
+    let done = groups.len() * 32;
+    for (group, out) in groups.iter_mut().enumerate() {
+        let mut sums = [_mm256_set1_epi16(bias); 2];
+        for tap in 0..TAPS {
+            for (half, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: 16 samples from `group * 32 + half * 16`, which `out` has too, and the row is not shorter.
+                let samples = unsafe { _mm256_loadu_si256(rows[tap].as_ptr().add(group * 32 + half * 16).cast()) };
+                *sum = _mm256_add_epi16(*sum, _mm256_mulhi_epi16(samples, weights[tap]));
+            }
+        }
+        let [low, high] = sums.map(|sum| _mm256_srai_epi16::<SHIFT>(sum));
+        // Packing works within halves: the middle quarters come out exchanged.
+        let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(low, high));
+        // SAFETY: `out` is 32 bytes.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
+    }
+    done
+}
+
+/// # Safety
+/// The CPU has AVX2; no row is shorter than `out`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn bytes_avx2<const TAPS: usize>(
+    rows: &[&[u8]; TAPS],
+    weights: &[i16; TAPS],
+    bias: i16,
+    out: &mut [i16],
+) -> usize {
+    use std::arch::x86_64::*;
+    let weights = weights.map(|weight| _mm256_set1_epi16(weight));
+    let groups = out.as_chunks_mut::<16>().0;
+    let done = groups.len() * 16;
+    for (group, out) in groups.iter_mut().enumerate() {
+        let mut sum = _mm256_set1_epi16(bias);
+        for tap in 0..TAPS {
+            // SAFETY: 16 bytes from `group * 16`, which `out` has too, and the row is not shorter.
+            let bytes = unsafe { _mm_loadu_si128(rows[tap].as_ptr().add(group * 16).cast()) };
+            let samples = _mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(bytes));
+            sum = _mm256_add_epi16(sum, _mm256_mulhi_epi16(samples, weights[tap]));
+        }
+        // SAFETY: `out` is 16 samples.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
+    }
+    done
 }
