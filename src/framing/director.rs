@@ -9,8 +9,8 @@ use super::motion::{Chase, Curve, Glide, Speed};
 use super::stage::{Area, Pose, Stage};
 use super::tuning::{
     ABSENT, CONFIRM, CONFIRM_DRASTIC, DEAD_BAND_PAN, DEAD_BAND_TILT, DEAD_BAND_ZOOM, DRASTIC, DRASTIC_PACE, GRACE,
-    LANDING_S, LONGEST_INTERVAL, LOST_HOLD, LOST_OPENING_S, MODERATE, NEAR_EDGE, REST, SIDE_MARGIN, SLACK, STALE, STEP, STEP_S,
-    STOP, TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
+    LANDING_S, LONGEST_INTERVAL, LOST_HOLD, LOST_OPENING_S, MODERATE, NEAR_EDGE, REST, SIDE_MARGIN, SLACK, STALE, STEP,
+    STEP_S, STOP, TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
 };
 use super::{LARGEST_SIDE, Limits, Settings, SettingsError, Shot, Subject};
 use crate::pixel::{Rectangle, Size};
