@@ -19,8 +19,8 @@ fn picture() -> OwnedPicture {
     OwnedPicture::new(format.pixel_format, format.size, format.color, bytes).expect("a frame")
 }
 
-fn observer(name: &str, choice: EngineChoice, isa: Option<Isa>) -> Observer {
-    let model = Library::default().load(name, EngineOptions { choice, isa }).expect("a built-in model");
+fn observer(name: &str, choice: EngineChoice, isa: Option<Isa>, threads: usize) -> Observer {
+    let model = Library::default().load(name, EngineOptions { choice, isa, threads }).expect("a built-in model");
     Observer::new(model).expect("samples")
 }
 
@@ -28,16 +28,16 @@ fn nets(criterion: &mut Criterion) {
     let picture = picture();
     for name in Library::default().names() {
         let mut group = criterion.benchmark_group(&name);
-        let mut tract = observer(&name, EngineChoice::Tract, None);
+        let mut tract = observer(&name, EngineChoice::Tract, None, 1);
         tract.infer(&picture.as_picture()).expect("tract");
         let expected = tract.raw().to_vec();
         assert!(expected.iter().any(|value| *value > 0.9), "nobody is seen");
-        for isa in Isa::available() {
-            let mut plan = observer(&name, EngineChoice::Plan, Some(isa));
+        for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]) {
+            let mut plan = observer(&name, EngineChoice::Plan, Some(isa), threads);
             plan.infer(&picture.as_picture()).expect("plan");
             let worst = expected.iter().zip(plan.raw()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst <= 1e-4, "{name}, {isa}: differs by {worst}");
-            group.bench_function(format!("plan, {isa}"), |bencher| {
+            group.bench_function(format!("plan, {isa}, threads: {threads}"), |bencher| {
                 bencher.iter(|| black_box(&mut plan).infer_again().expect("plan"));
             });
         }

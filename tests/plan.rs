@@ -34,7 +34,7 @@ fn pictures() -> Vec<OwnedPicture> {
 }
 
 fn model(name: &str, choice: EngineChoice, isa: Option<Isa>) -> Model {
-    Library::default().load(name, EngineOptions { choice, isa }).expect("a built-in model")
+    Library::default().load(name, EngineOptions { choice, isa, ..EngineOptions::default() }).expect("a built-in model")
 }
 
 #[test]
@@ -72,8 +72,10 @@ fn the_plan_sees_what_tract_sees() {
 #[test]
 fn a_run_allocates_nothing() {
     for name in ["selfie-landscape", "selfie-general"] {
-        for isa in Isa::available() {
-            let mut model = model(name, EngineChoice::Plan, Some(isa));
+        for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]) {
+            let options = EngineOptions { choice: EngineChoice::Plan, isa: Some(isa), threads };
+            let mut model = Library::default().load(name, options).expect("a built-in model");
+            assert_eq!(model.threads(), threads);
             let input = vec![0.25; model.input_len()];
             let mut mask = vec![0.0; usize::try_from(model.output_size().area()).expect("small")];
             model.run(&input, &mut mask).expect("runs");
@@ -82,7 +84,58 @@ fn a_run_allocates_nothing() {
                     model.run(&input, &mut mask).expect("runs");
                 }
             });
-            assert_eq!(count, 0, "{name}, {isa}");
+            assert_eq!(count, 0, "{name}, {isa}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn two_threads_compute_what_one_does() {
+    for name in ["selfie-landscape", "selfie-general"] {
+        for isa in Isa::available() {
+            let masks = [1, 2].map(|threads| {
+                let options = EngineOptions { choice: EngineChoice::Plan, isa: Some(isa), threads };
+                let model = Library::default().load(name, options).expect("a built-in model");
+                let mut observer = Observer::new(model).expect("observer");
+                observer.infer(&pictures()[0].as_picture()).expect("runs");
+                observer.raw().iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+            });
+            assert!(masks[0] == masks[1], "{name}, {isa}");
+        }
+    }
+}
+
+/// What other segmentation nets are made of, with random weights: on the plan, not on tract instead, and as tract has it.
+#[test]
+fn pieces_of_other_nets_run_on_the_plan() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let library = Library::new(vec![directory]);
+    for name in ["pieces-unet", "pieces-sinet", "pieces-modnet"] {
+        let package = library.read(name).expect("a fixture");
+        let mut state = 1_u32;
+        let input: Vec<f32> = (0..3 * package.manifest.input.width * package.manifest.input.height)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 24) as f32
+            })
+            .collect();
+        let golden = trace(&package, &input).expect("tract");
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let options = EngineOptions { choice: EngineChoice::Plan, isa: Some(isa), threads };
+                let model = Model::new(package.clone(), options).expect("the plan has its operators");
+                assert_eq!(model.engine_name(), "plan");
+            }
+            let comparison = Comparison { input: &input, golden: Some(&golden), tolerance: 1e-4, isa };
+            let parity = compare(&package, comparison).expect("runs");
+            assert_eq!(parity.first_divergence().map(|layer| &layer.name), None, "{name}, {isa}");
+            let last = parity.layers.last().expect("layers");
+            assert!(last.plan.is_some(), "{name}, {isa}: the output was compared");
+            let planned = parity.layers.iter().filter(|layer| layer.plan.is_some()).count();
+            assert!(planned >= 8, "{name}, {isa}: {planned} tensors were compared");
+            let spread = golden.0[&last.name].values.iter().copied();
+            let (least, most) = (spread.clone().fold(1.0, f32::min), spread.fold(0.0, f32::max));
+            assert!(most - least > 0.1, "{name}: masks that tell something, not {least} to {most}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `portraitd bench`: how fast is it on this board? Each figure is the time of one thread, by the clock, of the work that
+//! `portraitd bench`: how fast is it on this board? Each figure is the time, by the clock, of the work that
 //! the service does a frame; nothing is compared or asserted (benches/ do that).
 
 use std::io::{BufRead, Write};
@@ -50,6 +50,9 @@ pub(super) struct Arguments {
     /// The plan's instruction set: scalar, avx2, avx512, neon, rvv; without it, the CPU's best
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
+    /// Threads of the plan
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    threads: u8,
     /// The engine; without it, the one that the service would take
     #[arg(long, value_enum)]
     engine: Option<EngineName>,
@@ -75,9 +78,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let isa = arguments.isa.as_deref().map(|name| Isa::choose(Some(name))).transpose()?;
     let started = Instant::now();
-    let model = arguments.model.library().load(&arguments.model.model, EngineOptions { choice, isa })?;
+    let model = arguments
+        .model
+        .library()
+        .load(&arguments.model.model, EngineOptions { choice, isa, threads: arguments.threads.into() })?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let (name, engine, isa) = (model.manifest().name.clone(), model.engine_name(), model.isa());
+    let threads = model.threads();
     let mut work = Work::new(arguments.what, model)?;
     if let Some(directory) = &arguments.exchange {
         work.exchange(directory)?;
@@ -107,11 +114,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.json {
         return print_line(json!({
             "bench": arguments.what.to_possible_value().map(|value| value.get_name().to_owned()),
-            "model": name, "engine": engine, "isa": isa, "threads": 1, "iterations": arguments.iterations,
+            "model": name, "engine": engine, "isa": isa, "threads": threads, "iterations": arguments.iterations,
             "median_ms": median, "min_ms": least, "p99_ms": p99, "load_ms": load_ms,
         }));
     }
     let isa = isa.map(|isa| format!(", {isa}")).unwrap_or_default();
+    let isa = if threads > 1 { format!("{isa}, {threads} threads") } else { isa };
     print_line(format_args!(
         "{name} ({engine}{isa}): median {median:.3} ms, least {least:.3} ms, 99 of 100 within {p99:.3} ms; \
          loaded in {load_ms:.0} ms"

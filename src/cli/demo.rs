@@ -176,7 +176,8 @@ fn start_camera(
 ) -> anyhow::Result<Arc<Camera>> {
     let mut watchdog = Watchdog::new(u64::MAX, monotonic_ns());
     let progress = ["capture", "vision"].map(|part| watchdog.watch(part));
-    let options = CameraOptions { config: settings, library, model: Some(model), progress };
+    let options =
+        CameraOptions { config: settings, library, engine: EngineOptions::default(), model: Some(model), progress };
     Ok(Arc::new(Camera::start(options, source).map_err(|error| anyhow::anyhow!("{error}"))?))
 }
 

@@ -12,7 +12,7 @@ use portraitd::eval::{Score, Summary, score};
 use portraitd::net::EngineOptions;
 use portraitd::pipeline::Observer;
 use portraitd::pixel::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image};
-use portraitd::render::draw_mask;
+use portraitd::render::{EdgeRenderer, ViewRenderer, draw_mask};
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use serde_json::json;
 
@@ -28,6 +28,12 @@ pub(super) struct Arguments {
     /// Put each picture on a 16:9 canvas of replicated borders first, so that the people are small
     #[arg(long)]
     wide: bool,
+    /// Score at this size: each picture and its truth are brought to fit it, the mask is drawn there
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    size: Option<Size>,
+    /// How the mask is brought to the picture's size
+    #[arg(long, value_enum, default_value_t = Edges::Bilinear)]
+    edges: Edges,
     /// How often to look closer at the people that the first look has found; 0 is the plain net
     #[arg(long, value_name = "N", default_value_t = 2)]
     closer: usize,
@@ -43,6 +49,38 @@ pub(super) struct Arguments {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+}
+
+/// How a mask is brought to the size of its picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Edges {
+    /// Interpolated
+    Bilinear,
+    /// By the guided filter, along the picture's own edges, as in composites
+    Guided,
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let sides = sides.filter(|(width, height)| (16..=8192).contains(width) && (16..=8192).contains(height));
+    sides.map(|(width, height)| Size::new(width, height)).ok_or_else(|| "expected WIDTHxHEIGHT, 16 to 8192 each".into())
+}
+
+/// `picture` enlarged or shrunk to fit `within`, its aspect kept to the pixel.
+fn fitted(picture: &OwnedPicture, within: Size) -> anyhow::Result<OwnedPicture> {
+    let Size { width, height } = picture.size();
+    let (wide, high) = (u64::from(within.width) * u64::from(height), u64::from(within.height) * u64::from(width));
+    let scaled = |side: u32, to: u32, of: u32| {
+        u32::try_from((u64::from(side) * u64::from(to) + u64::from(of / 2)) / u64::from(of))
+    };
+    let size = if wide < high {
+        Size::new(within.width, scaled(height, within.width, width)?.max(1))
+    } else {
+        Size::new(scaled(width, within.height, height)?.max(1), within.height)
+    };
+    let mut out = OwnedPicture::zeroed(picture.format(), size, picture.color())?;
+    ViewRenderer::new().render(&picture.as_picture(), Rectangle::of_size(picture.size()), &mut out.as_picture_mut())?;
+    Ok(out)
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -123,12 +161,20 @@ fn score_one(
         picture = on_wide_canvas(&picture, true)?;
         truth = on_wide_canvas(&truth, false)?;
     }
+    if let Some(size) = arguments.size {
+        picture = fitted(&picture, size)?;
+        truth = fitted(&truth, size)?;
+    }
     let size = picture.size();
     let covers = observer.study(&picture.as_picture(), arguments.closer)?;
     let grid = observer.model().output_size();
     let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-    draw_mask(matte, &mask, Rectangle::of_size(size), &mut out.as_picture_mut())?;
+    let whole = Rectangle::of_size(size);
+    match arguments.edges {
+        Edges::Bilinear => draw_mask(matte, &mask, whole, &mut out.as_picture_mut())?,
+        Edges::Guided => EdgeRenderer::new().render(&picture.as_picture(), whole, &mask, &mut out.as_picture_mut())?,
+    }
     Ok((score(out.bytes(), truth.bytes(), size), [picture, out, truth]))
 }
 

@@ -24,7 +24,7 @@ use portraitd::service::logging;
 use portraitd::service::metrics::{Report, replace_file};
 use portraitd::service::notify::{self, Verdict, Watchdog};
 use portraitd_client::ServiceError;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// How often metrics are written and the status line is renewed.
@@ -134,6 +134,9 @@ async fn serve_cameras(
     // Without a service manager the threads report to one that never bites.
     let mut watchdog = real_watchdog.unwrap_or_else(|| Watchdog::new(u64::MAX, monotonic_ns()));
     let library = Library::new(vec![config.models_dir.clone()]);
+    // 1 or 2, by the configuration's rules.
+    let threads = usize::try_from(config.threads).unwrap_or(1);
+    let engine = EngineOptions { threads, ..EngineOptions::default() };
     let mut cameras = Vec::new();
     for settings in &config.cameras {
         let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
@@ -141,10 +144,10 @@ async fn serve_cameras(
             warn!(camera = settings.name, "three crashes within a minute: starting without the net");
             None
         } else {
-            Some(library.load(&settings.segmentation.model, EngineOptions::default())?)
+            Some(library.load(&settings.segmentation.model, engine)?)
         };
         let progress = ["capture", "vision"].map(|part| watchdog.watch(&format!("{part} of {}", settings.name)));
-        let options = CameraOptions { config: settings.clone(), library: library.clone(), model, progress };
+        let options = CameraOptions { config: settings.clone(), library: library.clone(), engine, model, progress };
         cameras.push(Arc::new(
             Camera::start(options, spec.into_source())
                 .map_err(|error| anyhow::anyhow!("camera {}: {error}", settings.name))?,
@@ -158,6 +161,8 @@ async fn serve_cameras(
         cameras: cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect(),
         authority: authority_for(&bus),
     };
+    // Before the name is on the bus: who sees it may send a signal.
+    let signals = Signals::new()?;
     let server: Option<Server> = match bus {
         Bus::None => None,
         _ => Some(serve(&bus, publication).await?),
@@ -166,7 +171,8 @@ async fn serve_cameras(
         warn!("the service manager cannot be told: {error}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
-    let ended = main_loop(&cameras, &manager, &mut watchdog, fed, started, metrics_file, safe_mode, logging).await;
+    let ended =
+        main_loop(&cameras, &manager, &mut watchdog, fed, started, metrics_file, safe_mode, logging, signals).await;
     let _ = notify::stopping();
     // Rings are marked closed first, while the bus is still up, so that clients learn it from their rings.
     for camera in &cameras {
@@ -175,6 +181,23 @@ async fn serve_cameras(
     drop(server);
     info!("stopped");
     ended
+}
+
+/// What the service manager, or a person, may send.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the whole of what the main thread looks after, in one place")]
@@ -187,10 +210,8 @@ async fn main_loop(
     metrics_file: Option<PathBuf>,
     safe_mode: bool,
     logging: &logging::Logging,
+    Signals { mut terminate, mut interrupt, mut hangup }: Signals,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut report = tokio::time::interval(REPORT_EVERY);
     let ask_every = if fed { Duration::from_nanos(watchdog.ask_every_ns()) } else { Duration::from_secs(3600) };
     let mut ask = tokio::time::interval(ask_every);

@@ -4,12 +4,13 @@
 use portraitd_client::{FramingMode, FramingState};
 
 use super::group::Group;
+use super::lead::Lead;
 use super::motion::{Chase, Curve, Glide, Speed};
 use super::stage::{Area, Pose, Stage};
 use super::tuning::{
     ABSENT, CONFIRM, CONFIRM_DRASTIC, DEAD_BAND_PAN, DEAD_BAND_TILT, DEAD_BAND_ZOOM, DRASTIC, DRASTIC_PACE, GRACE,
-    LANDING_S, LONGEST_INTERVAL, LOST_HOLD, LOST_OPENING_S, MODERATE, NEAR_EDGE, REST, SLACK, STALE, STEP, STEP_S,
-    STOP, TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
+    LANDING_S, LONGEST_INTERVAL, LOST_HOLD, LOST_OPENING_S, MODERATE, NEAR_EDGE, REST, SIDE_MARGIN, SLACK, STALE, STEP,
+    STEP_S, STOP, TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
 };
 use super::{LARGEST_SIDE, Limits, Settings, SettingsError, Shot, Subject};
 use crate::pixel::{Rectangle, Size};
@@ -108,6 +109,7 @@ pub struct Director {
     settings: Settings,
     stage: Stage,
     group: Group,
+    lead: Lead,
     /// The newest frame, capture time.
     newest: Option<u64>,
     /// The newest observation, capture time.
@@ -146,6 +148,10 @@ fn checked(settings: &Settings) -> Result<Stage, SettingsError> {
     if !(1.0..=super::tuning::ZOOM_CAP).contains(&max_zoom) {
         return Err(SettingsError::Zoom { max_zoom });
     }
+    let lead_room = settings.lead_room;
+    if !(0.0..=super::tuning::LEAD_ROOM_CAP).contains(&lead_room) {
+        return Err(SettingsError::LeadRoom { lead_room });
+    }
     let crop = settings.manual_crop;
     let numbers = [crop.x, crop.y, crop.width, crop.height].iter().all(|number| number.is_finite());
     if !numbers || crop.is_empty() || !Rectangle::UNIT.contains(&crop, 1e-5) {
@@ -174,6 +180,7 @@ impl Director {
             settings,
             stage,
             group: Group::default(),
+            lead: Lead::default(),
             newest: None,
             observed: None,
             late: (0, 0),
@@ -270,6 +277,9 @@ impl Director {
         let change = self.group.observe(now, people);
         if change.first && (self.asked.is_some() || self.settings.mode == FramingMode::Follow) {
             self.asked = change.due;
+        }
+        if let Some(people) = self.people() {
+            self.lead.observe(now, &people, change.due.is_some());
         }
         self.consider(now, change.due);
     }
@@ -396,8 +406,18 @@ impl Director {
         self.group.bounds().map(|bounds| Area::from_fractions(&bounds, width.into(), height.into()))
     }
 
+    /// Where a crop of `zoom` shows `people` best, with room in the direction in which they walk.
+    fn ideal(&self, people: &Area, zoom: f64) -> Pose {
+        let ideal = self.stage.ideal(people, zoom);
+        let (width, _) = self.stage.size(zoom);
+        let room = f64::from(self.settings.lead_room) * self.lead.direction(width) * width;
+        // Not so far that they leave their own margin on the other side.
+        let slack = ((width * (1.0 - 2.0 * SIDE_MARGIN) - people.width) * 0.5).max(0.0);
+        self.stage.inside(&Pose { x: ideal.x + room.clamp(-slack, slack), ..ideal })
+    }
+
     fn offset(&self, people: &Area, at: &Pose) -> Offset {
-        let ideal = self.stage.ideal(people, at.zoom);
+        let ideal = self.ideal(people, at.zoom);
         let (width, height) = self.stage.size(at.zoom);
         let (left, right) = (at.x - width * 0.5, at.x + width * 0.5);
         let near_left = left > 1.0 && people.x - left < NEAR_EDGE * width;
@@ -500,7 +520,7 @@ impl Director {
     /// Begins a chase.
     fn start(&mut self, people: &Area, drastic: bool, zooming: bool) {
         let zoom = if zooming { self.wanted_zoom(people) } else { self.stage.pose(&self.goal).zoom };
-        self.goal = self.stage.settle(&self.stage.ideal(people, zoom));
+        self.goal = self.stage.settle(&self.ideal(people, zoom));
         let speed = self.speed_in_crops();
         let pace = if drastic { DRASTIC_PACE } else { MODERATE };
         self.motion = Motion::Chase { chase: Chase { speed, pace }, purpose: Purpose::zooming(zooming) };
@@ -519,7 +539,7 @@ impl Director {
         let sizes = zooming && offset.sizes((1.0 - 1.5 * STOP, 1.0 + 1.5 * STOP));
         if sizes || offset.pan.abs() > STOP || offset.tilt.abs() > STOP {
             let zoom = if sizes { self.wanted_zoom(people) } else { goal.zoom };
-            self.goal = self.stage.settle(&self.stage.ideal(people, zoom));
+            self.goal = self.stage.settle(&self.ideal(people, zoom));
         }
     }
 

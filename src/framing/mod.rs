@@ -9,6 +9,7 @@
 //! - `associate`: ids for boxes without;
 //! - `stage`: the frame, the aspect, the zoom range, even pixels;
 //! - `group`: who belongs to the picture;
+//! - `lead`: which way they walk;
 //! - `motion`: how a crop moves;
 //! - `director`: when it moves;
 //! - [`trace`]: the engine of `portraitd direct`.
@@ -16,6 +17,7 @@
 mod associate;
 mod director;
 mod group;
+mod lead;
 mod motion;
 mod stage;
 pub mod trace;
@@ -52,6 +54,8 @@ pub struct Settings {
     /// What [`FramingMode::Manual`] shows, in fractions of the frame. The crop is the smallest of the output's aspect
     /// that holds it, within the zoom range.
     pub manual_crop: Rectangle,
+    /// Room given to people who walk in the direction they walk in, as a fraction of the crop: 0 (none) to 0.25.
+    pub lead_room: f32,
 }
 
 impl Settings {
@@ -64,6 +68,7 @@ impl Settings {
             max_zoom: 2.0,
             speed: FramingSpeed::Normal,
             manual_crop: Rectangle::UNIT,
+            lead_room: 0.0,
         }
     }
 }
@@ -92,6 +97,12 @@ pub enum SettingsError {
     Zoom {
         /// The value given.
         max_zoom: f32,
+    },
+    /// A lead room out of range, or not a number.
+    #[error("lead_room {lead_room}: must be 0 to 0.25")]
+    LeadRoom {
+        /// The value given.
+        lead_room: f32,
     },
     /// A manual crop that is empty, not numbers, or not within the frame.
     #[error("manual crop {} {} {} {}: must be x, y, width and height within 0 to 1, and not empty",

@@ -6,8 +6,8 @@
 //! - In, a frame: `{"t": s, "people": [[x, y, w, h], ...] | null}`, boxes in fractions of the frame; `null`: no fresh
 //!   mask for this frame; `[]`: nobody is there. A frame that is not newer than the one before changes nothing.
 //! - In, settings (usually the first line, and taken anywhere): `{"frame": [w, h], "output": [w, h], "max_zoom": z,
-//!   "speed": "calm" | "normal" | "quick", "mode": "off" | "once" | "follow" | "manual", "manual_crop": [x, y, w, h]}`,
-//!   each key optional. Without any: a frame of 1920x1080, the output of the frame's aspect and so small that only
+//!   "speed": "calm" | "normal" | "quick", "mode": "off" | "once" | "follow" | "manual", "manual_crop": [x, y, w, h],
+//!   "lead_room": r}`, each key optional. Without any: a frame of 1920x1080, the output of the frame's aspect and so small that only
 //!   `max_zoom`, 2, bounds the zoom; normal; follow.
 //! - Out, one line a frame: `{"t": s, "crop": [x, y, w, h], "state": s}`, the crop in fractions of the frame, with all
 //!   digits, so that equal lines mean equal crops.
@@ -69,6 +69,7 @@ struct Header {
     frame: Option<[u32; 2]>,
     output: Option<[u32; 2]>,
     max_zoom: Option<f32>,
+    lead_room: Option<f32>,
     speed: Option<String>,
     mode: Option<String>,
     manual_crop: Option<[f32; 4]>,
@@ -112,6 +113,7 @@ impl Header {
         }
         new.output = self.output.map_or(new.output, size);
         new.max_zoom = self.max_zoom.unwrap_or(old.max_zoom);
+        new.lead_room = self.lead_room.unwrap_or(old.lead_room);
         if let Some(speed) = self.speed {
             new.speed = speed.parse::<FramingSpeed>().map_err(word)?;
         }

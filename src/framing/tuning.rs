@@ -83,6 +83,15 @@ pub const SAME_PLACE: f32 = 0.5;
 /// A mask older than this says nothing.
 pub const STALE: u64 = SECOND;
 
+/// The whole lead room is given from this speed on, crops a second.
+pub const LEAD_FULL_SPEED: f64 = 0.15;
+/// The time constant with which the people's speed is learned, in seconds.
+pub const LEAD_TIME_CONSTANT_S: f64 = 0.3;
+/// After a longer gap between two observations nothing is known of the speed.
+pub const LEAD_MEMORY: u64 = SECOND / 2;
+/// The greatest lead room that may be configured.
+pub const LEAD_ROOM_CAP: f32 = 0.25;
+
 /// A change of mode, in seconds.
 pub const TRANSITION_S: f64 = 0.5;
 /// The last stretch of a move, in seconds.

@@ -1,5 +1,6 @@
 //! The fused plan as an engine. It takes and gives channels-last, whatever the file has: that saves turning the picture
-//! round. Belongs to the thread that runs it; a run allocates nothing.
+//! round. Belongs to the thread that runs it, and owns the net's second thread
+//! if there is one; a run allocates nothing.
 
 use portraitd_kernels::net::Program;
 use portraitd_kernels::simd::Isa;
@@ -30,7 +31,8 @@ impl PlanEngine {
             let reason = "the plan's nets take their channels first".to_owned();
             return Ok(Err(Unsupported { op: "channels-last input".into(), node: "input".into(), reason }));
         }
-        Ok(Plan::from_typed(typed, Options { isa, ..Options::default() }).map(|plan| Self { plan }))
+        let options = Options { isa, threads: options.threads, ..Options::default() };
+        Ok(Plan::from_typed(typed, options).map(|plan| Self { plan }))
     }
 }
 
@@ -41,6 +43,10 @@ impl Engine for PlanEngine {
 
     fn isa(&self) -> Option<Isa> {
         Some(self.plan.isa())
+    }
+
+    fn threads(&self) -> usize {
+        self.plan.threads()
     }
 
     fn program(&self) -> Option<&Program> {

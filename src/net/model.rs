@@ -18,6 +18,11 @@ pub trait Engine: Send {
         None
     }
 
+    /// How many threads a run uses.
+    fn threads(&self) -> usize {
+        1
+    }
+
     /// The fused steps, where the engine is the plan.
     fn program(&self) -> Option<&Program> {
         None
@@ -58,11 +63,13 @@ pub struct EngineOptions {
     pub choice: EngineChoice,
     /// The plan's instruction set; `None`: that of `PORTRAITD_ISA`, else the CPU's best.
     pub isa: Option<Isa>,
+    /// Threads of the plan, 1 or 2 (more count as 2); tract runs on one.
+    pub threads: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { choice: EngineChoice::Best, isa: None }
+        Self { choice: EngineChoice::Best, isa: None, threads: 1 }
     }
 }
 
@@ -136,6 +143,11 @@ impl Model {
     /// The instruction set of the plan; `None` on tract.
     pub fn isa(&self) -> Option<Isa> {
         self.engine.isa()
+    }
+
+    /// How many threads a run uses, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.engine.threads()
     }
 
     /// The fused steps of the plan; `None` on tract.

@@ -46,6 +46,8 @@ pub struct CameraOptions {
     pub config: config::Camera,
     /// Where `Model` is looked up.
     pub library: Library,
+    /// How nets are run: this one, and those that clients may change to.
+    pub engine: EngineOptions,
     /// The net; `None` runs the camera without one (safe mode).
     pub model: Option<Model>,
     /// Proofs of life of the capture thread and of the vision thread.
@@ -61,6 +63,7 @@ pub struct Camera {
 struct Inner {
     shared: Arc<Shared>,
     library: Library,
+    engine: EngineOptions,
     allow_source: bool,
     mask_size: Option<Size>,
     rings: Mutex<Rings>,
@@ -111,7 +114,7 @@ impl Camera {
     /// # Errors
     /// Where a thread cannot be started, or the configured background picture cannot be read.
     pub fn start(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
-        let CameraOptions { config, library, model, progress } = options;
+        let CameraOptions { config, library, engine, model, progress } = options;
         let zones = zones_of(&config.framing);
         let backdrop = backdrop_of(&config.background)?;
         let choice = framing_choice(&config.framing);
@@ -138,6 +141,7 @@ impl Camera {
         let inner = Inner {
             shared,
             library,
+            engine,
             allow_source: config.allow_source,
             mask_size,
             rings: Mutex::default(),
@@ -451,8 +455,9 @@ impl Inner {
             return Err(ServiceError::NotSupported("the service runs without its net".into()));
         }
         let library = self.library.clone();
+        let engine = self.engine;
         let wanted = name.clone();
-        let loaded = tokio::task::spawn_blocking(move || library.load(&wanted, EngineOptions::default())).await;
+        let loaded = tokio::task::spawn_blocking(move || library.load(&wanted, engine)).await;
         let model = loaded
             .map_err(|error| ServiceError::Failed(error.to_string()))?
             .map_err(|error| ServiceError::Failed(error.to_string()))?;
@@ -646,6 +651,7 @@ fn framing_choice(framing: &config::Framing) -> FramingChoice {
         mode: framing.mode,
         speed: framing.speed,
         max_zoom: narrow(framing.max_zoom),
+        lead_room: narrow(framing.lead_room),
         manual_crop: Rectangle::UNIT,
         output: (framing.output_width > 0 && framing.output_height > 0)
             .then(|| Size::new(framing.output_width, framing.output_height)),

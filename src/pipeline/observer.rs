@@ -37,6 +37,10 @@ pub struct Observation {
     pub inference_ns: u64,
 }
 
+/// The look that a frame at rest has saved is kept for so many frames: the two that make sure of a still scene, one after the
+/// other, do not use it up.
+const SPARE_FRAMES: u32 = 3;
+
 /// A picture by itself is searched in so many parts: each of them once.
 const MOST_SEARCHES: usize = 6;
 
@@ -69,8 +73,8 @@ pub struct Observer {
     /// Regions in fractions of the frame.
     in_frame: Vec<Region>,
     held: Held,
-    /// Whether the last frame needed no look.
-    rested: bool,
+    /// In so many of the next frames there may be a second look, once.
+    spare_frames: u32,
 }
 
 /// Why a picture was not seen.
@@ -113,7 +117,7 @@ impl Observer {
             candidates: Vec::new(),
             in_frame: Vec::new(),
             held: Held::default(),
-            rested: false,
+            spare_frames: 0,
         })
     }
 
@@ -212,7 +216,7 @@ impl Observer {
         self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()))?;
         self.motion.compare(self.gate.luma());
         // After rest there is time for a second look in one frame: whoever has moved at once is found at once.
-        let most_looks = if self.rested { 2 } else { 1 };
+        let most_looks = if self.spare_frames > 0 { 2 } else { 1 };
         let mut looks = 0;
         let mut inference_ns = 0;
         while looks < most_looks {
@@ -228,7 +232,11 @@ impl Observer {
             }
         }
         let still = looks == 0;
-        self.rested = still;
+        self.spare_frames = match looks {
+            0 => SPARE_FRAMES,
+            1 => self.spare_frames.saturating_sub(1),
+            _ => 0,
+        };
         if still {
             self.smoother.rest(capture_ns);
         }

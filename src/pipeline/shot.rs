@@ -18,6 +18,7 @@ pub(super) struct FramingChoice {
     pub(super) mode: FramingMode,
     pub(super) speed: FramingSpeed,
     pub(super) max_zoom: f32,
+    pub(super) lead_room: f32,
     /// Fractions of the frame.
     pub(super) manual_crop: Rectangle,
     /// Size of the view; `None` is the source's own.
@@ -49,6 +50,7 @@ impl ShotKeeper {
             output: choice.output.unwrap_or_else(|| even_size(frame)),
             mode: choice.mode,
             max_zoom: choice.max_zoom,
+            lead_room: choice.lead_room,
             speed: choice.speed,
             manual_crop: choice.manual_crop,
         }
@@ -176,6 +178,7 @@ mod tests {
             mode: FramingMode::Follow,
             speed: FramingSpeed::Normal,
             max_zoom: 2.0,
+            lead_room: 0.0,
             manual_crop: Rectangle::UNIT,
             output: None,
         });

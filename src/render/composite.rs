@@ -54,7 +54,7 @@ impl Default for CompositeRenderer {
 impl CompositeRenderer {
     /// One without memory yet.
     pub fn new() -> Self {
-        Self { compositor: Compositor::new(Filter::Linear), blur: Blur::new(), prepared: None }
+        Self { compositor: Compositor::guided(Filter::Cubic), blur: Blur::new(), prepared: None }
     }
 
     /// Fills `output` (NV12 or RGB24) with the people in `crop` (source pixels) of `source` on `background`.

@@ -6,7 +6,7 @@ pub mod mask;
 pub mod view;
 
 pub use composite::{Background, CompositeRenderer};
-pub use mask::draw_mask;
+pub use mask::{EdgeRenderer, draw_mask};
 pub use view::ViewRenderer;
 
 /// Why a picture could not be drawn. Nothing of the source has been written then.

@@ -20,7 +20,7 @@ impl Default for ViewRenderer {
 impl ViewRenderer {
     /// One without memory yet.
     pub fn new() -> Self {
-        Self { scaler: Scaler::new(Filter::Linear) }
+        Self { scaler: Scaler::new(Filter::Cubic) }
     }
 
     /// Fills `output` (NV12, RGB24 or GREY) with `crop` (source pixels, sub-pixel) of `source`. The numbers of an NV12

@@ -4,6 +4,12 @@ use proptest::prelude::*;
 
 use crate::picture::{Colorimetry, Matrix, Picture, PictureMut, PixelFormat, Plane, PlaneMut, Range, Size};
 
+/// As many cases, but no more than `PROPTEST_CASES` says: emulated processors are slow.
+pub(crate) fn config(cases: u32) -> ProptestConfig {
+    let most = std::env::var("PROPTEST_CASES").ok().and_then(|most| most.parse().ok()).unwrap_or(u32::MAX);
+    ProptestConfig::with_cases(cases.min(most))
+}
+
 /// A picture of random bytes that owns its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {

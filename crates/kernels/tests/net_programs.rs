@@ -113,6 +113,19 @@ impl Build {
                     let input = if order == Order::Planar { &planar } else { &input };
                     machine.run(input, order, &mut output).expect("fitting buffers");
                 }
+                let mut two = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
+                two.use_two_threads().expect("a thread");
+                let mut same = vec![f32::NAN; output.len()];
+                for _ in 0..2 {
+                    two.run(if order == Order::Planar { &planar } else { &input }, order, &mut same)
+                        .expect("fitting buffers");
+                }
+                let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&same), bits(&output), "{isa}, {order:?}: two threads compute something else than one");
+                for map in 0..self.program.maps.len() {
+                    let data = |machine: &Machine| machine.map(map).map(|(_, data)| bits(data));
+                    assert_eq!(data(&two), data(&machine), "{isa}, {order:?}, map {map}, with two threads");
+                }
                 for (map, expected) in expected.iter().enumerate() {
                     let data =
                         if map == self.program.output { Some(&output[..]) } else { machine.map(map).map(|m| m.1) };
@@ -252,6 +265,9 @@ fn the_other_steps() {
     let slopes = b.noise(5, 1.0);
     let leaky = b.map(b.shape(0));
     b.program.steps.push(Step::LeakyRelu { input: 0, output: leaky, slopes });
+    let clamped = b.map(b.shape(0));
+    b.program.steps.push(Step::Clamp { input: leaky, output: clamped, low: -0.25, high: 0.5 });
+    let leaky = clamped;
     let most = b.map(Shape { height: 3, width: 5, channels: 5 });
     b.program.steps.push(Step::Pool {
         input: leaky,

@@ -145,6 +145,9 @@ fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
     for max_zoom in [0.99, 4.01, f32::NAN, f32::INFINITY, -2.0] {
         bad.push(Settings { max_zoom, ..good });
     }
+    for lead_room in [-0.01, 0.26, f32::NAN] {
+        bad.push(Settings { lead_room, ..good });
+    }
     for side in [0, 1, 32_769, u32::MAX] {
         bad.push(Settings { frame: Size::new(side, 720), ..good });
         bad.push(Settings { output: Size::new(1280, side), ..good });
@@ -156,4 +159,27 @@ fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
         assert!(Director::new(settings).is_err(), "{settings:?}");
         assert_eq!(*rig.director.settings(), good);
     }
+}
+
+#[test]
+fn who_walks_has_room_ahead_and_who_stops_is_in_the_middle_again() {
+    // Where the person is in the crop: 0 at its left edge, 1 at its right.
+    let place = |lead_room: f32| {
+        let mut rig = Rig::new(Settings { lead_room, ..Settings::new(FRAME, OUTPUT) });
+        let start = shifted(SITTING, -0.25, 0.0);
+        rig.settle(&[subject(1, start)]);
+        let at = |seconds: f64| shifted(start, 0.08 * seconds as f32, 0.0);
+        let share = |rig: &Rig, person: Rectangle| {
+            let crop = rig.shot().crop;
+            (person.center().0 * FRAME.width as f32 - crop.x) / crop.width
+        };
+        rig.run(5.0, |seconds| vec![subject(1, at(seconds))]);
+        let walking = share(&rig, at(5.0));
+        rig.run(12.0, |_| vec![subject(1, at(5.0))]);
+        assert_limits(&rig.shots, FRAME, 2.4);
+        (walking, share(&rig, at(5.0)))
+    };
+    let (without, with) = (place(0.0), place(0.15));
+    assert!(with.0 < without.0 - 0.1, "walking to the right: {without:?}, {with:?}");
+    assert!((with.1 - 0.5).abs() <= 0.11, "standing, within the dead band: {with:?}");
 }

@@ -166,7 +166,7 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     let input = given.map_or(comparison.input, |tensor| &tensor.values);
     let tensors = run_literally(&typed, tensors, package, input).map_err(tract_failed)?;
 
-    let options = Options { isa: comparison.isa, keep: true, literal: true };
+    let options = Options { isa: comparison.isa, keep: true, literal: true, threads: 1 };
     let mut plan = match manifest.input.layout {
         Layout::Nchw => Plan::from_typed(&typed, options),
         Layout::Nhwc => Err(Unsupported {

@@ -258,6 +258,14 @@ impl Import {
             ("Max", _) if values.iter().all(|&value| value == 0.0) => {
                 self.push(node, |output| Step::Activate { input: map, output, activation: Activation::Relu })
             }
+            ("Max" | "Min", _) => {
+                let value = values[0];
+                if values.iter().any(|&other| other != value) || value.is_nan() {
+                    return Err("with a constant that is not one number".into());
+                }
+                let (low, high) = if operation == "Max" { (value, f32::INFINITY) } else { (f32::NEG_INFINITY, value) };
+                self.push(node, |output| Step::Clamp { input: map, output, low, high })
+            }
             ("GT", true) if values.iter().all(|&value| value == 0.0) => Ok(Value::Negative(map)),
             ("LT", false) if values.iter().all(|&value| value == 0.0) => Ok(Value::Negative(map)),
             ("Add", _) => self.affine(node, map, ones, values),

@@ -36,11 +36,13 @@ pub struct Options {
     pub keep: bool,
     /// Leave out the algebra that moves work ([`rewrite`]): more of the net's own maps exist then.
     pub literal: bool,
+    /// Threads that a run uses, 1 or 2 (more count as 2), the caller's included.
+    pub threads: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { isa: Isa::detect(), keep: false, literal: false }
+        Self { isa: Isa::detect(), keep: false, literal: false, threads: 1 }
     }
 }
 
@@ -58,7 +60,7 @@ pub struct Layer<'a> {
 }
 
 /// A net, ready to run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Plan {
     machine: Machine,
 }
@@ -77,7 +79,10 @@ impl Plan {
             rewrite::rewrite(&mut program);
         }
         fuse::fuse(&mut program);
-        let machine = Machine::new(program, options.isa, options.keep).map_err(|error| whole(error.to_string()))?;
+        let mut machine = Machine::new(program, options.isa, options.keep).map_err(|error| whole(error.to_string()))?;
+        if options.threads > 1 {
+            machine.use_two_threads().map_err(|error| whole(error.to_string()))?;
+        }
         Ok(Self { machine })
     }
 
@@ -85,6 +90,12 @@ impl Plan {
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.machine.isa()
+    }
+
+    /// How many threads a run uses.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.machine.threads()
     }
 
     /// The picture's shape.

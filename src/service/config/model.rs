@@ -148,6 +148,9 @@ pub struct Framing {
     pub max_zoom: f64,
     /// How fast the crop moves. Default `normal`.
     pub speed: FramingSpeed,
+    /// Room left in the direction in which people walk, as a fraction of the crop, 0 to 0.25. Default 0.
+    #[serde(deserialize_with = "values::lead_room")]
+    pub lead_room: f64,
     /// Areas whose people are ignored: `[x, y, width, height]` in fractions of the source picture, 16 at most. Default none.
     #[serde(deserialize_with = "values::zones")]
     pub zones: Vec<[f64; 4]>,
@@ -165,6 +168,7 @@ impl Default for Framing {
             mode: FramingMode::Follow,
             max_zoom: 2.0,
             speed: FramingSpeed::Normal,
+            lead_room: 0.0,
             zones: Vec::new(),
             output_width: 0,
             output_height: 0,

@@ -351,6 +351,10 @@ pub(super) fn zoom<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> 
     number(from, 1.0, 4.0, false)
 }
 
+pub(super) fn lead_room<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    number(from, 0.0, 0.25, false)
+}
+
 pub(super) fn blur<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     number(from, 0.0, 0.25, false)
 }

@@ -1,8 +1,10 @@
 //! A crop of a picture mixed with a background by a mask, each row of the output written once.
 
-use super::{BlendError, Edge, MaskView, Matte, rows};
+use super::{BlendError, Edge, GuidedMatte, MaskView, Matte, MatteRows, guided, rows};
+use crate::convert::Affine;
 use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size};
 use crate::scale::{Filter, Scaler};
+use crate::simd::Usable;
 
 /// What is behind the people.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +21,13 @@ pub enum Backdrop<'a> {
 /// Mixes pictures and backgrounds. Owns a few rows.
 #[derive(Clone, Debug)]
 pub struct Compositor {
+    isa: Usable,
     scaler: Scaler,
     behind: Scaler,
     matte: Matte,
+    /// Where edges follow the picture.
+    guided: Option<Box<GuidedMatte>>,
+    luma: Vec<u8>,
     foreground: Vec<u8>,
     background: Vec<u8>,
     /// The matte of two rows, and of the samples of a row.
@@ -30,12 +36,26 @@ pub struct Compositor {
 }
 
 impl Compositor {
-    /// A compositor that enlarges the foreground with `filter`.
+    /// A compositor that enlarges the foreground with `filter`, and masks bilinearly.
     pub fn new(filter: Filter) -> Self {
+        Self::on(filter, Usable::chosen(), false)
+    }
+
+    /// A compositor whose mattes follow the picture's edges, and where people keep their own colours there
+    /// ([`GuidedMatte`]).
+    pub fn guided(filter: Filter) -> Self {
+        Self::on(filter, Usable::chosen(), true)
+    }
+
+    /// Either of them on `isa`. Results are the same on each.
+    pub fn on(filter: Filter, isa: Usable, guided: bool) -> Self {
         Self {
-            scaler: Scaler::new(filter),
-            behind: Scaler::new(Filter::Linear),
+            isa,
+            scaler: Scaler::on(filter, isa),
+            behind: Scaler::on(Filter::Linear, isa),
             matte: Matte::new(),
+            guided: guided.then(|| Box::new(GuidedMatte::on(isa))),
+            luma: Vec::new(),
             foreground: Vec::new(),
             background: Vec::new(),
             alpha: [Vec::new(), Vec::new()],
@@ -61,7 +81,7 @@ impl Compositor {
         if !matches!(format, PixelFormat::Nv12 | PixelFormat::Rgb24) {
             return Err(BlendError::Format(format));
         }
-        let Self { scaler, behind, matte, foreground, background, alpha, spread } = self;
+        let Self { isa, scaler, behind, matte, guided, luma, foreground, background, alpha, spread } = self;
         let width = size.width as usize;
         let (longest, _) = format.plane_extent(0, Size::new(size.width + 1, 1));
         for row in [&mut *foreground, &mut *background, &mut *spread] {
@@ -91,45 +111,85 @@ impl Compositor {
             }
             return Ok(());
         };
-        let mut people = matte.start(mask, crop, size, Some(edge))?;
-        let mut picture = scaler.start(*source, crop, size, format)?;
-        let mut mixed = |plane: usize, y: usize, alpha: Option<&[u8]>, out: &mut [u8]| {
-            let Some(alpha) = alpha else {
-                behind.row(format, plane, y, out);
-                return;
-            };
-            let (foreground, background) = (&mut foreground[..out.len()], &mut background[..out.len()]);
-            behind.row(format, plane, y, background);
-            picture.row(plane, y, foreground);
-            rows::blend(foreground, background, alpha, out);
-        };
-        let height = size.height as usize;
-        let mut before = false;
-        for y in 0..height {
-            let any = people.row(y, &mut alpha[y % 2]);
-            let row = &alpha[y % 2][..];
-            if format == PixelFormat::Rgb24 {
-                if any {
-                    rows::repeat::<3>(row, spread);
-                }
-                mixed(0, y, any.then_some(&spread[..]), output.row_mut(0, y));
-                continue;
+        let mut people = match guided {
+            Some(guided) => {
+                guided.start(mask, source, crop, size, edge, Some(format))?;
+                People::Guided(guided)
             }
-            mixed(0, y, any.then_some(row), output.row_mut(0, y));
-            let last = y + 1 == height;
-            if y % 2 == 1 || last {
-                // The last row of an odd height has its chroma to itself.
-                let lower = if y % 2 == 1 { &alpha[1] } else { &alpha[0] };
-                let any = any || (y % 2 == 1 && before);
-                if any {
-                    rows::chroma_alpha(&alpha[0], lower, &mut spread[..width.next_multiple_of(2)]);
+            None => People::Bilinear(matte.start(mask, crop, size, Some(edge))?),
+        };
+        let mut picture = scaler.start(*source, crop, size, format)?;
+        let to_ycc = Affine::from_rgb(source.color());
+        luma.resize(width, 0);
+        let rgb = format == PixelFormat::Rgb24;
+        let mut before = false;
+        for y in 0..size.height as usize {
+            let row = &mut alpha[y % 2];
+            let foreground_row = &mut foreground[..if rgb { 3 * width } else { width }];
+            let any = match &mut people {
+                People::Bilinear(people) => {
+                    let any = people.row(y, row);
+                    if any {
+                        picture.row(0, y, foreground_row);
+                    }
+                    any
                 }
-                mixed(1, y / 2, any.then_some(&spread[..]), output.row_mut(1, y / 2));
+                People::Guided(people) if people.rows().contains(&y) => {
+                    picture.row(0, y, foreground_row);
+                    if rgb {
+                        guided::luma_of_rgb(&to_ycc, foreground_row, luma);
+                    }
+                    people.row(y, if rgb { luma } else { foreground_row }, row)
+                }
+                People::Guided(_) => {
+                    row.fill(0);
+                    false
+                }
+            };
+            let mut mixed = |plane: usize, y: usize, alpha: Option<&[u8]>, foreground: &mut [u8], out: &mut [u8]| {
+                let Some(alpha) = alpha else {
+                    behind.row(format, plane, y, out);
+                    return;
+                };
+                let background = &mut background[..out.len()];
+                behind.row(format, plane, y, background);
+                if let People::Guided(people) = &mut people {
+                    people.push(format, plane, y, alpha, foreground);
+                }
+                rows::blend(*isa, foreground, background, alpha, out);
+            };
+            let row = &alpha[y % 2];
+            let out = output.row_mut(0, y);
+            if any && rgb {
+                rows::repeat::<3>(row, spread);
+                mixed(0, y, Some(&spread[..out.len()]), foreground_row, out);
+            } else {
+                mixed(0, y, any.then_some(row), foreground_row, out);
+            }
+            let last = y + 1 == size.height as usize;
+            if !rgb && (y % 2 == 1 || last) {
+                let out = output.row_mut(1, y / 2);
+                if any || (y % 2 == 1 && before) {
+                    // The last row of an odd height has its chroma to itself.
+                    let lower = if y % 2 == 1 { &alpha[1] } else { &alpha[0] };
+                    rows::chroma_alpha(&alpha[0], lower, &mut spread[..out.len()]);
+                    let foreground_row = &mut foreground[..out.len()];
+                    picture.row(1, y / 2, foreground_row);
+                    mixed(1, y / 2, Some(&spread[..out.len()]), foreground_row, out);
+                } else {
+                    mixed(1, y / 2, None, &mut [], out);
+                }
             }
             before = any;
         }
         Ok(())
     }
+}
+
+/// A mask that gives its rows.
+enum People<'a> {
+    Bilinear(MatteRows<'a>),
+    Guided(&'a mut GuidedMatte),
 }
 
 /// A backdrop that gives its rows.

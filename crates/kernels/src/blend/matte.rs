@@ -5,6 +5,7 @@ use crate::picture::{Plane, Region, Size};
 use crate::scale::component::Channel;
 use crate::scale::plane::{Channels, PlaneScaler};
 use crate::scale::{Filter, ScaleError, Span, cast};
+use crate::simd::Usable;
 
 /// The values of a mask, row-major: how much of a person each cell is.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,7 @@ impl Default for Edge {
 
 impl Edge {
     /// In steps of a byte, `low` below `high` whatever was asked for.
-    fn bytes(self) -> (u8, u8) {
+    pub(super) fn bytes(self) -> (u8, u8) {
         let low = cast::byte(self.low * 255.0).min(254);
         (low, cast::byte(self.high * 255.0).max(low + 1))
     }
@@ -144,10 +145,16 @@ impl Matte {
         if widest > 16_384.0 || farthest > 1e9 {
             return Err(ScaleError::Ratio { region: crop, size });
         }
-        self.scaler.start(x, y, Filter::Linear, 1);
         let stride_bytes = mask.size.width as usize;
+        self.scaler.start(x, y, Filter::Linear, &channels(&self.grid, stride_bytes));
         Ok(MatteRows { matte: self, stride_bytes, columns, rows, edge: edge.map(Edge::bytes) })
     }
+}
+
+/// The grid as the scaler takes it.
+fn channels(grid: &[u8], stride_bytes: usize) -> Channels<'_> {
+    let channel = Channel { data: Plane { data: grid, stride_bytes }, offset: 0, step: 1 };
+    Channels { channels: [Some(channel), None, None] }
 }
 
 /// Where output samples lie over the grid, and which of them (from, to) have their centre in what it covers.
@@ -190,13 +197,11 @@ impl MatteRows<'_> {
             out.fill(0);
             return false;
         }
-        let data = Plane { data: &self.matte.grid, stride_bytes: self.stride_bytes };
-        let channel = Channel { data, offset: 0, step: 1 };
-        self.matte.scaler.row(&Channels { channels: [Some(channel), None, None] }, y, out);
+        self.matte.scaler.row(&channels(&self.matte.grid, self.stride_bytes), y, out);
         out[..from].fill(0);
         out[to..].fill(0);
         if let Some((low, high)) = self.edge {
-            rows::shape(&mut out[from..to], low, high);
+            rows::shape(Usable::chosen(), &mut out[from..to], low, high);
         }
         out[from..to].iter().fold(0, |all, value| all | value) != 0
     }

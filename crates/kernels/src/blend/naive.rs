@@ -38,3 +38,60 @@ pub fn shaped(value: f64, edge: Edge) -> f64 {
 pub fn mix(foreground: f64, background: f64, alpha: f64) -> f64 {
     foreground * alpha + background * (1.0 - alpha)
 }
+
+/// The guided filter by its definition, on cells: `channels` are Y, Cb, Cr (any zero point) and the mask, row-major in `grid`,
+/// `noise` what is added to the variances of the colours. Windows reach `radius` cells, those over which fits are averaged
+/// `smooth`; both are cut at the border. Returns a gain of each colour and an offset for each cell.
+pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], radius: i64, smooth: i64) -> Vec<[f64; 4]> {
+    let (width, height) = (i64::from(grid.width), i64::from(grid.height));
+    let window = |x: i64, y: i64, reach: i64| {
+        let rows = (y - reach).max(0)..(y + reach + 1).min(height);
+        rows.flat_map(move |j| {
+            ((x - reach).max(0)..(x + reach + 1).min(width)).map(move |i| cast::coordinate(j * width + i))
+        })
+    };
+    let cells = || (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let fit = |(x, y): (i64, i64)| {
+        let mean = |value: &dyn Fn(usize) -> f64| {
+            let all: Vec<f64> = window(x, y, radius).map(value).collect();
+            #[expect(clippy::cast_precision_loss, reason = "a window of a few cells")]
+            let count = all.len() as f64;
+            all.iter().sum::<f64>() / count
+        };
+        let means: [f64; 4] = std::array::from_fn(|k| mean(&|i| channels[k][i]));
+        let covariance = |a: usize, b: usize| mean(&|i| (channels[a][i] - means[a]) * (channels[b][i] - means[b]));
+        let mut rows: [[f64; 4]; 3] =
+            std::array::from_fn(|a| std::array::from_fn(|b| covariance(a, b) + if a == b { noise[a] } else { 0.0 }));
+        // Gauss's elimination; the matrix is positive definite.
+        for pivot in 0..3 {
+            for other in 0..3 {
+                if other != pivot {
+                    let times = rows[other][pivot] / rows[pivot][pivot];
+                    for k in 0..4 {
+                        rows[other][k] -= times * rows[pivot][k];
+                    }
+                }
+            }
+        }
+        let gains: [f64; 3] = std::array::from_fn(|k| rows[k][3] / rows[k][k]);
+        let offset = means[3] - (0..3).map(|k| gains[k] * means[k]).sum::<f64>();
+        [gains[0], gains[1], gains[2], offset]
+    };
+    let fits: Vec<[f64; 4]> = cells().map(fit).collect();
+    cells()
+        .map(|(x, y)| {
+            let near: Vec<[f64; 4]> = window(x, y, smooth).map(|i| fits[i]).collect();
+            #[expect(clippy::cast_precision_loss, reason = "a window of a few cells")]
+            let count = near.len() as f64;
+            std::array::from_fn(|k| near.iter().map(|fit| fit[k]).sum::<f64>() / count)
+        })
+        .collect()
+}
+
+/// `cells` at the centre of pixel (`x`, `y`), `factor` pixels to a cell each way: bilinear, the border continued.
+pub fn between_cells(cells: &[f64], grid: Size, factor: usize, x: usize, y: usize) -> f64 {
+    let at = |value: usize| u32::try_from(value).unwrap_or(0);
+    let pixels = Size::new(grid.width * at(factor), grid.height * at(factor));
+    let whole = Region::of_size(grid);
+    mask_at(cells, grid, whole, whole, pixels, at(x), at(y))
+}

@@ -11,12 +11,14 @@ fn mix(foreground: u8, background: u8, alpha: u8) -> u8 {
     ((sum + (sum >> 8)) >> 8).to_le_bytes()[0]
 }
 
-/// Mixes rows that have one sample to a value of `alpha`.
-pub(crate) fn blend(foreground: &[u8], background: &[u8], alpha: &[u8], out: &mut [u8]) {
-    let count = out.len();
-    let (foreground, background, alpha) = (&foreground[..count], &background[..count], &alpha[..count]);
-    for i in 0..count {
-        out[i] = mix(foreground[i], background[i], alpha[i]);
+crate::simd::versions! {
+    /// Mixes rows that have one sample to a value of `alpha`.
+    pub(crate) fn blend(foreground: &[u8], background: &[u8], alpha: &[u8], out: &mut [u8]) {
+        let count = out.len();
+        let (foreground, background, alpha) = (&foreground[..count], &background[..count], &alpha[..count]);
+        for i in 0..count {
+            out[i] = mix(foreground[i], background[i], alpha[i]);
+        }
     }
 }
 
@@ -45,20 +47,22 @@ pub(crate) fn chroma_alpha(upper: &[u8], lower: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Smoothstep from `low` to `high` (`low < high`), in place: `t * t * (3 - 2t)` of where a value lies between the two. In 16-bit
-/// steps, within one of the exact value; at or below `low` it is 0, at or above `high` 255.
-pub(crate) fn shape(values: &mut [u8], low: u8, high: u8) {
-    let (low, span) = (i16::from(low), i16::from(high) - i16::from(low));
-    // `t` is in 0..=ONE. What dividing by the span leaves over is handed out along it, in parts of 128.
-    const ONE: i16 = 255 * 128;
-    let (gain, over) = (ONE / span, cast::narrow(i32::from(ONE % span) * 128 / i32::from(span)));
-    for value in values {
-        let above = (i16::from(*value) - low).clamp(0, span);
-        let t = above * gain + ((above * over) >> 7);
-        let squared = cast::high(i32::from(t) * i32::from(t));
-        let rest = ONE / 4 * 3 - (t >> 1);
-        // One is 2024 here, and the result is brought to 255.
-        let product = cast::high(i32::from(squared) * i32::from(rest)) + 4;
-        *value = cast::clamped_i16(cast::high(i32::from(product) * 8257));
+crate::simd::versions! {
+    /// Smoothstep from `low` to `high` (`low < high`), in place: `t * t * (3 - 2t)` of where a value lies between the two. In 16-bit
+    /// steps, within one of the exact value; at or below `low` it is 0, at or above `high` 255.
+    pub(crate) fn shape(values: &mut [u8], low: u8, high: u8) {
+        let (low, span) = (i16::from(low), i16::from(high) - i16::from(low));
+        // `t` is in 0..=ONE. What dividing by the span leaves over is handed out along it, in parts of 128.
+        const ONE: i16 = 255 * 128;
+        let (gain, over) = (ONE / span, cast::narrow(i32::from(ONE % span) * 128 / i32::from(span)));
+        for value in values {
+            let above = (i16::from(*value) - low).clamp(0, span);
+            let t = above * gain + ((above * over) >> 7);
+            let squared = cast::high(i32::from(t) * i32::from(t));
+            let rest = ONE / 4 * 3 - (t >> 1);
+            // One is 2024 here, and the result is brought to 255.
+            let product = cast::high(i32::from(squared) * i32::from(rest)) + 4;
+            *value = cast::clamped_i16(cast::high(i32::from(product) * 8257));
+        }
     }
 }

@@ -13,7 +13,7 @@ fn mask(width: u32, height: u32, seed: u64) -> Vec<f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::testing::config(200))]
 
     #[test]
     fn a_matte_is_the_mask_interpolated(
@@ -118,7 +118,7 @@ proptest! {
     fn smoothstep_within_a_step(low in 0_u8..250, span in 1_u8..=255) {
         let high = low.saturating_add(span);
         let mut values: Vec<u8> = (0..=255).collect();
-        rows::shape(&mut values, low, high);
+        rows::shape(crate::simd::Usable::chosen(), &mut values, low, high);
         let edge = Edge { low: f32::from(low) / 255.0, high: f32::from(high) / 255.0 };
         for (value, &found) in (0_u8..=255).zip(&values) {
             let expected = naive::shaped(f64::from(value) / 255.0, edge) * 255.0;

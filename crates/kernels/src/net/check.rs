@@ -103,6 +103,10 @@ impl Program {
                 same(*input, *output)?;
                 count("slopes", slopes.len(), self.shape(*input).channels)
             }
+            Step::Clamp { input, output, low, high } => {
+                same(*input, *output)?;
+                if low <= high { Ok(()) } else { Err(format!("clamps to {low}..={high}")) }
+            }
             Step::Resize { input, output, interpolation, factor } => {
                 let (input, output) = (self.shape(*input), self.shape(*output));
                 let known = *interpolation == Interpolation::Nearest || *factor == 2;

@@ -172,6 +172,11 @@ impl Reader<'_> {
                 Step::Concatenate { inputs, output }
             }
             10 => Step::Softmax { input: self.number()?, output },
+            11 => {
+                let input = self.number()?;
+                let [low, high] = self.floats()?[..] else { return self.fail("not two limits") };
+                Step::Clamp { input, output, low, high }
+            }
             _ => return self.fail("no step"),
         })
     }
@@ -206,6 +211,7 @@ pub fn write(program: &Program) -> Vec<u8> {
             Step::Pool { .. } => 8,
             Step::Concatenate { .. } => 9,
             Step::Softmax { .. } => 10,
+            Step::Clamp { .. } => 11,
         };
         w.numbers(&[kind, step.writes()[0]]);
         match step {
@@ -236,6 +242,10 @@ pub fn write(program: &Program) -> Vec<u8> {
             Step::LeakyRelu { input, slopes, .. } => {
                 w.number(*input);
                 w.floats(slopes);
+            }
+            Step::Clamp { input, low, high, .. } => {
+                w.number(*input);
+                w.floats(&[*low, *high]);
             }
             Step::Resize { input, interpolation, factor, .. } => {
                 w.numbers(&[*input, *factor, usize::from(*interpolation == Interpolation::Bilinear)]);

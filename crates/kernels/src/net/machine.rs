@@ -3,6 +3,7 @@
 
 use super::layout::{self, Layout};
 use super::pack::Aligned;
+use super::pool::Pair;
 use super::program::{Interpolation, MapId, Program, ProgramError, Shape, Step};
 use super::rows::Kernels;
 use super::simple;
@@ -18,6 +19,9 @@ pub enum MachineError {
     /// No kernels for this instruction set in this build.
     #[error("this build has no kernels for {0}")]
     Isa(Isa),
+    /// A thread could not be started.
+    #[error("the net's second thread cannot be started: {0}")]
+    Thread(String),
     /// The caller's buffer has the wrong length.
     #[error("the {what} has {has} numbers, but the net's has {wanted}")]
     Length {
@@ -40,7 +44,7 @@ pub enum Order {
 }
 
 /// A step, packed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Ready {
     Dense(Box<Dense>),
     Separable(Box<Separable>),
@@ -49,15 +53,18 @@ enum Ready {
 
 /// A program that is ready to run on one instruction set.
 ///
-/// Owns all memory that a run needs: [`Machine::run`] allocates nothing.
-#[derive(Clone, Debug)]
+/// Owns all memory that a run needs: [`Machine::run`] allocates nothing. Runs on the caller's thread, or on that and a second one
+/// ([`Machine::use_two_threads`]).
+#[derive(Debug)]
 pub struct Machine {
     program: Program,
     kernels: &'static Kernels,
     ready: Vec<Ready>,
     layout: Layout,
     arena: Aligned,
-    scratch: Aligned,
+    /// Of the caller's thread, and of the second one.
+    scratch: [Aligned; 2],
+    pair: Option<Pair>,
     /// The input, interleaved, if the caller gives planes and a step can't read those.
     interleaved: Aligned,
     kept: bool,
@@ -71,6 +78,19 @@ struct Addresses<'a> {
     input: *const f32,
     output: *mut f32,
 }
+
+// SAFETY: it only tells addresses; what they are used for keeps the halves of a step apart.
+unsafe impl Sync for Addresses<'_> {}
+
+/// What both halves of a step are given.
+struct Operands {
+    input: *const f32,
+    output: *mut f32,
+    scratch: [*mut f32; 2],
+}
+
+// SAFETY: the halves of a step write different pixels of the output, and each its own scratch memory.
+unsafe impl Sync for Operands {}
 
 impl Resolve for Addresses<'_> {
     fn at(&self, map: MapId) -> *mut f32 {
@@ -135,9 +155,28 @@ impl Machine {
             } else {
                 0
             };
-        let (arena, scratch) = (Aligned::zeros(layout.length), Aligned::zeros(length));
+        let (arena, scratch) = (Aligned::zeros(layout.length), [Aligned::zeros(length), Aligned::default()]);
         let interleaved = Aligned::zeros(interleaved);
-        Ok(Self { program, kernels, ready, layout, arena, scratch, interleaved, kept: keep })
+        Ok(Self { program, kernels, ready, layout, arena, scratch, pair: None, interleaved, kept: keep })
+    }
+
+    /// Starts a second thread, which lives as long as the machine and sleeps between runs. What a run computes stays the same, to the
+    /// bit; steps that are too small to share stay on the caller's thread.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn use_two_threads(&mut self) -> Result<(), MachineError> {
+        if self.pair.is_none() {
+            self.scratch[1] = Aligned::zeros(self.scratch[0].as_slice().len());
+            self.pair = Some(Pair::new().map_err(|error| MachineError::Thread(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// How many threads a run uses: 1 or 2.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        1 + usize::from(self.pair.is_some())
     }
 
     /// The program.
@@ -155,7 +194,8 @@ impl Machine {
     /// Bytes of feature maps and scratch memory.
     #[must_use]
     pub fn working_bytes(&self) -> usize {
-        4 * (self.arena.as_slice().len() + self.scratch.as_slice().len() + self.interleaved.as_slice().len())
+        let scratch = self.scratch.iter().map(|scratch| scratch.as_slice().len()).sum::<usize>();
+        4 * (self.arena.as_slice().len() + scratch + self.interleaved.as_slice().len())
     }
 
     /// Runs the net on `input`, whose numbers are in `order`; `output` is `[height, width, channels]`.
@@ -184,7 +224,7 @@ impl Machine {
             }
             interleaved = to.as_ptr();
         }
-        let scratch = self.scratch.as_mut_slice().as_mut_ptr();
+        let [mine, other] = self.scratch.each_mut().map(|scratch| scratch.as_mut_slice().as_mut_ptr());
         let maps = Addresses {
             layout: &self.layout,
             arena: self.arena.as_mut_slice().as_mut_ptr(),
@@ -199,13 +239,43 @@ impl Machine {
                 match (step, ready) {
                     (Step::Convolution { input: from, output, mean, .. }, Ready::Dense(dense)) => {
                         let planar = planar && *from == self.program.input && takes_planes(step);
-                        let from = if planar { input.as_ptr() } else { maps.at(*from) };
-                        let mean = mean.map(|mean| maps.at(mean));
-                        dense.run(self.kernels, from, planar, maps.at(*output), mean, scratch, &maps);
+                        let input = if planar { input.as_ptr() } else { maps.at(*from) };
+                        dense.gate(&maps);
+                        let pair = self.pair.as_mut().filter(|_| dense.units().is_split());
+                        let scratch = [mine, if pair.is_some() { other } else { mine }];
+                        let operands = Operands { input, output: maps.at(*output), scratch };
+                        let (dense, operands, maps, kernels) = (&*dense, &operands, &maps, self.kernels);
+                        let run = |half: Option<usize>| {
+                            let scratch = operands.scratch[half.unwrap_or(0)];
+                            let (input, output) = (operands.input, operands.output);
+                            dense.run(kernels, half, input, planar, output, mean.is_some(), scratch, maps);
+                        };
+                        match pair {
+                            Some(pair) => pair.both(&|half| run(Some(half))),
+                            None => run(None),
+                        }
+                        if let Some(mean) = mean {
+                            dense.finish(scratch, maps.at(*mean));
+                        }
                     }
                     (Step::Depthwise { input: from, output, mean, .. }, Ready::Separable(separable)) => {
-                        let mean = mean.map(|mean| maps.at(mean));
-                        separable.run(self.kernels, maps.at(*from), maps.at(*output), mean, scratch, &maps);
+                        separable.gate(&maps);
+                        let pair = self.pair.as_mut().filter(|_| separable.units().is_split());
+                        let scratch = [mine, if pair.is_some() { other } else { mine }];
+                        let operands = Operands { input: maps.at(*from), output: maps.at(*output), scratch };
+                        let (separable, operands, maps, kernels) = (&*separable, &operands, &maps, self.kernels);
+                        let run = |half: Option<usize>| {
+                            let scratch = operands.scratch[half.unwrap_or(0)];
+                            let (input, output) = (operands.input, operands.output);
+                            separable.run(kernels, half, input, output, mean.is_some(), scratch, maps);
+                        };
+                        match pair {
+                            Some(pair) => pair.both(&|half| run(Some(half))),
+                            None => run(None),
+                        }
+                        if let Some(mean) = mean {
+                            separable.finish(scratch, maps.at(*mean));
+                        }
                     }
                     (step, _) => simple_step(self.kernels, &self.program, step, &maps),
                 }
@@ -257,6 +327,7 @@ unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &
             write(*output).copy_from_slice(read(*input));
             activate(*output, *activation);
         }
+        Step::Clamp { input, output, low, high } => simple::clamp(read(*input), *low, *high, write(*output)),
         Step::LeakyRelu { input, output, slopes } => simple::leaky_relu(read(*input), slopes, write(*output)),
         Step::Resize { input, output, interpolation: Interpolation::Nearest, factor } => {
             simple::nearest(read(*input), shape(*input), *factor, write(*output));

@@ -2,7 +2,8 @@
 //!
 //! Feature maps are channels-last `f32` in one arena. A [`Program`] is a list of fused steps, independent of the instruction
 //! set and of where the net came from; a [`Machine`] is a program whose weights are packed for one instruction set and whose
-//! memory is laid out, so that running it allocates nothing. Both belong to the thread that runs the net.
+//! memory is laid out, so that running it allocates nothing. Both belong to the thread that runs the net; a machine may have a second
+//! thread of its own ([`Machine::use_two_threads`]).
 //!
 //! Fast kernels work on rows ([`rows`]), are written once ([`generic`]) and are tested against [`oracle`].
 
@@ -16,6 +17,7 @@ pub mod rows;
 
 mod check;
 mod layout;
+mod pool;
 mod simple;
 mod steps;
 

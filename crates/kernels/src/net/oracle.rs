@@ -177,6 +177,10 @@ pub fn run(program: &Program, input: &[f32]) -> Vec<Map> {
                     if value < 0.0 { value * f64::from(slopes[c]) } else { value }
                 })
             }
+            Step::Clamp { input, output, low, high } => {
+                let input = get(*input);
+                Map::from_fn(shape(*output), |y, x, c| input.at(y, x, c).clamp(f64::from(*low), f64::from(*high)))
+            }
             Step::Resize { input, output, interpolation, factor } => {
                 let input = get(*input);
                 Map::from_fn(shape(*output), |y, x, c| match interpolation {

@@ -186,6 +186,17 @@ pub enum Step {
         /// One a channel.
         slopes: Vec<f32>,
     },
+    /// `min(max(x, low), high)`.
+    Clamp {
+        /// Input map.
+        input: MapId,
+        /// Output map.
+        output: MapId,
+        /// The least number.
+        low: f32,
+        /// The largest number.
+        high: f32,
+    },
     /// Growth by a whole factor.
     Resize {
         /// Input map.
@@ -304,6 +315,7 @@ impl Step {
             Self::PixelShuffle { input, .. }
             | Self::Activate { input, .. }
             | Self::LeakyRelu { input, .. }
+            | Self::Clamp { input, .. }
             | Self::Resize { input, .. }
             | Self::Mean { input, .. }
             | Self::Pool { input, .. }
@@ -322,6 +334,7 @@ impl Step {
             | Self::Arithmetic { output, .. }
             | Self::Activate { output, .. }
             | Self::LeakyRelu { output, .. }
+            | Self::Clamp { output, .. }
             | Self::Resize { output, .. }
             | Self::Mean { output, .. }
             | Self::Pool { output, .. }
@@ -341,6 +354,7 @@ impl Step {
             | Self::Arithmetic { output, .. }
             | Self::Activate { output, .. }
             | Self::LeakyRelu { output, .. }
+            | Self::Clamp { output, .. }
             | Self::Resize { output, .. }
             | Self::Mean { output, .. }
             | Self::Pool { output, .. }
@@ -358,6 +372,7 @@ impl Step {
             | Self::Arithmetic { output, .. }
             | Self::Activate { output, .. }
             | Self::LeakyRelu { output, .. }
+            | Self::Clamp { output, .. }
             | Self::Resize { output, .. }
             | Self::Mean { output, .. }
             | Self::Pool { output, .. }
@@ -409,6 +424,7 @@ impl Step {
             Self::PixelShuffle { input, .. }
             | Self::Activate { input, .. }
             | Self::LeakyRelu { input, .. }
+            | Self::Clamp { input, .. }
             | Self::Resize { input, .. }
             | Self::Mean { input, .. }
             | Self::Pool { input, .. }
@@ -427,6 +443,7 @@ impl Step {
             Self::Arithmetic { .. } => "arithmetic",
             Self::Activate { .. } => "activation",
             Self::LeakyRelu { .. } => "leaky-relu",
+            Self::Clamp { .. } => "clamp",
             Self::Resize { .. } => "resize",
             Self::Mean { .. } => "mean",
             Self::Pool { .. } => "pool",

@@ -23,6 +23,13 @@ pub(super) fn leaky_relu(input: &[f32], slopes: &[f32], output: &mut [f32]) {
     }
 }
 
+/// `min(max(x, low), high)`; what is not a number stays so.
+pub(super) fn clamp(input: &[f32], low: f32, high: f32, output: &mut [f32]) {
+    for (output, x) in output.iter_mut().zip(input) {
+        *output = x.clamp(low, high);
+    }
+}
+
 /// Each pixel `factor` times, both ways.
 pub(super) fn nearest(input: &[f32], shape: Shape, factor: usize, output: &mut [f32]) {
     let row = shape.width * shape.channels;

@@ -52,52 +52,94 @@ pub(super) struct Dense {
     groups: Vec<Group>,
     /// The packed weights times the gate.
     gated: Aligned,
+    /// Where the ring's rows are, twice over: a window's rows are next to each other in it, whichever comes first.
     offsets: Vec<isize>,
     ring: usize,
     upsampled: usize,
     sums: Sums,
+    units: Units,
 }
 
-/// Sums over a map: of one row at a time, so that a small number is never added to a large one, and of all rows.
+/// Steps with fewer multiply-adds than this run on one thread: they take less time than telling another thread does.
+const WORTH_SPLITTING: usize = 200_000;
+
+/// A step's units (rows, or runs of pixels) and where its second half begins. The split depends on the step alone, and a sum is
+/// always that of the first half plus that of the second: one thread and two compute the same, to the bit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Units {
+    /// How many.
+    pub count: usize,
+    /// The second half's first; `count` if the step is not worth splitting.
+    pub split: usize,
+}
+
+impl Units {
+    fn new(count: usize, multiply_adds: usize) -> Self {
+        let split = if count >= 2 && multiply_adds >= WORTH_SPLITTING { count.div_ceil(2) } else { count };
+        Self { count, split }
+    }
+
+    /// Whether two threads may share the step.
+    pub(super) const fn is_split(self) -> bool {
+        self.split < self.count
+    }
+
+    /// The units of a half; of both if the step is not to be shared.
+    pub(super) const fn of(self, half: Option<usize>) -> std::ops::Range<usize> {
+        match half {
+            None => 0..self.count,
+            Some(0) => 0..self.split,
+            Some(_) => self.split..self.count,
+        }
+    }
+
+    fn half_of(self, unit: usize) -> usize {
+        usize::from(unit >= self.split)
+    }
+}
+
+/// Sums over a map: of one row at a time, so that a small number is never added to a large one, and of the rows of each half.
 #[derive(Clone, Copy, Debug)]
 struct Sums {
     row: usize,
-    all: usize,
+    halves: [usize; 2],
     channels: usize,
 }
 
 impl Sums {
     fn new(channels: usize, places: &mut Places) -> Self {
-        Self { row: places.take(channels), all: places.take(channels), channels }
+        Self { row: places.take(channels), halves: [places.take(channels), places.take(channels)], channels }
     }
 
     /// # Safety
     /// `scratch` is valid for the step's places; so in the methods below.
     unsafe fn clear(self, scratch: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            scratch.add(self.row).write_bytes(0, self.channels);
-            scratch.add(self.all).write_bytes(0, self.channels);
+        for at in [self.row, self.halves[0], self.halves[1]] {
+            // SAFETY: the caller's promise.
+            unsafe { scratch.add(at).write_bytes(0, self.channels) }
         }
     }
 
-    /// Adds the row's sums of `count` channels from `first` to those of all rows.
-    unsafe fn end_row(self, scratch: *mut f32, first: usize, count: usize) {
+    /// Adds the row's sums of `count` channels from `first` to those of a half.
+    unsafe fn end_row(self, scratch: *mut f32, half: usize, first: usize, count: usize) {
         for c in first..first + count {
             // SAFETY: the caller's promise; there are `channels` of each.
             unsafe {
-                *scratch.add(self.all + c) += *scratch.add(self.row + c);
+                *scratch.add(self.halves[half] + c) += *scratch.add(self.row + c);
                 *scratch.add(self.row + c) = 0.0;
             }
         }
     }
 
-    /// `mean[c]`, of `pixels` pixels.
-    unsafe fn finish(self, scratch: *mut f32, mean: *mut f32, pixels: usize) {
+    /// `mean[c]`, of `pixels` pixels; each half's sums are in the scratch memory of whom ran it.
+    unsafe fn finish(self, scratch: [*mut f32; 2], mean: *mut f32, pixels: usize) {
         let scale = 1.0 / pixels as f32;
         for c in 0..self.channels {
             // SAFETY: the caller's promise; the mean has as many channels.
-            unsafe { *mean.add(c) = *scratch.add(self.all + c) * scale }
+            unsafe {
+                let sum = *scratch[0].add(self.halves[0] + c) + *scratch[1].add(self.halves[1] + c);
+                *mean.add(c) = sum * scale;
+            }
         }
     }
 }
@@ -162,10 +204,11 @@ impl Dense {
             packed,
             groups,
             gated,
-            offsets: vec![0; c.kernel[0]],
+            offsets: Vec::new(),
             ring: 0,
             upsampled: 0,
             sums: Sums::new(output.channels, places),
+            units: Units { count: 0, split: 0 },
         };
         if !dense.direct() {
             dense.ring = places.take(dense.kernel[0] * dense.ring_row());
@@ -173,7 +216,27 @@ impl Dense {
         if c.residual.is_some_and(|residual| residual.upsampled) {
             dense.upsampled = places.take(output.width * output.channels);
         }
+        let row = isize::try_from(dense.ring_row()).expect("a row is small");
+        dense.offsets = (0..2).flat_map(|_| (0..).take(c.kernel[0]).map(|slot| slot * row)).collect();
+        let pixels = output.height * output.width;
+        let count = if dense.chunked() { pixels.div_ceil(dense.chunk()) } else { output.height };
+        dense.units = Units::new(count, pixels * output.channels * depth);
         dense
+    }
+
+    /// The step's units, if two threads may share it.
+    pub(super) const fn units(&self) -> Units {
+        self.units
+    }
+
+    /// Whether runs of pixels are computed, whatever their rows.
+    fn chunked(&self) -> bool {
+        self.direct() && !self.residual.is_some_and(|residual| residual.upsampled)
+    }
+
+    /// Pixels in such a run.
+    fn chunk(&self) -> usize {
+        (CHUNK / self.input.channels).max(24).next_multiple_of(24)
     }
 
     /// Whether the input map can be read in place.
@@ -186,44 +249,50 @@ impl Dense {
         (((self.output.width - 1) * self.stride + self.kernel[1]) * self.input.channels).next_multiple_of(LINE)
     }
 
-    /// The weights to use, the gate applied.
+    /// Applies the gate to the weights, before a run.
     ///
     /// # Safety
     /// The gate's map holds its vector.
-    unsafe fn weights(&mut self, maps: &impl Resolve) -> *const f32 {
-        let Some(gate) = self.gate else { return self.packed.as_slice().as_ptr() };
+    pub(super) unsafe fn gate(&mut self, maps: &impl Resolve) {
+        let Some(gate) = self.gate else { return };
         // SAFETY: the map has as many numbers as the input has channels (checked with the program).
         let vector = unsafe { std::slice::from_raw_parts(maps.at(gate), self.input.channels) };
         for group in &self.groups {
             let from = &self.packed.as_slice()[group.packed..];
             pack::gate(from, &mut self.gated.as_mut_slice()[group.packed..], &group.widths, vector);
         }
-        self.gated.as_slice().as_ptr()
     }
 
-    /// Runs the whole convolution.
+    /// The weights to use.
+    fn weights(&self) -> *const f32 {
+        if self.gate.is_some() { self.gated.as_slice().as_ptr() } else { self.packed.as_slice().as_ptr() }
+    }
+
+    /// Runs a half of the convolution, or all of it, but for the mean's last step.
     ///
     /// `planar`: the input is channel planes, not interleaved.
     ///
     /// # Safety
-    /// `input` and `output` are valid for their shapes and don't overlap; `scratch` is valid for the step's places.
+    /// [`Dense::gate`] has been called; `input` and `output` are valid for their shapes and don't overlap; `scratch` is valid for the
+    /// step's places, and nobody else's.
     #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
     pub(super) unsafe fn run(
-        &mut self,
+        &self,
         kernels: &Kernels,
+        half: Option<usize>,
         input: *const f32,
         planar: bool,
         output: *mut f32,
-        mean: Option<*mut f32>,
+        with_mean: bool,
         scratch: *mut f32,
         maps: &impl Resolve,
     ) {
         // SAFETY: the caller's promise; rows, pixels and channels stay within the shapes, which the program's check has
         // compared with the weights.
         unsafe {
-            let weights = self.weights(maps);
+            let weights = self.weights();
             let (pixels, channels) = (self.output.height * self.output.width, self.output.channels);
-            if mean.is_some() {
+            if with_mean {
                 self.sums.clear(scratch);
             }
             let zero = 0_isize;
@@ -242,15 +311,15 @@ impl Dense {
                 output_step: channels,
                 residual,
                 residual_step: channels,
-                sums: if mean.is_some() { scratch.add(self.sums.row) } else { std::ptr::null_mut() },
+                sums: if with_mean { scratch.add(self.sums.row) } else { std::ptr::null_mut() },
                 width: pixels,
                 channels,
                 activation: self.activation,
             };
-            if self.direct() && !upsampled {
-                let chunk = (CHUNK / self.input.channels).max(24).next_multiple_of(24);
-                let mut x = 0;
-                while x < pixels {
+            if self.chunked() {
+                let chunk = self.chunk();
+                for unit in self.units.of(half) {
+                    let x = unit * chunk;
                     row.width = chunk.min(pixels - x);
                     row.input = input.add(x * self.input.channels);
                     row.output = output.add(x * channels);
@@ -258,15 +327,14 @@ impl Dense {
                         row.residual = residual.add(x * channels);
                     }
                     self.each_group(kernels, &row, weights);
-                    if mean.is_some() {
-                        self.sums.end_row(scratch, 0, channels);
+                    if with_mean {
+                        self.sums.end_row(scratch, self.units.half_of(unit), 0, channels);
                     }
-                    x += row.width;
                 }
             } else {
                 row.width = self.output.width;
                 let mut filled = 0;
-                for y in 0..self.output.height {
+                for y in self.units.of(half) {
                     row.output = output.add(y * self.output.width * channels);
                     if upsampled {
                         let to = scratch.add(self.upsampled);
@@ -285,15 +353,21 @@ impl Dense {
                         self.windows(&mut row, y);
                         self.each_group(kernels, &row, weights);
                     }
-                    if mean.is_some() {
-                        self.sums.end_row(scratch, 0, channels);
+                    if with_mean {
+                        self.sums.end_row(scratch, self.units.half_of(y), 0, channels);
                     }
                 }
             }
-            if let Some(mean) = mean {
-                self.sums.finish(scratch, mean, pixels);
-            }
         }
+    }
+
+    /// The mean, once every half has run.
+    ///
+    /// # Safety
+    /// Each half ran with its scratch memory; `mean` is valid for the output's channels.
+    pub(super) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
 
     /// Calls the kernel for each group of channels of a row.
@@ -320,14 +394,12 @@ impl Dense {
     }
 
     /// Points `row` at the rows of the ring that output row `y` needs.
-    fn windows(&mut self, row: &mut ConvRow, y: usize) {
+    fn windows(&self, row: &mut ConvRow, y: usize) {
         let (top, rows) = valid_rows(y, self.stride, self.padding[0], self.kernel[0], self.input.height);
-        let length = self.ring_row();
-        for (offset, i) in self.offsets.iter_mut().zip(0..rows) {
-            let input_row = y * self.stride + top + i - self.padding[0];
-            *offset = isize::try_from((input_row % self.kernel[0]) * length).expect("the ring is small");
+        if rows > 0 {
+            let first = y * self.stride + top - self.padding[0];
+            row.offsets = self.offsets[first % self.kernel[0]..].as_ptr();
         }
-        row.offsets = self.offsets.as_ptr();
         row.segments = rows;
         row.depth = self.kernel[1] * self.input.channels;
         row.skip = top * row.depth;
@@ -457,13 +529,12 @@ pub(super) struct Separable {
     output: Shape,
     packed: Aligned,
     groups: Vec<Group>,
-    rows: Vec<*const f32>,
+    /// Addresses of a window's rows.
+    rows: usize,
     ring: usize,
     sums: Sums,
+    units: Units,
 }
-
-// SAFETY: `rows` is scratch that each run fills before it reads it; nothing is shared between threads.
-unsafe impl Send for Separable {}
 
 impl Separable {
     /// Packs a depthwise convolution and its expansion.
@@ -492,10 +563,14 @@ impl Separable {
             output,
             packed,
             groups,
-            rows: vec![std::ptr::null(); d.kernel],
+            // An address is at most two numbers long.
+            rows: places.take(2 * d.kernel),
             ring: 0,
             sums: Sums::new(output.channels, places),
+            units: Units { count: 0, split: 0 },
         };
+        let expanding = expand.map_or(0, |_| input.height * input.width * output.channels * input.channels);
+        separable.units = Units::new(output.height, output.height * output.width * output.channels * taps + expanding);
         separable.ring = places.take(separable.kernel * separable.ring_row(kernels.group.min(output.channels)));
         separable
     }
@@ -507,26 +582,51 @@ impl Separable {
         (wanted * channels).next_multiple_of(LINE)
     }
 
-    /// Runs the whole step.
+    /// The step's units, if two threads may share it.
+    pub(super) const fn units(&self) -> Units {
+        self.units
+    }
+
+    /// As [`Dense::gate`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn gate(&mut self, maps: &impl Resolve) {
+        if let Some(expand) = &mut self.expand {
+            // SAFETY: the caller's promise.
+            unsafe { expand.gate(maps) }
+        }
+    }
+
+    /// As [`Dense::finish`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
+    }
+
+    /// Runs a half of the step, or all of it, but for the mean's last step.
     ///
     /// # Safety
     /// As [`Dense::run`].
+    #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
     pub(super) unsafe fn run(
-        &mut self,
+        &self,
         kernels: &Kernels,
+        half: Option<usize>,
         input: *const f32,
         output: *mut f32,
-        mean: Option<*mut f32>,
+        with_mean: bool,
         scratch: *mut f32,
         maps: &impl Resolve,
     ) {
         // SAFETY: the caller's promise; see `Dense::run`.
         unsafe {
-            let weights = match &mut self.expand {
-                Some(expand) => expand.weights(maps),
-                None => std::ptr::null(),
-            };
-            if mean.is_some() {
+            let weights = self.expand.as_ref().map_or(std::ptr::null(), Dense::weights);
+            let row_addresses = scratch.add(self.rows).cast::<*const f32>();
+            if with_mean {
                 self.sums.clear(scratch);
             }
             let sums = scratch.add(self.sums.row);
@@ -541,7 +641,7 @@ impl Separable {
                     ring.add(slot * length + right).write_bytes(0, length - right);
                 }
                 let mut filled = 0;
-                for y in 0..self.output.height {
+                for y in self.units.of(half) {
                     let origin = y * self.stride;
                     let end = (origin + self.kernel).saturating_sub(self.padding[0]).min(self.input.height);
                     let start = filled.max(origin.saturating_sub(self.padding[0]));
@@ -564,7 +664,7 @@ impl Separable {
                     let (top, rows) = valid_rows(y, self.stride, self.padding[0], self.kernel, self.input.height);
                     for i in 0..rows {
                         let from = origin + top + i - self.padding[0];
-                        self.rows[i] = ring.add((from % self.kernel) * length);
+                        row_addresses.add(i).write(ring.add((from % self.kernel) * length));
                     }
                     let addend = if self.add_input {
                         ring.add((y % self.kernel) * length + left).cast_const()
@@ -572,7 +672,7 @@ impl Separable {
                         std::ptr::null()
                     };
                     (kernels.depthwise)(&DepthwiseRow {
-                        rows: self.rows.as_ptr(),
+                        rows: row_addresses,
                         row_count: rows,
                         first_row: top,
                         kernel: self.kernel,
@@ -582,18 +682,15 @@ impl Separable {
                         output: output.add(y * self.output.width * self.output.channels + group.first),
                         output_step: self.output.channels,
                         addend,
-                        sums: if mean.is_some() { sums.add(group.first) } else { std::ptr::null_mut() },
+                        sums: if with_mean { sums.add(group.first) } else { std::ptr::null_mut() },
                         width: self.output.width,
                         channels,
                         activation: self.activation,
                     });
-                    if mean.is_some() {
-                        self.sums.end_row(scratch, group.first, channels);
+                    if with_mean {
+                        self.sums.end_row(scratch, self.units.half_of(y), group.first, channels);
                     }
                 }
-            }
-            if let Some(mean) = mean {
-                self.sums.finish(scratch, mean, self.output.height * self.output.width);
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::convert::{Affine, picture_to_rgb};
 use crate::picture::{Colorimetry, Picture, PixelFormat, Region, Size};
 use crate::scale::component::{Component, components};
 use crate::scale::{Axis, Filter, Span, cast, fir};
+use crate::simd::Usable;
 
 /// How the tensor lies in memory. Batch size is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -381,7 +382,7 @@ impl Sampler {
                 fir::pick_samples(sums, reading.step, &mut samples[..reading.count]);
                 &samples[..]
             };
-            fir::along_to_floats(samples, &x.starts, &x.weights, x.taps, out);
+            fir::along_to_floats(Usable::chosen(), samples, &x.starts, &x.weights, x.taps, out);
         }
     }
 

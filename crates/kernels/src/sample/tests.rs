@@ -63,7 +63,7 @@ fn check(sampler: &mut Sampler, source: &Canvas, region: Region) -> Result<(), T
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(crate::testing::config(150))]
 
     #[test]
     fn any_region_is_what_the_oracle_says(

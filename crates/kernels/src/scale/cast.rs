@@ -75,3 +75,9 @@ pub(crate) fn narrow(sum: i32) -> i16 {
 pub(crate) fn coordinate(value: i64) -> usize {
     usize::try_from(value).unwrap_or(0)
 }
+
+/// A centred component value, -128..=127, from a component value.
+#[inline]
+pub(crate) fn centered(value: u8) -> f32 {
+    f32::from(value) - 128.0
+}

@@ -3,6 +3,7 @@
 //! 16-bit pairs along a row, upper-half multiply down a column).
 
 use super::cast;
+use crate::simd::Usable;
 
 /// Fractional bits of samples that were brought from a byte for the horizontal pass.
 pub(crate) const ROW_BITS: u32 = 6;
@@ -56,7 +57,7 @@ const BLOCK: usize = 16;
 
 /// The weighted sums of [`BLOCK`] outputs. Samples are first brought side by side: then products, and sums of pairs, are
 /// plain loops over arrays, which become one multiply-add a vector.
-#[inline]
+#[inline(always)]
 fn block<const TAPS: usize, const SAMPLES: usize>(samples: &[i16], starts: &[usize], weights: &[i16]) -> [i32; BLOCK] {
     let mut side_by_side = [0; SAMPLES];
     for (target, &start) in side_by_side.as_chunks_mut::<TAPS>().0.iter_mut().zip(starts) {
@@ -72,7 +73,7 @@ fn block<const TAPS: usize, const SAMPLES: usize>(samples: &[i16], starts: &[usi
 }
 
 /// The weighted sum of one output, of any number of taps that is a multiple of four.
-#[inline]
+#[inline(always)]
 fn single(samples: &[i16], weights: &[i16]) -> i32 {
     let mut sum = 0;
     for (samples, weights) in samples.as_chunks::<4>().0.iter().zip(weights.as_chunks::<4>().0) {
@@ -84,7 +85,7 @@ fn single(samples: &[i16], weights: &[i16]) -> i32 {
 }
 
 /// For each output `j`, its weighted sum of the samples from `starts[j]` on, given to `store` in order, some at a time.
-#[inline]
+#[inline(always)]
 fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut store: impl FnMut(&[i32])) {
     let (blocks, rest) = starts.as_chunks::<BLOCK>();
     let mut done = 0;
@@ -104,133 +105,149 @@ fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut st
     }
 }
 
-/// Along a row, samples in and samples out, both with [`ROW_BITS`]; every `spread`-th of `out` is written.
-pub(crate) fn along_to_samples(
-    samples: &[i16],
-    starts: &[usize],
-    weights: &[i16],
-    taps: usize,
-    out: &mut [i16],
-    spread: usize,
-) {
-    let mut done = 0;
-    along(samples, starts, weights, taps, |sums| {
-        let to = &mut out[done * spread..];
-        done += sums.len();
-        let finished = |sum: i32| cast::narrow((sum + (1 << 13)) >> 14);
-        match spread {
-            1 => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = finished(sum)),
-            2 => to.chunks_mut(2).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
-            _ => to.chunks_mut(3).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
-        }
-    });
+crate::simd::versions! {
+    /// Along a row, samples in and samples out, both with [`ROW_BITS`]; every `spread`-th of `out` is written.
+    pub(crate) fn along_to_samples(
+        samples: &[i16],
+        starts: &[usize],
+        weights: &[i16],
+        taps: usize,
+        out: &mut [i16],
+        spread: usize,
+    ) {
+        let mut done = 0;
+        along(samples, starts, weights, taps, |sums| {
+            let to = &mut out[done * spread..];
+            done += sums.len();
+            let finished = |sum: i32| cast::narrow((sum + (1 << 13)) >> 14);
+            match spread {
+                1 => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = finished(sum)),
+                2 => to.chunks_mut(2).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+                _ => to.chunks_mut(3).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+            }
+        });
+    }
 }
 
-/// Along a row, sums in and weighted sums out, as floats.
-pub(crate) fn along_to_floats(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, out: &mut [f32]) {
-    let mut done = 0;
-    along(samples, starts, weights, taps, |sums| {
-        let to = &mut out[done..done + sums.len()];
-        done += sums.len();
-        for (to, &sum) in to.iter_mut().zip(sums) {
-            *to = sum as f32;
-        }
-    });
+crate::simd::versions! {
+    /// Along a row, sums in and weighted sums out, as floats.
+    pub(crate) fn along_to_floats(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, out: &mut [f32]) {
+        let mut done = 0;
+        along(samples, starts, weights, taps, |sums| {
+            let to = &mut out[done..done + sums.len()];
+            done += sums.len();
+            for (to, &sum) in to.iter_mut().zip(sums) {
+                *to = sum as f32;
+            }
+        });
+    }
 }
 
-/// Along a row, samples from [`down_bytes`] in and bytes out; every `spread`-th of `out` is written.
-pub(crate) fn along_to_bytes(
-    samples: &[i16],
-    starts: &[usize],
-    weights: &[i16],
-    taps: usize,
-    out: &mut [u8],
-    spread: usize,
-) {
-    let mut done = 0;
-    along(samples, starts, weights, taps, |sums| {
-        let to = &mut out[done * spread..];
-        done += sums.len();
-        let finished = |sum: i32| cast::clamped((sum + (1 << (13 + COLUMN_BITS))) >> (14 + COLUMN_BITS));
-        match spread {
-            1 => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = finished(sum)),
-            2 => to.chunks_mut(2).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
-            _ => to.chunks_mut(3).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
-        }
-    });
+crate::simd::versions! {
+    /// Along a row, samples from [`down_bytes`] in and bytes out; every `spread`-th of `out` is written.
+    pub(crate) fn along_to_bytes(
+        samples: &[i16],
+        starts: &[usize],
+        weights: &[i16],
+        taps: usize,
+        out: &mut [u8],
+        spread: usize,
+    ) {
+        let mut done = 0;
+        along(samples, starts, weights, taps, |sums| {
+            let to = &mut out[done * spread..];
+            done += sums.len();
+            let finished = |sum: i32| cast::clamped((sum + (1 << (13 + COLUMN_BITS))) >> (14 + COLUMN_BITS));
+            match spread {
+                1 => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = finished(sum)),
+                2 => to.chunks_mut(2).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+                _ => to.chunks_mut(3).zip(sums).for_each(|(to, &sum)| to[0] = finished(sum)),
+            }
+        });
+    }
 }
 
-/// What `weights` make of as many rows of samples, as bytes. The upper halves of products are summed: each loses up to
-/// one of 16 parts of a value, half of it on average, and that half is given back.
-pub(crate) fn down_samples<'a>(row: impl Fn(usize) -> &'a [i16], weights: &[i16], out: &mut [u8]) {
-    fn few<'a, const TAPS: usize>(row: impl Fn(usize) -> &'a [i16], weights: &[i16], out: &mut [u8]) {
-        let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &row(tap)[..out.len()]);
-        let weights: [i32; TAPS] = std::array::from_fn(|tap| i32::from(weights[tap]));
-        let bias = 8 + [0, 0, 1, 1, 2][TAPS];
-        for x in 0..out.len() {
-            let mut sum: i16 = bias;
+/// The most rows that are summed in upper halves of products.
+pub(crate) const FEW: usize = 8;
+
+/// What is given back of the upper halves' losses: half a step a row, on average.
+const GIVEN_BACK: [i16; FEW + 1] = [0, 0, 1, 1, 2, 2, 3, 3, 4];
+
+/// What `weights` make of as many rows of samples, 1 to [`FEW`], as bytes. The upper halves of products are summed: each
+/// loses up to one of 16 parts of a value, half of it on average, and that half is given back.
+pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
+    fn few<const TAPS: usize>(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
+        let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
+        let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
+        // By hand where the compiler's own way, products of 32 bits, is twice as slow.
+        let done = super::shuffle::down_samples(isa, &rows, &weights, 8 + GIVEN_BACK[TAPS], out);
+        for x in done..out.len() {
+            let mut sum: i16 = 8 + GIVEN_BACK[TAPS];
             for tap in 0..TAPS {
-                sum = sum.wrapping_add(cast::high(i32::from(rows[tap][x]) * weights[tap]));
+                sum = sum.wrapping_add(cast::high(i32::from(rows[tap][x]) * i32::from(weights[tap])));
             }
             out[x] = cast::clamped_i16(sum >> (ROW_BITS - 2));
         }
     }
     match weights.len() {
-        1 => few::<1>(row, weights, out),
-        2 => few::<2>(row, weights, out),
-        3 => few::<3>(row, weights, out),
-        4 => few::<4>(row, weights, out),
-        _ => {
-            for (x, target) in out.iter_mut().enumerate() {
-                let mut sum = 1 << (13 + ROW_BITS);
-                for (tap, &weight) in weights.iter().enumerate() {
-                    sum += i32::from(row(tap)[x]) * i32::from(weight);
-                }
-                *target = cast::clamped(sum >> (14 + ROW_BITS));
-            }
-        }
+        1 => few::<1>(isa, rows, weights, out),
+        2 => few::<2>(isa, rows, weights, out),
+        3 => few::<3>(isa, rows, weights, out),
+        4 => few::<4>(isa, rows, weights, out),
+        5 => few::<5>(isa, rows, weights, out),
+        6 => few::<6>(isa, rows, weights, out),
+        7 => few::<7>(isa, rows, weights, out),
+        _ => few::<8>(isa, rows, weights, out),
     }
 }
 
-/// What `weights` make of as many rows of bytes, as samples with 5 fractional bits. Up to eight rows in upper-half
-/// products (see [`down_samples`]); more are summed in full in `wide`.
-pub(crate) fn down_bytes<'a>(row: impl Fn(usize) -> &'a [u8], weights: &[i16], wide: &mut Vec<i32>, out: &mut [i16]) {
-    fn few<'a, const TAPS: usize>(row: impl Fn(usize) -> &'a [u8], weights: &[i16], out: &mut [i16]) {
-        let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &row(tap)[..out.len()]);
-        let weights: [i32; TAPS] = std::array::from_fn(|tap| i32::from(weights[tap]));
-        let bias = [0, 0, 1, 1, 2, 2, 3, 3, 4][TAPS];
-        for x in 0..out.len() {
-            let mut sum: i16 = bias;
+/// What `weights` make of as many rows of bytes, 1 to [`FEW`], as samples with 5 fractional bits. Upper halves of products
+/// (see [`down_samples`]).
+pub(crate) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
+    fn few<const TAPS: usize>(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
+        let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
+        let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
+        // By hand where the compiler's own way, products of 32 bits, is twice as slow.
+        let done = super::shuffle::down_bytes(isa, &rows, &weights, GIVEN_BACK[TAPS], out);
+        for x in done..out.len() {
+            let mut sum: i16 = GIVEN_BACK[TAPS];
             for tap in 0..TAPS {
-                sum = sum.wrapping_add(cast::high((i32::from(rows[tap][x]) << 7) * weights[tap]));
+                sum = sum.wrapping_add(cast::high((i32::from(rows[tap][x]) << 7) * i32::from(weights[tap])));
             }
             out[x] = sum;
         }
     }
     match weights.len() {
-        1 => few::<1>(row, weights, out),
-        2 => few::<2>(row, weights, out),
-        3 => few::<3>(row, weights, out),
-        4 => few::<4>(row, weights, out),
-        5 => few::<5>(row, weights, out),
-        6 => few::<6>(row, weights, out),
-        7 => few::<7>(row, weights, out),
-        8 => few::<8>(row, weights, out),
-        _ => {
-            wide.clear();
-            wide.resize(out.len(), 1 << 8);
-            for (tap, &weight) in weights.iter().enumerate() {
-                let weight = i32::from(weight);
-                for (sum, &sample) in wide.iter_mut().zip(row(tap)) {
-                    *sum += i32::from(sample) * weight;
-                }
-            }
-            for (target, sum) in out.iter_mut().zip(wide.iter()) {
-                *target = cast::narrow(*sum >> 9);
-            }
+        1 => few::<1>(isa, rows, weights, out),
+        2 => few::<2>(isa, rows, weights, out),
+        3 => few::<3>(isa, rows, weights, out),
+        4 => few::<4>(isa, rows, weights, out),
+        5 => few::<5>(isa, rows, weights, out),
+        6 => few::<6>(isa, rows, weights, out),
+        7 => few::<7>(isa, rows, weights, out),
+        _ => few::<8>(isa, rows, weights, out),
+    }
+}
+
+crate::simd::versions! {
+    /// Adds `weight` times a row of bytes to sums with 14 fractional bits.
+    pub(crate) fn add_bytes(row: &[u8], weight: i16, sums: &mut [i32]) {
+        let weight = i32::from(weight);
+        for (sum, &sample) in sums.iter_mut().zip(row) {
+            *sum += i32::from(sample) * weight;
         }
     }
 }
+
+/// Sums of [`add_bytes`] that began with [`SUMS_BEGIN`] as samples with 5 fractional bits.
+pub(crate) fn sums_to_samples(sums: &[i32], out: &mut [i16]) {
+    for (target, sum) in out.iter_mut().zip(sums) {
+        *target = cast::narrow(*sum >> 9);
+    }
+}
+
+/// Half of what [`sums_to_samples`] cuts off.
+pub(crate) const SUMS_BEGIN: i32 = 1 << 8;
 
 /// Samples from [`down_bytes`] as bytes, where a row is taken as it is; every `spread`-th of `out` is written.
 pub(crate) fn samples_to_bytes(samples: &[i16], out: &mut [u8], spread: usize) {

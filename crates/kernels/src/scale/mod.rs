@@ -17,6 +17,7 @@ pub(crate) mod component;
 pub(crate) mod fir;
 pub mod naive;
 pub(crate) mod plane;
+mod shuffle;
 
 pub use axis::Filter;
 pub(crate) use axis::{Axis, ONE, Span};
@@ -26,6 +27,7 @@ use plane::{Channels, PlaneScaler};
 
 use crate::convert::{Affine, picture_to_rgb};
 use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Region, Size};
+use crate::simd::Usable;
 
 /// Why a picture cannot be scaled.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -77,7 +79,12 @@ pub struct Scaler {
 impl Scaler {
     /// A scaler that enlarges with `filter`.
     pub fn new(filter: Filter) -> Self {
-        let (first, second) = (PlaneScaler::default(), PlaneScaler::default());
+        Self::on(filter, Usable::chosen())
+    }
+
+    /// A scaler that runs on `isa`. Results are the same on each.
+    pub fn on(filter: Filter, isa: Usable) -> Self {
+        let (first, second) = (PlaneScaler::new(isa), PlaneScaler::new(isa));
         Self { filter, first, second, rows: [Vec::new(), Vec::new()], held: [None; 2] }
     }
 
@@ -141,11 +148,11 @@ impl Scaler {
         let second = Channels { channels: [channel(1), channel(2), None] };
         let spans = |component: &Component, subsampled: usize| spans(component, &source, crop, size, subsampled);
         let (x, y) = spans(&all[0], 1);
-        self.first.start(x, y, self.filter, if rgb { 3 } else { 1 });
+        self.first.start(x, y, self.filter, &first);
         let has_chroma = !rgb && source.format() != PixelFormat::Grey && format != PixelFormat::Grey;
         if has_chroma {
             let (x, y) = spans(&all[1], if way == Way::Planes { 2 } else { 1 });
-            self.second.start(x, y, self.filter, 2);
+            self.second.start(x, y, self.filter, &second);
         }
         let width = size.width as usize;
         for (row, bytes) in self.rows.iter_mut().zip(if way == Way::FromRgb { [3, 3] } else { [1, 2] }) {

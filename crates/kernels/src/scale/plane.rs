@@ -1,12 +1,17 @@
 //! One output plane scaled, row by row. A plane has one channel (luma), two (Cb and Cr) or three (R, G, B).
 //!
-//! Enlarging, each source row is filtered along once and kept until no output row needs it (*along first*); shrinking,
-//! source rows are summed down to one and that is filtered along (*down first*). Either way what is worked on stays in
-//! the first-level cache: a few rows.
+//! Enlarging, and shrinking to not less than a half, each source row is filtered along once and kept until no output row
+//! needs it (*along first*); shrinking further, source rows are summed down to one and that is filtered along (*down
+//! first*). Either way what is worked on stays in the first-level cache: a few rows.
 
 use super::axis::{Axis, Filter, Span};
 use super::component::Channel;
 use super::fir;
+use super::shuffle::{self, GROUP, Layout, Shuffles};
+use crate::simd::Usable;
+
+/// Up to this scale rows are filtered along first, where shuffles do it.
+const ALONG_FIRST: f64 = 2.0;
 
 /// The channels of a plane's source, in the order in which the output holds them.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,36 @@ impl<'a> Channels<'a> {
     fn count(&self) -> usize {
         self.iter().count()
     }
+
+    /// How the samples of a row lie, of all channels or, where each is in a plane of its own, of any of them. `None` where
+    /// it is neither.
+    fn layout(&self) -> Option<(Layout, Rows)> {
+        let [first, ..] = self.channels;
+        let first = first?;
+        let together = self.iter().all(|other| other.data.data.as_ptr() == first.data.data.as_ptr());
+        let alike = self.iter().all(|other| other.step == first.step && (together || other.offset == first.offset));
+        if !alike {
+            return None;
+        }
+        let mut layout = Layout { channels: 1, offsets: [first.offset, 0, 0], step: first.step };
+        if together {
+            layout.channels = self.count();
+            layout.offsets = self.channels.map(|channel| channel.map_or(0, |channel| channel.offset));
+        }
+        Some((layout, if together { Rows::Together } else { Rows::Apart }))
+    }
+}
+
+/// How rows are filtered along first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rows {
+    /// Sample by sample, a channel at a time.
+    #[default]
+    Widened,
+    /// By shuffles, all channels at once.
+    Together,
+    /// By shuffles, each channel from its own plane.
+    Apart,
 }
 
 /// Marks a place of the ring that holds no row.
@@ -30,10 +65,16 @@ const NO_ROW: usize = usize::MAX;
 /// Tables and rows for one plane of the output.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlaneScaler {
+    isa: Usable,
+    /// What the tables were made for.
     spans: Option<(Span, Span, Filter)>,
+    layout: Option<(Layout, Rows)>,
     x: Axis,
     y: Axis,
     channels: usize,
+    shuffles: Shuffles,
+    rows: Rows,
+    along_first: bool,
     /// A row of source samples, as the filter along takes them.
     samples: Vec<i16>,
     /// The result of the filter down, bytes between the samples included.
@@ -42,31 +83,47 @@ pub(crate) struct PlaneScaler {
     /// Rows that were filtered along, one for each tap, and which source rows they are.
     ring: Vec<i16>,
     held: Vec<usize>,
+    /// Values of a row of the ring.
+    stride: usize,
 }
 
 impl PlaneScaler {
-    /// Makes ready for a picture: tables are made anew where `x`, `y` or `filter` differ from last time.
-    pub fn start(&mut self, x: Span, y: Span, filter: Filter, channels: usize) {
-        if self.spans != Some((x, y, filter)) || self.channels != channels {
+    /// One that runs on `isa`.
+    pub fn new(isa: Usable) -> Self {
+        Self { isa, ..Self::default() }
+    }
+
+    /// Makes ready for a picture: tables are made anew where `x`, `y`, `filter` or how `source` lies differ from last time.
+    pub fn start(&mut self, x: Span, y: Span, filter: Filter, source: &Channels<'_>) {
+        let (channels, layout) = (source.count(), source.layout());
+        if self.spans != Some((x, y, filter)) || self.channels != channels || self.layout != layout {
             self.x.build(x, filter, 4);
             self.x.rebase();
             self.y.build(y, filter, 1);
             self.spans = Some((x, y, filter));
-            self.channels = channels;
+            (self.channels, self.layout) = (channels, layout);
             self.samples.clear();
             // Zeros follow the samples, for taps of weight 0 past the end of the source.
             self.samples.resize(x.source + self.x.taps, 0);
+            // Which way it goes does not depend on the instruction set: the two differ in how they round.
+            let few = self.y.taps <= fir::FEW;
+            let copied = self.x.identity.is_some() && self.y.identity.is_some();
+            let wanted = layout.filter(|_| few && !copied && y.scale <= ALONG_FIRST);
+            let built = wanted.filter(|(layout, _)| self.shuffles.build(&self.x, *layout, x.source));
+            self.along_first = few && (y.scale <= 1.0 || built.is_some());
+            self.rows = built.filter(|_| shuffle::available(self.isa)).map_or(Rows::Widened, |(_, rows)| rows);
+            self.stride = (x.count * channels).next_multiple_of(GROUP);
             self.ring.clear();
-            if self.along_first() {
-                self.ring.resize(self.y.taps * x.count * channels, 0);
+            if self.along_first {
+                self.ring.resize(self.y.taps * self.stride, 0);
+            }
+            self.column.clear();
+            if self.rows == Rows::Apart {
+                self.column.resize(x.count.next_multiple_of(GROUP), 0);
             }
         }
         self.held.clear();
         self.held.resize(self.y.taps, NO_ROW);
-    }
-
-    fn along_first(&self) -> bool {
-        self.spans.is_some_and(|(_, y, _)| y.scale <= 1.0)
     }
 
     /// Output row `y` into `out`, channels interleaved. Cheapest with rows in ascending order; any order is right.
@@ -74,18 +131,22 @@ impl PlaneScaler {
         let first_row = self.y.starts[y];
         if let (Some(columns), Some(rows)) = (self.x.identity, self.y.identity) {
             copy(source, rows + y, columns, out);
-        } else if self.along_first() {
+        } else if self.along_first {
             let last_row = self.spans.map_or(0, |(_, y, _)| y.source - 1);
-            for tap in 0..self.y.taps {
+            let used = self.y.weights(y).iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
+            for tap in 0..used {
                 self.fetch(source, (first_row + tap).min(last_row));
             }
             let taps = self.y.taps;
-            let length = out.len();
             let row = |tap: usize| {
                 let place = (first_row + tap).min(last_row) % taps;
-                &self.ring[place * length..(place + 1) * length]
+                &self.ring[place * self.stride..(place + 1) * self.stride]
             };
-            fir::down_samples(row, self.y.weights(y), out);
+            let mut rows: [&[i16]; fir::FEW] = [&[]; fir::FEW];
+            for (tap, place) in rows.iter_mut().enumerate().take(used) {
+                *place = row(tap);
+            }
+            fir::down_samples(self.isa, &rows[..used], &self.y.weights(y)[..used], out);
         } else {
             self.down_first(source, y, out);
         }
@@ -98,28 +159,37 @@ impl PlaneScaler {
             return;
         }
         self.held[place] = row;
-        let Self { x, samples, ring, channels, .. } = self;
-        let length = x.starts.len() * *channels;
-        let out = &mut ring[place * length..(place + 1) * length];
+        let Self { isa, x, samples, column, ring, channels, rows, shuffles, stride, .. } = self;
+        let out = &mut ring[place * *stride..(place + 1) * *stride];
+        if *rows != Rows::Widened {
+            for (index, channel) in source.iter().enumerate() {
+                let bytes = &channel.data.data[row * channel.data.stride_bytes..];
+                if *rows == Rows::Together {
+                    shuffles.run(*isa, bytes, out);
+                    return;
+                }
+                shuffles.run(*isa, bytes, column);
+                spread(*isa, &column[..x.starts.len()], &mut out[index..], *channels);
+            }
+            return;
+        }
         for (index, channel) in source.iter().enumerate() {
             if let Some(first) = x.identity {
                 let bytes = channel.samples(row, first, x.starts.len());
                 let samples = &mut samples[..x.starts.len()];
                 fir::widen(bytes, channel.step, samples);
-                for (target, sample) in out[index..].iter_mut().step_by(*channels).zip(samples.iter()) {
-                    *target = *sample;
-                }
+                spread(*isa, samples, &mut out[index..], *channels);
                 continue;
             }
             let (first, count) = reach(x, samples.len());
             fir::widen(channel.samples(row, first, count), channel.step, &mut samples[..count]);
             samples[count..count + x.taps].fill(0);
-            fir::along_to_samples(samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
+            fir::along_to_samples(*isa, samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
         }
     }
 
     fn down_first(&mut self, source: &Channels<'_>, y: usize, out: &mut [u8]) {
-        let Self { x, y: axis, samples, column, wide, channels, .. } = self;
+        let Self { isa, x, y: axis, samples, column, wide, channels, .. } = self;
         let first_row = axis.starts[y];
         let weights = axis.weights(y);
         let used = weights.iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
@@ -139,7 +209,7 @@ impl PlaneScaler {
                         let start = (first_row + tap) * lead.data.stride_bytes + lead.offset + first * lead.step;
                         &lead.data.data[start..start + length]
                     };
-                    fir::down_bytes(row, weights, wide, column);
+                    sum_down(*isa, row, weights, wide, column);
                     summed = Some(lead);
                     lead
                 }
@@ -151,8 +221,39 @@ impl PlaneScaler {
                 fir::samples_to_bytes(&samples[..count], &mut out[index..], *channels);
             } else {
                 samples[count..count + x.taps].fill(0);
-                fir::along_to_bytes(samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
+                fir::along_to_bytes(*isa, samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
             }
+        }
+    }
+}
+
+/// What `weights` make of as many rows of bytes, as samples with 5 fractional bits. More rows than [`fir::FEW`] are summed
+/// in full in `wide`.
+fn sum_down<'a>(isa: Usable, row: impl Fn(usize) -> &'a [u8], weights: &[i16], wide: &mut Vec<i32>, out: &mut [i16]) {
+    let count = weights.len();
+    if count <= fir::FEW {
+        let mut rows: [&[u8]; fir::FEW] = [&[]; fir::FEW];
+        for (tap, place) in rows.iter_mut().enumerate().take(count) {
+            *place = row(tap);
+        }
+        fir::down_bytes(isa, &rows[..count], weights, out);
+        return;
+    }
+    wide.clear();
+    wide.resize(out.len(), fir::SUMS_BEGIN);
+    for (tap, &weight) in weights.iter().enumerate() {
+        fir::add_bytes(isa, row(tap), weight, wide);
+    }
+    fir::sums_to_samples(wide, out);
+}
+
+crate::simd::versions! {
+    /// Writes every `step`-th place of `out`.
+    fn spread(samples: &[i16], out: &mut [i16], step: usize) {
+        match step {
+            1 => out[..samples.len()].copy_from_slice(samples),
+            2 => out.chunks_mut(2).zip(samples).for_each(|(to, &sample)| to[0] = sample),
+            _ => out.chunks_mut(3).zip(samples).for_each(|(to, &sample)| to[0] = sample),
         }
     }
 }
@@ -214,7 +315,7 @@ mod tests {
             let x = Span { origin: 1.5, scale, source: 40, count: 16 };
             let y = Span { origin: 0.25, scale, source: 30, count: 12 };
             let mut scaler = PlaneScaler::default();
-            scaler.start(x, y, Filter::Cubic, 1);
+            scaler.start(x, y, Filter::Cubic, &source);
             let mut rows = vec![vec![0; 16]; 12];
             for (y, row) in rows.iter_mut().enumerate() {
                 scaler.row(&source, y, row);

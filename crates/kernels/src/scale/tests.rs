@@ -115,7 +115,7 @@ fn check(source: &Canvas, crop: Region, size: Size, format: PixelFormat, filter:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::testing::config(300))]
 
     #[test]
     fn any_crop_is_what_the_oracle_says(
@@ -246,4 +246,75 @@ fn what_cannot_be_scaled_is_refused() {
     );
     let far = Region::new(0.0, 0.0, 65_000.0, 1.0);
     assert!(matches!(scaler.start(source, far, Size::new(2, 2), PixelFormat::Nv12), Err(ScaleError::Ratio { .. })));
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    let size = Size::new(133, 71);
+    for format in PixelFormat::ALL {
+        let source = Canvas::noise(format, size, 3, 9);
+        let source = source.picture();
+        for filter in [Filter::Linear, Filter::Cubic] {
+            for (width, height, crop) in [
+                (200, 120, Region::new(3.3, 4.7, 121.0, 60.5)),
+                (132, 70, Region::new(0.4, 0.2, 132.0, 70.0)),
+                (112, 60, Region::of_size(size)),
+                (70, 40, Region::of_size(size)),
+                (31, 17, Region::new(-5.0, -5.0, 140.0, 80.0)),
+                (9, 5, Region::new(40.0, 30.0, 8.0, 5.0)),
+            ] {
+                let output = if format.is_rgb() { PixelFormat::Rgb24 } else { PixelFormat::Nv12 };
+                let draw = |isa: crate::simd::Isa| {
+                    let isa = crate::simd::Usable::new(isa).expect("available");
+                    let mut out = Guarded::new(output, Size::new(width, height), 1);
+                    Scaler::on(filter, isa).scale(&source, crop, &mut out.picture()).expect("valid");
+                    out.check_guards().expect("untouched");
+                    [out.plane(0), out.plane(1)]
+                };
+                let expected = draw(crate::simd::Isa::Scalar);
+                for isa in crate::simd::Isa::available() {
+                    assert!(draw(isa) == expected, "{format} to {width}x{height}, {filter:?}, {isa}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_creeping_crop_moves_steadily() {
+    // A soft edge under a crop that moves by a tenth of a pixel a frame: each output sample only ever rises or falls.
+    let size = Size::new(128, 8);
+    let row = |x: u32| 20.0 + 200.0 / (1.0 + (-(f64::from(x) - 64.0) / 6.0).exp());
+    let data: Vec<u8> =
+        (0..8).flat_map(|_| 0..128).map(|x| super::cast::clamped(super::cast::round_i32(row(x)))).collect();
+    let plane = Plane { data: &data, stride_bytes: 128 };
+    let planes = [plane, Plane::default(), Plane::default()];
+    let source = Picture::new(PixelFormat::Grey, size, Colorimetry::default(), planes).expect("large enough");
+    for filter in [Filter::Linear, Filter::Cubic] {
+        for width in [40.0_f32, 64.0, 90.0] {
+            let mut scaler = Scaler::new(filter);
+            let mut before: Option<Vec<u8>> = None;
+            let mut sums = Vec::new();
+            for step in 0..100_u8 {
+                let mut out = Guarded::new(PixelFormat::Grey, Size::new(64, 4), 0);
+                let crop = Region::new(10.0 + f32::from(step) / 10.0, 1.0, width, 4.0);
+                scaler.scale(&source, crop, &mut out.picture()).expect("valid");
+                let row = out.plane(0)[..64].to_vec();
+                if let Some(before) = &before {
+                    // The edge goes to the left, so every sample becomes brighter; a step is rounding.
+                    assert!(
+                        row.iter().zip(before).all(|(now, before)| now + 1 >= *before),
+                        "{filter:?} {width} {step}"
+                    );
+                }
+                sums.push(row.iter().map(|&value| i32::from(value)).sum::<i32>());
+                before = Some(row);
+            }
+            // With steps of a pixel nine of ten would be nothing, and one ten times the mean. What is left is rounding.
+            let steps: Vec<i32> = sums.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let (least, most) = (steps.iter().min().expect("steps"), steps.iter().max().expect("steps"));
+            let mean = f64::from(sums[99] - sums[0]) / 99.0;
+            assert!(*least >= 0 && f64::from(*most) < 3.0 * mean, "{filter:?} {width}: {least} to {most}, {mean}");
+        }
+    }
 }

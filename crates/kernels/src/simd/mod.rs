@@ -21,8 +21,11 @@ pub mod neon;
 pub mod rvv;
 
 mod detect;
+mod versions;
 
 pub use vector::Vector;
+pub use versions::Usable;
+pub(crate) use versions::versions;
 
 use std::fmt;
 use std::str::FromStr;

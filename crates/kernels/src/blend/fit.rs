@@ -1,0 +1,327 @@
+//! The loops of the guided filter, a row of cells each. Sums are of whole numbers that floats hold exactly, so running
+//! sums do not drift, and results are the same on every machine.
+
+use crate::scale::cast;
+
+/// Cells to each side over which the mask is fitted to the colours.
+pub(super) const RADIUS: usize = 3;
+/// Cells to each side over which the fits are averaged.
+pub(super) const SMOOTH: usize = 2;
+
+/// What is added to the variance of luma, in levels squared: how much of a difference in brightness is taken for noise.
+pub(super) const NOISE_LUMA: f32 = 325.0;
+/// The same of Cb and of Cr, whose differences are smaller.
+pub(super) const NOISE_CHROMA: f32 = 11.0;
+
+/// Sums over a window: those of Y, Cb, Cr and the mask, of the mask times each colour, and of the products of colours.
+pub(super) const MOMENTS: usize = 13;
+/// Sums for the person's colours: the weights, and the weighted colours.
+pub(super) const COLORS: usize = 4;
+
+/// Y, Cb, Cr (centred) and the mask (0..=255) of a row of cells.
+pub(super) type Cells<'a> = [&'a [f32]; 4];
+
+/// Cells that are worked on together; rows are padded to a multiple of it.
+pub(super) const LANES: usize = 8;
+
+/// Neighbouring cells. Arithmetic is written on all of them at once, which the compiler then does in one register.
+#[derive(Clone, Copy)]
+struct Lanes([f32; LANES]);
+
+macro_rules! lane_by_lane {
+    ($($operation:ident::$method:ident),*) => {$(
+        impl std::ops::$operation for Lanes {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                Self(std::array::from_fn(|i| std::ops::$operation::$method(self.0[i], other.0[i])))
+            }
+        }
+    )*};
+}
+
+lane_by_lane!(Add::add, Sub::sub, Mul::mul, Div::div);
+
+impl Lanes {
+    #[inline(always)]
+    const fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    /// The lanes from `x` on.
+    #[inline(always)]
+    fn of(row: &[f32], x: usize) -> Self {
+        let row = &row[x..x + LANES];
+        Self(std::array::from_fn(|i| row[i]))
+    }
+
+    #[inline(always)]
+    fn at_least(self, least: f32) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] > least { self.0[i] } else { least }))
+    }
+
+    #[inline(always)]
+    fn at_most(self, most: f32) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] < most { self.0[i] } else { most }))
+    }
+
+    /// Nearest whole numbers of values within 16 bits: what a large number leaves in the low bits of the sum.
+    #[inline(always)]
+    fn rounded(self) -> [i16; LANES] {
+        std::array::from_fn(|i| {
+            let [low, high, ..] = (self.0[i] + 12_582_912.0).to_bits().to_le_bytes();
+            i16::from_le_bytes([low, high])
+        })
+    }
+}
+
+/// What rows that [`sum_along`] reads are longer than those it writes.
+pub(super) const MARGIN: usize = LANES;
+
+#[inline(always)]
+fn at(cells: &Cells<'_>, x: usize) -> [Lanes; 4] {
+    [0, 1, 2, 3].map(|channel| Lanes::of(cells[channel], x))
+}
+
+/// Adds `values`, a row each, to lanes of rows of `stride`.
+#[inline(always)]
+fn add_to<const ROWS: usize>(rows: &mut [f32], stride: usize, x: usize, values: [Lanes; ROWS], sign: f32) {
+    for (k, value) in values.into_iter().enumerate() {
+        let row = &mut rows[k * stride + x..k * stride + x + LANES];
+        for i in 0..LANES {
+            row[i] += sign * value.0[i];
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// Adds a row's moments to the columns' sums, `MOMENTS` rows of a multiple of [`LANES`]; takes them away for a `sign` of -1.
+    pub(super) fn add_moments(cells: Cells<'_>, sign: f32, columns: &mut [f32]) {
+        let stride = columns.len() / MOMENTS;
+        for x in (0..stride).step_by(LANES) {
+            let [y, b, r, p] = at(&cells, x);
+            let all = [y, b, r, p, y * p, b * p, r * p, y * y, y * b, y * r, b * b, b * r, r * r];
+            add_to(columns, stride, x, all, sign);
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// The same of the person's colours, by `weights`.
+    pub(super) fn add_colors(cells: Cells<'_>, weights: &[f32], sign: f32, columns: &mut [f32]) {
+        let stride = columns.len() / COLORS;
+        for x in (0..stride).step_by(LANES) {
+            let ([y, b, r, _], weight) = (at(&cells, x), Lanes::of(weights, x));
+            add_to(columns, stride, x, [weight, weight * y, weight * b, weight * r], sign);
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// Sums of `WINDOW` neighbours, at most [`MARGIN`] + 1, of `rows` rows of `padded` into rows that are [`MARGIN`] shorter.
+    pub(super) fn sum_along<const WINDOW: usize>(padded: &[f32], rows: usize, out: &mut [f32]) {
+        let (from, to) = (padded.len() / rows, out.len() / rows);
+        for (padded, out) in padded.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
+            for (x, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let near = &padded[x * LANES..x * LANES + LANES + MARGIN];
+                let mut sum = [0.0; LANES];
+                for k in 0..WINDOW {
+                    for i in 0..LANES {
+                        sum[i] += near[i + k];
+                    }
+                }
+                *out = sum;
+            }
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// From the sums over windows (`MOMENTS` rows) to what of the mask is a linear function of the colours (least squares
+    /// with the noise's variance added: He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, equation 19): three
+    /// gains and an offset, rows of `out`. `counts` are the cells of each window.
+    pub(super) fn fit(sums: &[f32], counts: &[f32], out: &mut [f32]) {
+        let stride = counts.len();
+        for x in (0..stride).step_by(LANES) {
+            let one = Lanes::splat(1.0) / Lanes::of(counts, x);
+            let mean: [Lanes; MOMENTS] = std::array::from_fn(|k| Lanes::of(sums, k * stride + x) * one);
+            let [y, b, r, p, yp, bp, rp, yy, yb, yr, bb, br, rr] = mean;
+            let (cy, cb, cr) = (yp - y * p, bp - b * p, rp - r * p);
+            let (yy, yb, yr) = (yy - y * y + Lanes::splat(NOISE_LUMA), yb - y * b, yr - y * r);
+            let (bb, br) = (bb - b * b + Lanes::splat(NOISE_CHROMA), br - b * r);
+            let rr = rr - r * r + Lanes::splat(NOISE_CHROMA);
+            // The inverse of a symmetric matrix by its cofactors.
+            let (iyy, iyb, iyr) = (bb * rr - br * br, yr * br - yb * rr, yb * br - yr * bb);
+            let (ibb, ibr, irr) = (yy * rr - yr * yr, yb * yr - yy * br, yy * bb - yb * yb);
+            let determinant = (yy * iyy + yb * iyb + yr * iyr).at_least(1.0);
+            let scale = Lanes::splat(1.0) / determinant;
+            let gy = (iyy * cy + iyb * cb + iyr * cr) * scale;
+            let gb = (iyb * cy + ibb * cb + ibr * cr) * scale;
+            let gr = (iyr * cy + ibr * cb + irr * cr) * scale;
+            let fits = [gy, gb, gr, p - gy * y - gb * b - gr * r];
+            for (k, fit) in fits.into_iter().enumerate() {
+                out[k * stride + x..k * stride + x + LANES].copy_from_slice(&fit.0);
+            }
+        }
+    }
+}
+
+/// Fractional bits of the gain of luma.
+const GAIN_BITS: i32 = 10;
+/// Fractional bits of offsets, in levels.
+const OFFSET_BITS: i32 = 2;
+/// Neither may be larger: differences of two must fit 16 bits.
+const LARGEST: f32 = 16_383.0;
+
+crate::simd::versions! {
+    /// From summed fits (four rows) over `counts` cells to what rows of pixels need: the gain of luma, and the mask that a
+    /// luma of 128 would have, chroma being that of the cell. The cell's own mask goes to `mask`, 0..=255.
+    pub(super) fn finish(
+        fits: &[f32],
+        counts: &[f32],
+        cells: Cells<'_>,
+        gains: &mut [i16],
+        offsets: &mut [i16],
+        mask: &mut [u8],
+    ) {
+        let stride = counts.len();
+        let (gains, offsets) = (&mut gains[..stride], &mut offsets[..stride]);
+        let mask = &mut mask[..stride];
+        let fixed = |value: Lanes, bits: i32| {
+            let scaled = value * Lanes::splat((1 << bits) as f32);
+            scaled.at_most(LARGEST).at_least(-LARGEST).rounded()
+        };
+        for x in (0..stride).step_by(LANES) {
+            let one = Lanes::splat(1.0) / Lanes::of(counts, x);
+            let [gain, blue, red, rest] = [0, 1, 2, 3].map(|k| Lanes::of(fits, k * stride + x));
+            let [y, b, r, _] = at(&cells, x);
+            let (gain, offset) = (gain * one, (blue * b + red * r + rest) * one);
+            gains[x..x + LANES].copy_from_slice(&fixed(gain, GAIN_BITS));
+            offsets[x..x + LANES].copy_from_slice(&fixed(offset, OFFSET_BITS));
+            let own = (gain * y + offset).at_least(0.0).at_most(255.0).rounded();
+            for i in 0..LANES {
+                mask[x + i] = cast::clamped_i16(own[i]);
+            }
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// The person's colours round each cell, as bytes (`COLORS - 1` rows of `out`): the mean of what is surely person, and
+    /// where there is none, the cell's own colours.
+    pub(super) fn mean_colors(sums: &[f32], cells: Cells<'_>, out: &mut [u8]) {
+        let stride = out.len() / (COLORS - 1);
+        for x in (0..stride).step_by(LANES) {
+            // The cell itself counts as much as one part in 255 of a cell.
+            let weights = Lanes::of(sums, x) + Lanes::splat(1.0);
+            for channel in 0..COLORS - 1 {
+                let (weighted, own) = (Lanes::of(sums, (channel + 1) * stride + x), Lanes::of(cells[channel], x));
+                let mean = (weighted + own) / weights + Lanes::splat(128.0);
+                let bytes = mean.at_least(0.0).at_most(255.0).rounded();
+                let out = &mut out[channel * stride + x..channel * stride + x + LANES];
+                for i in 0..LANES {
+                    out[i] = cast::clamped_i16(bytes[i]);
+                }
+            }
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// A row between two rows of cells, `weight` of 32768 towards the lower one.
+    pub(super) fn between(upper: &[i16], lower: &[i16], weight: i32, out: &mut [i16]) {
+        let count = out.len();
+        let (upper, lower) = (&upper[..count], &lower[..count]);
+        for x in 0..count {
+            let step = (i32::from(lower[x]) - i32::from(upper[x])) * weight;
+            out[x] = upper[x].wrapping_add(cast::narrow((step + (1 << 14)) >> 15));
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// Cells to pixels: `D` pixels between the centres of each two neighbours of `cells`, interpolated.
+    pub(super) fn expand<const D: usize>(cells: &[i16], out: &mut [i16]) {
+        let weights: [i16; D] = std::array::from_fn(|k| {
+            let along = (2 * k + 1) * 16_384 / D;
+            i16::try_from(along).unwrap_or(i16::MAX)
+        });
+        let pixels = out.as_chunks_mut::<D>().0;
+        let count = pixels.len();
+        let (left, right) = (&cells[..count], &cells[1..count + 1]);
+        for x in 0..count {
+            let step = right[x].wrapping_sub(left[x]);
+            for k in 0..D {
+                // Products' upper halves: a bit is lost to the sign, and given back by doubling.
+                pixels[x][k] = left[x].wrapping_add(2 * cast::high(i32::from(step) * i32::from(weights[k])));
+            }
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// The mask of a row of pixels from gains, offsets and luma.
+    pub(super) fn apply(gains: &[i16], offsets: &[i16], luma: &[u8], out: &mut [u8]) {
+        let count = out.len();
+        let (gains, offsets, luma) = (&gains[..count], &offsets[..count], &luma[..count]);
+        for x in 0..count {
+            // Luma with 8 fractional bits, its sign turned so that it is centred.
+            let centered = (i16::from(luma[x]) - 128) << 8;
+            let product = cast::high(i32::from(centered) * i32::from(gains[x]));
+            out[x] = cast::clamped_i16(product.saturating_add(offsets[x]).saturating_add(2) >> OFFSET_BITS);
+        }
+    }
+}
+
+/// From where on (of 255) a pixel shows its own colour alone only as much as its alpha is above this.
+const OWN_COLOR: u8 = 204;
+
+crate::simd::versions! {
+    /// Replaces colours where a pixel is partly room: by `person`, and all of it up to [`OWN_COLOR`].
+    pub(super) fn push(person: &[u8], alpha: &[u8], samples: &mut [u8]) {
+        let count = samples.len();
+        let (person, alpha) = (&person[..count], &alpha[..count]);
+        for x in 0..count {
+            // 0..=255 of 255 in steps of five.
+            let own = (u16::from(alpha[x]).saturating_sub(u16::from(OWN_COLOR))) * 5;
+            let mixed = u16::from(samples[x]) * own + u16::from(person[x]) * (255 - own) + 128;
+            samples[x] = ((mixed + (mixed >> 8)) >> 8).to_le_bytes()[0];
+        }
+    }
+}
+
+/// How much a cell says of the person's colours, 0..=255, by its shaped mask: nothing where it is partly room.
+#[inline]
+pub(super) fn weight(mask: u8) -> f32 {
+    f32::from(mask.saturating_sub(OWN_COLOR)) * 5.0
+}
+
+crate::simd::versions! {
+    /// Means of two by two samples, centred.
+    pub(super) fn halve(upper: &[u8], lower: &[u8], out: &mut [f32]) {
+        let blocks = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
+        for (out, (a, b)) in out.iter_mut().zip(blocks) {
+            let sum = u16::from(a[0]) + u16::from(a[1]) + u16::from(b[0]) + u16::from(b[1]);
+            *out = f32::from((sum + 2) >> 2) - 128.0;
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// Interleaved chroma as two centred rows.
+    pub(super) fn part(chroma: &[u8], blue: &mut [f32], red: &mut [f32]) {
+        for ((pair, blue), red) in chroma.as_chunks::<2>().0.iter().zip(blue).zip(red) {
+            (*blue, *red) = (cast::centered(pair[0]), cast::centered(pair[1]));
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// Adds rows of equal length.
+    pub(super) fn add(row: &[f32], sums: &mut [f32]) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+}

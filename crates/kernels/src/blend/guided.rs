@@ -1,0 +1,481 @@
+//! A mask whose edge follows the picture: the fast guided filter (He and Sun, "Fast Guided Filter", arXiv:1505.00996, 2015),
+//! with colour as the guide.
+//!
+//! The output is divided into *cells* of a few pixels. In windows of cells, what the mask says is fitted as a linear function
+//! of the colours; fits are averaged; and every pixel then takes its cell's fit (interpolated) of its own luma. So the work
+//! on windows is done a few dozen thousand times and not a million times, and what is left for a pixel is a product and a
+//! sum, made from rows that the compositor scales anyway: no matte of full size is ever stored. Chroma varies slowly and
+//! is folded into the cells' offsets.
+//!
+//! Beside the person only colours of the room mix with theirs. So the same cells hold the person's own colours, averaged
+//! over what surely is person, and pixels that are partly room take those instead.
+//!
+//! Parameters were chosen by measurement: `docs/design/edges.md`.
+
+use std::ops::Range;
+
+use super::fit::{self, COLORS, Cells, LANES, MARGIN, MOMENTS, RADIUS, SMOOTH};
+use super::{Edge, MaskView, Matte, rows};
+use crate::convert::Affine;
+use crate::picture::{Picture, PixelFormat, Region, Size};
+use crate::scale::{Filter, ScaleError, Scaler, cast};
+use crate::simd::Usable;
+
+/// How the filtered mask becomes the matte: the filter softens edges that it finds nothing for, and this hardens them.
+const AFTER: Edge = Edge { low: 0.3, high: 0.7 };
+
+/// Zeros on both sides of each row of cells, so that windows need not be cut at the border.
+const PAD: usize = 16;
+
+/// Refines masks for outputs. Owns its cells.
+#[derive(Clone, Debug)]
+pub struct GuidedMatte {
+    isa: Usable,
+    scaler: Scaler,
+    matte: Matte,
+    /// Pixels a cell, each way; even.
+    factor: usize,
+    width: usize,
+    height: usize,
+    /// Cells that have anything of a person in them.
+    columns: Range<usize>,
+    lines: Range<usize>,
+    /// Width of the output.
+    pixels: usize,
+    planes: [Vec<f32>; 4],
+    rows: [Vec<u8>; 3],
+    /// Sums down the columns, then of windows, and the cells of each window.
+    down: Vec<f32>,
+    sums: Vec<f32>,
+    counts: Vec<f32>,
+    fits: Vec<f32>,
+    fit_rows: [Vec<f32>; 2 * SMOOTH + 1],
+    weights: Vec<f32>,
+    gains: Vec<i16>,
+    offsets: Vec<i16>,
+    cell_row: Vec<i16>,
+    pixel_rows: [Vec<i16>; 2],
+    /// The person's colours: Y, then CbCr of NV12; or RGB. With the rows of pixels that were last made of them.
+    person: [Vec<u8>; 2],
+    person_rows: [Vec<u8>; 2],
+    held: [Option<usize>; 2],
+}
+
+impl Default for GuidedMatte {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Cells in windows of `reach` to each side of `at`, of `count` cells.
+fn reached(at: usize, reach: usize, count: usize) -> f32 {
+    let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(count));
+    u16::try_from(to - from).map_or(1.0, f32::from)
+}
+
+/// `range` widened by `by` to both sides within `0..count`.
+fn widened(range: &Range<usize>, by: usize, count: usize) -> Range<usize> {
+    range.start.saturating_sub(by)..(range.end + by).min(count)
+}
+
+/// The first `count` values of `memory`, which grows where it is shorter and never shrinks.
+fn sized<T: Clone>(memory: &mut Vec<T>, count: usize, value: T) -> &mut [T] {
+    if memory.len() < count {
+        memory.resize(count, value);
+    }
+    &mut memory[..count]
+}
+
+impl GuidedMatte {
+    /// One without cells yet.
+    pub fn new() -> Self {
+        Self::on(Usable::chosen())
+    }
+
+    /// One that runs on `isa`. Results are the same on each.
+    pub fn on(isa: Usable) -> Self {
+        Self {
+            isa,
+            scaler: Scaler::on(Filter::Linear, isa),
+            matte: Matte::new(),
+            factor: 2,
+            width: 0,
+            height: 0,
+            columns: 0..0,
+            lines: 0..0,
+            pixels: 0,
+            planes: Default::default(),
+            rows: Default::default(),
+            down: Vec::new(),
+            sums: Vec::new(),
+            counts: Vec::new(),
+            fits: Vec::new(),
+            fit_rows: Default::default(),
+            weights: Vec::new(),
+            gains: Vec::new(),
+            offsets: Vec::new(),
+            cell_row: Vec::new(),
+            pixel_rows: Default::default(),
+            person: Default::default(),
+            person_rows: Default::default(),
+            held: [None; 2],
+        }
+    }
+
+    /// Pixels a cell for outputs of this height: a cell is about a 180th of it.
+    pub(super) fn factor_of(height: u32) -> u32 {
+        let factor = (height + 180) / 360 * 2;
+        [2, 4, 6, 8, 12].into_iter().rfind(|&known| known <= factor).unwrap_or(2)
+    }
+
+    /// Makes ready to bring `mask` to an output of `size` that shows `crop` of `source`. `edge` shapes the mask before it is
+    /// filtered. With a `format` (NV12 or RGB24) the person's colours are made too, for [`GuidedMatte::push`].
+    ///
+    /// # Errors
+    /// As [`Matte::start`], and where the source cannot be scaled.
+    pub fn start(
+        &mut self,
+        mask: &MaskView<'_>,
+        source: &Picture<'_>,
+        crop: Region,
+        size: Size,
+        edge: Edge,
+        format: Option<PixelFormat>,
+    ) -> Result<(), ScaleError> {
+        let factor = Self::factor_of(size.height);
+        let cells = Size::new(size.width.div_ceil(factor), size.height.div_ceil(factor));
+        // Cells at the right and lower border may reach beyond the output.
+        let grown = |extent: f32, cells: u32, count: u32| extent * (cells * factor) as f32 / count.max(1) as f32;
+        let (wide, high) = (grown(crop.width, cells.width, size.width), grown(crop.height, cells.height, size.height));
+        let covered = Region::new(crop.x, crop.y, wide, high);
+        (self.factor, self.pixels) = (factor as usize, size.width as usize);
+        self.resize(cells.width as usize, cells.height as usize);
+        self.take_mask(mask, covered, cells, edge)?;
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        self.take_colors(source, covered, cells)?;
+        self.filter();
+        if let Some(format) = format {
+            self.find_person(format, source);
+        }
+        Ok(())
+    }
+
+    fn stride(&self) -> usize {
+        self.width + 2 * PAD
+    }
+
+    fn resize(&mut self, width: usize, height: usize) {
+        let changed = (self.width, self.height) != (width, height);
+        (self.width, self.height) = (width, height);
+        let stride = self.stride();
+        for plane in self.planes.iter_mut().filter(|_| changed) {
+            plane.clear();
+            plane.resize(stride * height, 0.0);
+        }
+        self.weights.resize(stride * height, 0.0);
+        for plane in [&mut self.gains, &mut self.offsets] {
+            plane.clear();
+            plane.resize((self.width + 2) * height, 0);
+        }
+        self.weights.fill(0.0);
+        self.held = [None; 2];
+    }
+
+    /// The mask of every cell, and where there is anybody.
+    fn take_mask(&mut self, mask: &MaskView<'_>, covered: Region, cells: Size, edge: Edge) -> Result<(), ScaleError> {
+        let (width, stride) = (self.width, self.stride());
+        let row = &mut self.rows[0];
+        row.resize(width.max(row.len()), 0);
+        let (mut columns, mut lines) = (width..0, self.height..0);
+        let mut matte = self.matte.start(mask, covered, cells, Some(edge))?;
+        for (y, cells) in self.planes[3].chunks_exact_mut(stride).enumerate() {
+            let cells = &mut cells[PAD..PAD + width];
+            if !matte.row(y, &mut row[..width]) {
+                cells.fill(0.0);
+                continue;
+            }
+            for (cell, &value) in cells.iter_mut().zip(row.iter()) {
+                *cell = f32::from(value);
+            }
+            let first = row[..width].iter().position(|&value| value > 0).unwrap_or(width);
+            let last = row[..width].iter().rposition(|&value| value > 0).map_or(0, |last| last + 1);
+            columns = columns.start.min(first)..columns.end.max(last);
+            lines = lines.start.min(y)..y + 1;
+        }
+        (self.columns, self.lines) = if lines.is_empty() { (0..0, 0..0) } else { (columns, lines) };
+        Ok(())
+    }
+
+    /// The colours of the cells that any window takes.
+    fn take_colors(&mut self, source: &Picture<'_>, covered: Region, cells: Size) -> Result<(), ScaleError> {
+        let (width, stride) = (self.width, self.stride());
+        // Twice the cells each way: then chroma comes out at the cells' size.
+        let size = Size::new(2 * cells.width, 2 * cells.height);
+        let mut picture = self.scaler.start(*source, covered, size, PixelFormat::Nv12)?;
+        let [upper, lower, chroma] = &mut self.rows;
+        for row in [&mut *upper, &mut *lower, &mut *chroma] {
+            row.resize((2 * width).max(row.len()), 0);
+        }
+        let (upper, lower, chroma) = (&mut upper[..2 * width], &mut lower[..2 * width], &mut chroma[..2 * width]);
+        let [luma, blue, red, _] = &mut self.planes;
+        for y in widened(&self.lines, 2 * RADIUS + SMOOTH, self.height) {
+            picture.row(0, 2 * y, upper);
+            picture.row(0, 2 * y + 1, lower);
+            picture.row(1, y, chroma);
+            let cells = y * stride + PAD..y * stride + PAD + width;
+            fit::halve(self.isa, upper, lower, &mut luma[cells.clone()]);
+            fit::part(self.isa, chroma, &mut blue[cells.clone()], &mut red[cells]);
+        }
+        Ok(())
+    }
+
+    /// Gains and offsets from colours and mask.
+    fn filter(&mut self) {
+        let (width, height, stride, isa) = (self.width, self.height, self.stride(), self.isa);
+        // Farther from the mask fits are nothing.
+        let (columns, lines) = (widened(&self.columns, RADIUS, width), widened(&self.lines, RADIUS, height));
+        let (out_columns, out_lines) = (widened(&columns, SMOOTH, width), widened(&lines, SMOOTH, height));
+        let (count, out_count) = (columns.len(), out_columns.len());
+        // Whole vectors: what is made past the last column is not used.
+        let (whole, out_whole) = (count.next_multiple_of(LANES), out_count.next_multiple_of(LANES));
+        let (padded, fit_stride) = (whole + MARGIN, out_whole + MARGIN);
+        // Rows of fits begin where the first window of the result does.
+        let margin = columns.start + SMOOTH - out_columns.start;
+        let Self { planes, down, sums, counts, fits, fit_rows, gains, offsets, weights, rows, cell_row, .. } = self;
+        let counts = sized(counts, out_whole.max(whole), 1.0);
+        let down = sized(down, MOMENTS * padded, 0.0);
+        down.fill(0.0);
+        let sums = sized(sums, (MOMENTS * whole).max(4 * fit_stride), 0.0);
+        let fits = sized(fits, 4 * whole.max(out_whole), 0.0);
+        for row in &mut *fit_rows {
+            sized(row, 4 * fit_stride, 0.0).fill(0.0);
+        }
+        let [mask, ..] = rows;
+        let mask = sized(mask, out_whole, 0);
+        let row_results = sized(cell_row, 2 * out_whole, 0);
+        // The padding stands for columns outside.
+        let cells = |y: usize, from: usize, count: usize| -> Cells<'_> {
+            planes.each_ref().map(|plane| &plane[y * stride + PAD + from..][..count])
+        };
+        let moments = |y: usize| -> Cells<'_> {
+            planes.each_ref().map(|plane| &plane[y * stride + PAD + columns.start - RADIUS..][..padded])
+        };
+        let mut entered = lines.start.saturating_sub(RADIUS);
+        let mut left = entered;
+        let mut fitted = lines.start;
+        for y in out_lines.clone() {
+            while fitted < (y + SMOOTH + 1).min(lines.end) {
+                while entered < (fitted + RADIUS + 1).min(height) {
+                    fit::add_moments(isa, moments(entered), 1.0, down);
+                    entered += 1;
+                }
+                while left + RADIUS < fitted {
+                    fit::add_moments(isa, moments(left), -1.0, down);
+                    left += 1;
+                }
+                let sums = &mut sums[..MOMENTS * whole];
+                fit::sum_along::<{ 2 * RADIUS + 1 }>(isa, down, MOMENTS, sums);
+                let rows = reached(fitted, RADIUS, height);
+                for (x, target) in columns.clone().zip(counts.iter_mut()) {
+                    *target = reached(x, RADIUS, width) * rows;
+                }
+                let fits = &mut fits[..4 * whole];
+                fit::fit(isa, sums, &counts[..whole], fits);
+                let row = &mut fit_rows[fitted % (2 * SMOOTH + 1)][..4 * fit_stride];
+                for (fits, row) in fits.chunks_exact(whole).zip(row.chunks_exact_mut(fit_stride)) {
+                    row[margin..margin + count].copy_from_slice(&fits[..count]);
+                }
+                fitted += 1;
+            }
+            let sum = &mut sums[..4 * fit_stride];
+            sum.fill(0.0);
+            for near in widened(&(y..y + 1), SMOOTH, height) {
+                if lines.contains(&near) {
+                    fit::add(isa, &fit_rows[near % (2 * SMOOTH + 1)][..4 * fit_stride], sum);
+                }
+            }
+            let fits = &mut fits[..4 * out_whole];
+            fit::sum_along::<{ 2 * SMOOTH + 1 }>(isa, sum, 4, fits);
+            let rows = reached(y, SMOOTH, height);
+            for (x, target) in out_columns.clone().zip(counts.iter_mut()) {
+                *target = reached(x, SMOOTH, width) * rows;
+            }
+            let (row_gains, row_offsets) = row_results.split_at_mut(out_whole);
+            let cells = cells(y, out_columns.start, out_whole);
+            fit::finish(isa, fits, &counts[..out_whole], cells, row_gains, row_offsets, mask);
+            for (plane, row) in [(&mut *gains, row_gains), (&mut *offsets, row_offsets)] {
+                let plane = &mut plane[y * (width + 2)..(y + 1) * (width + 2)];
+                plane[1 + out_columns.start..1 + out_columns.end].copy_from_slice(&row[..out_count]);
+                (plane[0], plane[width + 1]) = (plane[1], plane[width]);
+            }
+            let (low, high) = AFTER.bytes();
+            rows::shape(isa, mask, low, high);
+            let weights = &mut weights[y * stride + PAD + out_columns.start..][..out_count];
+            for (weight, &mask) in weights.iter_mut().zip(&*mask) {
+                *weight = fit::weight(mask);
+            }
+        }
+        (self.columns, self.lines) = (out_columns, out_lines);
+    }
+
+    /// The person's colours round each cell, in the terms of an output of `format`.
+    fn find_person(&mut self, format: PixelFormat, source: &Picture<'_>) {
+        let (width, height, stride, isa) = (self.width, self.height, self.stride(), self.isa);
+        let (columns, lines) = (self.columns.clone(), self.lines.clone());
+        let count = columns.len();
+        let whole = count.next_multiple_of(LANES);
+        let padded = whole + MARGIN;
+        let rgb = format == PixelFormat::Rgb24;
+        let Self { planes, weights, down, sums, person, rows, .. } = self;
+        let down = sized(down, COLORS * padded, 0.0);
+        down.fill(0.0);
+        let sums = sized(sums, COLORS * whole, 0.0);
+        for (plane, channels) in person.iter_mut().zip(if rgb { [3, 0] } else { [1, 2] }) {
+            sized(plane, channels * width * height, 0);
+        }
+        let [colors, ..] = rows;
+        let colors = sized(colors, (COLORS - 1) * whole, 0);
+        let from = PAD + columns.start - RADIUS;
+        let cells = |y: usize, from: usize, count: usize| -> Cells<'_> {
+            planes.each_ref().map(|plane| &plane[y * stride + from..][..count])
+        };
+        let to_rgb = Affine::to_rgb(source.color());
+        let (mut entered, mut left) = (lines.start, lines.start);
+        for y in lines.clone() {
+            while entered < (y + RADIUS + 1).min(lines.end) {
+                let weights = &weights[entered * stride + from..][..padded];
+                fit::add_colors(isa, cells(entered, from, padded), weights, 1.0, down);
+                entered += 1;
+            }
+            while left + RADIUS < y {
+                let weights = &weights[left * stride + from..][..padded];
+                fit::add_colors(isa, cells(left, from, padded), weights, -1.0, down);
+                left += 1;
+            }
+            fit::sum_along::<{ 2 * RADIUS + 1 }>(isa, down, COLORS, sums);
+            fit::mean_colors(isa, sums, cells(y, PAD + columns.start, whole), colors);
+            let (luma, chroma) = colors.split_at(whole);
+            let (blue, red) = chroma.split_at(whole);
+            let at = y * width + columns.start;
+            if rgb {
+                let out = person[0][3 * at..3 * (at + count)].as_chunks_mut::<3>().0;
+                for (out, ((&y, &cb), &cr)) in out.iter_mut().zip(luma.iter().zip(blue).zip(red)) {
+                    *out = to_rgb.apply_bytes([y, cb, cr]);
+                }
+            } else {
+                person[0][at..at + count].copy_from_slice(&luma[..count]);
+                let out = person[1][2 * at..2 * (at + count)].as_chunks_mut::<2>().0;
+                for (out, (&cb, &cr)) in out.iter_mut().zip(blue.iter().zip(red)) {
+                    *out = [cb, cr];
+                }
+            }
+        }
+    }
+
+    /// Rows of the output that may have anybody in them.
+    pub fn rows(&self) -> Range<usize> {
+        self.lines.start * self.factor..self.lines.end * self.factor
+    }
+
+    /// Pixels of such rows that may.
+    fn active(&self) -> Range<usize> {
+        self.columns.start * self.factor..(self.columns.end * self.factor).min(self.pixels)
+    }
+
+    /// The matte of output row `y` into `out`, a value a pixel, from the `luma` of its pixels. Returns whether there is
+    /// anybody in it.
+    ///
+    /// # Panics
+    /// Where a slice is shorter than a row.
+    pub fn row(&mut self, y: usize, luma: &[u8], out: &mut [u8]) -> bool {
+        if !self.rows().contains(&y) {
+            out.fill(0);
+            return false;
+        }
+        self.filtered_row(y, luma, out);
+        let (low, high) = AFTER.bytes();
+        let matte = &mut out[self.active()];
+        rows::shape(self.isa, matte, low, high);
+        matte.iter().fold(0, |all, value| all | value) != 0
+    }
+
+    /// The filtered mask of a row that may have anybody in it, not yet shaped.
+    fn filtered_row(&mut self, y: usize, luma: &[u8], out: &mut [u8]) {
+        let (factor, active) = (self.factor, self.active());
+        let Self { isa, width, height, gains, offsets, cell_row, pixel_rows, columns, .. } = self;
+        // Between which rows of cells the row of pixels lies: their centres are `factor` apart.
+        let along = 2 * y + 1 + factor;
+        let (lower, phase) = (along / (2 * factor), along % (2 * factor));
+        let (upper, lower) = (lower.saturating_sub(1), lower.min(*height - 1));
+        let weight = i32::try_from(phase * 32_768 / (2 * factor)).unwrap_or(0);
+        // From the cell before the first to the one after the last.
+        let count = columns.len() + 2;
+        cell_row.resize(count.max(cell_row.len()), 0);
+        for (plane, pixels) in [gains, offsets].into_iter().zip(&mut *pixel_rows) {
+            let row = |y: usize| &plane[y * (*width + 2) + columns.start..][..count];
+            fit::between(*isa, row(upper), row(lower), weight, &mut cell_row[..count]);
+            let length = (count - 1) * factor;
+            pixels.resize(length.max(pixels.len()), 0);
+            let (cells, pixels) = (&cell_row[..count], &mut pixels[..length]);
+            match factor {
+                2 => fit::expand::<2>(*isa, cells, pixels),
+                4 => fit::expand::<4>(*isa, cells, pixels),
+                6 => fit::expand::<6>(*isa, cells, pixels),
+                8 => fit::expand::<8>(*isa, cells, pixels),
+                _ => fit::expand::<12>(*isa, cells, pixels),
+            }
+        }
+        out[..active.start].fill(0);
+        out[active.end..].fill(0);
+        let [gains, offsets] = pixel_rows.each_ref().map(|row| &row[factor / 2..]);
+        fit::apply(*isa, gains, offsets, &luma[active.clone()], &mut out[active]);
+    }
+
+    /// Gives the samples of row `y` of plane `plane` (as [`crate::scale::Rows::row`] makes them) the person's colours where
+    /// `alpha`, a value a sample, says that they are partly room.
+    ///
+    /// # Panics
+    /// Where [`GuidedMatte::start`] was given another format, or a slice is shorter than a row.
+    pub fn push(&mut self, format: PixelFormat, plane: usize, y: usize, alpha: &[u8], samples: &mut [u8]) {
+        let chroma = format == PixelFormat::Nv12 && plane == 1;
+        let channels = if chroma { 2 } else { format.plane_extent(0, Size::new(1, 1)).0 };
+        // Samples a cell.
+        let across = if chroma { self.factor / 2 } else { self.factor };
+        let line = y / across;
+        if !self.lines.contains(&line) {
+            return;
+        }
+        let (from, count) = (self.columns.start * across * channels, self.columns.len() * across * channels);
+        let Self { isa, width, columns, person, person_rows, held, .. } = self;
+        let row = &mut person_rows[plane];
+        if held[plane] != Some(line) {
+            held[plane] = Some(line);
+            row.resize(count.max(row.len()), 0);
+            let cells = &person[plane][(line * *width + columns.start) * channels..][..columns.len() * channels];
+            repeat(cells, channels, across, &mut row[..count]);
+        }
+        let end = (from + count).min(samples.len());
+        fit::push(*isa, &row[..end - from], &alpha[from..end], &mut samples[from..end]);
+    }
+}
+
+/// Each cell of `channels` bytes `times` times.
+fn repeat(cells: &[u8], channels: usize, times: usize, out: &mut [u8]) {
+    for (cell, out) in cells.chunks_exact(channels).zip(out.chunks_exact_mut(channels * times)) {
+        for sample in out.chunks_exact_mut(channels) {
+            sample.copy_from_slice(cell);
+        }
+    }
+}
+
+/// Luma of a row of `RGB24`, as a picture of colorimetry `to_ycc` has it.
+pub(super) fn luma_of_rgb(to_ycc: &Affine, rgb: &[u8], out: &mut [u8]) {
+    for (out, pixel) in out.iter_mut().zip(rgb.as_chunks::<3>().0) {
+        *out = cast::byte(to_ycc.apply(pixel.map(f32::from))[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! The second thread of a net: a fixed pool of the caller and one helper.
+//!
+//! [`Pair::both`] runs a job's two halves, the first on the caller's thread. The second is the helper's if it comes in time; else the
+//! caller takes it too, so that a helper that sleeps or has no CPU never holds up a run for longer than the half that it began. Waiting
+//! is by a bounded spin (the steps of a net follow each other within microseconds), then by sleeping in the kernel. Nothing is
+//! allocated after [`Pair::new`].
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// A job: called with 0 and with 1.
+type Job<'a> = dyn Fn(usize) + Sync + 'a;
+
+/// Nothing to do.
+const IDLE: u32 = 0;
+/// The second half waits for somebody to take it.
+const POSTED: u32 = 1;
+/// The helper works on it.
+const TAKEN: u32 = 2;
+/// The helper is done with it.
+const DONE: u32 = 3;
+/// The helper is to end.
+const STOP: u32 = 4;
+
+/// How often somebody who waits looks before sleeping: some tens of microseconds.
+const LOOKS: u32 = 2_000;
+
+struct Shared {
+    state: AtomicU32,
+    job: UnsafeCell<Option<*const Job<'static>>>,
+    /// Whether the helper, or the caller, is about to sleep or sleeps.
+    sleeps: [AtomicBool; 2],
+    failed: AtomicBool,
+    lock: Mutex<()>,
+    changed: [Condvar; 2],
+}
+
+// SAFETY: `job` is written by the caller's thread only while the state is IDLE, and read by the helper only after it has turned POSTED
+// into TAKEN; the job itself is `Sync`, and `both` does not return while the helper uses it.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+const HELPER: usize = 0;
+const CALLER: usize = 1;
+
+impl Shared {
+    /// Waits until the state is one that `wanted` accepts, and returns it.
+    fn wait(&self, who: usize, wanted: impl Fn(u32) -> bool) -> u32 {
+        for _ in 0..LOOKS {
+            let state = self.state.load(Ordering::Acquire);
+            if wanted(state) {
+                return state;
+            }
+            std::hint::spin_loop();
+        }
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleeps[who].store(true, Ordering::SeqCst);
+        let state = loop {
+            let state = self.state.load(Ordering::SeqCst);
+            if wanted(state) {
+                break state;
+            }
+            guard = self.changed[who].wait(guard).unwrap_or_else(PoisonError::into_inner);
+        };
+        self.sleeps[who].store(false, Ordering::SeqCst);
+        state
+    }
+
+    /// Changes the state and wakes `who` if it sleeps.
+    fn change(&self, state: u32, who: usize) {
+        self.state.store(state, Ordering::SeqCst);
+        if self.sleeps[who].load(Ordering::SeqCst) {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.changed[who].notify_one();
+        }
+    }
+
+    fn help(&self) {
+        loop {
+            if self.wait(HELPER, |state| matches!(state, POSTED | STOP)) == STOP {
+                return;
+            }
+            if self.state.compare_exchange(POSTED, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                continue;
+            }
+            // SAFETY: a posted job is valid until `both` returns, which waits for DONE.
+            let done = catch_unwind(AssertUnwindSafe(|| unsafe {
+                if let Some(job) = *self.job.get() {
+                    (*job)(1);
+                }
+            }));
+            self.failed.store(done.is_err(), Ordering::SeqCst);
+            self.change(DONE, CALLER);
+        }
+    }
+}
+
+/// The caller's thread and a helper.
+pub(super) struct Pair {
+    shared: Arc<Shared>,
+    helper: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pair")
+    }
+}
+
+impl Pair {
+    /// Starts the helper.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: AtomicU32::new(IDLE),
+            job: UnsafeCell::new(None),
+            sleeps: [AtomicBool::new(false), AtomicBool::new(false)],
+            failed: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            changed: [Condvar::new(), Condvar::new()],
+        });
+        let theirs = Arc::clone(&shared);
+        let helper = std::thread::Builder::new().name("net-helper".into()).spawn(move || theirs.help())?;
+        Ok(Self { shared, helper: Some(helper) })
+    }
+
+    /// Runs `job(0)` and `job(1)`, at the same time if the helper is there.
+    ///
+    /// # Panics
+    /// A half panics.
+    pub(super) fn both(&mut self, job: &Job<'_>) {
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. The helper uses the job between POSTED and DONE, and this function neither returns nor
+        // unwinds before the state has left POSTED and TAKEN. The state is IDLE here: the borrow is unique.
+        unsafe {
+            let job: *const Job<'_> = job;
+            *shared.job.get() = Some(std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job));
+        }
+        shared.change(POSTED, HELPER);
+        let first = catch_unwind(AssertUnwindSafe(|| job(0)));
+        let taken = shared.state.compare_exchange(POSTED, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err();
+        if taken {
+            shared.wait(CALLER, |state| state == DONE);
+            shared.state.store(IDLE, Ordering::SeqCst);
+        }
+        if let Err(panic) = first {
+            resume_unwind(panic);
+        }
+        if taken {
+            assert!(!shared.failed.load(Ordering::SeqCst), "the second half of a step failed");
+        } else {
+            job(1);
+        }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.shared.change(STOP, HELPER);
+        if let Some(helper) = self.helper.take() {
+            // What the helper's halves do cannot make it end otherwise.
+            let _ = helper.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn every_half_runs_once_whoever_takes_it() {
+        let mut pair = Pair::new().expect("a thread");
+        for round in 0..2_000 {
+            let halves = [AtomicUsize::new(0), AtomicUsize::new(0)];
+            pair.both(&|half| {
+                halves[half].fetch_add(1 + round, Ordering::Relaxed);
+            });
+            assert_eq!(halves.map(AtomicUsize::into_inner), [1 + round; 2]);
+        }
+    }
+
+    #[test]
+    fn the_helper_takes_a_half_if_the_caller_waits_for_it() {
+        let mut pair = Pair::new().expect("a thread");
+        for _ in 0..20 {
+            let there = (Mutex::new(false), Condvar::new());
+            pair.both(&|half| {
+                let mut seen = there.0.lock().expect("no panic");
+                if half == 1 {
+                    *seen = true;
+                    there.1.notify_one();
+                }
+                while !*seen {
+                    seen = there.1.wait(seen).expect("no panic");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pair_goes_on() {
+        let mut pair = Pair::new().expect("a thread");
+        for half in [0, 1] {
+            let failed = catch_unwind(AssertUnwindSafe(|| pair.both(&|now| assert_ne!(now, half, "expected"))));
+            assert!(failed.is_err());
+            let count = AtomicUsize::new(0);
+            pair.both(&|_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 2);
+        }
+    }
+}
