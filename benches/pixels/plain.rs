@@ -169,12 +169,13 @@ pub fn guided_matte(picture: Nv12<'_>, mask: &[f32], grid: (usize, usize), out: 
             for row in y.saturating_sub(3)..(y + 4).min(height) {
                 for column in x.saturating_sub(3)..(x + 4).min(width) {
                     let at = row * width + column;
-                    for a in 0..4 {
-                        sums[a] += channels[a][at];
+                    let values = [0, 1, 2, 3].map(|k: usize| channels[k][at]);
+                    for (sum, value) in sums.iter_mut().zip(values) {
+                        *sum += value;
                     }
-                    for a in 0..3 {
-                        for b in 0..4 {
-                            products[a][b] += channels[a][at] * channels[b][at];
+                    for (products, a) in products.iter_mut().zip(values) {
+                        for (product, b) in products.iter_mut().zip(values) {
+                            *product += a * b;
                         }
                     }
                     count += 1.0;
@@ -189,8 +190,8 @@ pub fn guided_matte(picture: Nv12<'_>, mask: &[f32], grid: (usize, usize), out: 
             let (mut mean, mut count) = ([0.0; 4], 0.0);
             for row in y.saturating_sub(2)..(y + 3).min(height) {
                 for column in x.saturating_sub(2)..(x + 3).min(width) {
-                    for k in 0..4 {
-                        mean[k] += fits[row * width + column][k];
+                    for (mean, fit) in mean.iter_mut().zip(fits[row * width + column]) {
+                        *mean += fit;
                     }
                     count += 1.0;
                 }
@@ -215,18 +216,18 @@ pub fn guided_matte(picture: Nv12<'_>, mask: &[f32], grid: (usize, usize), out: 
 fn solve(mean: [f32; 4], products: [[f32; 4]; 3]) -> [f32; 4] {
     let noise = [325.0, 11.0, 11.0];
     let mut rows = products;
-    for a in 0..3 {
-        for b in 0..4 {
-            rows[a][b] -= mean[a] * mean[b];
+    for (a, row) in rows.iter_mut().enumerate() {
+        for (value, other) in row.iter_mut().zip(mean) {
+            *value -= mean[a] * other;
         }
-        rows[a][a] += noise[a];
+        row[a] += noise[a];
     }
     for pivot in 0..3 {
         for other in 0..3 {
             if other != pivot {
-                let times = rows[other][pivot] / rows[pivot][pivot];
-                for k in 0..4 {
-                    rows[other][k] -= times * rows[pivot][k];
+                let (from, times) = (rows[pivot], rows[other][pivot] / rows[pivot][pivot]);
+                for (value, from) in rows[other].iter_mut().zip(from) {
+                    *value -= times * from;
                 }
             }
         }
