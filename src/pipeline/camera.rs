@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use portraitd_client::{CameraState, CropMode, FramingMode, MaskResolution, Ring, ServiceError, StreamKind};
+use portraitd_client::{CameraState, CropMode, FramingMode, Inset, MaskResolution, Ring, ServiceError, StreamKind};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -299,6 +299,11 @@ impl Inner {
             let hint = "the configuration does not allow the stream `source` (allow_source)";
             return Err(ServiceError::NoSuchStream(hint.into()));
         }
+        if options.inset != Inset::None && !self.allow_source {
+            let hint =
+                "option `inset`: it shows the stream `source`, which the configuration does not allow (allow_source)";
+            return Err(ServiceError::NoSuchStream(hint.into()));
+        }
         if stream == StreamKind::Mask && self.mask_size.is_none() {
             return Err(ServiceError::NotSupported("there is no mask: the service runs without its net".into()));
         }
@@ -313,6 +318,7 @@ impl Inner {
             size: options.size.unwrap_or_else(|| self.own_size(stream, options.resolution, &format)),
             format: options.format,
             crop: if stream == StreamKind::Composite { options.crop } else { CropMode::View },
+            inset: options.inset,
             generation: self.shared.generation(),
         };
         let mut rings = self.rings();

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portraitd_client::layout::{MAX_PEOPLE, flags};
-use portraitd_client::{CropMode, Layout, Person, StreamKind};
+use portraitd_client::{CropMode, Inset, Layout, Person, StreamKind};
 use portraitd_kernels::blend::Matte;
 use tracing::warn;
 
@@ -46,6 +46,7 @@ pub(super) struct RingKey {
     pub(super) size: Size,
     pub(super) format: PixelFormat,
     pub(super) crop: CropMode,
+    pub(super) inset: Inset,
     pub(super) generation: u32,
 }
 
@@ -178,7 +179,7 @@ impl Job {
         };
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
         let mut slot = self.ring.begin();
-        if let Err(error) = view.render(&frame.picture(), crop, &mut slot.picture()) {
+        if let Err(error) = view.render_with_inset(&frame.picture(), crop, self.key.inset, &mut slot.picture()) {
             self.complain(&error);
             return;
         }

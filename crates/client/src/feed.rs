@@ -11,7 +11,9 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::connect::camera_path;
 use crate::proxy::{CameraProxy, ManagerProxy};
-use crate::{CropMode, FrameCopy, FrameFormat, Layout, MaskResolution, Ring, RingError, ServiceError, StreamKind};
+use crate::{
+    CropMode, FrameCopy, FrameFormat, Inset, Layout, MaskResolution, Ring, RingError, ServiceError, StreamKind,
+};
 
 /// The first wait before attaching is tried again, doubled each time up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -31,6 +33,8 @@ pub struct AttachOptions {
     pub crop: Option<CropMode>,
     /// How fine a mask is.
     pub resolution: Option<MaskResolution>,
+    /// Where in a view the whole room is shown; needs the permission of the stream `source` too.
+    pub inset: Option<Inset>,
 }
 
 impl AttachOptions {
@@ -48,6 +52,9 @@ impl AttachOptions {
         }
         if let Some(crop) = self.crop {
             values.insert("crop", crop.as_str().into());
+        }
+        if let Some(inset) = self.inset {
+            values.insert("inset", inset.as_str().into());
         }
         if let Some(resolution) = self.resolution {
             values.insert("resolution", resolution.as_str().into());

@@ -107,6 +107,7 @@ pub async fn attach(
         frame_rate_limit: arguments.fps,
         crop: arguments.crop,
         resolution: arguments.resolution,
+        inset: arguments.inset,
     };
     let camera = find_camera(connection, camera).await?;
     let mut feed = Feed::attach(camera, arguments.stream, options).await?;
