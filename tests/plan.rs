@@ -98,6 +98,8 @@ fn two_threads_compute_what_one_does() {
                 let model = Library::default().load(name, options).expect("a built-in model");
                 let mut observer = Observer::new(model).expect("observer");
                 observer.infer(&pictures()[0].as_picture()).expect("runs");
+                // The first run tries one thread, the second tries both.
+                observer.infer_again().expect("runs");
                 observer.raw().iter().map(|value| value.to_bits()).collect::<Vec<_>>()
             });
             assert!(masks[0] == masks[1], "{name}, {isa}");

@@ -116,6 +116,7 @@ impl Build {
                 let mut two = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
                 two.use_two_threads().expect("a thread");
                 let mut same = vec![f32::NAN; output.len()];
+                // The first run tries one thread, the second tries both.
                 for _ in 0..2 {
                     two.run(if order == Order::Planar { &planar } else { &input }, order, &mut same)
                         .expect("fitting buffers");

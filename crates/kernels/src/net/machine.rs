@@ -1,9 +1,11 @@
 //! A program made ready for one instruction set: weights packed, memory laid out.
 #![allow(unsafe_code)]
 
+use std::time::Instant;
+
 use super::layout::{self, Layout};
 use super::pack::Aligned;
-use super::pool::Pair;
+use super::pool::{Pace, Pair};
 use super::program::{Interpolation, MapId, Program, ProgramError, Shape, Step};
 use super::rows::Kernels;
 use super::simple;
@@ -65,6 +67,7 @@ pub struct Machine {
     /// Of the caller's thread, and of the second one.
     scratch: [Aligned; 2],
     pair: Option<Pair>,
+    pace: Pace,
     /// The input, interleaved, if the caller gives planes and a step can't read those.
     interleaved: Aligned,
     kept: bool,
@@ -157,11 +160,22 @@ impl Machine {
             };
         let (arena, scratch) = (Aligned::zeros(layout.length), [Aligned::zeros(length), Aligned::default()]);
         let interleaved = Aligned::zeros(interleaved);
-        Ok(Self { program, kernels, ready, layout, arena, scratch, pair: None, interleaved, kept: keep })
+        Ok(Self {
+            program,
+            kernels,
+            ready,
+            layout,
+            arena,
+            scratch,
+            pair: None,
+            pace: Pace::default(),
+            interleaved,
+            kept: keep,
+        })
     }
 
     /// Starts a second thread, which lives as long as the machine and sleeps between runs. What a run computes stays the same, to the
-    /// bit; steps that are too small to share stay on the caller's thread.
+    /// bit; steps that are too small to share stay on the caller's thread, and so do whole runs where that has been faster lately.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -211,6 +225,8 @@ impl Machine {
         if output.len() != wanted {
             return Err(MachineError::Length { what: "output", has: output.len(), wanted });
         }
+        let started = self.pair.as_ref().map(|_| Instant::now());
+        let both = self.pace.both();
         let planar = order == Order::Planar;
         let mut interleaved = input.as_ptr();
         if planar && !self.interleaved.as_slice().is_empty() {
@@ -241,7 +257,7 @@ impl Machine {
                         let planar = planar && *from == self.program.input && takes_planes(step);
                         let input = if planar { input.as_ptr() } else { maps.at(*from) };
                         dense.gate(&maps);
-                        let pair = self.pair.as_mut().filter(|_| dense.units().is_split());
+                        let pair = self.pair.as_mut().filter(|_| both && dense.units().is_split());
                         let scratch = [mine, if pair.is_some() { other } else { mine }];
                         let operands = Operands { input, output: maps.at(*output), scratch };
                         let (dense, operands, maps, kernels) = (&*dense, &operands, &maps, self.kernels);
@@ -260,7 +276,7 @@ impl Machine {
                     }
                     (Step::Depthwise { input: from, output, mean, .. }, Ready::Separable(separable)) => {
                         separable.gate(&maps);
-                        let pair = self.pair.as_mut().filter(|_| separable.units().is_split());
+                        let pair = self.pair.as_mut().filter(|_| both && separable.units().is_split());
                         let scratch = [mine, if pair.is_some() { other } else { mine }];
                         let operands = Operands { input: maps.at(*from), output: maps.at(*output), scratch };
                         let (separable, operands, maps, kernels) = (&*separable, &operands, &maps, self.kernels);
@@ -280,6 +296,9 @@ impl Machine {
                     (step, _) => simple_step(self.kernels, &self.program, step, &maps),
                 }
             }
+        }
+        if let Some(started) = started {
+            self.pace.took(started.elapsed().as_secs_f32(), both);
         }
         Ok(())
     }

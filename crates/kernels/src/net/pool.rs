@@ -100,6 +100,37 @@ impl Shared {
     }
 }
 
+/// How often each way of running is tried, in runs.
+const PERIOD: u32 = 32;
+
+/// Chooses between one thread and two by what runs have taken lately: where the second core is busy, or slow, one is faster, and the
+/// results are the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    runs: u32,
+    /// Smoothed seconds of a run on one thread, and on two; 0: not known yet.
+    seconds: [f32; 2],
+}
+
+impl Pace {
+    /// Whether the next run is to use both threads.
+    pub(super) fn both(self) -> bool {
+        match self.runs % PERIOD {
+            0 => false,
+            1 => true,
+            _ => self.seconds[1] < self.seconds[0],
+        }
+    }
+
+    /// A run took so long, on `both` threads or one.
+    pub(super) fn took(&mut self, seconds: f32, both: bool) {
+        let average = &mut self.seconds[usize::from(both)];
+        // A run that was interrupted says little of the others.
+        *average = if *average > 0.0 { *average + (seconds.min(2.0 * *average) - *average) / 4.0 } else { seconds };
+        self.runs = self.runs.wrapping_add(1);
+    }
+}
+
 /// The caller's thread and a helper.
 pub(super) struct Pair {
     shared: Arc<Shared>,
@@ -173,6 +204,31 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    #[test]
+    fn the_faster_way_is_chosen_and_the_other_tried_now_and_then() {
+        let mut pace = Pace::default();
+        let mut run = |alone: f32, together: f32| {
+            let both = pace.both();
+            pace.took(if both { together } else { alone }, both);
+            both
+        };
+        let count = |runs: &[bool]| runs.iter().filter(|both| **both).count();
+        let free: Vec<bool> = (0..PERIOD).map(|_| run(1.0, 0.6)).collect();
+        assert_eq!(count(&free), free.len() - 1, "all but the first, which tries one thread");
+        // Somebody takes the second core: one thread within a period, but for trials.
+        for _ in 0..PERIOD {
+            run(1.0, 5.0);
+        }
+        let busy: Vec<bool> = (0..PERIOD).map(|_| run(1.0, 5.0)).collect();
+        assert_eq!(count(&busy), 1, "the trial");
+        // And gives it back: found by the trials.
+        for _ in 0..20 * PERIOD {
+            run(1.0, 0.6);
+        }
+        let again: Vec<bool> = (0..PERIOD).map(|_| run(1.0, 0.6)).collect();
+        assert_eq!(count(&again), again.len() - 1);
+    }
 
     #[test]
     fn every_half_runs_once_whoever_takes_it() {

@@ -31,7 +31,7 @@ fn waves(size: Size, seed: u64) -> Canvas {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(crate::testing::config(60))]
 
     #[test]
     fn the_filter_is_what_its_definition_says(
