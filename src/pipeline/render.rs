@@ -99,7 +99,7 @@ impl Job {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire) || self.shared.generation() != self.key.generation
+        self.stop.load(Ordering::Acquire) || self.shared.generation() > self.key.generation
     }
 
     /// Draws until told to stop, or until frames have another format. Dropping the ring closes it for its clients.
@@ -160,7 +160,9 @@ impl Job {
                         mask_sequence: observation.mask_sequence,
                         mask_age_ns: observation.capture_ns.saturating_sub(observation.mask_capture_ns),
                         crop: shot.crop,
-                        flags: flags::MASK_VALID | if observation.still { flags::STILL } else { 0 },
+                        flags: flags::MASK_VALID
+                            | if observation.still { flags::STILL } else { 0 }
+                            | if self.shared.is_private() { flags::PRIVATE } else { 0 },
                         people: &people[..count],
                     });
                     self.shared.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
@@ -253,7 +255,9 @@ fn slot_info<'a>(
     observation: Option<&Observation>,
     people: &'a mut [Person; MAX_PEOPLE],
 ) -> SlotInfo<'a> {
-    let mut info = SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, ..SlotInfo::default() };
+    let flags = if frame.private { flags::PRIVATE } else { 0 };
+    let mut info =
+        SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, flags, ..SlotInfo::default() };
     if let Some(observation) = observation {
         // A mask that was kept because nothing moved is as good as new, however old it is.
         let late = frame.capture_ns.saturating_sub(observation.capture_ns) > MASK_STALE_NS;

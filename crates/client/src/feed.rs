@@ -108,6 +108,7 @@ pub struct Feed {
     attached: Option<Attached>,
     /// What the rings before the present one counted.
     past: FeedCounters,
+    /// That of the newest ring; 0 before the first, as none has that.
     generation: u32,
 }
 
@@ -150,11 +151,17 @@ impl Feed {
         stream: StreamKind,
         options: AttachOptions,
     ) -> Result<Self, FeedError> {
-        let mut feed = Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 };
+        let mut feed = Self::when_available(camera, stream, options);
         let attached = feed.attach_once().await?;
         feed.generation = attached.ring.generation();
         feed.attached = Some(attached);
         Ok(feed)
+    }
+
+    /// A feed of a camera that need not be there yet: the first [`Feed::next`] attaches, and waits for the camera as it does
+    /// for one that went away.
+    pub fn when_available(camera: CameraProxy<'static>, stream: StreamKind, options: AttachOptions) -> Self {
+        Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 }
     }
 
     async fn attach_once(&self) -> Result<Attached, FeedError> {
@@ -216,9 +223,9 @@ impl Feed {
             }
             match self.attach_once().await {
                 Ok(attached) => {
+                    self.past.reattached += u64::from(self.generation != 0);
                     self.generation = attached.ring.generation();
                     self.attached = Some(attached);
-                    self.past.reattached += 1;
                     return Ok(());
                 }
                 Err(FeedError::Service(

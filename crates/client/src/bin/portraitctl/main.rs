@@ -105,6 +105,9 @@ struct AttachArguments {
     /// How fine a mask is: net, quarter or full
     #[arg(long)]
     resolution: Option<portraitd_client::MaskResolution>,
+    /// Waits for a camera that is not there, is in use, or fails, instead of giving up.
+    #[arg(long)]
+    wait: bool,
     /// Prints a line for every frame.
     #[arg(long, short)]
     verbose: bool,
