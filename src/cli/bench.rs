@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 use portraitd::camera::scene::{Scene, SceneOptions, Scratch};
 use portraitd::framing::{Director, Settings, Subject};
@@ -25,8 +25,11 @@ enum Subcommand {
     Net,
     /// Bringing a 1280x720 NV12 frame to the net's input, and the run of the net
     Look,
-    /// The whole way of a 1280x720 NV12 frame to a 1280x720 view: look, smooth, find people, direct, crop and scale
+    /// The whole way of a 1280x720 NV12 frame to a 1280x720 view while somebody walks: look, smooth, find people, direct, crop
+    /// and scale
     Path,
+    /// The same before a still scene with a sensor's noise
+    Still,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,8 +70,16 @@ pub(super) struct Arguments {
     exchange: Option<PathBuf>,
 }
 
-/// Frames of a walking person, rendered beforehand: making them is the camera's work.
-const FRAMES: u64 = 30;
+/// Frames of a scene, rendered beforehand: making them is the camera's work. In `walk` somebody walks all the while.
+const FRAMES: u64 = 60;
+/// The first of them.
+const FIRST: u64 = 60;
+
+impl Subcommand {
+    fn is_path(self) -> bool {
+        matches!(self, Self::Path | Self::Still)
+    }
+}
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let choice = match arguments.engine {
@@ -139,10 +150,11 @@ struct Work {
 
 impl Work {
     fn new(what: Subcommand, model: Model) -> anyhow::Result<Self> {
-        let scene = Scene::new(&SceneOptions::parse("walk")?)?;
+        let name = if what == Subcommand::Still { "still" } else { "walk" };
+        let scene = Scene::new(&SceneOptions::parse(name)?)?;
         let format = scene.format();
         let mut frames = Vec::new();
-        for sequence in 0..if what == Subcommand::Path { FRAMES } else { 1 } {
+        for sequence in if what.is_path() { FIRST..FIRST + FRAMES } else { 0..1 } {
             let mut bytes = vec![0; packed_bytes(format.pixel_format, format.size)];
             scene.render(sequence, &mut Scratch::default(), &mut bytes);
             frames.push(OwnedPicture::new(format.pixel_format, format.size, format.color, bytes)?);
@@ -183,11 +195,10 @@ impl Work {
         match self.what {
             Subcommand::Net => self.observer.infer_again()?,
             Subcommand::Look => drop(self.observer.infer(&self.frames[0].as_picture())?),
-            Subcommand::Path => {
-                let Some(index) = usize::try_from(self.next % FRAMES).ok().filter(|index| *index < self.frames.len())
-                else {
-                    bail!("no frame");
-                };
+            Subcommand::Path | Subcommand::Still => {
+                // To and fro, so that nobody jumps.
+                let at = self.next % (2 * FRAMES - 2);
+                let index = usize::try_from(at.min(2 * FRAMES - 2 - at))?;
                 let picture = self.frames[index].as_picture();
                 let at_ns = self.next * 33_333_333;
                 self.observer.observe(&picture, self.next, at_ns, |_| false, &mut self.observation)?;
