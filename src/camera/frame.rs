@@ -75,7 +75,9 @@ pub struct Frame {
     pub capture_ns: u64,
     /// The format of this frame.
     pub format: FrameFormat,
-    lease: Lease,
+    /// Whether it is a black picture in place of one that the camera must not show: its shutter is closed.
+    pub private: bool,
+    pub(super) lease: Lease,
 }
 
 impl Frame {
@@ -84,7 +86,7 @@ impl Frame {
     /// # Errors
     /// [`PictureError`] where the memory is too short for the format; the lease is dropped.
     pub fn new(sequence: u64, capture_ns: u64, format: FrameFormat, lease: Lease) -> Result<Self, PictureError> {
-        let frame = Self { sequence, capture_ns, format, lease };
+        let frame = Self { sequence, capture_ns, format, private: false, lease };
         frame.checked_picture()?;
         Ok(frame)
     }
@@ -132,7 +134,7 @@ pub struct MemoryPool {
 }
 
 impl MemoryPool {
-    /// `count` buffers for frames of `format`, which must be packed (see [`FrameFormat::packed`]).
+    /// `count` buffers for frames of `format`, whose planes lie one behind the other with the strides that it has.
     pub fn new(format: FrameFormat, count: usize) -> Self {
         let mut planes: [std::ops::Range<usize>; 3] = [0..0, 0..0, 0..0];
         let mut end = 0;

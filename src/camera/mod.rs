@@ -10,6 +10,7 @@
 //! | `file/` | pictures, directories of pictures, y4m |
 //! | `scene/` | a synthetic room with a photographed person, whose truth is known |
 
+pub mod blank;
 pub mod file;
 pub mod frame;
 pub mod latest;
@@ -18,6 +19,7 @@ pub mod scene;
 pub mod spec;
 pub mod v4l2;
 
+pub use blank::BlankFrames;
 pub use frame::{Buffer, Frame, FrameFormat, Lease};
 pub use latest::Latest;
 pub use spec::{SourceSpec, SpecError};

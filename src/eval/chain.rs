@@ -85,7 +85,8 @@ impl Chain {
             self.covers = self.observation.covers;
         }
         let subject = |person: &crate::mask::Person| Subject { id: person.id, bounds: person.bounds };
-        let subjects: Vec<_> = self.observation.people.iter().map(subject).collect();
+        let driving = self.observation.people.iter().filter(|person| person.drives_crop());
+        let subjects: Vec<_> = driving.map(subject).collect();
         self.director.observe(capture_ns, &subjects);
         Ok(self.director.step(capture_ns))
     }

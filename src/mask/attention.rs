@@ -176,7 +176,13 @@ impl Attention {
                     self.focus_on(&window.expanded(-window.width * 0.1, -window.height * 0.1).union(&seen));
                 }
             }
-            _ if seen.is_empty() => self.focus = Focus::Lost,
+            _ if seen.is_empty() => {
+                if self.focus != Focus::Lost {
+                    // They may be elsewhere in the frame: that is looked at next, still or not.
+                    self.glanced_ns = if look == Look::Frame { self.glanced_ns } else { None };
+                }
+                self.focus = Focus::Lost;
+            }
             _ => self.focus_on(&seen),
         }
     }

@@ -7,14 +7,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use portraitd_client::{CameraState, CropMode, FramingMode, MaskResolution, Ring, ServiceError, StreamKind};
+use portraitd_client::{CameraState, CropMode, FramingMode, Inset, MaskResolution, Ring, ServiceError, StreamKind};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use super::capture::Capture;
+use super::demand::Demand;
+use super::output::{Attach, DeviceNode, OutputWriter};
 use super::render::{Job, RingKey};
-use super::shared::{Backdrop, Opening, Shared};
+use super::shared::{Backdrop, Opened, Opening, Shared};
 use super::shot::{FramingChoice, ShotKeeper};
 use super::vision::Vision;
 use crate::camera::{FrameFormat, Source};
@@ -57,6 +59,8 @@ pub struct CameraOptions {
 /// A running camera.
 pub struct Camera {
     inner: Arc<Inner>,
+    /// What wakes and ends the threads of the output nodes.
+    outputs: Vec<Arc<Demand>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -90,6 +94,15 @@ struct Attached {
     serial: u64,
     id: u64,
     stream: StreamKind,
+}
+
+/// How long an attach waits for a camera that cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Until the next try to open it has failed.
+    FirstTry,
+    /// As long as it takes.
+    Endless,
 }
 
 /// Takes the demand back unless the attach succeeds, also where its future is dropped half way.
@@ -138,7 +151,7 @@ impl Camera {
                 .map_err(|error| ServiceError::Failed(error.to_string()))?;
             threads.push(spawn(&format!("vision-{}", config.name), move || vision.run())?);
         }
-        let inner = Inner {
+        let inner = Arc::new(Inner {
             shared,
             library,
             engine,
@@ -146,12 +159,23 @@ impl Camera {
             mask_size,
             rings: Mutex::default(),
             runtime: Handle::current(),
-        };
-        Ok(Self { inner: Arc::new(inner), threads: Mutex::new(threads) })
+        });
+        let mut outputs = Vec::new();
+        for output in &config.outputs {
+            let control = Arc::new(Demand::default());
+            let node = Box::new(DeviceNode(output.device.clone().into()));
+            let shape = output_shape(&config);
+            let attach = Inner::attach_from_thread(&inner);
+            let writer = OutputWriter::new(node, &config.name, output.stream, shape, attach, Arc::clone(&control));
+            threads.push(spawn(&format!("output-{}", output.stream), move || writer.run())?);
+            outputs.push(control);
+        }
+        Ok(Self { inner, outputs, threads: Mutex::new(threads) })
     }
 
     /// Ends everything: each ring is marked closed at once, then the threads are awaited.
     pub fn stop(&self) {
+        self.outputs.iter().for_each(|output| output.shut_down());
         let live = std::mem::take(&mut self.inner.rings().live);
         for ring in &live {
             ring.clients.close();
@@ -169,9 +193,10 @@ impl Camera {
         }
     }
 
-    /// The device may be back: a waiting retry happens now.
+    /// A device may be back: a waiting retry happens now.
     pub fn kick(&self) {
         self.inner.shared.demand.kick();
+        self.outputs.iter().for_each(|output| output.kick());
     }
 
     /// How many clients are attached.
@@ -248,21 +273,23 @@ impl Inner {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the camera if need be, and waits for its format.
+    /// Waits until the camera is open, which a demand begins; what it delivers.
     async fn opened(
         &self,
         mut opening: watch::Receiver<Opening>,
         before: Opening,
-    ) -> Result<FrameFormat, ServiceError> {
+        patience: Patience,
+    ) -> Result<Opened, ServiceError> {
         // A failure that was there already says nothing about this try; one that is under way counts.
         let stale = if before.outcome.is_some() { before.attempt } else { before.attempt.saturating_sub(1) };
         let outcome = opening.wait_for(|opening| match &opening.outcome {
             Some(Ok(_)) => true,
-            Some(Err(_)) => opening.attempt > stale,
+            Some(Err(_)) => patience == Patience::FirstTry && opening.attempt > stale,
             None => false,
         });
         let device = || self.shared.published.borrow().camera.device.clone();
-        let opening = match tokio::time::timeout(OPEN_TIMEOUT, outcome).await {
+        let limit = if patience == Patience::FirstTry { OPEN_TIMEOUT } else { Duration::MAX };
+        let opening = match tokio::time::timeout(limit, outcome).await {
             Ok(Ok(opening)) => opening.outcome.clone(),
             Ok(Err(_)) => return Err(ServiceError::Failed("the service ends".into())),
             Err(_) => {
@@ -271,11 +298,29 @@ impl Inner {
             }
         };
         match opening {
-            Some(Ok(format)) => Ok(format),
+            Some(Ok(opened)) => Ok(opened),
             Some(Err((CameraState::Failed, reason))) => Err(ServiceError::Failed(reason)),
             Some(Err((_, reason))) => Err(ServiceError::CameraAbsent(reason)),
             None => Err(ServiceError::Failed(format!("{}: was closed meanwhile", device()))),
         }
+    }
+
+    /// For a thread that has no runtime: attaches on the main thread, however long the camera takes to come.
+    fn attach_from_thread(inner: &Arc<Self>) -> Attach {
+        let inner = Arc::downgrade(inner);
+        Box::new(move |request| {
+            let (mut answer, receiver) = oneshot::channel();
+            if let Some(inner) = inner.upgrade() {
+                let runtime = inner.runtime.clone();
+                runtime.spawn(async move {
+                    tokio::select! {
+                        () = answer.closed() => {}
+                        attached = inner.attach(request, Patience::Endless) => drop(answer.send(attached)),
+                    }
+                });
+            }
+            receiver
+        })
     }
 
     /// The size of a stream's pictures for a client that asks for none.
@@ -293,10 +338,15 @@ impl Inner {
         }
     }
 
-    async fn attach(self: &Arc<Self>, request: AttachRequest) -> Result<Attachment, ServiceError> {
+    async fn attach(self: &Arc<Self>, request: AttachRequest, patience: Patience) -> Result<Attachment, ServiceError> {
         let AttachRequest { client, stream, options } = request;
         if stream == StreamKind::Source && !self.allow_source {
             let hint = "the configuration does not allow the stream `source` (allow_source)";
+            return Err(ServiceError::NoSuchStream(hint.into()));
+        }
+        if options.inset != Inset::None && !self.allow_source {
+            let hint =
+                "option `inset`: it shows the stream `source`, which the configuration does not allow (allow_source)";
             return Err(ServiceError::NoSuchStream(hint.into()));
         }
         if stream == StreamKind::Mask && self.mask_size.is_none() {
@@ -304,16 +354,18 @@ impl Inner {
         }
         let opening = self.shared.opening.subscribe();
         let before = opening.borrow().clone();
+        // The kick first: it is for a retry that waits, and not for the try that the demand itself begins.
+        self.shared.demand.kick();
         self.shared.demand.add(stream);
         let mut wish = Wish { shared: &self.shared, stream, kept: false };
-        self.shared.demand.kick();
-        let format = self.opened(opening, before).await?;
+        let Opened { format, generation } = self.opened(opening, before, patience).await?;
         let key = RingKey {
             stream,
             size: options.size.unwrap_or_else(|| self.own_size(stream, options.resolution, &format)),
             format: options.format,
             crop: if stream == StreamKind::Composite { options.crop } else { CropMode::View },
-            generation: self.shared.generation(),
+            inset: options.inset,
+            generation,
         };
         let mut rings = self.rings();
         let index = match rings.live.iter().position(|ring| ring.key == key && !ring.clients.is_closed()) {
@@ -473,7 +525,7 @@ impl Inner {
     async fn snapshot(self: &Arc<Self>, stream: StreamKind) -> Result<Vec<u8>, ServiceError> {
         let client = ClientName::new("snapshot");
         let request = AttachRequest { client, stream, options: AttachOptions::of_stream(stream) };
-        let Attachment { fds, .. } = self.attach(request).await?;
+        let Attachment { fds, .. } = self.attach(request, Patience::FirstTry).await?;
         let read = move || -> Result<Vec<u8>, String> {
             let mut ring = Ring::open(fds.memory, fds.event).map_err(|error| error.to_string())?;
             let mut frame = portraitd_client::FrameCopy::default();
@@ -585,7 +637,7 @@ impl CameraService for Camera {
     }
 
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
-        Box::pin(self.inner.attach(request))
+        Box::pin(self.inner.attach(request, Patience::FirstTry))
     }
 
     fn snapshot(&self, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
@@ -656,6 +708,13 @@ fn framing_choice(framing: &config::Framing) -> FramingChoice {
         output: (framing.output_width > 0 && framing.output_height > 0)
             .then(|| Size::new(framing.output_width, framing.output_height)),
     }
+}
+
+/// Size and rate to ask an output node for: what the view has, as far as the configuration tells.
+fn output_shape(config: &config::Camera) -> (Size, f32) {
+    let wanted = config.wanted();
+    let size = framing_choice(&config.framing).output.or(wanted.size);
+    (size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0))
 }
 
 fn backdrop_of(background: &config::Background) -> Result<Backdrop, ServiceError> {

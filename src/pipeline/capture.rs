@@ -2,14 +2,20 @@
 //! looks, and after any trouble tries again, for ever.
 //!
 //! ```text
-//!            client            opened           first frame
-//!   idle --------------> starting ----> (open) -----------> running
+//!            client            opened           first frame       shutter closed
+//!   idle --------------> starting ----> (open) -----------> running <-----------> private
 //!    ^                    ^   |                              |  |
 //!    |  nobody for the    |   | cannot be opened             |  | no frame for max(2 s, 5 frame times)
 //!    |  grace period      |   v                              |  v
-//!    +------------------- absent / failed / private <------- stalled
-//!                          waits 0.5 s, doubling to 30 s; a change of /dev wakes it
+//!    +------------------- absent / failed <---------------- stalled
+//!                          waits 0.5 s, doubling to 30 s; a change of /dev or another client wakes it
 //! ```
+//!
+//! A camera that cannot be had keeps the name of its trouble as its state until it can, or until nobody has asked for it
+//! for the grace period; what was wrong stays in `LastError`.
+//!
+//! While a camera's shutter is closed its pictures go no further: black frames, marked as private, take their place, at its
+//! own rate, or one a second where it sends none.
 //!
 //! `run` is a loop of [`Capture::run_once`]; the whole outage policy is in `run`.
 
@@ -21,7 +27,9 @@ use tracing::{debug, info, warn};
 
 use super::demand::Wake;
 use super::shared::Shared;
-use crate::camera::{CameraError, Source, Stream, StreamEvent};
+use crate::camera::v4l2::clock::StallWatch;
+use crate::camera::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent};
+use crate::clock::monotonic_ns;
 use crate::service::notify::Progress;
 
 /// The first wait after a failure; each next one is twice as long.
@@ -32,13 +40,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 /// A stream that has run this long has recovered: the next failure is retried soon.
 const RECOVERED: Duration = Duration::from_secs(10);
-
-/// After this long without a frame a stream counts as stalled. `frame_rate` in frames a second, 0 for unknown.
-pub(crate) fn stall_limit(frame_rate: f32) -> Duration {
-    let five_frames =
-        if frame_rate > 0.0 { Duration::from_secs_f32((5.0 / frame_rate).min(60.0)) } else { Duration::ZERO };
-    five_frames.max(Duration::from_secs(2))
-}
+/// How often a black frame is shown for a camera that sends none while its shutter is closed.
+const BLANK_EVERY_NS: u64 = 1_000_000_000;
 
 /// Why a stream was closed.
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Capture {
             }
             while !self.shared.demand.is_shut_down() {
                 self.progress.idle(false);
+                let kicks = self.shared.demand.kicks();
                 let started = Instant::now();
                 let ended = self.run_once();
                 self.progress.idle(true);
@@ -96,7 +100,7 @@ impl Capture {
                 warn!(camera = self.shared.name(), "{reason}; trying again in {retry:?}");
                 self.shared.set_state(state, Some(reason));
                 self.shared.count_reopen();
-                match self.shared.demand.wait_retry(retry) {
+                match self.shared.demand.wait_retry(kicks, retry, self.shared.idle_close()) {
                     Wake::TimedOut | Wake::Wanted => retry = (retry * 2).min(LONGEST_RETRY),
                     Wake::Kicked => retry = FIRST_RETRY,
                     Wake::Unwanted | Wake::Shutdown => break,
@@ -129,9 +133,9 @@ impl Capture {
     }
 
     fn pump(&self, stream: &mut dyn Stream) -> Ended {
-        let mut limit = stall_limit(stream.format().frame_rate);
-        let mut last_frame = Instant::now();
-        let mut running = false;
+        let mut watch = StallWatch::starting(stream.format().frame_rate, monotonic_ns());
+        let mut shown = Shown::Nothing;
+        let mut last = (0, 0);
         loop {
             if self.shared.demand.is_shut_down() {
                 return Ended::Shutdown;
@@ -139,33 +143,80 @@ impl Capture {
             if self.shared.demand.expired(self.shared.idle_close()) {
                 return Ended::Unwanted;
             }
-            match stream.next(POLL) {
+            let event = stream.next(POLL);
+            let now_ns = monotonic_ns();
+            if stream.private() {
+                if !matches!(shown, Shown::Blank(_)) {
+                    shown = self.close_shutter(stream.format());
+                }
+            } else if matches!(shown, Shown::Blank(_)) {
+                info!(camera = self.shared.name(), "the shutter is open");
+                // Its first picture is awaited as after the opening.
+                watch = StallWatch::starting(stream.format().frame_rate, now_ns);
+                shown = Shown::Nothing;
+            }
+            match event {
                 Ok(StreamEvent::Frame(frame)) => {
-                    last_frame = Instant::now();
+                    if matches!(shown, Shown::Nothing) {
+                        watch = StallWatch::new(frame.format.frame_rate, now_ns);
+                        self.shared.set_state(CameraState::Running, None);
+                        shown = Shown::Frames;
+                    }
+                    watch.frame(now_ns);
                     self.progress.advance();
                     self.shared.frame_captured(stream.counters());
-                    self.shared.frames.put(frame);
-                    if !running {
-                        running = true;
-                        self.shared.set_state(CameraState::Running, None);
+                    last = (frame.sequence, now_ns);
+                    match &shown {
+                        Shown::Blank(blank) => self.shared.frames.put(blank.frame(frame.sequence, frame.capture_ns)),
+                        _ => self.shared.frames.put(frame),
                     }
                 }
                 Ok(StreamEvent::Nothing) => {
                     self.progress.advance();
-                    if last_frame.elapsed() > limit {
-                        return Ended::Stalled(limit);
+                    match &shown {
+                        Shown::Blank(blank) if now_ns.saturating_sub(last.1) >= BLANK_EVERY_NS => {
+                            last.1 = now_ns;
+                            self.shared.frames.put(blank.frame(last.0, now_ns));
+                        }
+                        Shown::Blank(_) => {}
+                        _ if watch.stalled(now_ns) => return Ended::Stalled(watch.limit()),
+                        _ => {}
                     }
                 }
                 Ok(StreamEvent::FormatChanged(format)) => {
                     debug!(camera = self.shared.name(), size = %format.size, "format changed");
-                    limit = stall_limit(format.frame_rate);
+                    // A ring of the new format is not to begin with a frame of the old one.
+                    self.shared.frames.clear();
                     self.shared.set_format(format);
+                    watch = StallWatch::starting(format.frame_rate, now_ns);
+                    shown = match shown {
+                        Shown::Blank(_) => self.close_shutter(format),
+                        _ => Shown::Nothing,
+                    };
                 }
                 Ok(StreamEvent::End) => return Ended::Finished,
                 Err(error) => return Ended::Failed(error),
             }
         }
     }
+
+    /// From here on black frames are shown.
+    fn close_shutter(&self, format: FrameFormat) -> Shown {
+        info!(camera = self.shared.name(), "the shutter is closed");
+        self.shared.frames.clear();
+        self.shared.set_state(CameraState::Private, None);
+        Shown::Blank(BlankFrames::new(format))
+    }
+}
+
+/// What a stream's readers see.
+enum Shown {
+    /// Nothing yet.
+    Nothing,
+    /// Its frames.
+    Frames,
+    /// Black ones: the shutter is closed.
+    Blank(BlankFrames),
 }
 
 /// The state that an error of a source puts its camera in.
@@ -173,18 +224,5 @@ fn state_of(error: &CameraError) -> CameraState {
     match error {
         CameraError::Absent { .. } | CameraError::Gone { .. } => CameraState::Absent,
         _ => CameraState::Failed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slow_camera_is_given_more_time() {
-        assert_eq!(stall_limit(30.0), Duration::from_secs(2));
-        assert_eq!(stall_limit(0.0), Duration::from_secs(2));
-        assert_eq!(stall_limit(1.0), Duration::from_secs(5));
-        assert_eq!(stall_limit(0.01), Duration::from_secs(60));
     }
 }

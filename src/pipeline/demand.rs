@@ -115,25 +115,36 @@ impl Demand {
         }
     }
 
-    /// Sleeps before another try: until `delay` is over, a kick, the last client's leaving, or the end.
-    pub fn wait_retry(&self, delay: Duration) -> Wake {
+    /// How many reasons there have been to try at once; for [`Demand::wait_retry`].
+    pub fn kicks(&self) -> u64 {
+        self.lock().kicks
+    }
+
+    /// Sleeps before another try: until `delay` is over, a kick since there were `seen` of them, or the end. While nobody
+    /// needs the camera nothing is tried; when nobody has for `grace`, the wait ends with [`Wake::Unwanted`].
+    pub fn wait_retry(&self, seen: u64, delay: Duration, grace: Duration) -> Wake {
         let deadline = Instant::now() + delay;
         let mut state = self.lock();
-        let kicks = state.kicks;
         loop {
             if state.shutdown {
                 return Wake::Shutdown;
             }
-            if !state.wanted() {
-                return Wake::Unwanted;
-            }
-            if state.kicks != kicks {
-                return Wake::Kicked;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Wake::TimedOut;
-            }
+            let until = if state.wanted() {
+                if state.kicks != seen {
+                    return Wake::Kicked;
+                }
+                if Instant::now() >= deadline {
+                    return Wake::TimedOut;
+                }
+                deadline
+            } else {
+                let end = state.since.map_or_else(Instant::now, |since| since + grace);
+                if Instant::now() >= end {
+                    return Wake::Unwanted;
+                }
+                end
+            };
+            let left = until.saturating_duration_since(Instant::now());
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -165,21 +176,47 @@ mod tests {
         let demand = Demand::default();
         let long = Duration::from_secs(3600);
         demand.add(StreamKind::View);
-        assert_eq!(demand.wait_retry(Duration::ZERO), Wake::TimedOut);
-        // Whether the other thread acts before or after the wait begins, the wait ends; only a kick must come after.
+        assert_eq!(demand.wait_retry(demand.kicks(), Duration::ZERO, long), Wake::TimedOut);
+        // Whether the other thread acts before or after the wait begins, the wait ends.
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| demand.wait_retry(long));
-            while !waiter.is_finished() {
-                demand.kick();
-                std::thread::yield_now();
-            }
+            let demand = &demand;
+            let seen = demand.kicks();
+            let waiter = scope.spawn(move || demand.wait_retry(seen, long, long));
+            demand.kick();
             assert_eq!(waiter.join().expect("waiter"), Wake::Kicked);
-            let waiter = scope.spawn(|| demand.wait_retry(long));
+            let seen = demand.kicks();
+            let waiter = scope.spawn(move || demand.wait_retry(seen, long, Duration::ZERO));
             demand.remove(StreamKind::View);
             assert_eq!(waiter.join().expect("waiter"), Wake::Unwanted);
             let waiter = scope.spawn(|| demand.wait_wanted());
             demand.shut_down();
             assert_eq!(waiter.join().expect("waiter"), Wake::Shutdown);
         });
+    }
+
+    #[test]
+    fn a_kick_that_came_while_the_device_was_being_tried_is_not_lost() {
+        let demand = Demand::default();
+        demand.add(StreamKind::View);
+        let seen = demand.kicks();
+        demand.kick();
+        assert_eq!(demand.wait_retry(seen, Duration::from_secs(3600), Duration::ZERO), Wake::Kicked);
+    }
+
+    #[test]
+    fn while_nobody_needs_the_camera_nothing_is_tried() {
+        let demand = Demand::default();
+        demand.add(StreamKind::View);
+        demand.remove(StreamKind::View);
+        let seen = demand.kicks();
+        demand.kick();
+        let grace = Duration::from_millis(20);
+        assert_eq!(
+            demand.wait_retry(seen, Duration::ZERO, grace),
+            Wake::Unwanted,
+            "neither the delay nor the kick counts"
+        );
+        demand.add(StreamKind::Mask);
+        assert_eq!(demand.wait_retry(seen, Duration::from_secs(3600), grace), Wake::Kicked, "now it does");
     }
 }

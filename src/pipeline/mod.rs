@@ -14,6 +14,7 @@
 //! | `vision` | vision | which frames the observer sees |
 //! | `shot` | vision and render | the director, stepped once a frame |
 //! | `render` | render | one ring: view, composite, mask or source |
+//! | `output` | output, one a node | a ring's pictures to a V4L2 output node |
 //! | [`camera`] | main | one camera as the bus sees it |
 //! | `shared`, `demand` | all | what the threads share; who needs the camera |
 
@@ -21,6 +22,7 @@ pub mod camera;
 mod capture;
 mod demand;
 pub mod observer;
+mod output;
 mod render;
 mod shared;
 mod shot;
@@ -28,3 +30,6 @@ mod vision;
 
 pub use camera::{Camera, CameraOptions};
 pub use observer::{Observation, Observer, sample_input};
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,10 @@ pub struct Observation {
     pub inference_ns: u64,
 }
 
+/// The look that a frame at rest has saved is kept for so many frames: the two that make sure of a still scene, one after the
+/// other, do not use it up.
+const SPARE_FRAMES: u32 = 3;
+
 /// A picture by itself is searched in so many parts: each of them once.
 const MOST_SEARCHES: usize = 6;
 
@@ -69,6 +73,8 @@ pub struct Observer {
     /// Regions in fractions of the frame.
     in_frame: Vec<Region>,
     held: Held,
+    /// In so many of the next frames there may be a second look, once.
+    spare_frames: u32,
 }
 
 /// Why a picture was not seen.
@@ -111,6 +117,7 @@ impl Observer {
             candidates: Vec::new(),
             in_frame: Vec::new(),
             held: Held::default(),
+            spare_frames: 0,
         })
     }
 
@@ -208,15 +215,28 @@ impl Observer {
     ) -> Result<(), ObserveError> {
         self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()))?;
         self.motion.compare(self.gate.luma());
-        let look = self.attention.next(picture.size(), capture_ns, &self.motion);
+        // After rest there is time for a second look in one frame: whoever has moved at once is found at once.
+        let most_looks = if self.spare_frames > 0 { 2 } else { 1 };
+        let mut looks = 0;
         let mut inference_ns = 0;
-        if look != Look::Keep {
-            let covers;
-            (covers, inference_ns) = self.infer_part(picture, part_of(look))?;
-            self.motion.looked();
-            self.take_in(look, picture.size(), covers, sequence, capture_ns);
+        while looks < most_looks {
+            let look = self.attention.next(picture.size(), capture_ns, &self.motion);
+            if look == Look::Keep {
+                break;
+            }
+            let (covers, ran_ns) = self.infer_part(picture, part_of(look))?;
+            inference_ns += ran_ns;
+            looks += 1;
+            if self.take_in(look, picture.size(), covers, sequence, capture_ns) {
+                break;
+            }
         }
-        let still = look == Look::Keep;
+        let still = looks == 0;
+        self.spare_frames = match looks {
+            0 => SPARE_FRAMES,
+            1 => self.spare_frames.saturating_sub(1),
+            _ => 0,
+        };
         if still {
             self.smoother.rest(capture_ns);
         }
@@ -236,15 +256,18 @@ impl Observer {
         Ok(())
     }
 
-    /// What the net has said at this look becomes the mask, or only tells where to look next.
-    fn take_in(&mut self, look: Look, frame: Size, covers: Rectangle, sequence: u64, capture_ns: u64) {
+    /// What the net has said at this look becomes the mask, or only tells where to look next. Returns whether it is a mask
+    /// with somebody in it.
+    fn take_in(&mut self, look: Look, frame: Size, covers: Rectangle, sequence: u64, capture_ns: u64) -> bool {
         // Before the first mask there is none to keep.
         let is_mask = matches!(look, Look::Frame | Look::Window(_)) || self.held.mask.is_empty();
         if !is_mask {
             self.find_regions(frame, covers, Source::Raw);
             self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
-            return;
+            return false;
         }
+        // Only now: what moved is news until a mask shows it.
+        self.motion.looked();
         let size = self.model.output_size();
         self.smoother.look_at(covers.to_fractions(frame));
         self.held.mask.clear();
@@ -257,6 +280,7 @@ impl Observer {
         self.held.sequence = sequence;
         self.held.capture_ns = capture_ns;
         self.held.covers = covers;
+        !self.in_frame.is_empty()
     }
 
     /// Cleans a mask that covers `covers` (pixels of the frame), and lists its regions in fractions of the frame.

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portraitd_client::layout::{MAX_PEOPLE, flags};
-use portraitd_client::{CropMode, Layout, Person, StreamKind};
+use portraitd_client::{CropMode, Inset, Layout, Person, StreamKind};
 use portraitd_kernels::blend::Matte;
 use tracing::warn;
 
@@ -46,6 +46,7 @@ pub(super) struct RingKey {
     pub(super) size: Size,
     pub(super) format: PixelFormat,
     pub(super) crop: CropMode,
+    pub(super) inset: Inset,
     pub(super) generation: u32,
 }
 
@@ -98,7 +99,7 @@ impl Job {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire) || self.shared.generation() != self.key.generation
+        self.stop.load(Ordering::Acquire) || self.shared.generation() > self.key.generation
     }
 
     /// Draws until told to stop, or until frames have another format. Dropping the ring closes it for its clients.
@@ -159,7 +160,9 @@ impl Job {
                         mask_sequence: observation.mask_sequence,
                         mask_age_ns: observation.capture_ns.saturating_sub(observation.mask_capture_ns),
                         crop: shot.crop,
-                        flags: flags::MASK_VALID | if observation.still { flags::STILL } else { 0 },
+                        flags: flags::MASK_VALID
+                            | if observation.still { flags::STILL } else { 0 }
+                            | if self.shared.is_private() { flags::PRIVATE } else { 0 },
                         people: &people[..count],
                     });
                     self.shared.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
@@ -178,7 +181,7 @@ impl Job {
         };
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
         let mut slot = self.ring.begin();
-        if let Err(error) = view.render(&frame.picture(), crop, &mut slot.picture()) {
+        if let Err(error) = view.render_with_inset(&frame.picture(), crop, self.key.inset, &mut slot.picture()) {
             self.complain(&error);
             return;
         }
@@ -252,7 +255,9 @@ fn slot_info<'a>(
     observation: Option<&Observation>,
     people: &'a mut [Person; MAX_PEOPLE],
 ) -> SlotInfo<'a> {
-    let mut info = SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, ..SlotInfo::default() };
+    let flags = if frame.private { flags::PRIVATE } else { 0 };
+    let mut info =
+        SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, flags, ..SlotInfo::default() };
     if let Some(observation) = observation {
         // A mask that was kept because nothing moved is as good as new, however old it is.
         let late = frame.capture_ns.saturating_sub(observation.capture_ns) > MASK_STALE_NS;

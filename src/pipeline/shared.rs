@@ -20,13 +20,20 @@ use crate::service::metrics::Histogram;
 /// The bounds of the histograms of an inference, seconds.
 const INFERENCE_BOUNDS_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
+/// What an open source delivers, and which rings are of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Opened {
+    pub(super) format: FrameFormat,
+    pub(super) generation: u32,
+}
+
 /// How far the opening of the source has come; a waiting attach watches it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Opening {
     /// Counts the tries.
     pub(super) attempt: u64,
     /// What the last one came to; `None` while it is under way, or nobody needs the camera.
-    pub(super) outcome: Option<Result<FrameFormat, (CameraState, String)>>,
+    pub(super) outcome: Option<Result<Opened, (CameraState, String)>>,
 }
 
 /// Figures for `Stats` and the metrics file.
@@ -147,7 +154,7 @@ impl Shared {
         *lock(&self.wanted) = (wanted, idle_close);
     }
 
-    /// Which rings are current: a ring of an older generation is closed.
+    /// Which rings are current: a ring of an older generation is closed. Only the capture thread changes it.
     pub(super) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
@@ -160,7 +167,7 @@ impl Shared {
                 opening.outcome = None;
             }
             CameraState::Idle => opening.outcome = None,
-            CameraState::Running => {}
+            CameraState::Running | CameraState::Private => {}
             _ => opening.outcome = Some(Err((state, error.clone().unwrap_or_default()))),
         });
         self.published.send_if_modified(|published| {
@@ -176,6 +183,11 @@ impl Shared {
             }
             changed
         });
+        if state == CameraState::Private {
+            // Who was in the room is not to be known from now on.
+            self.observations.clear();
+            self.published.send_if_modified(|published| std::mem::take(&mut published.segmentation.present));
+        }
         if matches!(state, CameraState::Idle | CameraState::Absent | CameraState::Failed | CameraState::Stalled) {
             // A mask of the room as it was must not meet a picture of the room as it will be.
             self.observations.clear();
@@ -187,26 +199,27 @@ impl Shared {
         }
     }
 
+    /// Whether the camera's shutter is closed.
+    pub(super) fn is_private(&self) -> bool {
+        self.published.borrow().camera.state == CameraState::Private
+    }
+
     /// The source has a format: the same as before, or rings of the old one are to be closed.
     pub(super) fn set_format(&self, format: FrameFormat) {
-        let changed = {
-            let mut shots = lock(&self.shots);
-            let changed = shots.set_format(format);
-            if changed {
-                self.generation.fetch_add(1, Ordering::AcqRel);
-            }
-            changed
-        };
+        let changed = lock(&self.shots).set_format(format);
+        let generation = self.generation() + u32::from(changed);
+        // Whoever attaches from here on is of the new generation: known before the rings of the old one close.
+        self.opening.send_modify(|opening| opening.outcome = Some(Ok(Opened { format, generation })));
+        self.generation.store(generation, Ordering::Release);
         let limits = self.shots().limits().map(limit_values).unwrap_or_default();
         self.published.send_modify(|published| {
             published.camera.format = Some(format);
-            published.camera.generation = self.generation();
+            published.camera.generation = generation;
             published.framing.limits = limits;
         });
         if changed {
             self.observations.clear();
         }
-        self.opening.send_modify(|opening| opening.outcome = Some(Ok(format)));
     }
 
     pub(super) fn frame_captured(&self, counters: StreamCounters) {

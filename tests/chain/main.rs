@@ -4,6 +4,7 @@
 //! What is promised (masks that are calm and yet not late, and the director's acceptance A1 to A8 behind a real net): rows
 //! S6 and S7 of SPECIFICATION.md. Scenes: `docs/design/scene.md`.
 
+mod command;
 mod framing;
 mod masks;
 mod player;

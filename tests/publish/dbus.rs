@@ -52,6 +52,7 @@ fn a_client_attaches_and_reads_whole_frames() {
             frame_rate_limit: Some(60),
             crop: None,
             resolution: None,
+            inset: None,
         };
         let mut feed = Feed::attach(peers.proxy.clone(), StreamKind::View, options).await.expect("attach");
         let layout = feed.layout().expect("attached");
@@ -112,6 +113,8 @@ fn errors_have_names() {
         let error = attach("nonsense", &[]).await;
         assert!(matches!(&error, ServiceError::NoSuchStream(text) if text.contains("nonsense")), "{error}");
         assert!(matches!(attach("source", &[]).await, ServiceError::NoSuchStream(_)));
+        // An inset shows the same.
+        assert!(matches!(attach("view", &[("inset", "top-left".into())]).await, ServiceError::NoSuchStream(_)));
         let error = attach("view", &[("width", 1u32.into()), ("height", 16u32.into())]).await;
         assert!(matches!(&error, ServiceError::InvalidArgument(text) if text.contains("`width`")), "{error}");
         let error = attach("view", &[("colour", "red".into())]).await;
@@ -162,6 +165,28 @@ fn what_is_not_allowed_is_neither_attached_nor_photographed() {
             let error = proxy.snapshot(stream).await.expect_err(stream);
             assert!(matches!(error, ServiceError::NotAuthorized(_)), "{error}");
         }
+    });
+}
+
+struct NoSource;
+
+impl Authority for NoSource {
+    fn check<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+        let allowed = wish.stream != StreamKind::Source;
+        async move { if allowed { Ok(()) } else { Err(ServiceError::NotAuthorized("no".into())) } }.boxed()
+    }
+}
+
+#[test]
+fn an_inset_needs_the_permission_of_the_source() {
+    runtime().block_on(async {
+        let camera = FakeCamera::new("front");
+        let (_server, client) = peer_pair(publication_with(&[&camera], Arc::new(NoSource))).await.expect("peers");
+        let proxy = find_camera(&client, None).await.expect("camera");
+        let attach = async |inset: &'static str| proxy.attach("view", &HashMap::from([("inset", inset.into())])).await;
+        assert!(attach("none").await.is_ok());
+        let error = attach("bottom-left").await.expect_err("shows the room");
+        assert!(matches!(error, ServiceError::NotAuthorized(_)), "{error}");
     });
 }
 

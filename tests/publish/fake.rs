@@ -15,7 +15,7 @@ use portraitd::publish::dbus::service::{
 };
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::layout::flags;
-use portraitd_client::{CameraState, FrameCopy, Person, ServiceError, StreamKind};
+use portraitd_client::{CameraState, FrameCopy, Inset, Person, ServiceError, StreamKind};
 use tokio::sync::watch;
 
 /// Size of the pictures where a client asks for none.
@@ -191,7 +191,7 @@ impl CameraService for FakeCamera {
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
         async move {
             *self.last_request.lock().expect("fake") = Some(request.clone());
-            if request.stream == StreamKind::Source {
+            if request.stream == StreamKind::Source || request.options.inset != Inset::None {
                 return Err(ServiceError::NoSuchStream("source is off in the configuration".into()));
             }
             let mut inside = self.inside.lock().expect("fake");

@@ -11,7 +11,9 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::connect::camera_path;
 use crate::proxy::{CameraProxy, ManagerProxy};
-use crate::{CropMode, FrameCopy, FrameFormat, Layout, MaskResolution, Ring, RingError, ServiceError, StreamKind};
+use crate::{
+    CropMode, FrameCopy, FrameFormat, Inset, Layout, MaskResolution, Ring, RingError, ServiceError, StreamKind,
+};
 
 /// The first wait before attaching is tried again, doubled each time up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -31,6 +33,8 @@ pub struct AttachOptions {
     pub crop: Option<CropMode>,
     /// How fine a mask is.
     pub resolution: Option<MaskResolution>,
+    /// Where in a view the whole room is shown; needs the permission of the stream `source` too.
+    pub inset: Option<Inset>,
 }
 
 impl AttachOptions {
@@ -48,6 +52,9 @@ impl AttachOptions {
         }
         if let Some(crop) = self.crop {
             values.insert("crop", crop.as_str().into());
+        }
+        if let Some(inset) = self.inset {
+            values.insert("inset", inset.as_str().into());
         }
         if let Some(resolution) = self.resolution {
             values.insert("resolution", resolution.as_str().into());
@@ -101,6 +108,7 @@ pub struct Feed {
     attached: Option<Attached>,
     /// What the rings before the present one counted.
     past: FeedCounters,
+    /// That of the newest ring; 0 before the first, as none has that.
     generation: u32,
 }
 
@@ -143,11 +151,17 @@ impl Feed {
         stream: StreamKind,
         options: AttachOptions,
     ) -> Result<Self, FeedError> {
-        let mut feed = Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 };
+        let mut feed = Self::when_available(camera, stream, options);
         let attached = feed.attach_once().await?;
         feed.generation = attached.ring.generation();
         feed.attached = Some(attached);
         Ok(feed)
+    }
+
+    /// A feed of a camera that need not be there yet: the first [`Feed::next`] attaches, and waits for the camera as it does
+    /// for one that went away.
+    pub fn when_available(camera: CameraProxy<'static>, stream: StreamKind, options: AttachOptions) -> Self {
+        Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 }
     }
 
     async fn attach_once(&self) -> Result<Attached, FeedError> {
@@ -209,9 +223,9 @@ impl Feed {
             }
             match self.attach_once().await {
                 Ok(attached) => {
+                    self.past.reattached += u64::from(self.generation != 0);
                     self.generation = attached.ring.generation();
                     self.attached = Some(attached);
-                    self.past.reattached += 1;
                     return Ok(());
                 }
                 Err(FeedError::Service(

@@ -29,6 +29,6 @@ pub use format::{FrameColor, FrameFormat, FrameMatrix};
 pub use layout::Layout;
 pub use ring::{FrameCopy, FrameInfo, Person, Ring, RingError, Wait};
 pub use stream::{
-    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, MaskResolution, StreamKind,
+    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Inset, MaskResolution, StreamKind,
     UnknownWord,
 };

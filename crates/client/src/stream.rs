@@ -192,6 +192,22 @@ words! {
 }
 
 words! {
+    /// Where in a view the whole room is shown, small (attach option `inset`).
+    Inset {
+        /// Nowhere.
+        None = "none",
+        /// In the upper left corner.
+        TopLeft = "top-left",
+        /// In the upper right corner.
+        TopRight = "top-right",
+        /// In the lower left corner.
+        BottomLeft = "bottom-left",
+        /// In the lower right corner.
+        BottomRight = "bottom-right",
+    }
+}
+
+words! {
     /// How fine a mask is (attach option `resolution`), where no size is asked for.
     MaskResolution {
         /// As many cells as the net has. Small, but of people who are small in the frame the net has seen more.

@@ -100,6 +100,9 @@ pub fn stall_after(frame_rate: f32) -> Duration {
     }
 }
 
+/// How long a stream may take for its first frame, at least.
+const FIRST_FRAME_NS: u64 = 5_000_000_000;
+
 /// Says when a stream has stalled. Times are `CLOCK_MONOTONIC` nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StallWatch {
@@ -112,6 +115,17 @@ impl StallWatch {
     pub fn new(frame_rate: f32, now_ns: u64) -> Self {
         let limit_ns = u64::try_from(stall_after(frame_rate).as_nanos()).unwrap_or(u64::MAX);
         Self { limit_ns, last_ns: now_ns }
+    }
+
+    /// Watches a stream that was just opened, at `now_ns`, for its first frame: a camera may focus and expose before it.
+    pub fn starting(frame_rate: f32, now_ns: u64) -> Self {
+        let watch = Self::new(frame_rate, now_ns);
+        Self { limit_ns: watch.limit_ns.max(FIRST_FRAME_NS), ..watch }
+    }
+
+    /// How long the stream may be silent.
+    pub const fn limit(&self) -> Duration {
+        Duration::from_nanos(self.limit_ns)
     }
 
     /// A frame came at `now_ns`.
@@ -183,6 +197,10 @@ mod tests {
         watch.frame(2_000_001_000);
         assert!(!watch.stalled(4_000_000_999));
         assert!(!watch.stalled(0), "time that goes back is no stall");
+        let first = StallWatch::starting(30.0, 1_000);
+        assert_eq!(first.limit(), Duration::from_secs(5));
+        assert!(!first.stalled(5_000_000_999) && first.stalled(5_000_001_000));
+        assert_eq!(StallWatch::starting(0.5, 0).limit(), Duration::from_secs(10));
     }
 
     proptest! {

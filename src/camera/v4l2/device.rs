@@ -162,6 +162,11 @@ impl Device {
         }
     }
 
+    /// Whether it takes pictures, in whichever way.
+    pub(super) const fn is_output(&self) -> bool {
+        self.capabilities() & (sys::CAP_VIDEO_OUTPUT | sys::CAP_VIDEO_OUTPUT_MPLANE) != 0
+    }
+
     /// The queue to write to, where it is a node for that.
     pub fn output_type(&self) -> Option<BufferType> {
         let has = |flag| self.capabilities() & flag != 0;

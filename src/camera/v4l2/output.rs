@@ -25,6 +25,11 @@ use crate::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size};
 /// Buffers to ask for: one shown, one waiting, one being written.
 const BUFFERS: u32 = 3;
 
+// `enum v4l2_colorspace`.
+const COLORSPACE_REC709: u32 = 3;
+const COLORSPACE_SRGB: u32 = 8;
+const COLORSPACE_BT2020: u32 = 10;
+
 /// What became of a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Written {
@@ -45,7 +50,6 @@ pub struct Output {
     layout: Layout,
     format: FrameFormat,
     queue: Option<Queue>,
-    returns: Arc<Returns>,
     started: bool,
     readers: Option<u32>,
     written: u64,
@@ -69,7 +73,6 @@ impl Output {
             return Err(device.unsupported("is not an output device that streams"));
         };
         let layout = negotiate(&device, buffer_type, size, formats, color)?;
-        let returns = Arc::new(Returns::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?);
         // What the driver does not know does not happen.
         let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, 0);
         let _ = sys::subscribe_event(&device, sys::EVENT_LOOPBACK_READERS, 0);
@@ -82,7 +85,6 @@ impl Output {
             format: frame_format(&layout, frame_rate),
             layout,
             queue: None,
-            returns,
             started: false,
             readers: None,
             written: 0,
@@ -123,7 +125,7 @@ impl Output {
     /// [`CameraError::Unsupported`] where the picture is not of [`Output::format`] (the output stays open), else what the
     /// driver said, after which the output is to be dropped and opened anew: `Gone` where the node is no more.
     pub fn write(&mut self, picture: &Picture<'_>) -> Result<Written, CameraError> {
-        if let Some(format) = self.events()? {
+        if let Some(format) = self.refresh()? {
             return Ok(Written::FormatChanged(format));
         }
         if (picture.format(), picture.size()) != (self.format.pixel_format, self.format.size) {
@@ -145,17 +147,19 @@ impl Output {
 
     fn allocate(&mut self) -> Result<(), CallError> {
         self.started = false;
-        self.queue = Some(Queue::allocate(&self.device, self.buffer_type, &self.layout, BUFFERS, &self.returns)?);
+        // Buffers of an output are never lent: nothing comes back by it.
+        let returns = Arc::new(Returns::new().map_err(|errno| ("eventfd", errno))?);
+        self.queue = Some(Queue::allocate(&self.device, self.buffer_type, &self.layout, BUFFERS, &returns)?);
         Ok(())
     }
 
     fn give(&mut self, picture: &Picture<'_>) -> Result<Written, CallError> {
         let Some(queue) = &mut self.queue else { return Err(("VIDIOC_QBUF", Errno::NODEV)) };
-        // The driver gives buffers back only once it runs.
-        if self.started {
-            while let Some((buffer, _)) = queue.dequeue(&self.device)? {
-                queue.put_back(&buffer);
-            }
+        // The driver gives buffers back only once it runs. No more are taken than it has: v4l2loopback gives one whenever it is
+        // asked.
+        for _ in 0..if self.started { queue.queued() } else { 0 } {
+            let Some((buffer, _)) = queue.dequeue(&self.device)? else { break };
+            queue.put_back(&buffer);
         }
         let Some(buffer) = queue.take_free() else {
             self.skipped += 1;
@@ -185,10 +189,22 @@ impl Output {
         Ok(Written::Queued)
     }
 
-    /// Takes the driver's events; the new format where the device has one.
-    fn events(&mut self) -> Result<Option<FrameFormat>, CameraError> {
+    /// Takes the driver's events: who reads, and the new format where the device has one. Done by [`Output::write`] too; for
+    /// a caller that has nothing to write.
+    ///
+    /// # Errors
+    /// As [`Output::write`].
+    pub fn refresh(&mut self) -> Result<Option<FrameFormat>, CameraError> {
         let mut changed = false;
-        while let Ok(event) = sys::dequeue_event(&self.device) {
+        loop {
+            let event = match sys::dequeue_event(&self.device) {
+                Ok(event) => event,
+                // How drivers say that the node is gone. Any other error is "no event".
+                Err(errno @ (Errno::NODEV | Errno::NXIO | Errno::SHUTDOWN)) => {
+                    return Err(self.device.error("VIDIOC_DQEVENT", errno, Phase::Streaming));
+                }
+                Err(_) => break,
+            };
             match event.kind {
                 sys::EVENT_SOURCE_CHANGE => changed = true,
                 sys::EVENT_LOOPBACK_READERS => self.readers = Some(event.first_word()),
@@ -274,8 +290,12 @@ fn request(code: FourCc, plane_count: usize, size: Size, color: Colorimetry) -> 
         height: size.height,
         pixel_format: code.0,
         field: sys::FIELD_NONE,
-        // sRGB primaries and transfer; matrix and range as the pictures have them.
-        colorspace: 8,
+        // The colour space whose default is the matrix: some drivers listen to nothing else.
+        colorspace: match color.matrix {
+            Matrix::Bt709 if !rgb => COLORSPACE_REC709,
+            Matrix::Bt2020 if !rgb => COLORSPACE_BT2020,
+            _ => COLORSPACE_SRGB,
+        },
         ycbcr_encoding: match color.matrix {
             Matrix::Bt601 => 1,
             Matrix::Bt709 => 2,
@@ -309,7 +329,8 @@ mod tests {
         let color = Colorimetry { matrix: Matrix::Bt709, range: Range::Full };
         let asked = request(FourCc::new(*b"YUYV"), 1, Size::new(2, 2), color);
         assert_eq!((asked.ycbcr_encoding, asked.quantization, asked.field), (2, 1, sys::FIELD_NONE));
+        assert_eq!(asked.colorspace, COLORSPACE_REC709, "for drivers that listen to the colour space alone");
         let asked = request(FourCc::new(*b"RGB3"), 1, Size::new(2, 2), Colorimetry::default());
-        assert_eq!(asked.quantization, 1);
+        assert_eq!((asked.quantization, asked.colorspace), (1, COLORSPACE_SRGB));
     }
 }

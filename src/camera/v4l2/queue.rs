@@ -28,7 +28,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Has the driver allocate about `count` buffers for frames of `layout`, and maps them.
+    /// Has the driver allocate about `count` buffers for frames of `layout`, and maps them. `returns` is this queue's own:
+    /// buffers of another queue, put down there, would be taken for its.
     ///
     /// # Errors
     /// What the driver says; `EINVAL` where its buffers cannot hold the format that it set.
@@ -58,8 +59,6 @@ impl Queue {
         if buffers.len() < 2 {
             return Err(("VIDIOC_REQBUFS", Errno::NOMEM));
         }
-        // Nothing of a former queue: its buffers keep the returns of their own.
-        returns.take();
         let pending = (1 << buffers.len()) - 1;
         Ok(Self { buffer_type, buffers, returns: Arc::clone(returns), pending, queued: 0, failures: 0 })
     }

@@ -88,10 +88,17 @@ impl AutoSource {
 
 /// `None` where the node is not one to capture from.
 fn open_capture(node: &Path, wanted: &Wanted) -> Result<Option<CaptureStream>, CameraError> {
-    if Device::open(node)?.capture_type().is_none() {
+    if !is_camera(&Device::open(node)?) {
         return Ok(None);
     }
     CaptureStream::open(node, wanted).map(Some)
+}
+
+/// Whether a node is one that a camera stands behind. What programs write into (v4l2loopback) looks like a camera to its
+/// readers, and may show what portraitd itself writes: only who names it gets it.
+fn is_camera(device: &Device) -> bool {
+    let driver = &device.capability().driver;
+    device.capture_type().is_some() && !device.is_output() && !driver.starts_with(b"v4l2 loopback")
 }
 
 /// How much an error tells of why there is no camera.

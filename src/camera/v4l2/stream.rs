@@ -114,7 +114,7 @@ impl CaptureStream {
     /// As [`CaptureStream::open`].
     pub fn open_with(path: &Path, wanted: &Wanted, options: Options) -> Result<Self, CameraError> {
         let device = Device::open(path)?;
-        let returns = Arc::new(Returns::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?);
+        let returns = new_returns(&device)?;
         let mut private = false;
         // Neither is there in every driver; what is not there does not happen. A change of the source is an event of its
         // input.
@@ -228,6 +228,8 @@ impl CaptureStream {
             queue.stop(&self.device);
         }
         self.sequences.restart();
+        // Frames of the former queue may still be read: what they give back is not of the next one.
+        self.returns = new_returns(&self.device)?;
         let (setup, queue) = match configure(&self.device, &self.wanted, self.options, &self.returns) {
             // A kernel that cannot change the format while somebody holds a frame: open the device anew.
             Err(CameraError::Busy { .. }) => {
@@ -479,6 +481,10 @@ impl Drop for CaptureStream {
 fn picture_pool(setup: &Setup) -> Option<(jpeg::Decoder, MemoryPool)> {
     let pool = || MemoryPool::new(setup.format, JPEG_PICTURES);
     setup.layout.is_compressed().then(|| (jpeg::Decoder::default(), pool()))
+}
+
+fn new_returns(device: &Device) -> Result<Arc<Returns>, CameraError> {
+    Ok(Arc::new(Returns::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?))
 }
 
 /// Sets a device up for `wanted`, allocates its buffers, queues them and starts it.

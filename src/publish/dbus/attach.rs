@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portraitd_client::{CropMode, Layout, MaskResolution, ServiceError, StreamKind};
+use portraitd_client::{CropMode, Inset, Layout, MaskResolution, ServiceError, StreamKind};
 use zbus::{OwnedVariant, Variant};
 
 use super::service::{AttachOptions, Value};
@@ -76,13 +76,18 @@ pub fn parse_options(
                     .map_err(|error| invalid(format!("option `crop`: {error}")))?;
             }
             "crop" => return Err(invalid(format!("option `crop`: of the composite only, not of {stream}"))),
+            "inset" if stream == StreamKind::View => {
+                parsed.inset =
+                    Inset::try_from(word(key, value)?).map_err(|error| invalid(format!("option `inset`: {error}")))?;
+            }
+            "inset" => return Err(invalid(format!("option `inset`: of the view only, not of {stream}"))),
             "resolution" if stream == StreamKind::Mask => {
                 parsed.resolution = MaskResolution::try_from(word(key, value)?)
                     .map_err(|error| invalid(format!("option `resolution`: {error}")))?;
             }
             "resolution" => return Err(invalid(format!("option `resolution`: of the mask only, not of {stream}"))),
             _ => {
-                let known = "width, height, format, fps, crop, resolution";
+                let known = "width, height, format, fps, crop, resolution, inset";
                 return Err(invalid(format!("option `{key}`: unknown (known are {known})")));
             }
         }
@@ -171,10 +176,13 @@ mod tests {
                 format: PixelFormat::Rgb24,
                 frame_rate_limit: Some(10),
                 crop: CropMode::Full,
-                resolution: MaskResolution::Net
+                resolution: MaskResolution::Net,
+                inset: Inset::None
             }
         );
         assert_eq!(parsed.interval(), Some(std::time::Duration::from_millis(100)));
+        let corner = options(&[("inset", "top-right".into())]);
+        assert_eq!(parse_options(StreamKind::View, &corner).expect("valid").inset, Inset::TopRight);
         let fine = options(&[("resolution", "quarter".into())]);
         assert_eq!(parse_options(StreamKind::Mask, &fine).expect("valid").resolution, MaskResolution::Quarter);
     }
@@ -184,6 +192,8 @@ mod tests {
         use StreamKind::{Composite, Mask, View};
         let both = |width: u32, height: u32| [("width", width.into()), ("height", height.into())];
         assert_eq!(error(View, &both(641, 360)), "option `width`: 641 is not an even number of 16 to 4096");
+        assert_eq!(error(Composite, &[("inset", "none".into())]), "option `inset`: of the view only, not of composite");
+        assert!(error(View, &[("inset", "middle".into())]).starts_with("option `inset`: `middle` is not one of none"));
         assert_eq!(error(View, &[("resolution", "net".into())]), "option `resolution`: of the mask only, not of view");
         assert_eq!(
             error(Mask, &[("resolution", "8k".into())]),

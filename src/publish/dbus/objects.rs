@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed, ServiceError, StreamKind, UnknownWord};
+use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
 use tokio::sync::watch;
 use zbus::message::{Flags, Header};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
@@ -165,8 +165,9 @@ pub(super) struct Camera(pub(super) Arc<CameraObject>);
 impl Camera {
     /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width" and "height" (u, even,
     /// 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY" for the mask), "fps" (u, the most wakes a
-    /// second), "crop" (s: "view" or "full"; composite only). Returns the ring's memory, the pipe that brings one byte a
-    /// frame, and the ring's layout. Closing the pipe ends the attachment.
+    /// second), "crop" (s: "view" or "full"; composite only), "inset" (s: where in a view the whole room is shown, which
+    /// needs the permission of "source" too). Returns the ring's memory, the pipe that brings one byte a frame, and the
+    /// ring's layout. Closing the pipe ends the attachment.
     #[zbus(out_args("memory", "event", "layout"))]
     async fn attach(
         &self,
@@ -178,6 +179,9 @@ impl Camera {
         let camera = &self.0;
         let (stream, client) = camera.allowed(stream, connection, &header).await?;
         let options = parse_options(stream, &options)?;
+        if options.inset != Inset::None {
+            camera.allowed(StreamKind::Source.as_str(), connection, &header).await?;
+        }
         // Before the service knows of the client, so that its leaving cannot be missed.
         camera.leaving.watch(connection, &client).await?;
         let attachment = camera.service.attach(AttachRequest { client, stream, options }).await?;

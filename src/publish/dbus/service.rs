@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use portraitd_client::{
-    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Layout, MaskResolution,
+    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Inset, Layout, MaskResolution,
     ServiceError, StreamKind,
 };
 use tokio::sync::watch;
@@ -88,6 +88,8 @@ pub struct AttachOptions {
     pub crop: CropMode,
     /// How fine a mask is where no size is asked for.
     pub resolution: MaskResolution,
+    /// Where in a view the whole room is shown, which needs the permission of the stream `source` too.
+    pub inset: Inset,
 }
 
 impl AttachOptions {
@@ -103,7 +105,14 @@ impl AttachOptions {
             StreamKind::Mask => PixelFormat::Grey,
             StreamKind::View | StreamKind::Composite | StreamKind::Source => PixelFormat::Nv12,
         };
-        Self { size: None, format, frame_rate_limit: None, crop: CropMode::View, resolution: MaskResolution::Net }
+        Self {
+            size: None,
+            format,
+            frame_rate_limit: None,
+            crop: CropMode::View,
+            resolution: MaskResolution::Net,
+            inset: Inset::None,
+        }
     }
 }
 

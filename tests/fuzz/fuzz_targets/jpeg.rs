@@ -1,19 +1,10 @@
-//! Whatever bytes a camera sends as a JPEG picture, twice (a decoder learns from the first): no panic, no memory error.
-#![no_main]
+//! See `src/targets/jpeg.rs`.
+#![cfg_attr(fuzzing, no_main)]
 
-use libfuzzer_sys::fuzz_target;
-use portraitd_fuzz::camera::v4l2::jpeg::Decoder;
-use portraitd_fuzz::pixel::Size;
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| { portraitd_fuzz::targets::jpeg::check(bytes) });
 
-fuzz_target!(|bytes: &[u8]| {
-    let size = Size::new(32, 16);
-    let mut decoder = Decoder::default();
-    let mut out = vec![0; 32 * 16 * 3];
-    let first = decoder.decode(bytes, size, &mut out).is_ok();
-    let picture = first.then(|| out.clone());
-    let second = decoder.decode(bytes, size, &mut out).is_ok();
-    assert!(second || !first, "good once, bad the next time");
-    if let Some(picture) = picture {
-        assert_eq!(picture, out, "the same bytes, another picture");
-    }
-});
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("to be built by cargo-fuzz: tests/fuzz/run");
+}

@@ -1,37 +1,12 @@
-//! Whatever list of formats a device offers: no panic, and the choice is of the list.
-#![no_main]
+//! See `src/targets/negotiate.rs`.
+#![cfg_attr(fuzzing, no_main)]
 
-use arbitrary::Arbitrary;
-use libfuzzer_sys::fuzz_target;
-use portraitd_fuzz::camera::Wanted;
-use portraitd_fuzz::camera::v4l2::formats::{FourCc, TABLE};
-use portraitd_fuzz::camera::v4l2::negotiate::{Candidate, negotiate};
-use portraitd_fuzz::pixel::Size;
-
-#[derive(Arbitrary, Debug)]
-struct Said {
-    size: Option<(u32, u32)>,
-    rate: Option<f32>,
-    offers: Vec<(Result<u8, u32>, u32, u32, Vec<f32>, bool)>,
-}
-
-fuzz_target!(|said: Said| {
-    let candidates: Vec<Candidate> = said
-        .offers
-        .into_iter()
-        .map(|(code, width, height, rates, emulated)| Candidate {
-            code: code.map_or_else(FourCc, |index| TABLE[usize::from(index) % TABLE.len()].0),
-            size: Size::new(width, height),
-            rates,
-            emulated,
-        })
-        .collect();
-    let wanted = Wanted { size: said.size.map(|(width, height)| Size::new(width, height)), frame_rate: said.rate };
-    let negotiation = negotiate(&wanted, &candidates);
-    assert_eq!(negotiation.choice, negotiation.ranking.first().copied());
-    for choice in &negotiation.ranking {
-        assert_eq!(candidates[choice.index].size, choice.size);
-        assert!(choice.frame_rate.is_none_or(|rate| rate.is_finite() && rate > 0.0));
-    }
-    assert!(!negotiation.reasons.is_empty());
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|said: portraitd_fuzz::targets::negotiate::Said| {
+    portraitd_fuzz::targets::negotiate::check(said)
 });
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("to be built by cargo-fuzz: tests/fuzz/run");
+}

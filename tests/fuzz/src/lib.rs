@@ -2,6 +2,7 @@
 //! sanitizer, and no target here needs it.
 
 pub mod camera;
+pub mod targets;
 
 /// As in the daemon.
 pub mod pixel {

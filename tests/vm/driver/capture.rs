@@ -259,8 +259,9 @@ fn size_change(lab: &Lab) -> Outcome {
     let wanted = Wanted { size: None, frame_rate: None };
     let mut stream = CaptureStream::open(&path, &wanted)?;
     ensure!(stream.format().size == Size::new(640, 480), "{:?}", stream.format());
-    let held = frame(&mut stream)?;
-    let before = packed(&held.picture());
+    // Several, as a view and a mask hold them: buffers of the same numbers will be in use after the change.
+    let mut held: Vec<_> = (0..3).map(|_| frame(&mut stream)).collect::<Result<_, _>>()?;
+    let before = packed(&held[0].picture());
     set(&path, "DV Timings", 2)?;
     let until = Instant::now() + Duration::from_secs(20);
     let format = loop {
@@ -274,9 +275,24 @@ fn size_change(lab: &Lab) -> Outcome {
     ensure!(format.size == Size::new(720, 480) && stream.format() == format, "{format:?}");
     let after = frame(&mut stream)?;
     ensure!(after.picture().size() == format.size);
-    ensure!(after.sequence > held.sequence, "the count goes on");
-    ensure!(packed(&held.picture()) == before, "a frame of before has changed");
+    ensure!(after.sequence > held[2].sequence, "the count goes on");
+    ensure!(packed(&held[0].picture()) == before, "a frame of before has changed");
+    // What is let go of before is not taken for what is held of now.
+    let mut now = vec![frame(&mut stream)?, frame(&mut stream)?];
+    let pictures: Vec<_> = now.iter().map(|frame| packed(&frame.picture())).collect();
+    held.clear();
+    set(&path, "Test Pattern", 8)?;
+    for _ in 0..10 {
+        frame(&mut stream)?;
+    }
+    ensure!(
+        now.iter().zip(&pictures).all(|(frame, before)| packed(&frame.picture()) == *before),
+        "a held frame changed"
+    );
+    now.clear();
     let distance = distance_from_bars(&after.picture());
     ensure!(distance < 6.0 && after.format.pixel_format != PixelFormat::Grey, "off by {distance}");
+    drop((after, stream));
+    lab.renew()?;
     Ok(String::new())
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -69,6 +70,11 @@ impl Lab {
         command("modprobe", &words).map(drop)
     }
 
+    /// Whether the guest has a module that is not of its kernel.
+    pub fn has_module(&self, name: &str) -> bool {
+        self.modules.join("lib/modules").join(&self.kernel).join(format!("extra/{name}.ko")).exists()
+    }
+
     /// Waits until there are `count` video nodes.
     pub fn wait_for_nodes(&self, count: usize) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(20);
@@ -101,6 +107,14 @@ impl Lab {
         Ok(())
     }
 
+    /// Has the driver make its devices anew: a receiver that was set to another signal cannot be looped to an output.
+    pub fn renew(&self) -> Result<()> {
+        bind("unbind")?;
+        bind("bind")?;
+        self.wait_for_nodes(4)?;
+        self.reset()
+    }
+
     /// Links in `/dev/v4l/by-path` to the capture and output nodes of each device.
     pub fn link(&self) -> Result<()> {
         let folder = Path::new("/dev/v4l/by-path");
@@ -126,15 +140,30 @@ impl Lab {
         PathBuf::from(format!("/dev/v4l/by-path/platform-vivid-00{number}-output"))
     }
 
+    /// The link of a node.
+    pub fn link_of(&self, node: &Path) -> Result<PathBuf> {
+        self.info(node)?.stable_name.with_context(|| format!("{} has no link", node.display()))
+    }
+
     pub fn info(&self, path: &Path) -> Result<DeviceInfo> {
         let node = fs::canonicalize(path)?;
         devices()?.into_iter().find(|device| device.path == node).context("not listed")
     }
 }
 
+/// `bind`s or `unbind`s both cameras of vivid, with their outputs.
+pub fn bind(file: &str) -> Result<()> {
+    fs::write(Path::new("/sys/bus/platform/drivers/vivid").join(file), "vivid.0").context(file.to_owned())
+}
+
 /// Runs a program to its end.
 pub fn command(program: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Output> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
+    command_as(0, program, arguments)
+}
+
+/// Runs a program of the user `user` to its end.
+pub fn command_as(user: u32, program: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Output> {
+    let output = Command::new(program).args(arguments).uid(user).stdin(Stdio::null()).output()?;
     if !output.status.success() {
         let words: Vec<_> = arguments.iter().map(|word| word.as_ref().to_string_lossy()).collect();
         bail!("{program} {}: {} {}", words.join(" "), output.status, String::from_utf8_lossy(&output.stderr));
@@ -192,11 +221,12 @@ pub fn frame(stream: &mut dyn Stream) -> Result<Frame> {
     bail!("no frame in 20 s; {:?}", stream.counters())
 }
 
-/// Counts of descriptors and threads of this process, and its resident memory in KiB.
-pub fn resources() -> Result<(usize, usize, u64)> {
-    let descriptors = fs::read_dir("/proc/self/fd")?.count();
-    let threads = fs::read_dir("/proc/self/task")?.count();
-    let status = fs::read_to_string("/proc/self/status")?;
+/// Counts of descriptors and threads of a process (`self`, or its number), and its resident memory in KiB.
+pub fn resources(process: &str) -> Result<(usize, usize, u64)> {
+    let folder = Path::new("/proc").join(process);
+    let descriptors = fs::read_dir(folder.join("fd"))?.count();
+    let threads = fs::read_dir(folder.join("task"))?.count();
+    let status = fs::read_to_string(folder.join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok((descriptors, threads, line.trim().trim_end_matches(" kB").trim().parse()?))
 }

@@ -9,8 +9,11 @@ mod capture;
 mod daemon;
 mod faults;
 mod lab;
+mod nodes;
 mod output;
+mod programs;
 mod soak;
+mod survival;
 mod usb;
 mod uvc;
 
@@ -22,6 +25,11 @@ use std::time::{Duration, Instant};
 use lab::{Lab, Outcome};
 
 type Test = (&'static str, fn(&Lab) -> Outcome);
+
+/// Why a test could not be run: what it needs is not there. It is neither passed nor failed, and is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Skipped(pub &'static str);
 
 /// No test but the soak takes longer; one that does hangs.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -42,6 +50,8 @@ fn main() -> ExitCode {
     tests.extend(output::TESTS);
     tests.extend(usb::TESTS);
     tests.extend(daemon::TESTS);
+    tests.extend(survival::TESTS);
+    tests.extend(nodes::TESTS);
     tests.extend(soak::TESTS);
     let mut failed = 0;
     for (name, test) in tests {
@@ -59,6 +69,7 @@ fn main() -> ExitCode {
         let seconds = started.elapsed().as_secs_f32();
         match result {
             Ok(said) => println!("vm: {name} ok ({seconds:.1} s) {said}"),
+            Err(error) if error.is::<Skipped>() => println!("vm: {name} skipped: {error}"),
             Err(error) => {
                 failed += 1;
                 println!("vm: {name} FAILED {}", format!("{error:#}").replace('\n', " | "));

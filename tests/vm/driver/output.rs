@@ -100,6 +100,7 @@ fn person(lab: &Lab) -> Outcome {
     let written = Picture::packed(PixelFormat::Nv12, SIZE, COLOR, &bytes)?;
     let (output, camera) = (lab.output(0), lab.camera(0));
     let mut output = Output::open(&output, SIZE, 30.0, &[PixelFormat::Nv12], COLOR)?;
+    ensure!(output.format().color == COLOR, "the driver is to tell readers {:?}", output.format().color);
     input(&camera, HDMI)?;
     set(&camera, "Enable Capture Scaler", 0)?;
     set(&camera, "Loop Video", 1)?;
@@ -107,6 +108,7 @@ fn person(lab: &Lab) -> Outcome {
     let wanted = Wanted { size: Some(SIZE), frame_rate: None };
     let code = FourCc::new(*b"NV12");
     let mut stream = CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
+    ensure!(stream.format().color == COLOR, "read as {:?}", stream.format().color);
     let expected = mask(&direct)?;
     ensure!(expected.iter().filter(|person| **person).count() > 500, "the net sees nobody in the photograph");
     let until = Instant::now() + Duration::from_secs(30);
@@ -198,13 +200,13 @@ fn refusals(lab: &Lab) -> Outcome {
 fn reopen(lab: &Lab) -> Outcome {
     let bytes = pattern(PixelFormat::Nv12, SIZE, 0);
     let picture = Picture::packed(PixelFormat::Nv12, SIZE, COLOR, &bytes)?;
-    let before = super::lab::resources()?;
+    let before = super::lab::resources("self")?;
     for round in 0..20 {
         let path = lab.output(round % 2);
         let mut output = Output::open(&path, SIZE, 30.0, &[PixelFormat::Nv12], COLOR)?;
         write_all(&mut output, &picture, 2).with_context(|| format!("round {round}"))?;
     }
-    let after = super::lab::resources()?;
+    let after = super::lab::resources("self")?;
     ensure!((before.0, before.1) == (after.0, after.1), "descriptors and threads: {before:?}, then {after:?}");
     Ok(String::new())
 }

@@ -30,7 +30,7 @@ const RED_BLUE: &[u8] = include_bytes!("../../fuzz/seeds/jpeg/red-blue.jpg");
 const PERSON: &[u8] = include_bytes!("../../fixtures/people/images/0007.jpg");
 const PERSON_SIZE: Size = Size::new(341, 512);
 
-fn profile() -> Profile {
+pub fn profile() -> Profile {
     Profile {
         jpeg: vec![(341, 512, 333_333), (32, 16, 333_333)],
         yuyv: vec![(342, 512, 2_000_000), (160, 120, 333_333)],
@@ -42,13 +42,13 @@ fn wanted(width: u32, height: u32) -> Wanted {
     Wanted { size: Some(Size::new(width, height)), frame_rate: Some(30.0) }
 }
 
-fn modules(lab: &Lab) -> Result<()> {
+pub fn modules(lab: &Lab) -> Result<()> {
     lab.modprobe(&["vhci-hcd"])?;
     lab.modprobe(&["uvcvideo"])
 }
 
 /// The node of the camera, once it is there.
-fn node() -> Result<PathBuf> {
+pub fn node() -> Result<PathBuf> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
         let found = devices()?.into_iter().find(|device| device.driver == "uvcvideo" && device.usable);
@@ -63,7 +63,7 @@ fn node() -> Result<PathBuf> {
     )
 }
 
-fn gone() -> Result<()> {
+pub fn gone() -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     while devices()?.iter().any(|device| device.driver == "uvcvideo") {
         ensure!(Instant::now() < until, "the camera stays");
@@ -87,12 +87,12 @@ fn jpeg(lab: &Lab) -> Outcome {
     for _ in 0..8 {
         frame(&mut stream)?;
     }
-    let before = resources()?;
+    let before = resources("self")?;
     for _ in 0..20 {
         let shown = frame(&mut stream)?;
         ensure!(packed(&shown.picture()) == expected, "not the picture that was sent");
     }
-    let after = resources()?;
+    let after = resources("self")?;
     ensure!(after.2 <= before.2 + 512, "resident: {} KiB, then {}", before.2, after.2);
     ensure!(stream.counters().corrupt == 0 && stream.mapped_stamps() == 0, "{:?}", stream.counters());
     drop(stream);

@@ -89,8 +89,8 @@ fn at(cells: &Cells<'_>, x: usize) -> [Lanes; 4] {
 fn add_to<const ROWS: usize>(rows: &mut [f32], stride: usize, x: usize, values: [Lanes; ROWS], sign: f32) {
     for (k, value) in values.into_iter().enumerate() {
         let row = &mut rows[k * stride + x..k * stride + x + LANES];
-        for i in 0..LANES {
-            row[i] += sign * value.0[i];
+        for (sum, value) in row.iter_mut().zip(value.0) {
+            *sum += sign * value;
         }
     }
 }

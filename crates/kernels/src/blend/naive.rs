@@ -42,7 +42,7 @@ pub fn mix(foreground: f64, background: f64, alpha: f64) -> f64 {
 /// The guided filter by its definition, on cells: `channels` are Y, Cb, Cr (any zero point) and the mask, row-major in `grid`,
 /// `noise` what is added to the variances of the colours. Windows reach `radius` cells, those over which fits are averaged
 /// `smooth`; both are cut at the border. Returns a gain of each colour and an offset for each cell.
-pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], radius: i64, smooth: i64) -> Vec<[f64; 4]> {
+pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], [radius, smooth]: [i64; 2]) -> Vec<[f64; 4]> {
     let (width, height) = (i64::from(grid.width), i64::from(grid.height));
     let window = |x: i64, y: i64, reach: i64| {
         let rows = (y - reach).max(0)..(y + reach + 1).min(height);
@@ -66,9 +66,9 @@ pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], radius: i
         for pivot in 0..3 {
             for other in 0..3 {
                 if other != pivot {
-                    let times = rows[other][pivot] / rows[pivot][pivot];
-                    for k in 0..4 {
-                        rows[other][k] -= times * rows[pivot][k];
+                    let (from, times) = (rows[pivot], rows[other][pivot] / rows[pivot][pivot]);
+                    for (value, from) in rows[other].iter_mut().zip(from) {
+                        *value -= times * from;
                     }
                 }
             }

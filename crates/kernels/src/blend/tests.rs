@@ -203,6 +203,22 @@ fn blur_spreads_a_point_as_far_as_its_radius_says() {
 }
 
 #[test]
+fn blur_costs_the_same_at_any_radius() {
+    let size = Size::new(1280, 720);
+    let source = Canvas::noise(PixelFormat::Nv12, size, 0, 4);
+    let mut blur = Blur::new();
+    let mut additions = |radius: f32| {
+        blur::ADDITIONS.set(0);
+        let whole = Region::of_size(size);
+        blur.room(&source.picture(), whole, None, radius, size, PixelFormat::Nv12).expect("valid");
+        blur::ADDITIONS.get()
+    };
+    // From the least blur to the most that can be set, a quarter of the height. Only the first window grows.
+    let (least, most) = (additions(14.0), additions(180.0));
+    assert!(least > 100_000 && most * 100 < least * 130, "{least} additions, and {most}");
+}
+
+#[test]
 fn what_cannot_be_composed_is_refused() {
     let size = Size::new(16, 8);
     let source = Canvas::noise(PixelFormat::Nv12, size, 0, 5);

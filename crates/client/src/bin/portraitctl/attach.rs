@@ -107,9 +107,14 @@ pub async fn attach(
         frame_rate_limit: arguments.fps,
         crop: arguments.crop,
         resolution: arguments.resolution,
+        inset: arguments.inset,
     };
     let camera = find_camera(connection, camera).await?;
-    let mut feed = Feed::attach(camera, arguments.stream, options).await?;
+    let mut feed = if arguments.wait {
+        Feed::when_available(camera, arguments.stream, options)
+    } else {
+        Feed::attach(camera, arguments.stream, options).await?
+    };
     let mut frame = FrameCopy::default();
     // Registered once, so that an interrupt between two waits is not lost.
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;

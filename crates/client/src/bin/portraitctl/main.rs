@@ -99,9 +99,15 @@ struct AttachArguments {
     /// What a composite shows: view or full.
     #[arg(long, value_name = "PART")]
     crop: Option<portraitd_client::CropMode>,
+    /// Where in a view the whole room is shown: top-left, top-right, bottom-left, bottom-right, or none
+    #[arg(long, value_name = "CORNER")]
+    inset: Option<portraitd_client::Inset>,
     /// How fine a mask is: net, quarter or full
     #[arg(long)]
     resolution: Option<portraitd_client::MaskResolution>,
+    /// Waits for a camera that is not there, is in use, or fails, instead of giving up.
+    #[arg(long)]
+    wait: bool,
     /// Prints a line for every frame.
     #[arg(long, short)]
     verbose: bool,

@@ -49,7 +49,8 @@ proptest! {
         let mask = MaskView::new(MaskValues::Float(&values), grid, whole).expect("valid");
         let mut guided = GuidedMatte::new();
         guided.start(&mask, &source.picture(), whole, size, Edge::default(), None).expect("valid");
-        let cells = Size::new(size.width.div_ceil(guided.factor as u32), size.height.div_ceil(guided.factor as u32));
+        let factor = u32::try_from(guided.factor).expect("small");
+        let cells = Size::new(size.width.div_ceil(factor), size.height.div_ceil(factor));
         // The definition, on the same cells.
         let stride = guided.stride();
         let planes: Vec<Vec<f64>> = guided.planes.iter().map(|plane| {
@@ -57,7 +58,7 @@ proptest! {
         }).collect();
         let channels: [&[f64]; 4] = std::array::from_fn(|k| &planes[k][..]);
         let noise = [fit::NOISE_LUMA, fit::NOISE_CHROMA, fit::NOISE_CHROMA].map(f64::from);
-        let fits = naive::guided_fits(channels, cells, noise, RADIUS as i64, SMOOTH as i64);
+        let fits = naive::guided_fits(channels, cells, noise, [RADIUS, SMOOTH].map(|reach| i64::try_from(reach).expect("small")));
         let gains: Vec<f64> = fits.iter().map(|fit| fit[0]).collect();
         let offsets: Vec<f64> = fits.iter().enumerate()
             .map(|(i, fit)| fit[1] * planes[1][i] + fit[2] * planes[2][i] + fit[3]).collect();
@@ -169,13 +170,13 @@ fn as_a_net(truth: &[f32], grid: Size) -> Vec<f32> {
         let (mut sum, mut count) = (0.0, 0.0);
         let (x, y) = ((i as f32 + 0.5) * across, (j as f32 + 0.5) * down);
         let around = |at: f32, step: f32, most: u32| {
-            (cast::index((at - 2.0 * step).max(0.0)) as u32)..(cast::index(at + 2.0 * step + 1.0) as u32).min(most)
+            cast::index((at - 2.0 * step).max(0.0))..cast::index(at + 2.0 * step + 1.0).min(most as usize)
         };
         for row in around(y, down, SIZE.height) {
             for column in around(x, across, SIZE.width) {
                 let away = ((column as f32 + 0.5 - x) / across).hypot((row as f32 + 0.5 - y) / down);
                 if away < 2.0 {
-                    sum += truth[(row * SIZE.width + column) as usize] * (2.0 - away);
+                    sum += truth[row * SIZE.width as usize + column] * (2.0 - away);
                     count += 2.0 - away;
                 }
             }
@@ -202,18 +203,19 @@ fn spill(guided: bool, grid: Size, values: &[f32], nv12: bool) -> f64 {
     let mut result = vec![0; packed_bytes(PixelFormat::Rgb24, SIZE)];
     let mut converted = PictureMut::packed(PixelFormat::Rgb24, SIZE, &mut result).expect("whole");
     crate::convert::to_rgb24(&out.as_picture(color), &mut converted).expect("same size");
-    let at = |x: i32, y: i32| {
-        let inside = x >= 0 && y >= 0 && x < SIZE.width as i32 && y < SIZE.height as i32;
-        inside.then(|| truth[y as usize * SIZE.width as usize + x as usize])
-    };
+    let (width, height) = (SIZE.width as usize, SIZE.height as usize);
     let (mut sum, mut count) = (0.0, 0.0);
-    for y in 0..SIZE.height as i32 {
-        for x in 0..SIZE.width as i32 {
-            let here = at(x, y).unwrap_or(0.0) >= 0.5;
-            let near = (-4..=4).flat_map(|dy: i32| (-4..=4).map(move |dx: i32| (dx, dy)));
+    for y in 0..height {
+        for x in 0..width {
+            let here = truth[y * width + x] >= 0.5;
+            let near = (-4..=4_isize).flat_map(|dy| (-4..=4_isize).map(move |dx| (dx, dy)));
             let mut near = near.filter(|(dx, dy)| dx * dx + dy * dy <= 16);
-            if near.any(|(dx, dy)| at(x + dx, y + dy).is_some_and(|other| (other >= 0.5) != here)) {
-                let i = y as usize * SIZE.width as usize + x as usize;
+            let is_edge = near.any(|(dx, dy)| {
+                let (Some(x), Some(y)) = (x.checked_add_signed(dx), y.checked_add_signed(dy)) else { return false };
+                x < width && y < height && (truth[y * width + x] >= 0.5) != here
+            });
+            if is_edge {
+                let i = y * width + x;
                 let texture = ((x / 7 + y / 5) % 3) as f64 * 14.0;
                 let ideal = (30.0 + texture * 0.3) * f64::from(truth[i]);
                 sum += (f64::from(result[3 * i]) - ideal).max(0.0) / 255.0;

@@ -1,0 +1,213 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::*;
+use crate::publish::{RingSpec, RingWriter, SlotInfo};
+
+const SIZE: Size = Size::new(32, 16);
+
+/// A node and its camera, as the test directs them.
+#[derive(Default)]
+struct Stage {
+    /// What the next opening, refresh or write fails with.
+    trouble: bool,
+    reader: Option<bool>,
+    change: Option<Size>,
+    opened: usize,
+    /// The first luma of each picture, and its size.
+    written: Vec<(u8, Size)>,
+    asked: Vec<AttachRequest>,
+    rings: Vec<RingWriter>,
+}
+
+#[derive(Clone, Default)]
+struct Theatre(Arc<Mutex<Stage>>);
+
+impl Theatre {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `seen` holds; a thread that never comes there is a failure, not a hang.
+    fn until(&self, what: &str, mut seen: impl FnMut(&mut Stage) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !seen(&mut self.stage()) {
+            assert!(Instant::now() < deadline, "never came: {what}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn publish(&self, luma: u8) {
+        let mut stage = self.stage();
+        let ring = stage.rings.last_mut().expect("a ring");
+        let mut slot = ring.begin();
+        let mut picture = slot.picture();
+        (0..16).for_each(|y| picture.row_mut(0, y).fill(luma));
+        (0..8).for_each(|y| picture.row_mut(1, y).fill(128));
+        slot.publish(&SlotInfo::default());
+    }
+
+    /// Runs a writer of the stage's node while `act` directs it.
+    fn play(&self, act: impl FnOnce()) {
+        let control = Arc::new(Demand::default());
+        let camera = self.clone();
+        let attach: Attach = Box::new(move |request| {
+            let (answer, receiver) = oneshot::channel();
+            let size = request.options.size.expect("a node knows its size");
+            let spec = RingSpec {
+                stream: request.stream,
+                generation: 1,
+                format: request.options.format,
+                color: COLOR,
+                size,
+                slots: 4,
+            };
+            let ring = RingWriter::new(&spec).expect("a ring");
+            let attachment =
+                Attachment { fds: ring.clients().add_client(None).expect("a client"), layout: *ring.layout() };
+            let mut stage = camera.stage();
+            stage.rings.push(ring);
+            stage.asked.push(request);
+            assert!(answer.send(Ok(attachment)).is_ok());
+            receiver
+        });
+        let opener = Box::new(self.clone());
+        let writer = OutputWriter::new(opener, "main", StreamKind::View, (SIZE, 30.0), attach, Arc::clone(&control));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| writer.run());
+            // Also where the test fails: the scope waits for the thread.
+            struct End<'a>(&'a Demand);
+            impl Drop for End<'_> {
+                fn drop(&mut self) {
+                    self.0.shut_down();
+                }
+            }
+            let end = End(&control);
+            act();
+            drop(end);
+            thread.join().expect("the writer ends");
+        });
+    }
+}
+
+struct FakeNode(Theatre, Size);
+
+impl FakeNode {
+    fn check(&self) -> Result<(), CameraError> {
+        let gone = CameraError::Gone { source_name: "/dev/fake".into() };
+        if std::mem::take(&mut self.0.stage().trouble) { Err(gone) } else { Ok(()) }
+    }
+}
+
+impl Node for FakeNode {
+    fn format(&self) -> FrameFormat {
+        FrameFormat::packed(PixelFormat::Yuyv, self.1, COLOR, 30.0)
+    }
+
+    fn refresh(&mut self) -> Result<Option<FrameFormat>, CameraError> {
+        self.check()?;
+        let change = self.0.stage().change.take();
+        Ok(change.map(|size| {
+            self.1 = size;
+            self.format()
+        }))
+    }
+
+    fn has_reader(&self) -> Option<bool> {
+        self.0.stage().reader
+    }
+
+    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, CameraError> {
+        self.check()?;
+        assert_eq!((picture.format(), picture.size()), (PixelFormat::Yuyv, self.1));
+        self.0.stage().written.push((picture.plane(0).row(0)[0], picture.size()));
+        Ok(Written::Queued)
+    }
+}
+
+impl Opener for Theatre {
+    fn name(&self) -> String {
+        "/dev/fake".into()
+    }
+
+    fn open(&self, size: Size, _: f32) -> Result<Box<dyn Node>, CameraError> {
+        let node = FakeNode(self.clone(), size);
+        node.check()?;
+        self.stage().opened += 1;
+        Ok(Box::new(node))
+    }
+}
+
+#[test]
+fn pictures_reach_the_node_and_silence_is_black() {
+    let theatre = Theatre::default();
+    theatre.play(|| {
+        theatre.until("black at first", |stage| stage.written.first() == Some(&(16, SIZE)));
+        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.publish(99);
+        theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
+        theatre.until("black, as nothing comes", |stage| stage.written.last() == Some(&(16, SIZE)));
+        let stage = theatre.stage();
+        assert_eq!(stage.asked.len(), 1);
+        assert_eq!(stage.asked[0].options.format, PixelFormat::Nv12);
+    });
+}
+
+#[test]
+fn without_a_reader_the_camera_is_left_alone() {
+    let theatre = Theatre::default();
+    theatre.stage().reader = Some(false);
+    theatre.play(|| {
+        theatre.until("black, twice", |stage| stage.written.len() >= 2);
+        assert!(theatre.stage().asked.is_empty());
+        theatre.stage().reader = Some(true);
+        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.publish(99);
+        theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
+        theatre.stage().reader = Some(false);
+        theatre.until("its leaving", |stage| stage.rings[0].clients().reap() == 1);
+        assert_eq!(theatre.stage().asked.len(), 1);
+    });
+}
+
+#[test]
+fn a_node_that_goes_is_opened_again() {
+    let theatre = Theatre::default();
+    theatre.stage().trouble = true;
+    theatre.play(|| {
+        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.stage().trouble = true;
+        theatre.until("another", |stage| stage.rings.len() == 2);
+        theatre.publish(99);
+        theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
+        let stage = theatre.stage();
+        assert_eq!(stage.opened, 2);
+        assert_eq!(stage.rings[0].clients().reap(), 1, "the first ring was left");
+    });
+}
+
+#[test]
+fn another_format_is_another_ring() {
+    let theatre = Theatre::default();
+    theatre.play(|| {
+        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        let size = Size::new(64, 16);
+        theatre.stage().change = Some(size);
+        theatre.until("the other", |stage| stage.asked.len() == 2);
+        theatre.publish(99);
+        theatre.until("the picture", |stage| stage.written.last() == Some(&(99, size)));
+        let stage = theatre.stage();
+        assert_eq!((stage.opened, stage.asked[1].options.size), (1, Some(size)));
+    });
+}
+
+#[test]
+fn a_ring_that_is_closed_is_attached_again() {
+    let theatre = Theatre::default();
+    theatre.play(|| {
+        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.stage().rings.clear();
+        theatre.until("the next", |stage| stage.asked.len() == 2);
+        theatre.publish(99);
+        theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
+    });
+}

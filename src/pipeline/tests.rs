@@ -1,0 +1,263 @@
+//! A whole camera on a source that does what the test says: trouble, and what clients and the bus see of it.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use portraitd_client::layout::flags;
+use portraitd_client::{CameraState, FrameCopy, Ring, ServiceError, StreamKind, Wait};
+use tokio::sync::watch;
+
+use super::{Camera, CameraOptions};
+use crate::camera::frame::MemoryPool;
+use crate::camera::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
+use crate::clock::monotonic_ns;
+use crate::net::{EngineOptions, Library};
+use crate::pixel::{Colorimetry, PixelFormat, Size};
+use crate::publish::dbus::service::{AttachOptions, AttachRequest, CameraService, ClientName, PublishedState};
+use crate::service::config;
+use crate::service::notify::Watchdog;
+
+const SIZE: Size = Size::new(32, 16);
+/// What the source's pictures are made of.
+const LUMA: u8 = 200;
+
+/// What a stream does next.
+#[derive(Debug)]
+enum Step {
+    Frame,
+    Size(Size),
+    Shutter(bool),
+    Fail(CameraError),
+}
+
+/// What comes of the next openings; then the device is absent.
+type Openings = Arc<Mutex<VecDeque<Result<Receiver<Step>, CameraError>>>>;
+
+struct Scripted(Openings);
+
+struct ScriptedStream {
+    steps: Receiver<Step>,
+    pool: MemoryPool,
+    sequence: u64,
+    private: bool,
+}
+
+fn format(size: Size) -> FrameFormat {
+    FrameFormat::packed(PixelFormat::Nv12, size, Colorimetry::default(), 30.0)
+}
+
+fn busy() -> CameraError {
+    CameraError::Busy { source_name: "scripted".into() }
+}
+
+fn gone() -> CameraError {
+    CameraError::Gone { source_name: "scripted".into() }
+}
+
+impl Source for Scripted {
+    fn name(&self) -> String {
+        "scripted".into()
+    }
+
+    fn open(&self, _: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+        let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let steps = next.unwrap_or_else(|| Err(CameraError::Absent { source_name: self.name() }))?;
+        Ok(Box::new(ScriptedStream { steps, pool: MemoryPool::new(format(SIZE), 8), sequence: 0, private: false }))
+    }
+}
+
+impl ScriptedStream {
+    fn frame(&mut self) -> Option<Frame> {
+        self.sequence += 1;
+        let bright = |bytes: &mut [u8]| {
+            bytes.fill(LUMA);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let Ok(frame) = self.pool.fill(self.sequence, monotonic_ns(), bright);
+        frame
+    }
+}
+
+impl Stream for ScriptedStream {
+    fn format(&self) -> FrameFormat {
+        self.pool.format()
+    }
+
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+        match self.steps.recv_timeout(timeout) {
+            Ok(Step::Frame) => Ok(self.frame().map_or(StreamEvent::Nothing, StreamEvent::Frame)),
+            Ok(Step::Size(size)) => {
+                self.pool = MemoryPool::new(format(size), 8);
+                Ok(StreamEvent::FormatChanged(self.format()))
+            }
+            Ok(Step::Shutter(closed)) => {
+                self.private = closed;
+                Ok(StreamEvent::Nothing)
+            }
+            Ok(Step::Fail(error)) => Err(error),
+            Err(RecvTimeoutError::Timeout) => Ok(StreamEvent::Nothing),
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+        }
+    }
+
+    fn private(&self) -> bool {
+        self.private
+    }
+}
+
+/// A camera without a net, its script, and its state on the bus.
+struct Rig {
+    camera: Camera,
+    openings: Openings,
+    state: watch::Receiver<PublishedState>,
+}
+
+impl Rig {
+    fn new(idle_close_s: f64) -> Self {
+        let openings = Openings::default();
+        let mut watchdog = Watchdog::new(u64::MAX, 0);
+        let options = CameraOptions {
+            config: config::Camera { idle_close_s, ..config::Camera::default() },
+            library: Library::default(),
+            engine: EngineOptions::default(),
+            model: None,
+            progress: ["capture", "vision"].map(|part| watchdog.watch(part)),
+        };
+        let camera = Camera::start(options, Box::new(Scripted(Arc::clone(&openings)))).expect("starts");
+        let state = camera.state();
+        Self { camera, openings, state }
+    }
+
+    /// The next opening works; what the stream is to do is sent to what this returns.
+    fn will_open(&self) -> Sender<Step> {
+        let (sender, receiver) = channel();
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner).push_back(Ok(receiver));
+        sender
+    }
+
+    fn will_fail(&self, error: CameraError) {
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner).push_back(Err(error));
+    }
+
+    async fn attach(&self) -> Result<Ring, ServiceError> {
+        let stream = StreamKind::View;
+        let options = AttachOptions::of_stream(stream);
+        let fds = self.camera.attach(AttachRequest { client: ClientName::new("test"), stream, options }).await?.fds;
+        Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
+    }
+
+    async fn until(&mut self, wanted: CameraState) -> PublishedState {
+        let state = self.state.wait_for(|state| state.camera.state == wanted);
+        tokio::time::timeout(Duration::from_secs(30), state).await.expect("in time").expect("a camera").clone()
+    }
+}
+
+/// The next frame of a ring. Blocks the runtime, which nothing else needs meanwhile.
+fn read(ring: &mut Ring) -> FrameCopy {
+    let mut frame = FrameCopy::default();
+    assert_eq!(ring.wait(Some(Duration::from_secs(30))).expect("a pipe"), Wait::Frame);
+    assert!(ring.latest(&mut frame));
+    frame
+}
+
+fn luma(frame: &FrameCopy) -> u8 {
+    frame.plane(0).0[0]
+}
+
+#[tokio::test]
+async fn a_refusal_is_named_as_long_as_somebody_asks() {
+    let mut rig = Rig::new(0.2);
+    rig.will_fail(busy());
+    let refused = rig.attach().await.expect_err("busy");
+    assert!(refused.to_string().contains("in use by another program"), "{refused}");
+    let state = rig.until(CameraState::Failed).await;
+    assert!(state.camera.last_error.contains("in use by another program"), "{state:?}");
+    // Nobody has asked for it since: nothing is tried, and after the grace period it is merely closed.
+    let steps = rig.will_open();
+    let state = rig.until(CameraState::Idle).await;
+    assert!(state.camera.last_error.contains("in use by another program"), "what was wrong can still be read");
+    let mut ring = rig.attach().await.expect("free now");
+    steps.send(Step::Frame).expect("streams");
+    assert_eq!(luma(&read(&mut ring)), LUMA);
+    rig.until(CameraState::Running).await;
+}
+
+#[tokio::test]
+async fn a_device_that_comes_back_is_opened_at_once_and_clients_keep_their_rings() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    read(&mut ring);
+    rig.until(CameraState::Running).await;
+    steps.send(Step::Fail(gone())).expect("streams");
+    let state = rig.until(CameraState::Absent).await;
+    assert!(state.camera.last_error.contains("went away"), "{state:?}");
+    let steps = rig.will_open();
+    rig.camera.kick();
+    steps.send(Step::Frame).expect("will stream");
+    assert_eq!(luma(&read(&mut ring)), LUMA, "the same ring goes on");
+    let state = rig.until(CameraState::Running).await;
+    assert_eq!((state.camera.generation, state.camera.consumers), (1, 1));
+}
+
+#[tokio::test]
+async fn another_format_is_another_generation() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    read(&mut ring);
+    steps.send(Step::Size(Size::new(64, 16))).expect("streams");
+    while ring.wait(Some(Duration::from_secs(30))).expect("a pipe") == Wait::Frame {
+        ring.latest(&mut FrameCopy::default());
+    }
+    assert!(ring.closed());
+    let mut next = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    let frame = read(&mut next);
+    assert_eq!((next.generation(), frame.layout().map(|layout| layout.width)), (2, Some(64)));
+    assert_eq!(rig.until(CameraState::Running).await.camera.generation, 2);
+}
+
+#[tokio::test]
+async fn a_closed_shutter_shows_black_and_says_so() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    let frame = read(&mut ring);
+    assert_eq!((luma(&frame), frame.info().flags & flags::PRIVATE), (LUMA, 0));
+    steps.send(Step::Shutter(true)).expect("streams");
+    rig.until(CameraState::Private).await;
+    // What the camera sends is not shown, whatever it is, and where it sends nothing black comes all the same.
+    for send in [true, false] {
+        if send {
+            steps.send(Step::Frame).expect("streams");
+        }
+        let frame = read(&mut ring);
+        assert_eq!((luma(&frame), frame.info().flags & flags::PRIVATE), (16, flags::PRIVATE));
+    }
+    let mut late = rig.attach().await.expect("a client may come meanwhile");
+    assert_eq!(luma(&read(&mut late)), 16);
+    steps.send(Step::Shutter(false)).expect("streams");
+    steps.send(Step::Frame).expect("streams");
+    rig.until(CameraState::Running).await;
+    while luma(&read(&mut ring)) != LUMA {}
+}
+
+#[tokio::test]
+async fn silence_is_a_stall() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    read(&mut ring);
+    let state = rig.until(CameraState::Stalled).await;
+    assert!(state.camera.last_error.contains("no frame for 2 s"), "{state:?}");
+    let steps = rig.will_open();
+    steps.send(Step::Frame).expect("will stream");
+    assert_eq!(luma(&read(&mut ring)), LUMA);
+}
