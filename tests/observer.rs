@@ -68,6 +68,21 @@ fn a_still_scene_is_looked_at_twice_a_second_and_seen_as_well() {
 }
 
 #[test]
+fn another_size_is_another_scene() {
+    let (mut observer, mut observation) = (observer(), Observation::default());
+    // The same still room and person, first large, then small: the coarse luma is all but the same.
+    for (sequence, scene) in (0..).zip(["still", "still", "still?size=640x360", "still?size=640x360"]) {
+        let scene = Scene::new(&SceneOptions::parse(scene).expect("a scene")).expect("a scene");
+        let (picture, frame) = (scene.picture(sequence), Rectangle::of_size(scene.format().size));
+        observer
+            .observe(&picture.as_picture(), sequence, sequence * 33_333_333, |_| false, &mut observation)
+            .expect("seen");
+        assert!(frame.contains(&observation.covers, 0.5), "frame {sequence}: {:?}", observation.covers);
+        assert!(observation.covers.height > 0.5 * frame.height, "frame {sequence}: {:?}", observation.covers);
+    }
+}
+
+#[test]
 fn nobody_is_imagined_in_an_empty_room() {
     let scene = Scene::new(&SceneOptions::parse("empty").expect("a scene")).expect("a scene");
     let (mut observer, mut observation) = (observer(), Observation::default());

@@ -73,6 +73,8 @@ pub struct Observer {
     /// Regions in fractions of the frame.
     in_frame: Vec<Region>,
     held: Held,
+    /// Of the frames that were observed.
+    frame_size: Size,
     /// In so many of the next frames there may be a second look, once.
     spare_frames: u32,
 }
@@ -117,6 +119,7 @@ impl Observer {
             candidates: Vec::new(),
             in_frame: Vec::new(),
             held: Held::default(),
+            frame_size: Size::new(0, 0),
             spare_frames: 0,
         })
     }
@@ -213,6 +216,11 @@ impl Observer {
         ignored: impl Fn(&Person) -> bool,
         observation: &mut Observation,
     ) -> Result<(), ObserveError> {
+        if self.frame_size != picture.size() {
+            // A mask of another size's frames is not to be kept, however alike the scene is.
+            self.reset();
+            self.frame_size = picture.size();
+        }
         self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()))?;
         self.motion.compare(self.gate.luma());
         // After rest there is time for a second look in one frame: whoever has moved at once is found at once.

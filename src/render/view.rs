@@ -94,9 +94,9 @@ fn inset_frame(inset: Inset, source: Size, output: Size) -> Option<InsetFrame> {
         Inset::BottomLeft => (false, true),
         Inset::BottomRight => (true, true),
     };
-    let width = output.width / INSET_PART & !1;
+    let width = (output.width / INSET_PART) & !1;
     let height = u32::try_from(u64::from(width) * u64::from(source.height) / u64::from(source.width.max(1))).ok()? & !1;
-    let margin = output.width / INSET_MARGIN_PART & !1;
+    let margin = (output.width / INSET_MARGIN_PART) & !1;
     let fits = height + 2 * margin <= output.height && width.min(height) > 4 * INSET_BORDER_PX;
     let far = |side: u32, extent: u32| (side - margin - extent) & !1;
     fits.then(|| InsetFrame {

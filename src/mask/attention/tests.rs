@@ -150,7 +150,7 @@ fn who_is_lost_is_searched_in_the_frame_and_its_parts() {
     rig.frames(5, &moving(), &[small()]);
     let looks = rig.frames(30, &moving(), &[]);
     assert!(matches!(looks[0], Look::Window(_)));
-    assert!(looks[1..].iter().any(|look| *look == Look::Frame));
+    assert!(looks[1..].contains(&Look::Frame));
     let parts: Vec<_> =
         looks.iter().filter_map(|look| if let Look::Search(part) = look { Some(*part) } else { None }).collect();
     assert!(parts.len() >= 14, "{looks:?}");
