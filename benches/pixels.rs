@@ -66,9 +66,9 @@ fn in_turns(mut kernel: impl FnMut(), mut reference: impl FnMut()) -> (f64, f64)
             for _ in 0..if which == 0 { 6 } else { 1 } {
                 let started = cpu_ms();
                 if which == 0 {
-                    kernel()
+                    kernel();
                 } else {
-                    reference()
+                    reference();
                 }
                 *least = least.min(cpu_ms() - started);
             }
