@@ -168,6 +168,14 @@ fn values_out_of_range() {
         camera("idle_close_s = 1e9"),
         "3:16: `camera.c.idle_close_s`: 1000000000 is not a number from 0 to 3600"
     );
+    for source in
+        ["auto", "scene", "scene?fps=10", "scene:walk?size=640x360&fps=15", "file:/a/b.y4m?loop&fps=30", "/dev/video0"]
+    {
+        assert_eq!(super::check_source(source), Ok(()), "{source}");
+    }
+    for source in ["scene:", "scene:a b?fps=10", "auto?fps=10", "file:", "webcam"] {
+        assert!(super::check_source(source).is_err(), "{source}");
+    }
     assert_eq!(
         camera("device = \"video0\""),
         "3:10: `camera.c.device`: `video0` is not a source: auto, an absolute path, scene, scene:NAME or file:PATH"

@@ -139,10 +139,12 @@ pub fn check_model(name: &str) -> Result<(), String> {
 /// # Errors
 /// What is wrong with it.
 pub fn check_source(source: &str) -> Result<(), String> {
-    let good = match source.split_once(':') {
+    // What stands behind a question mark is for the source to understand.
+    let without_options = source.split_once('?').map_or(source, |(name, _)| name);
+    let good = match without_options.split_once(':') {
         Some(("scene", scene)) => check_name(scene).is_ok(),
         Some(("file", path)) => !path.is_empty(),
-        _ => source == "auto" || source == "scene" || (source.starts_with('/') && source.len() > 1),
+        _ => source == "auto" || without_options == "scene" || (source.starts_with('/') && source.len() > 1),
     };
     if good && !source.contains('\0') {
         return Ok(());
