@@ -364,6 +364,7 @@ impl Inner {
             size: options.size.unwrap_or_else(|| self.own_size(stream, options.resolution, &format)),
             format: options.format,
             crop: if stream == StreamKind::Composite { options.crop } else { CropMode::View },
+            edges: stream == StreamKind::Mask && options.size.is_none() && options.resolution == MaskResolution::Full,
             inset: options.inset,
             generation,
         };

@@ -24,7 +24,7 @@ use crate::framing::Shot;
 use crate::pixel::{PixelFormat, Rectangle, Size};
 use crate::publish::{RingWriter, SlotInfo};
 use crate::render::composite::{self, CompositeRenderer};
-use crate::render::mask::draw_mask;
+use crate::render::mask::{EdgeRenderer, draw_mask};
 use crate::render::view::ViewRenderer;
 use crate::service::logging::Repeat;
 
@@ -46,6 +46,8 @@ pub(super) struct RingKey {
     pub(super) size: Size,
     pub(super) format: PixelFormat,
     pub(super) crop: CropMode,
+    /// Whether a mask's edges follow the frame's.
+    pub(super) edges: bool,
     pub(super) inset: Inset,
     pub(super) generation: u32,
 }
@@ -105,6 +107,10 @@ impl Job {
     /// Draws until told to stop, or until frames have another format. Dropping the ring closes it for its clients.
     fn run(mut self) {
         match self.key.stream {
+            StreamKind::Mask if self.key.edges => {
+                let mut renderer = EdgeRenderer::new();
+                self.draw_frames(|job, frame, shot| job.draw_edges(&mut renderer, frame, shot));
+            }
             StreamKind::Mask => self.draw_masks(),
             StreamKind::View | StreamKind::Source => {
                 let mut view = ViewRenderer::new();
@@ -171,6 +177,25 @@ impl Job {
                 Waited::Closed => return,
             }
         }
+    }
+
+    /// A mask of the frame's own size, whose edges follow the frame's: it waits for its frame's mask as a composite does.
+    fn draw_edges(&mut self, renderer: &mut EdgeRenderer, frame: &Frame, shot: Shot) {
+        let observation = self.mask_for(frame);
+        let whole = Rectangle::of_size(frame.format.size);
+        let mut slot = self.ring.begin();
+        let mut picture = slot.picture();
+        if let Some(mask) = observation.as_ref().and_then(|observation| observation.mask_view()) {
+            if let Err(error) = renderer.render(&frame.picture(), whole, &mask, &mut picture) {
+                self.complain(&error);
+                return;
+            }
+        } else {
+            (0..picture.size().height as usize).for_each(|y| picture.row_mut(0, y).fill(0));
+        }
+        let mut people = [Person::default(); MAX_PEOPLE];
+        let info = slot_info(frame, shot.crop, observation.as_deref(), &mut people);
+        slot.publish(&info);
     }
 
     fn draw_view(&mut self, view: &mut ViewRenderer, frame: &Frame, shot: Shot) {
