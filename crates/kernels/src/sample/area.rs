@@ -6,6 +6,7 @@
 
 use crate::scale::Span;
 use crate::scale::cast;
+use crate::simd::Usable;
 
 /// Rows up to which sums fit 15 bits: 255 * 128 = 32640.
 const SHORT: f64 = 128.0;
@@ -69,7 +70,7 @@ impl Windows {
     }
 
     /// The sums of output row `j`, a column each; `row` gives source rows of at least as many bytes.
-    pub fn sum<'a>(&mut self, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
+    pub fn sum<'a>(&mut self, isa: Usable, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
         let Window { edges, inner: (from, to) } = self.windows[j];
         if self.height > SHORT {
             self.sum_tall(edges, from..to, row, out);
@@ -81,23 +82,23 @@ impl Windows {
         let rows = |count: usize| move |k: usize| from + k.min(count.saturating_sub(1));
         let bits = self.bits;
         match (edges.is_some(), first) {
-            (true, 0) => edged::<0>(edge, bits, &row, rows(0), out),
-            (true, 1) => edged::<1>(edge, bits, &row, rows(1), out),
-            (true, 2) => edged::<2>(edge, bits, &row, rows(2), out),
-            (true, 3) => edged::<3>(edge, bits, &row, rows(3), out),
-            (true, _) => edged::<4>(edge, bits, &row, rows(4), out),
-            (false, 1) => plain::<1, false>(bits, &row, from, out),
-            (false, 2) => plain::<2, false>(bits, &row, from, out),
-            (false, 3) => plain::<3, false>(bits, &row, from, out),
-            (false, _) => plain::<4, false>(bits, &row, from, out),
+            (true, 0) => edged::<0>(isa, edge, bits, &row, rows(0), out),
+            (true, 1) => edged::<1>(isa, edge, bits, &row, rows(1), out),
+            (true, 2) => edged::<2>(isa, edge, bits, &row, rows(2), out),
+            (true, 3) => edged::<3>(isa, edge, bits, &row, rows(3), out),
+            (true, _) => edged::<4>(isa, edge, bits, &row, rows(4), out),
+            (false, 1) => plain::<1, false>(isa, bits, &row, from, out),
+            (false, 2) => plain::<2, false>(isa, bits, &row, from, out),
+            (false, 3) => plain::<3, false>(isa, bits, &row, from, out),
+            (false, _) => plain::<4, false>(isa, bits, &row, from, out),
         }
         let mut next = from + first;
         while next < to {
             match to - next {
-                1 => plain::<1, true>(bits, &row, next, out),
-                2 => plain::<2, true>(bits, &row, next, out),
-                3 => plain::<3, true>(bits, &row, next, out),
-                _ => plain::<4, true>(bits, &row, next, out),
+                1 => plain::<1, true>(isa, bits, &row, next, out),
+                2 => plain::<2, true>(isa, bits, &row, next, out),
+                3 => plain::<3, true>(isa, bits, &row, next, out),
+                _ => plain::<4, true>(isa, bits, &row, next, out),
             }
             next += 4;
         }
@@ -155,6 +156,7 @@ fn window(from: i64, to: i64, top: f64, bottom: f64, height: f64) -> Window {
 
 /// Two weighted rows and `INNER` whole ones.
 fn edged<'a, const INNER: usize>(
+    isa: Usable,
     edges: [Weighted; 2],
     bits: u32,
     row: &impl Fn(usize) -> &'a [u8],
@@ -163,41 +165,82 @@ fn edged<'a, const INNER: usize>(
 ) {
     let edge_rows: [&[u8]; 2] = std::array::from_fn(|k| &row(edges[k].row)[..out.len()]);
     let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(inner(k))[..out.len()]);
-    let [whole_a, whole_b] = edges.map(|edge| edge.whole << bits);
-    let [part_a, part_b] = edges.map(|edge| u32::from(edge.fraction));
-    let (drop, half) = (8 - bits, 1_u16 << (7 - bits));
-    for x in 0..out.len() {
-        let (a, b) = (u16::from(edge_rows[0][x]), u16::from(edge_rows[1][x]));
-        let fractions = upper(a, part_a) / 2 + upper(b, part_b) / 2;
-        let mut sum: u16 = 0;
-        for row in rows {
-            sum += u16::from(row[x]);
+    sum_edged::<INNER>(isa, edge_rows, edges, rows, bits, out);
+}
+
+crate::simd::versions! {
+    /// See [`edged`]; every row as long as `out`.
+    fn sum_edged<const INNER: usize>(
+        edge_rows: [&[u8]; 2],
+        edges: [Weighted; 2],
+        rows: [&[u8]; INNER],
+        bits: u32,
+        out: &mut [i16],
+    ) {
+        let (edge_rows, rows) = (edge_rows.map(|row| &row[..out.len()]), rows.map(|row| &row[..out.len()]));
+        let [whole_a, whole_b] = edges.map(|edge| edge.whole << bits);
+        let [part_a, part_b] = edges.map(|edge| u32::from(edge.fraction));
+        let (drop, half) = (8 - bits, 1_u16 << (7 - bits));
+        for x in 0..out.len() {
+            let (a, b) = (u16::from(edge_rows[0][x]), u16::from(edge_rows[1][x]));
+            let fractions = upper(a, part_a) / 2 + upper(b, part_b) / 2;
+            let mut sum: u16 = 0;
+            for row in rows {
+                sum += u16::from(row[x]);
+            }
+            let whole = (sum << bits).wrapping_add(a.wrapping_mul(whole_a)).wrapping_add(b.wrapping_mul(whole_b));
+            out[x] = whole.wrapping_add((fractions + half / 2) >> (drop - 1)).cast_signed();
         }
-        let whole = (sum << bits).wrapping_add(a.wrapping_mul(whole_a)).wrapping_add(b.wrapping_mul(whole_b));
-        out[x] = whole.wrapping_add((fractions + half / 2) >> (drop - 1)).cast_signed();
     }
 }
 
 /// `byte * fraction / 65536` with 8 fractional bits.
-#[inline]
+#[inline(always)]
 fn upper(byte: u16, fraction: u32) -> u16 {
     ((u32::from(byte << 8) * fraction) >> 16) as u16
 }
 
 /// `INNER` whole rows, on top of what is there if `ADD`.
 fn plain<'a, const INNER: usize, const ADD: bool>(
+    isa: Usable,
     bits: u32,
     row: &impl Fn(usize) -> &'a [u8],
     from: usize,
     out: &mut [i16],
 ) {
     let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(from + k)[..out.len()]);
-    for x in 0..out.len() {
-        let mut sum: u16 = 0;
-        for row in rows {
-            sum += u16::from(row[x]);
-        }
-        let sum = (sum << bits).cast_signed();
-        out[x] = if ADD { out[x].wrapping_add(sum) } else { sum };
+    if ADD {
+        add_whole::<INNER>(isa, rows, bits, out);
+    } else {
+        sum_whole::<INNER>(isa, rows, bits, out);
     }
+}
+
+crate::simd::versions! {
+    /// The sums of whole rows, each as long as `out`.
+    fn sum_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
+        let rows = rows.map(|row| &row[..out.len()]);
+        for x in 0..out.len() {
+            out[x] = whole(rows, bits, x);
+        }
+    }
+}
+
+crate::simd::versions! {
+    /// The same on top of what is there.
+    fn add_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
+        let rows = rows.map(|row| &row[..out.len()]);
+        for x in 0..out.len() {
+            out[x] = out[x].wrapping_add(whole(rows, bits, x));
+        }
+    }
+}
+
+#[inline(always)]
+fn whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, x: usize) -> i16 {
+    let mut sum: u16 = 0;
+    for row in rows {
+        sum += u16::from(row[x]);
+    }
+    (sum << bits).cast_signed()
 }

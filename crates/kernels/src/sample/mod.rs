@@ -371,7 +371,7 @@ impl Sampler {
                 let start = row * plane.stride_bytes + *first;
                 &plane.data[start..start + *length]
             };
-            groups[*group].y.sum(y, bytes, &mut sums[..*length]);
+            groups[*group].y.sum(Usable::chosen(), y, bytes, &mut sums[..*length]);
         }
         for (reading, out) in readings[..count].iter().zip(row) {
             let x = &groups[reading.group].x;
