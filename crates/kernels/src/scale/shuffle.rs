@@ -167,8 +167,10 @@ impl Line {
 }
 
 /// Half of what is lost when a sum is brought to [`ROW_BITS`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const HALF: i32 = 1 << (13 - ROW_BITS);
 /// What a sum of bytes has more than [`ROW_BITS`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const SHIFT: i32 = 14 - ROW_BITS.cast_signed();
 
 /// # Safety
