@@ -220,8 +220,8 @@ crate::simd::versions! {
     /// The sums of whole rows, each as long as `out`.
     fn sum_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
         let rows = rows.map(|row| &row[..out.len()]);
-        for x in 0..out.len() {
-            out[x] = whole(rows, bits, x);
+        for (x, sum) in out.iter_mut().enumerate() {
+            *sum = whole(rows, bits, x);
         }
     }
 }
@@ -230,8 +230,8 @@ crate::simd::versions! {
     /// The same on top of what is there.
     fn add_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
         let rows = rows.map(|row| &row[..out.len()]);
-        for x in 0..out.len() {
-            out[x] = out[x].wrapping_add(whole(rows, bits, x));
+        for (x, sum) in out.iter_mut().enumerate() {
+            *sum = sum.wrapping_add(whole(rows, bits, x));
         }
     }
 }
