@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::ValueEnum;
 use portraitd::camera::scene::{Scene, SceneOptions, Scratch};
-use portraitd::framing::{Director, Settings, Subject};
+use portraitd::framing::{Director, Settings};
 use portraitd::net::{EngineChoice, EngineOptions, Model};
 use portraitd::pipeline::{Observation, Observer, sample_input};
 use portraitd::pixel::{OwnedPicture, packed_bytes};
@@ -202,8 +202,7 @@ impl Work {
                 let picture = self.frames[index].as_picture();
                 let at_ns = self.next * 33_333_333;
                 self.observer.observe(&picture, self.next, at_ns, |_| false, &mut self.observation)?;
-                let people = self.observation.people.iter().filter(|person| person.drives_crop());
-                let subjects: Vec<_> = people.map(|person| Subject { id: person.id, bounds: person.bounds }).collect();
+                let subjects: Vec<_> = self.observation.subjects().collect();
                 self.director.observe(at_ns, &subjects);
                 let crop = self.director.step(at_ns).crop;
                 self.view.render(&picture, crop, &mut self.out.as_picture_mut())?;

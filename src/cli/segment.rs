@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use portraitd::camera::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
-use portraitd::framing::{Director, Settings, Subject};
+use portraitd::framing::{Director, Settings};
 use portraitd::net::EngineOptions;
 use portraitd::pipeline::{Observation, Observer};
 use portraitd::pixel::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size, image};
@@ -200,7 +200,7 @@ impl Worker<'_> {
         let mut crop = Rectangle::of_size(picture.size());
         if self.arguments.view {
             let mut director = Director::new(Settings::new(picture.size(), even_size(picture.size())))?;
-            let subjects = self.subjects();
+            let subjects: Vec<_> = self.observation.subjects().collect();
             for second in 0..SETTLE_S * 10 {
                 let at_ns = second * 100_000_000;
                 director.observe(at_ns, &subjects);
@@ -208,11 +208,6 @@ impl Worker<'_> {
             }
         }
         self.draw(picture, crop, PixelFormat::Rgb24)
-    }
-
-    fn subjects(&self) -> Vec<Subject> {
-        let people = self.observation.people.iter().filter(|person| person.drives_crop());
-        people.map(|person| Subject { id: person.id, bounds: person.bounds }).collect()
     }
 
     /// A frame of a video.
@@ -226,7 +221,7 @@ impl Worker<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, positive, of some hours")]
         let at_ns = (number as f64 / frame_rate * 1e9) as u64;
         self.observer.observe(picture, number, at_ns, |_| false, &mut self.observation)?;
-        let subjects = self.subjects();
+        let subjects: Vec<_> = self.observation.subjects().collect();
         let size = picture.size();
         let director = match &mut self.director {
             Some((known, director)) if *known == size => director,

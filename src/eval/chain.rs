@@ -4,7 +4,7 @@
 use portraitd_kernels::PictureError;
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 
-use crate::framing::{Director, Settings, SettingsError, Shot, Subject};
+use crate::framing::{Director, Settings, SettingsError, Shot};
 use crate::net::{EngineOptions, Library, ModelError};
 use crate::pipeline::observer::ObserveError;
 use crate::pipeline::{Observation, Observer};
@@ -84,9 +84,7 @@ impl Chain {
             self.unsmoothed.extend_from_slice(self.observer.raw());
             self.covers = self.observation.covers;
         }
-        let subject = |person: &crate::mask::Person| Subject { id: person.id, bounds: person.bounds };
-        let driving = self.observation.people.iter().filter(|person| person.drives_crop());
-        let subjects: Vec<_> = driving.map(subject).collect();
+        let subjects: Vec<_> = self.observation.subjects().collect();
         self.director.observe(capture_ns, &subjects);
         Ok(self.director.step(capture_ns))
     }

@@ -3,6 +3,7 @@
 //!
 //! At most one run of the net a frame ([`Attention`] says where); none for a frame in which nothing has moved.
 
+use crate::framing::Subject;
 use crate::mask::{Attention, Look, MotionDetector, Person, Region, RegionFinder, Smoother, Tracker, motion};
 use crate::net::manifest::{ColorOrder, Fit, Input, Layout, Manifest};
 use crate::net::{Model, ModelError};
@@ -94,6 +95,12 @@ impl Observation {
     /// The mask as renderers take it; `None` for one that was never filled.
     pub fn mask_view(&self) -> Option<MaskView<'_>> {
         MaskView::new(MaskValues::Float(&self.mask), self.size, self.covers.into()).ok()
+    }
+
+    /// The people whom the crop may follow, as the director takes them.
+    pub fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
+        let driving = self.people.iter().filter(|person| person.drives_crop());
+        driving.map(|person| Subject { id: person.id, bounds: person.bounds })
     }
 }
 

@@ -138,9 +138,8 @@ impl Vision {
     fn direct(&self, observation: &Observation) {
         let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MOST_PEOPLE];
         let mut count = 0;
-        let driving = observation.people.iter().filter(|person| person.drives_crop());
-        for (subject, person) in subjects.iter_mut().zip(driving) {
-            *subject = Subject { id: person.id, bounds: person.bounds };
+        for (to, subject) in subjects.iter_mut().zip(observation.subjects()) {
+            *to = subject;
             count += 1;
         }
         self.shared.shots().observe(observation.capture_ns, &subjects[..count]);
