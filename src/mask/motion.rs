@@ -2,14 +2,23 @@
 //!
 //! Pure; owned by the vision thread. It allocates when it is made and not afterwards.
 //!
-//! The frame's luma is compared on a coarse grid whose cells average a hundred pixels of a 720p frame, so that a sensor's
-//! noise nearly cancels out and an edge that moves by one pixel does not. The comparison is with the frame that the net
-//! saw last, not with the frame before: what changes slowly adds up until it counts.
+//! The frame's luma is compared on a coarse grid whose cells average fifty pixels of a 720p frame (ten columns of every
+//! second row: [`rows_to_read`]), so that a sensor's noise nearly cancels out and an edge that moves does not. The comparison
+//! is with the frame that the net saw last, not with the frame before: what changes slowly adds up until it counts.
 
 use crate::pixel::{Rectangle, Size};
 
 /// Cells of the grid that is compared.
 pub const GRID: Size = Size::new(128, 72);
+
+/// A cell needs no more rows of the frame than these: reading the frame is what the still gate costs.
+const ROWS_A_CELL: usize = 5;
+
+/// Of so many rows of a frame of `size` one is read for the grid.
+pub const fn rows_to_read(size: Size) -> usize {
+    let every = size.height as usize / (GRID.height as usize * ROWS_A_CELL);
+    if every == 0 { 1 } else { every }
+}
 
 /// A cell has changed from this difference on, however little noise there is: levels of 255.
 const LEAST_CHANGE: f32 = 3.0;
@@ -132,6 +141,12 @@ mod tests {
         assert!(!detector.is_still(), "before the first look everything is new");
         detector.looked();
         detector
+    }
+
+    #[test]
+    fn a_cell_reads_five_rows_of_a_frame_or_all_it_has() {
+        let heights = [120, 480, 719, 720, 1080, 2160];
+        assert_eq!(heights.map(|height| rows_to_read(Size::new(16, height))), [1, 1, 1, 2, 3, 6]);
     }
 
     #[test]

@@ -228,7 +228,8 @@ impl Observer {
             self.reset();
             self.frame_size = picture.size();
         }
-        self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()))?;
+        let every = motion::rows_to_read(picture.size());
+        self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()), every)?;
         self.motion.compare(self.gate.luma());
         // After rest there is time for a second look in one frame: whoever has moved at once is found at once.
         let most_looks = if self.spare_frames > 0 { 2 } else { 1 };

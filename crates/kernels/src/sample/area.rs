@@ -11,6 +11,9 @@ use crate::simd::Usable;
 /// Rows up to which sums fit 15 bits: 255 * 128 = 32640.
 const SHORT: f64 = 128.0;
 
+/// Whole rows that are summed at once: what a 1280x720 picture has to a row of 256x144 in one go, and one more.
+const AT_ONCE: usize = 6;
+
 /// A row that counts `whole` times, and `fraction` of 65536 more.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Weighted {
@@ -77,7 +80,7 @@ impl Windows {
             return;
         }
         let inner = to - from;
-        let first = inner.min(4);
+        let first = inner.min(AT_ONCE);
         let edge = edges.unwrap_or_default();
         let rows = |count: usize| move |k: usize| from + k.min(count.saturating_sub(1));
         let bits = self.bits;
@@ -86,11 +89,15 @@ impl Windows {
             (true, 1) => edged::<1>(isa, edge, bits, &row, rows(1), out),
             (true, 2) => edged::<2>(isa, edge, bits, &row, rows(2), out),
             (true, 3) => edged::<3>(isa, edge, bits, &row, rows(3), out),
-            (true, _) => edged::<4>(isa, edge, bits, &row, rows(4), out),
+            (true, 4) => edged::<4>(isa, edge, bits, &row, rows(4), out),
+            (true, 5) => edged::<5>(isa, edge, bits, &row, rows(5), out),
+            (true, _) => edged::<6>(isa, edge, bits, &row, rows(6), out),
             (false, 1) => plain::<1, false>(isa, bits, &row, from, out),
             (false, 2) => plain::<2, false>(isa, bits, &row, from, out),
             (false, 3) => plain::<3, false>(isa, bits, &row, from, out),
-            (false, _) => plain::<4, false>(isa, bits, &row, from, out),
+            (false, 4) => plain::<4, false>(isa, bits, &row, from, out),
+            (false, 5) => plain::<5, false>(isa, bits, &row, from, out),
+            (false, _) => plain::<6, false>(isa, bits, &row, from, out),
         }
         let mut next = from + first;
         while next < to {
@@ -98,9 +105,11 @@ impl Windows {
                 1 => plain::<1, true>(isa, bits, &row, next, out),
                 2 => plain::<2, true>(isa, bits, &row, next, out),
                 3 => plain::<3, true>(isa, bits, &row, next, out),
-                _ => plain::<4, true>(isa, bits, &row, next, out),
+                4 => plain::<4, true>(isa, bits, &row, next, out),
+                5 => plain::<5, true>(isa, bits, &row, next, out),
+                _ => plain::<6, true>(isa, bits, &row, next, out),
             }
-            next += 4;
+            next += AT_ONCE;
         }
     }
 
@@ -208,7 +217,10 @@ fn plain<'a, const INNER: usize, const ADD: bool>(
     from: usize,
     out: &mut [i16],
 ) {
-    let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(from + k)[..out.len()]);
+    let mut rows: [&[u8]; INNER] = [&[]; INNER];
+    for (k, place) in rows.iter_mut().enumerate() {
+        *place = &row(from + k)[..out.len()];
+    }
     if ADD {
         add_whole::<INNER>(isa, rows, bits, out);
     } else {

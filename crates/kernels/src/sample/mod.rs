@@ -136,6 +136,7 @@ struct Pass {
     plane: usize,
     /// Which [`Group`]'s windows.
     group: usize,
+    last_row: usize,
     /// Bytes of a row that are needed.
     first: usize,
     length: usize,
@@ -163,7 +164,9 @@ struct Reading {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     spec: SampleSpec,
-    key: Option<(PixelFormat, Size, Region)>,
+    key: Option<(PixelFormat, Size, Region, usize)>,
+    /// One row of the source in so many is read.
+    every: usize,
     /// Full resolution, and chroma.
     groups: [Group; 2],
     passes: [Pass; 3],
@@ -193,6 +196,7 @@ impl Sampler {
         Ok(Self {
             spec,
             key: None,
+            every: 1,
             groups: Default::default(),
             passes: Default::default(),
             pass_count: 0,
@@ -240,7 +244,7 @@ impl Sampler {
         if output.len() != pixels * 3 {
             return Err(SampleError::Output { expected: pixels * 3, found: output.len() });
         }
-        let sampled = self.prepare(source, region)?;
+        let sampled = self.prepare(source, region, 1)?;
         let conversion = self.conversion(source);
         let grey = source.format() == PixelFormat::Grey;
         let luma = self.luma_weights(source);
@@ -274,10 +278,13 @@ impl Sampler {
     /// [`Sampler::sample`], for telling whether a scene is still. (Of an RGB source, luma is made from all three.) Use a
     /// sampler of its own for this where the region is another: changing regions means making tables.
     ///
+    /// Of every `every` rows of the source only the middle one is read, and stands for them all: the price goes with what
+    /// is read, and a cell of many rows needs few of them. 1 reads everything (0 counts as 1).
+    ///
     /// # Errors
     /// [`SampleError`] where the region is none.
-    pub fn sample_luma(&mut self, source: &Picture<'_>, region: Region) -> Result<Sampled, SampleError> {
-        let sampled = self.prepare(source, region)?;
+    pub fn sample_luma(&mut self, source: &Picture<'_>, region: Region, every: usize) -> Result<Sampled, SampleError> {
+        let sampled = self.prepare(source, region, every.clamp(1, source.size().height as usize))?;
         let luma = self.luma_weights(source);
         let width = self.spec.size.width as usize;
         let needed = if source.format().is_rgb() { 3 } else { 1 };
@@ -295,8 +302,8 @@ impl Sampler {
         &self.luma
     }
 
-    /// Makes ready for a picture: tables are made anew if format, size or region have changed.
-    fn prepare(&mut self, source: &Picture<'_>, region: Region) -> Result<Sampled, SampleError> {
+    /// Makes ready for a picture: tables are made anew if format, size, region or the rows that are read have changed.
+    fn prepare(&mut self, source: &Picture<'_>, region: Region, every: usize) -> Result<Sampled, SampleError> {
         if !region.is_valid() {
             return Err(SampleError::Region(region));
         }
@@ -306,8 +313,9 @@ impl Sampler {
         if !covers.is_valid() || scale > 16_384.0 {
             return Err(SampleError::Ratio { region: covers, size });
         }
-        let key = (source.format(), source.size(), covers);
+        let key = (source.format(), source.size(), covers, every);
         if self.key != Some(key) {
+            self.every = every;
             self.build(source, covers);
             self.key = Some(key);
         }
@@ -321,7 +329,7 @@ impl Sampler {
             let (x, y) = spans(&component, source, covers, self.spec.size);
             group.x.build(x, Filter::Linear, 4);
             group.x.rebase();
-            group.y.build(y);
+            group.y.build(y.thinned(self.every));
         }
         self.pass_count = 0;
         let mut most = 0;
@@ -329,7 +337,7 @@ impl Sampler {
             let group = usize::from(component.across != all[0].across);
             let x = &self.groups[group].x;
             let first = component.offset + x.first * component.step;
-            let (columns, _) = component.extent(source.size());
+            let (columns, rows) = component.extent(source.size());
             let count = x.extent.min(columns - x.first);
             let end = first + (count - 1) * component.step + 1;
             let found = self.passes[..self.pass_count].iter().position(|pass| pass.plane == component.plane);
@@ -338,7 +346,7 @@ impl Sampler {
             if found.is_none() {
                 (entry.plane, entry.first, entry.length) = (component.plane, first, end - first);
                 // Components of one plane have the same rows, so windows are the same as well.
-                entry.group = group;
+                (entry.group, entry.last_row) = (group, rows - 1);
                 self.pass_count += 1;
             } else {
                 let end = end.max(entry.first + entry.length);
@@ -362,13 +370,13 @@ impl Sampler {
 
     /// The first `count` components of row `y` of the grid.
     fn components(&mut self, source: &Picture<'_>, y: usize, count: usize) {
-        let Self { groups, passes, readings, samples, row, pass_count, .. } = self;
+        let Self { groups, passes, readings, samples, row, pass_count, every, .. } = self;
         let last_pass = readings[..count].iter().map(|reading| reading.pass).max().unwrap_or(0);
         for pass in &mut passes[..(last_pass + 1).min(*pass_count)] {
-            let Pass { plane, group, first, length, sums } = pass;
+            let Pass { plane, group, last_row, first, length, sums } = pass;
             let plane = source.plane(*plane);
             let bytes = |row: usize| {
-                let start = row * plane.stride_bytes + *first;
+                let start = (row * *every + *every / 2).min(*last_row) * plane.stride_bytes + *first;
                 &plane.data[start..start + *length]
             };
             groups[*group].y.sum(Usable::chosen(), y, bytes, &mut sums[..*length]);

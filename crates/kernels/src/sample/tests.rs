@@ -57,7 +57,7 @@ fn check(sampler: &mut Sampler, source: &Canvas, region: Region) -> Result<(), T
     }
     let whole = sampler.luma().to_vec();
     sampler.luma.fill(0);
-    sampler.sample_luma(&picture, region).expect("valid");
+    sampler.sample_luma(&picture, region, 1).expect("valid");
     prop_assert_eq!(sampler.luma(), whole);
     Ok(())
 }
@@ -85,6 +85,32 @@ proptest! {
         for source in &sources {
             check(&mut sampler, source, Region::of_size(source.size))?;
             check(&mut sampler, source, Region::new(0.5, -1.25, 9.3, 17.0))?;
+        }
+    }
+
+    /// Thinned luma is that of a picture in which the rows that are left out repeat the middle one.
+    #[test]
+    fn a_row_stands_for_its_neighbours(
+        source in picture(8..60, 24..60),
+        size in (1_u32..8, 1_u32..8),
+        every in 1_usize..4,
+    ) {
+        let mut repeated = source.clone();
+        // Of subsampled planes nothing is read.
+        let (row_bytes, rows) = source.format.plane_extent(0, source.size);
+        let stride = row_bytes + source.padding;
+        for row in 0..rows {
+            let middle = (row / every * every + every / 2).min(rows - 1);
+            let bytes = &source.bytes[0][middle * stride..middle * stride + row_bytes];
+            repeated.bytes[0][row * stride..row * stride + row_bytes].copy_from_slice(bytes);
+        }
+        let spec = SampleSpec::new(Size::new(size.0, size.1));
+        let [mut thinned, mut all] = [(); 2].map(|()| Sampler::new(spec).expect("valid"));
+        let region = Region::of_size(source.size);
+        thinned.sample_luma(&source.picture(), region, every).expect("valid");
+        all.sample_luma(&repeated.picture(), region, 1).expect("valid");
+        for (one, other) in thinned.luma().iter().zip(all.luma()) {
+            prop_assert!(one.abs_diff(*other) <= 1, "{:?} and not {:?}", thinned.luma(), all.luma());
         }
     }
 

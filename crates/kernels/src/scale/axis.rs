@@ -42,6 +42,13 @@ impl Span {
     pub fn center(&self, j: usize) -> f64 {
         self.origin + (j as f64 + 0.5) * self.scale
     }
+
+    /// The same positions over a source of which one sample stands for `every` neighbours.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^24")]
+    pub fn thinned(self, every: usize) -> Self {
+        let by = every as f64;
+        Self { origin: self.origin / by, scale: self.scale / by, source: self.source.div_ceil(every), ..self }
+    }
 }
 
 /// The table. Every output position has `taps` weights that sum to [`ONE`], for the samples from `starts[j]` on; weights

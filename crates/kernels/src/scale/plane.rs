@@ -109,7 +109,7 @@ impl PlaneScaler {
             let few = self.y.taps <= fir::FEW;
             let copied = self.x.identity.is_some() && self.y.identity.is_some();
             let wanted = layout.filter(|_| few && !copied && y.scale <= ALONG_FIRST);
-            let built = wanted.filter(|(layout, _)| self.shuffles.build(&self.x, *layout, x.source));
+            let built = wanted.filter(|(layout, _)| self.shuffles.build(self.isa, &self.x, *layout, x.source));
             self.along_first = few && (y.scale <= 1.0 || built.is_some());
             self.rows = built.filter(|_| shuffle::available(self.isa)).map_or(Rows::Widened, |(_, rows)| rows);
             self.stride = (x.count * channels).next_multiple_of(GROUP);

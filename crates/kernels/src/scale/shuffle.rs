@@ -1,8 +1,9 @@
 //! Loops of the scaler that the compiler does not find by itself.
 //!
 //! The filter along a row as byte shuffles: from the bytes of a picture straight to weighted sums, channels interleaved
-//! as they lie. Four neighbouring outputs take their taps from one load of 16 bytes, so no sample is brought from memory
-//! by itself; that is what the plain loops of [`super::fir`] spend their time with. Same sums, same bits.
+//! as they lie. Four neighbouring outputs take their taps from one load of 16 bytes (16 of them from one of 64, where the
+//! CPU has AVX-512 with VBMI), so no sample is brought from memory by itself; that is what the plain loops of [`super::fir`]
+//! spend their time with. Same sums, same bits.
 #![allow(unsafe_code)]
 
 use super::axis::Axis;
@@ -43,11 +44,30 @@ pub(crate) struct Layout {
     pub step: usize,
 }
 
+/// Bytes of one load of a [`WideLine`].
+const WIDE_WINDOW: usize = 64;
+
+/// Four taps of a whole group of outputs, picked from one window.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+struct WideLine {
+    /// Which bytes of the window become the 16-bit samples of taps 0 and 1 (the even ones) and of taps 2 and 3 (the odd
+    /// ones) of each output: side by side, so that the lines of a row stay in the first-level cache.
+    controls: [[u8; 2]; 32],
+    /// Their weights.
+    weights: [[i16; 32]; 2],
+}
+
 /// The table of an axis for one layout.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shuffles {
-    /// For each group of 16 outputs: the lines of blocks 0 and 2, then those of blocks 1 and 3.
+    /// For each group of 16 outputs: the lines of blocks 0 and 2, then those of blocks 1 and 3. Empty where there are
+    /// wide ones.
     lines: Vec<Line>,
+    /// For each group of 16 outputs its lines, where the CPU picks bytes from a window of 64 and one holds them all.
+    wide: Vec<WideLine>,
+    /// Where the windows of the wide lines begin in the row, bytes.
+    bases: Vec<u32>,
     /// Lines for a block's taps.
     depth: usize,
     /// Bytes of a row that are read at most.
@@ -59,11 +79,22 @@ pub(crate) const fn available(isa: Usable) -> bool {
     isa.has_avx2() || cfg!(target_arch = "aarch64") && matches!(isa.isa(), crate::simd::Isa::Neon)
 }
 
+/// What is asked of an axis: outputs are numbered channels interleaved.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    axis: &'a Axis,
+    layout: Layout,
+    /// Bytes of a row.
+    available: usize,
+}
+
 impl Shuffles {
     /// Makes the table for a source of `samples` samples a row. `false` where the taps of four outputs do not lie within
-    /// 16 bytes: far shrinking, or few samples.
-    pub fn build(&mut self, axis: &Axis, layout: Layout, samples: usize) -> bool {
+    /// 16 bytes: far shrinking, or few samples. That answer is the same on every instruction set.
+    pub fn build(&mut self, isa: Usable, axis: &Axis, layout: Layout, samples: usize) -> bool {
         self.lines.clear();
+        self.wide.clear();
+        self.bases.clear();
         let Layout { channels, offsets, step } = layout;
         let last_offset = offsets[..channels].iter().copied().max().unwrap_or(0);
         let available = (samples - 1) * step + last_offset + 1;
@@ -72,6 +103,13 @@ impl Shuffles {
         if available < WINDOW || count == 0 {
             return false;
         }
+        let wanted = Wanted { axis, layout, available };
+        self.reach = 0;
+        if isa.has_avx512_vbmi() && self.build_wide(&wanted) {
+            return true;
+        }
+        self.wide.clear();
+        self.bases.clear();
         self.reach = 0;
         for group in 0..count.div_ceil(GROUP) {
             for pair in 0..2 {
@@ -79,10 +117,7 @@ impl Shuffles {
                     let mut line = Line { controls: [[ZERO; 32]; 2], weights: [[0; 16]; 2], bases: [0; 2] };
                     for half in 0..2 {
                         // Blocks 0 and 2, then 1 and 3: so that packing within halves leaves them in order.
-                        let first = group * GROUP + (pair + 2 * half) * BLOCK;
-                        // Past the end of the row the last output is made again.
-                        let outputs: [usize; BLOCK] = std::array::from_fn(|i| (first + i).min(count - 1));
-                        if !line.fill(half, axis, layout, outputs, part, available) {
+                        if !line.fill(half, &wanted, group * GROUP + (pair + 2 * half) * BLOCK, part) {
                             return false;
                         }
                         self.reach = self.reach.max(line.bases[half] as usize + WINDOW);
@@ -94,13 +129,43 @@ impl Shuffles {
         true
     }
 
+    /// Fills the wide lines. `false` where the taps of 16 outputs do not lie within 64 bytes, or those of four not within 16.
+    fn build_wide(&mut self, wanted: &Wanted<'_>) -> bool {
+        if wanted.available < WIDE_WINDOW {
+            return false;
+        }
+        for group in 0..wanted.count().div_ceil(GROUP) {
+            for part in 0..self.depth {
+                let mut line = WideLine { controls: [[0; 2]; 32], weights: [[0; 32]; 2] };
+                let Some(base) = line.fill(wanted, group * GROUP, part) else { return false };
+                self.reach = self.reach.max(base as usize + WIDE_WINDOW);
+                self.wide.push(line);
+                self.bases.push(base);
+            }
+        }
+        true
+    }
+
     /// The weighted sums of `row`, with [`ROW_BITS`], into `out`: as many as there are outputs, rounded up to [`GROUP`].
     ///
     /// # Panics
-    /// Where a slice is too short, or the instruction set is none for which this is [`available`].
+    /// Where a slice is too short, or the instruction set is none for which this is [`available`], or another than the
+    /// table was built for.
     pub fn run(&self, isa: Usable, row: &[u8], out: &mut [i16]) {
         assert!(row.len() >= self.reach, "a row of {} bytes, of which {} are read", row.len(), self.reach);
-        assert_eq!(out.len() / GROUP * 2 * self.depth, self.lines.len(), "one group of outputs for two sets of lines");
+        let groups = out.len() / GROUP;
+        let wide = !self.wide.is_empty();
+        let fits =
+            if wide { groups * self.depth == self.wide.len() } else { groups * 2 * self.depth == self.lines.len() };
+        assert!(fits, "{groups} groups of outputs are not those that the table was built for");
+        #[cfg(target_arch = "x86_64")]
+        if wide && isa.has_avx512_vbmi() {
+            // SAFETY: the CPU has what is needed; every window ends at or before `reach`, which lies in the row; `out` has a
+            // group of outputs for each set of lines.
+            unsafe { avx512(&self.wide, &self.bases, self.depth, row, out) };
+            return;
+        }
+        assert!(!wide, "a table for AVX-512, run on {}", isa.isa());
         #[cfg(target_arch = "x86_64")]
         if isa.has_avx2() {
             // SAFETY: the CPU has AVX2; every window ends at or before `reach`, which lies in the row; `out` has a group of
@@ -118,51 +183,102 @@ impl Shuffles {
     }
 }
 
+impl Wanted<'_> {
+    /// How many outputs there are.
+    fn count(&self) -> usize {
+        self.axis.starts.len() * self.layout.channels
+    }
+
+    /// Four outputs from `first` on. Past the end of the row the last output is made again.
+    fn block(&self, first: usize) -> [usize; BLOCK] {
+        let last = self.count() - 1;
+        std::array::from_fn(|i| (first + i).min(last))
+    }
+
+    /// Where in the row a tap of an output lies.
+    #[inline]
+    fn byte(&self, output: usize, tap: usize) -> usize {
+        let Layout { channels, offsets, step } = self.layout;
+        let (position, channel) = (output / channels, output % channels);
+        (self.axis.first + self.axis.starts[position] + tap) * step + offsets[channel]
+    }
+
+    /// The weights of taps `part * 4..part * 4 + 4` of an output.
+    #[inline]
+    fn weights(&self, output: usize, part: usize) -> &[i16] {
+        &self.axis.weights(output / self.layout.channels)[part * TAPS..(part + 1) * TAPS]
+    }
+
+    /// The first and the last byte that these taps of a block read. Taps without weight may lie past the end of the source,
+    /// and do not count; `None` where none has any.
+    fn extent(&self, outputs: [usize; BLOCK], part: usize) -> Option<(usize, usize)> {
+        let mut extent: Option<(usize, usize)> = None;
+        for output in outputs {
+            for (index, &weight) in self.weights(output, part).iter().enumerate() {
+                if weight != 0 {
+                    let at = self.byte(output, part * TAPS + index);
+                    let (least, most) = extent.unwrap_or((at, at));
+                    extent = Some((least.min(at), most.max(at)));
+                }
+            }
+        }
+        extent
+    }
+
+    /// Where a window of `bytes` that holds these taps of a block begins. `None` where they are too far apart.
+    fn window(&self, (least, most): (usize, usize), bytes: usize) -> Option<usize> {
+        let base = least.min(self.available - bytes);
+        (most - base < bytes).then_some(base)
+    }
+}
+
 impl Line {
-    /// Sets one half to taps `part * 4..part * 4 + 4` of `outputs` (interleaved). `false` where they are too far apart.
-    fn fill(
-        &mut self,
-        half: usize,
-        axis: &Axis,
-        layout: Layout,
-        outputs: [usize; BLOCK],
-        part: usize,
-        available: usize,
-    ) -> bool {
-        let Layout { channels, offsets, step } = layout;
-        let byte = |output: usize, tap: usize| {
-            let (position, channel) = (output / channels, output % channels);
-            (axis.first + axis.starts[position] + tap) * step + offsets[channel]
-        };
-        let weight = |output: usize, tap: usize| axis.weights(output / channels)[tap];
-        let taps = part * TAPS..(part + 1) * TAPS;
-        // Taps without weight may lie past the end of the source.
-        let used = outputs.iter().flat_map(|&output| taps.clone().map(move |tap| (output, tap)));
-        let used = used.filter(|&(output, tap)| weight(output, tap) != 0);
-        let (least, most) = used.fold((usize::MAX, 0), |(least, most), (output, tap)| {
-            let at = byte(output, tap);
-            (least.min(at), most.max(at))
-        });
-        if least > most {
-            return true;
-        }
-        let base = least.min(available - WINDOW);
-        if most - base >= WINDOW {
-            return false;
-        }
+    /// Sets one half to taps `part * 4..part * 4 + 4` of the four outputs from `first` on. `false` where they are too far
+    /// apart.
+    fn fill(&mut self, half: usize, wanted: &Wanted<'_>, first: usize, part: usize) -> bool {
+        let outputs = wanted.block(first);
+        let Some(extent) = wanted.extent(outputs, part) else { return true };
+        let Some(base) = wanted.window(extent, WINDOW) else { return false };
         let Ok(narrow) = u32::try_from(base) else { return false };
         self.bases[half] = narrow;
         for (lane, &output) in outputs.iter().enumerate() {
-            for (index, tap) in taps.clone().enumerate() {
+            for (index, &weight) in wanted.weights(output, part).iter().enumerate() {
                 let (pair, place) = (index / 2, half * 8 + lane * 2 + index % 2);
-                let weight = weight(output, tap);
                 if weight != 0 {
                     self.weights[pair][place] = weight;
-                    self.controls[pair][place * 2] = (byte(output, tap) - base).to_le_bytes()[0];
+                    let from = wanted.byte(output, part * TAPS + index) - base;
+                    self.controls[pair][place * 2] = from.to_le_bytes()[0];
                 }
             }
         }
         true
+    }
+}
+
+impl WideLine {
+    /// The same for the 16 outputs from `first` on; returns where their window begins. `None` where they are too far apart.
+    fn fill(&mut self, wanted: &Wanted<'_>, first: usize, part: usize) -> Option<u32> {
+        let blocks: [_; GROUP / BLOCK] = std::array::from_fn(|block| wanted.block(first + block * BLOCK));
+        let mut all: Option<(usize, usize)> = None;
+        for outputs in blocks {
+            let Some((least, most)) = wanted.extent(outputs, part) else { continue };
+            wanted.window((least, most), WINDOW)?;
+            let (first, last) = all.unwrap_or((least, most));
+            all = Some((first.min(least), last.max(most)));
+        }
+        let Some(extent) = all else { return Some(0) };
+        let base = wanted.window(extent, WIDE_WINDOW)?;
+        for (lane, output) in blocks.into_iter().flatten().enumerate() {
+            for (index, &weight) in wanted.weights(output, part).iter().enumerate() {
+                let (pair, place) = (index / 2, lane * 2 + index % 2);
+                if weight != 0 {
+                    self.weights[pair][place] = weight;
+                    let from = wanted.byte(output, part * TAPS + index) - base;
+                    self.controls[place][pair] = from.to_le_bytes()[0];
+                }
+            }
+        }
+        u32::try_from(base).ok()
     }
 }
 
@@ -180,26 +296,60 @@ const SHIFT: i32 = 14 - ROW_BITS.cast_signed();
 unsafe fn avx2(lines: &[Line], depth: usize, row: &[u8], out: &mut [i16]) {
     use std::arch::x86_64::*;
     let row = row.as_ptr();
-    for (lines, out) in lines.chunks_exact(2 * depth).zip(out.as_chunks_mut::<GROUP>().0) {
-        let sums = [&lines[..depth], &lines[depth..]].map(|lines| {
-            let mut sum = _mm256_set1_epi32(HALF);
+    let (groups, _) = out.as_chunks_mut::<GROUP>();
+    // No closure about the sums: as a function of its own it brings each of them back through memory.
+    for (lines, out) in lines.chunks_exact(2 * depth).zip(groups) {
+        let mut sums = [_mm256_set1_epi32(HALF); 2];
+        for (sum, lines) in sums.iter_mut().zip(lines.chunks_exact(depth)) {
             for line in lines {
                 // SAFETY: the windows lie within the row; controls and weights are 32 bytes, and aligned as the line is.
                 unsafe {
-                    let window = |half: usize| _mm_loadu_si128(row.add(line.bases[half] as usize).cast());
-                    let samples = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(window(0)), window(1));
-                    for pair in 0..2 {
-                        let picked =
-                            _mm256_shuffle_epi8(samples, _mm256_load_si256(line.controls[pair].as_ptr().cast()));
-                        let weights = _mm256_load_si256(line.weights[pair].as_ptr().cast());
-                        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(picked, weights));
+                    let windows = [
+                        _mm_loadu_si128(row.add(line.bases[0] as usize).cast()),
+                        _mm_loadu_si128(row.add(line.bases[1] as usize).cast()),
+                    ];
+                    let samples = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(windows[0]), windows[1]);
+                    for (controls, weights) in line.controls.iter().zip(&line.weights) {
+                        let picked = _mm256_shuffle_epi8(samples, _mm256_load_si256(controls.as_ptr().cast()));
+                        let weights = _mm256_load_si256(weights.as_ptr().cast());
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(picked, weights));
                     }
                 }
             }
-            _mm256_srai_epi32::<SHIFT>(sum)
-        });
+        }
+        let [low, high] = [_mm256_srai_epi32::<SHIFT>(sums[0]), _mm256_srai_epi32::<SHIFT>(sums[1])];
         // SAFETY: `out` is 16 values.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_packs_epi32(sums[0], sums[1])) };
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_packs_epi32(low, high)) };
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512 with VBMI and VNNI; `bases[..] + 64` lies within `row`; `out` has 16 values for each `depth` lines.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
+unsafe fn avx512(lines: &[WideLine], bases: &[u32], depth: usize, row: &[u8], out: &mut [i16]) {
+    use std::arch::x86_64::*;
+    /// The low byte of each sample; the high one is zero.
+    const LOW: u64 = 0x5555_5555_5555_5555;
+    let row = row.as_ptr();
+    let lines = lines.chunks_exact(depth).zip(bases.chunks_exact(depth));
+    for ((lines, bases), out) in lines.zip(out.as_chunks_mut::<GROUP>().0) {
+        let mut sum = _mm512_set1_epi32(HALF);
+        for (line, &base) in lines.iter().zip(bases) {
+            // SAFETY: the window lies within the row; controls and weights are 64 bytes, and aligned as the line is.
+            unsafe {
+                let samples = _mm512_loadu_si512(row.add(base as usize).cast());
+                let controls = _mm512_load_si512(line.controls.as_ptr().cast());
+                // Of a control only the lower six bits count, and what odd ones pick is not taken.
+                let first = _mm512_maskz_permutexvar_epi8(LOW, controls, samples);
+                let second = _mm512_maskz_permutexvar_epi8(LOW, _mm512_srli_epi16::<8>(controls), samples);
+                sum = _mm512_dpwssd_epi32(sum, first, _mm512_load_si512(line.weights[0].as_ptr().cast()));
+                sum = _mm512_dpwssd_epi32(sum, second, _mm512_load_si512(line.weights[1].as_ptr().cast()));
+            }
+        }
+        let sums = _mm512_cvtsepi32_epi16(_mm512_srai_epi32::<{ SHIFT.cast_unsigned() }>(sum));
+        // SAFETY: `out` is 16 values.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
     }
 }
 
@@ -247,8 +397,13 @@ pub(crate) fn down_samples<const TAPS: usize>(
     #[cfg(target_arch = "x86_64")]
     if isa.has_avx2() {
         assert!(rows.iter().all(|row| row.len() >= out.len()), "a row for every output");
-        // SAFETY: the CPU has AVX2, and each row is as long as the output.
-        return unsafe { samples_avx2(rows, weights, bias, out) };
+        let mut done = 0;
+        if isa.isa() == crate::simd::Isa::Avx512 {
+            // SAFETY: the CPU has AVX-512 BW, and each row is as long as the output.
+            done = unsafe { samples_avx512(rows, weights, bias, out) };
+        }
+        // SAFETY: the CPU has AVX2; the rest as above.
+        return done + unsafe { samples_avx2(&rows.map(|row| &row[done..]), weights, bias, &mut out[done..]) };
     }
     let _ = (isa, rows, weights, bias, out);
     0
@@ -301,6 +456,40 @@ unsafe fn samples_avx2<const TAPS: usize>(
         let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(low, high));
         // SAFETY: `out` is 32 bytes.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
+    }
+    done
+}
+
+/// # Safety
+/// The CPU has AVX-512 BW; no row is shorter than `out`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn samples_avx512<const TAPS: usize>(
+    rows: &[&[i16]; TAPS],
+    weights: &[i16; TAPS],
+    bias: i16,
+    out: &mut [u8],
+) -> usize {
+    use std::arch::x86_64::*;
+    const SHIFT: u32 = ROW_BITS - 2;
+    let weights = weights.map(|weight| _mm512_set1_epi16(weight));
+    // Packing works within quarters: what comes out first to last.
+    let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    let groups = out.as_chunks_mut::<64>().0;
+    let done = groups.len() * 64;
+    for (group, out) in groups.iter_mut().enumerate() {
+        let mut sums = [_mm512_set1_epi16(bias); 2];
+        for tap in 0..TAPS {
+            for (half, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: 32 samples from `group * 64 + half * 32`, which `out` has too, and the row is not shorter.
+                let samples = unsafe { _mm512_loadu_si512(rows[tap].as_ptr().add(group * 64 + half * 32).cast()) };
+                *sum = _mm512_add_epi16(*sum, _mm512_mulhi_epi16(samples, weights[tap]));
+            }
+        }
+        let [low, high] = sums.map(|sum| _mm512_srai_epi16::<SHIFT>(sum));
+        let bytes = _mm512_permutexvar_epi64(order, _mm512_packus_epi16(low, high));
+        // SAFETY: `out` is 64 bytes.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes) };
     }
     done
 }

@@ -33,6 +33,17 @@ impl Usable {
     pub(crate) const fn has_avx2(self) -> bool {
         cfg!(target_arch = "x86_64") && matches!(self.0, Isa::Avx2 | Isa::Avx512)
     }
+
+    /// Whether AVX-512 with VBMI and VNNI may be used: bytes picked from a whole register at once, products summed where
+    /// they are made. Not every CPU with [`Isa::Avx512`] has them (Skylake does not, Ice Lake and Zen 4 do).
+    pub(crate) fn has_avx512_vbmi(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Isa::Avx512
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vnni");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
 }
 
 impl Default for Usable {
