@@ -298,9 +298,7 @@ impl Inner {
             }
         };
         match opening {
-            Some(Ok(opened)) => Ok(opened),
-            Some(Err((CameraState::Failed, reason))) => Err(ServiceError::Failed(reason)),
-            Some(Err((_, reason))) => Err(ServiceError::CameraAbsent(reason)),
+            Some(outcome) => outcome,
             None => Err(ServiceError::Failed(format!("{}: was closed meanwhile", device()))),
         }
     }

@@ -22,11 +22,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portraitd_client::CameraState;
+use portraitd_client::{CameraState, ServiceError};
 use tracing::{debug, info, warn};
 
 use super::demand::Wake;
-use super::shared::Shared;
+use super::shared::{Shared, Trouble};
 use crate::camera::v4l2::clock::StallWatch;
 use crate::camera::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent};
 use crate::clock::monotonic_ns;
@@ -88,17 +88,18 @@ impl Capture {
                 if started.elapsed() > RECOVERED {
                     retry = FIRST_RETRY;
                 }
-                let (state, reason) = match ended {
+                let absent = |reason| Trouble::new(reason, ServiceError::CameraAbsent);
+                let (state, trouble) = match ended {
                     Ended::Unwanted | Ended::Shutdown => break,
-                    Ended::Stalled(limit) => (
-                        CameraState::Stalled,
-                        format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32()),
-                    ),
-                    Ended::Finished => (CameraState::Absent, format!("{}: has ended", self.source.name())),
-                    Ended::Failed(error) => (state_of(&error), error.to_string()),
+                    Ended::Stalled(limit) => {
+                        let reason = format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32());
+                        (CameraState::Stalled, absent(reason))
+                    }
+                    Ended::Finished => (CameraState::Absent, absent(format!("{}: has ended", self.source.name()))),
+                    Ended::Failed(error) => trouble_of(&error),
                 };
-                warn!(camera = self.shared.name(), "{reason}; trying again in {retry:?}");
-                self.shared.set_state(state, Some(reason));
+                warn!(camera = self.shared.name(), "{}; trying again in {retry:?}", trouble.reason);
+                self.shared.set_state(state, Some(trouble));
                 self.shared.count_reopen();
                 match self.shared.demand.wait_retry(kicks, retry, self.shared.idle_close()) {
                     Wake::TimedOut | Wake::Wanted => retry = (retry * 2).min(LONGEST_RETRY),
@@ -219,10 +220,12 @@ enum Shown {
     Blank(BlankFrames),
 }
 
-/// The state that an error of a source puts its camera in.
-fn state_of(error: &CameraError) -> CameraState {
-    match error {
-        CameraError::Absent { .. } | CameraError::Gone { .. } => CameraState::Absent,
-        _ => CameraState::Failed,
-    }
+/// The state that an error of a source puts its camera in, and what is answered to whoever waits for it.
+fn trouble_of(error: &CameraError) -> (CameraState, Trouble) {
+    let (state, refusal): (_, fn(String) -> ServiceError) = match error {
+        CameraError::Absent { .. } | CameraError::Gone { .. } => (CameraState::Absent, ServiceError::CameraAbsent),
+        CameraError::Busy { .. } => (CameraState::Failed, ServiceError::Busy),
+        _ => (CameraState::Failed, ServiceError::Failed),
+    };
+    (state, Trouble::new(error.to_string(), refusal))
 }

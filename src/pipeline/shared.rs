@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portraitd_client::{BackgroundMode, CameraState, FramingState};
+use portraitd_client::{BackgroundMode, CameraState, FramingState, ServiceError};
 use tokio::sync::watch;
 
 use super::demand::Demand;
@@ -33,7 +33,23 @@ pub(super) struct Opening {
     /// Counts the tries.
     pub(super) attempt: u64,
     /// What the last one came to; `None` while it is under way, or nobody needs the camera.
-    pub(super) outcome: Option<Result<Opened, (CameraState, String)>>,
+    pub(super) outcome: Option<Result<Opened, ServiceError>>,
+}
+
+/// Why a camera does not run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Trouble {
+    /// In words, for `LastError`.
+    pub(super) reason: String,
+    /// What is answered to whoever waits for the camera.
+    pub(super) refusal: ServiceError,
+}
+
+impl Trouble {
+    /// `refusal` makes the answer of the reason.
+    pub(super) fn new(reason: String, refusal: fn(String) -> ServiceError) -> Self {
+        Self { refusal: refusal(reason.clone()), reason }
+    }
 }
 
 /// Figures for `Stats` and the metrics file.
@@ -160,7 +176,8 @@ impl Shared {
     }
 
     /// Announces a state of the camera, and to a waiting attach what has come of its wish.
-    pub(super) fn set_state(&self, state: CameraState, error: Option<String>) {
+    pub(super) fn set_state(&self, state: CameraState, trouble: Option<Trouble>) {
+        let (reason, refusal) = trouble.map(|Trouble { reason, refusal }| (reason, refusal)).unzip();
         self.opening.send_modify(|opening| match state {
             CameraState::Starting => {
                 opening.attempt += 1;
@@ -168,11 +185,11 @@ impl Shared {
             }
             CameraState::Idle => opening.outcome = None,
             CameraState::Running | CameraState::Private => {}
-            _ => opening.outcome = Some(Err((state, error.clone().unwrap_or_default()))),
+            _ => opening.outcome = Some(Err(refusal.unwrap_or_else(|| ServiceError::Failed(state.to_string())))),
         });
         self.published.send_if_modified(|published| {
             let camera = &mut published.camera;
-            let last_error = error.unwrap_or_else(|| camera.last_error.clone());
+            let last_error = reason.unwrap_or_else(|| camera.last_error.clone());
             let changed = camera.state != state || camera.last_error != last_error;
             camera.state = state;
             camera.last_error = last_error;

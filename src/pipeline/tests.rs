@@ -171,7 +171,10 @@ async fn a_refusal_is_named_as_long_as_somebody_asks() {
     let mut rig = Rig::new(0.2);
     rig.will_fail(busy());
     let refused = rig.attach().await.expect_err("busy");
-    assert!(refused.to_string().contains("in use by another program"), "{refused}");
+    assert!(
+        matches!(&refused, ServiceError::Busy(reason) if reason.contains("in use by another program")),
+        "{refused}"
+    );
     let state = rig.until(CameraState::Failed).await;
     assert!(state.camera.last_error.contains("in use by another program"), "{state:?}");
     // Nobody has asked for it since: nothing is tried, and after the grace period it is merely closed.

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::axis::Axis;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::fir::ROW_BITS;
 use crate::simd::Usable;
 
