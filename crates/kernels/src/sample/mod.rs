@@ -136,6 +136,7 @@ struct Pass {
     plane: usize,
     /// Which [`Group`]'s windows.
     group: usize,
+    /// Rows below it are the border, which it stands for.
     last_row: usize,
     /// Bytes of a row that are needed.
     first: usize,

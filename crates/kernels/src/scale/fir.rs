@@ -89,14 +89,16 @@ fn single(samples: &[i16], weights: &[i16]) -> i32 {
 fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut store: impl FnMut(&[i32])) {
     let (blocks, rest) = starts.as_chunks::<BLOCK>();
     let mut done = 0;
-    if taps == 4 || taps == 8 {
+    if matches!(taps, 4 | 8 | 12 | 16 | 20) {
         for (starts, weights) in blocks.iter().zip(weights.chunks_exact(taps * BLOCK)) {
-            let sums = if taps == 4 {
-                block::<4, { 4 * BLOCK }>(samples, starts, weights)
-            } else {
-                block::<8, { 8 * BLOCK }>(samples, starts, weights)
-            };
-            store(&sums);
+            store(&match taps {
+                4 => block::<4, { 4 * BLOCK }>(samples, starts, weights),
+                8 => block::<8, { 8 * BLOCK }>(samples, starts, weights),
+                // What the still gate has to a cell of 720p, and of 1080p.
+                12 => block::<12, { 12 * BLOCK }>(samples, starts, weights),
+                16 => block::<16, { 16 * BLOCK }>(samples, starts, weights),
+                _ => block::<20, { 20 * BLOCK }>(samples, starts, weights),
+            });
         }
         done = starts.len() - rest.len();
     }
