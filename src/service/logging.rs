@@ -8,7 +8,7 @@
 
 use rustix::fs::fstat;
 use std::io::IsTerminal as _;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
@@ -36,7 +36,7 @@ pub enum Target {
 /// Logging that runs; its filter can be changed.
 pub struct Logging {
     target: Target,
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 impl std::fmt::Debug for Logging {
@@ -71,7 +71,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     parse_filter(filter).map(drop)
 }
 
-fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
+fn parse_filter(filter: &str) -> Result<Targets, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let bad = |directive: &str| {
         Err(format!(
@@ -85,16 +85,16 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
     }
     let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
     for directive in &directives {
-        // A lone word is a target to `EnvFilter`: a misspelt level would then log nothing but that target's events.
+        // A lone word is a target to `Targets`: a misspelt level would then log nothing but that target's events.
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
         if !is_level && !directive.contains('=') {
             return bad(directive);
         }
-        if EnvFilter::try_new(directive).is_err() {
+        if directive.parse::<Targets>().is_err() {
             return bad(directive);
         }
     }
-    EnvFilter::try_new(directives.join(",")).map_err(|error| error.to_string())
+    directives.join(",").parse::<Targets>().map_err(|error| error.to_string())
 }
 
 /// Whether this stream is the journal's own: the service manager names the device and inode of what it connected.

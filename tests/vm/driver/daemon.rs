@@ -11,7 +11,10 @@ use super::Test;
 use super::lab::{Lab, Outcome, SMALL, command, frame};
 use super::programs::{Programs, SMALL_CAMERA};
 
-pub const TESTS: [Test; 2] = [("daemon-devices", listing), ("daemon-auto", auto)];
+pub const TESTS: [Test; 3] = [("daemon-devices", listing), ("daemon-auto", auto), ("daemon-resident-1080p", resident)];
+
+/// Most of the daemon's memory while a camera of 1920x1080 is watched, KiB (SPECIFICATION.md, C5).
+const MOST_RESIDENT: u64 = 48 * 1024;
 
 fn listing(lab: &Lab) -> Outcome {
     let output = command(&lab.daemon.to_string_lossy(), &["devices", "--json"])?;
@@ -53,4 +56,26 @@ fn auto(lab: &Lab) -> Outcome {
     programs.state("main", "idle")?;
     frame(&mut CaptureStream::open(&lab.camera(0), &SMALL)?)?;
     Ok(said.join(", "))
+}
+
+/// With 1920x1080 in and out, and somebody at the view and at the mask, the daemon stays small.
+fn resident(lab: &Lab) -> Outcome {
+    let configuration = format!(
+        "[[camera]]\nname = \"main\"\ndevice = \"{}\"\nwidth = 1920\nheight = 1080\nfps = 5\n",
+        lab.camera(0).display()
+    );
+    let programs = Programs::start(lab, &[], &configuration)?;
+    let idle = programs.resources()?.2;
+    let mask = programs.client(&["attach", "mask", "--json"])?;
+    // The net takes its seconds to load in the guest.
+    programs.until("main", "seeing", |camera| camera["Stats"]["masks"].as_u64() > Some(3))?;
+    let lines = programs.frames("view", 20, &[])?;
+    let summary = lines.last().context("no summary")?;
+    ensure!(summary["frames"] == 20 && summary["torn"] == 0, "{summary}");
+    let resident = programs.resources()?.2;
+    ensure!(resident <= MOST_RESIDENT, "resident {resident} KiB");
+    let (mask, format) = (mask.interrupt()?, programs.camera("main")?["Format"].clone());
+    ensure!(format["width"] == 1920 && format["height"] == 1080, "{format}");
+    ensure!(mask["frames"].as_u64().is_some_and(|count| count > 0), "{mask}");
+    Ok(format!("{} {idle} KiB with nobody there, {resident} KiB watched", format["format"]))
 }

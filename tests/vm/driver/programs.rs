@@ -114,7 +114,7 @@ impl Programs {
 
     /// Waits until what the camera says is as wanted.
     pub fn until(&self, name: &str, wanted: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(180);
         loop {
             let camera = self.camera(name)?;
             if is(&camera) {
