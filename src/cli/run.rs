@@ -4,7 +4,7 @@
 //! pixel; capture, vision and render threads belong to the cameras.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
 use portraitd::service::config::{Config, Flags, Sources};
 use portraitd::service::crash::CrashGuard;
-use portraitd::service::logging;
+use portraitd::service::logging::{self, Logging};
 use portraitd::service::metrics::{Report, replace_file};
 use portraitd::service::notify::{self, Verdict, Watchdog};
 use portraitd_client::ServiceError;
@@ -65,18 +65,17 @@ impl Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sources = arguments.sources();
     let config = Config::load(&sources)?;
-    let logging = logging::init(&config.log)?;
+    let logging = Arc::new(logging::init(&config.log)?);
     for warning in &config.warnings {
         warn!("{warning}");
     }
     let guard = CrashGuard::from_environment();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
-    let done = runtime.block_on(serve_cameras(sources, config, guard.safe_mode(), &logging));
+    let done = runtime.block_on(serve_cameras(sources, config, guard.safe_mode(), logging));
     // Blocking tasks (a model being loaded, a snapshot) end with the process.
     runtime.shutdown_background();
-    if done.is_ok()
-        && let Err(error) = guard.end()
-    {
+    // An end that says why, as for want of a bus, is no crash, and nothing that going without the net would mend.
+    if let Err(error) = guard.end() {
         warn!("the note of this start cannot be removed: {error}");
     }
     done
@@ -87,47 +86,90 @@ struct Manager {
     sources: Sources,
     cameras: Vec<Arc<Camera>>,
     config: Mutex<Config>,
+    logging: Arc<Logging>,
+    /// One reload at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Manager {
-    /// Reads the configuration anew and gives it to the cameras; what cannot change while running is said.
-    fn reload(&self) -> Result<(), ServiceError> {
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the configuration anew and gives it to the cameras, all of it or none; what cannot change while running is
+    /// said.
+    async fn reload(&self) -> Result<(), ServiceError> {
+        let _turn = self.turn.lock().await;
         let next = Config::load(&self.sources).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
-        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whatever can go wrong does so here, before anything has changed.
+        let mut prepared = Vec::new();
         for camera in &self.cameras {
             if let Some(settings) = next.cameras.iter().find(|settings| settings.name == camera.name()) {
-                camera.reconfigure(settings)?;
+                prepared.push((camera, camera.prepare(settings).await?));
             }
         }
-        let identity = |config: &Config| {
-            config.cameras.iter().map(|camera| (camera.name.clone(), camera.device.clone())).collect::<Vec<_>>()
-        };
-        if identity(&config) != identity(&next) || config.bus != next.bus {
-            warn!("cameras, their devices and the bus change with a restart only");
+        for (camera, new) in prepared {
+            camera.reconfigure(new);
+        }
+        for warning in &next.warnings {
+            warn!("{warning}");
+        }
+        if let Err(error) = self.logging.set_filter(&next.log) {
+            warn!("{error}");
+        }
+        let mut config = self.config();
+        for change in fixed_changes(&config, &next) {
+            warn!("{change} changes with a restart only");
         }
         *config = next;
+        drop(config);
         info!("configuration reloaded");
         Ok(())
+    }
+
+    /// As the service manager asks for it.
+    async fn reload_and_tell(&self) {
+        let _ = notify::reloading();
+        if let Err(error) = self.reload().await {
+            error!("configuration not reloaded, the old one stays: {error}");
+        }
+        let _ = notify::ready("reloaded");
     }
 }
 
 impl ManagerService for Manager {
     fn reload(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
-        Box::pin(async { self.reload() })
+        Box::pin(self.reload())
     }
 }
 
-/// Who may see pictures: on the system bus polkit decides, elsewhere whoever can reach the bus is the same user.
-fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
-    if *bus == Bus::System { Arc::new(Polkit) } else { Arc::new(AllowAll) }
+/// The settings that differ and are read at the start only, by their keys.
+fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut differs = |key: &str, differs: bool| changes.extend(differs.then(|| format!("`{key}`")));
+    differs("bus", old.bus != new.bus);
+    differs("models_dir", old.models_dir != new.models_dir);
+    differs("threads", old.threads != new.threads);
+    let names = |config: &Config| config.cameras.iter().map(|camera| camera.name.clone()).collect::<Vec<_>>();
+    differs("[[camera]]", names(old) != names(new));
+    for camera in &old.cameras {
+        let Some(other) = new.cameras.iter().find(|other| other.name == camera.name) else { continue };
+        differs(&format!("camera.{}.device", camera.name), camera.device != other.device);
+        differs(&format!("camera.{}.output", camera.name), camera.outputs != other.outputs);
+    }
+    changes
 }
 
-async fn serve_cameras(
-    sources: Sources,
-    config: Config,
-    safe_mode: bool,
-    logging: &logging::Logging,
-) -> anyhow::Result<()> {
+/// Who may see pictures. On a session bus only the user's own programs are; on any other polkit is asked, and where it is
+/// not there, the bus for the caller's user.
+fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
+    match bus {
+        Bus::Session | Bus::None => Arc::new(AllowAll),
+        _ => Arc::new(Polkit),
+    }
+}
+
+async fn serve_cameras(sources: Sources, config: Config, safe_mode: bool, logging: Arc<Logging>) -> anyhow::Result<()> {
     let started = Instant::now();
     let real_watchdog = Watchdog::from_environment(monotonic_ns());
     let fed = real_watchdog.is_some();
@@ -154,8 +196,13 @@ async fn serve_cameras(
         ));
     }
     let Ok(bus) = config.bus.to_string().parse::<Bus>();
-    let metrics_file = config.metrics_file.clone();
-    let manager = Arc::new(Manager { sources, cameras: cameras.clone(), config: Mutex::new(config) });
+    let manager = Arc::new(Manager {
+        sources,
+        cameras: cameras.clone(),
+        config: Mutex::new(config),
+        logging,
+        turn: tokio::sync::Mutex::default(),
+    });
     let publication = Publication {
         manager: Arc::clone(&manager) as Arc<dyn ManagerService>,
         cameras: cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect(),
@@ -171,8 +218,7 @@ async fn serve_cameras(
         warn!("the service manager cannot be told: {error}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
-    let ended =
-        main_loop(&cameras, &manager, &mut watchdog, fed, started, metrics_file, safe_mode, logging, signals).await;
+    let ended = main_loop(&cameras, &manager, &mut watchdog, fed, started, safe_mode, server.as_ref(), signals).await;
     let _ = notify::stopping();
     // Rings are marked closed first, while the bus is still up, so that clients learn it from their rings.
     for camera in &cameras {
@@ -207,9 +253,8 @@ async fn main_loop(
     watchdog: &mut Watchdog,
     fed: bool,
     started: Instant,
-    metrics_file: Option<PathBuf>,
     safe_mode: bool,
-    logging: &logging::Logging,
+    server: Option<&Server>,
     Signals { mut terminate, mut interrupt, mut hangup }: Signals,
 ) -> anyhow::Result<()> {
     let mut report = tokio::time::interval(REPORT_EVERY);
@@ -221,18 +266,11 @@ async fn main_loop(
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
-                let _ = notify::reloading();
-                match manager.reload() {
-                    Ok(()) => {
-                        let filter = manager.config.lock().unwrap_or_else(PoisonError::into_inner).log.clone();
-                        if let Err(error) = logging.set_filter(&filter) {
-                            warn!("{error}");
-                        }
-                    }
-                    Err(error) => error!("configuration not reloaded, the old one stays: {error}"),
-                }
-                let _ = notify::ready("reloaded");
+                let manager = Arc::clone(manager);
+                tokio::spawn(async move { manager.reload_and_tell().await });
             }
+            // Nobody could reach the service any more; another start finds the bus again, or waits for it.
+            () = bus_closed(server) => anyhow::bail!("the connection to the bus has ended"),
             changed = watch_devices(devices.as_ref()) => match changed {
                 Ok(()) => cameras.iter().for_each(|camera| camera.kick()),
                 Err(error) => warn!("/dev: {error}"),
@@ -244,6 +282,7 @@ async fn main_loop(
             },
             _ = report.tick() => {
                 let _ = notify::status(&status_line(cameras));
+                let metrics_file = manager.config().metrics_file.clone();
                 if let Some(path) = &metrics_file {
                     let uptime_s = started.elapsed().as_secs_f64();
                     let report = Report {
@@ -263,8 +302,19 @@ async fn main_loop(
 
 /// What the service manager shows of us.
 fn status_line(cameras: &[Arc<Camera>]) -> String {
-    let clients: usize = cameras.iter().map(|camera| camera.consumers()).sum();
-    format!("{} cameras, {clients} clients", cameras.len())
+    let line = |camera: &Arc<Camera>| {
+        let state = camera.state().borrow().camera.state;
+        format!("{}: {state}, {} clients", camera.name(), camera.consumers())
+    };
+    cameras.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+/// Waits for the end of the connection to the bus; for ever where there is none.
+async fn bus_closed(server: Option<&Server>) {
+    match server {
+        Some(server) => server.closed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for a change of the devices; for ever where they are not watched.

@@ -2,33 +2,37 @@
 //! touches a pixel; what takes time (loading a model, decoding a picture) is handed to a blocking task.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portraitd_client::{CameraState, CropMode, FramingMode, Inset, MaskResolution, Ring, ServiceError, StreamKind};
+use portraitd_client::{
+    CameraState, CropMode, FramingMode, Inset, MaskResolution, Ring, ServiceError, StreamKind, Wait,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
 
 use super::capture::Capture;
 use super::demand::Demand;
 use super::output::{Attach, DeviceNode, OutputWriter};
 use super::render::{Job, RingKey};
-use super::shared::{Backdrop, Opened, Opening, Shared};
+use super::shared::{Backdrop, Opened, Opening, Shared, Tuning};
 use super::shot::{FramingChoice, ShotKeeper};
 use super::vision::Vision;
 use crate::camera::{FrameFormat, Source};
 use crate::clock::monotonic_ns;
 use crate::net::EngineOptions;
 use crate::net::{Library, Model};
-use crate::pixel::{Rectangle, Size, even_size, image};
+use crate::pixel::{OwnedPicture, Rectangle, Size, even_size, image};
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
     FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
 };
-use crate::publish::{PublishError, RingClients, RingSpec, RingWriter};
+use crate::publish::{ClientFds, PublishError, RingClients, RingSpec, RingWriter};
 use crate::service::config;
 use crate::service::metrics::CameraReport;
 use crate::service::notify::Progress;
@@ -68,8 +72,10 @@ struct Inner {
     shared: Arc<Shared>,
     library: Library,
     engine: EngineOptions,
-    allow_source: bool,
-    mask_size: Option<Size>,
+    /// Whether the whole room may be seen. Read again while `rings` is locked, before a ring shows it.
+    allow_source: AtomicBool,
+    /// Of the net in use; `None` where the service runs without.
+    mask_size: Mutex<Option<Size>>,
     rings: Mutex<Rings>,
     runtime: Handle,
 }
@@ -105,6 +111,17 @@ enum Patience {
     Endless,
 }
 
+/// A new configuration of a camera, all of it read and found good, ready to be taken over.
+pub struct Reconfiguration {
+    tuning: Tuning,
+    choice: FramingChoice,
+    zones: Vec<Rectangle>,
+    backdrop: Backdrop,
+    allow_source: bool,
+    /// The net, where it is another one than now.
+    model: Option<Model>,
+}
+
 /// Takes the demand back unless the attach succeeds, also where its future is dropped half way.
 struct Wish<'a> {
     shared: &'a Shared,
@@ -125,29 +142,26 @@ impl Camera {
     /// runtime is the main thread's.
     ///
     /// # Errors
-    /// Where a thread cannot be started, or the configured background picture cannot be read.
+    /// Where a thread cannot be started. A background picture that cannot be read is logged, and the colour taken instead.
     pub fn start(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
         let CameraOptions { config, library, engine, model, progress } = options;
         let zones = zones_of(&config.framing);
-        let backdrop = backdrop_of(&config.background)?;
+        let image = read_image(config.background.image.as_deref()).unwrap_or_else(|error| {
+            error!(camera = config.name, "the background is shown without its picture: {error}");
+            None
+        });
+        let backdrop = backdrop_of(&config.background, image);
         let choice = framing_choice(&config.framing);
         let state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
-        let shared = Arc::new(Shared::new(
-            &config.name,
-            config.wanted(),
-            seconds(config.idle_close_s),
-            ShotKeeper::new(choice),
-            state,
-            backdrop,
-            zones,
-        ));
+        let shared =
+            Arc::new(Shared::new(&config.name, tuning_of(&config), ShotKeeper::new(choice), state, backdrop, zones));
         let mask_size = model.as_ref().map(Model::output_size);
         let [capture_progress, vision_progress] = progress;
         let mut threads = Vec::new();
         let capture = Capture::new(Arc::clone(&shared), source, capture_progress);
         threads.push(spawn(&format!("capture-{}", config.name), move || capture.run())?);
         if let Some(model) = model {
-            let vision = Vision::new(Arc::clone(&shared), model, config.segmentation.max_rate, vision_progress)
+            let vision = Vision::new(Arc::clone(&shared), model, vision_progress)
                 .map_err(|error| ServiceError::Failed(error.to_string()))?;
             threads.push(spawn(&format!("vision-{}", config.name), move || vision.run())?);
         }
@@ -155,8 +169,8 @@ impl Camera {
             shared,
             library,
             engine,
-            allow_source: config.allow_source,
-            mask_size,
+            allow_source: AtomicBool::new(config.allow_source),
+            mask_size: Mutex::new(mask_size),
             rings: Mutex::default(),
             runtime: Handle::current(),
         });
@@ -193,6 +207,11 @@ impl Camera {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.inner.shared)
+    }
+
     /// A device may be back: a waiting retry happens now.
     pub fn kick(&self) {
         self.inner.shared.demand.kick();
@@ -209,32 +228,59 @@ impl Camera {
         self.inner.rings().live.len()
     }
 
-    /// Takes over the parts of a new configuration that can change while it runs.
+    /// Reads all that a new configuration of this camera needs, and changes nothing yet. Its name, device and outputs are
+    /// not looked at: they change with a restart only.
     ///
     /// # Errors
-    /// What is wrong; nothing has changed then.
-    pub fn reconfigure(&self, config: &config::Camera) -> Result<(), ServiceError> {
-        let shared = &self.inner.shared;
+    /// What is wrong with it.
+    pub async fn prepare(&self, config: &config::Camera) -> Result<Reconfiguration, ServiceError> {
+        let inner = &self.inner;
         let choice = framing_choice(&config.framing);
-        let backdrop = backdrop_of(&config.background)?;
-        shared.shots().choose(|current| *current = choice).map_err(|error| invalid(&error))?;
-        shared.set_wanted(config.wanted(), seconds(config.idle_close_s));
-        let zones = zones_of(&config.framing);
+        inner.shared.shots().check(choice).map_err(|error| invalid(&error))?;
+        let path = config.background.image.clone();
+        let image = blocking(move || read_image(path.as_deref())).await??;
+        let name = &config.segmentation.model;
+        // Without a net (after crashes) none is loaded.
+        let is_other = inner.mask_size().is_some() && inner.shared.published.borrow().segmentation.model != *name;
+        let model = if is_other { Some(inner.load_model(name.clone()).await?) } else { None };
+        Ok(Reconfiguration {
+            tuning: tuning_of(config),
+            choice,
+            zones: zones_of(&config.framing),
+            backdrop: backdrop_of(&config.background, image),
+            allow_source: config.allow_source,
+            model,
+        })
+    }
+
+    /// Takes over what [`Camera::prepare`] has read. What clients have set by the bus since the start, or the last time, is
+    /// replaced.
+    pub fn reconfigure(&self, new: Reconfiguration) {
+        let Reconfiguration { tuning, choice, zones, backdrop, allow_source, model } = new;
+        let (inner, shared) = (&self.inner, &self.inner.shared);
+        inner.allow_source.store(allow_source, Ordering::Release);
+        if !allow_source {
+            inner.close_room();
+        }
+        shared.tune(tuning);
         shared.set_zones(zones.clone());
-        let (mode, color, blur) = (backdrop.mode, backdrop.color, backdrop.blur);
-        shared.change_backdrop(|current| {
-            let version = current.version;
-            *current = backdrop;
-            current.version = version;
-        });
-        shared.published.send_modify(|state| {
-            state.framing.mode = choice.mode;
-            state.framing.speed = choice.speed;
-            state.framing.max_zoom = choice.max_zoom.into();
-            state.framing.zones = zones.iter().map(|zone| zone.to_tuple()).collect();
-            state.background = BackgroundStatus { mode, color, blur };
-        });
-        Ok(())
+        let background = BackgroundStatus { mode: backdrop.mode, color: backdrop.color, blur: backdrop.blur };
+        shared.change_backdrop(|current| *current = Backdrop { version: current.version, ..backdrop });
+        let published = |framing: &mut FramingStatus| {
+            framing.mode = choice.mode;
+            framing.speed = choice.speed;
+            framing.max_zoom = choice.max_zoom.into();
+            framing.manual_crop = choice.manual_crop.to_tuple();
+            framing.zones = zones.iter().map(|zone| zone.to_tuple()).collect();
+        };
+        if let Err(error) = shared.choose(|current| *current = choice, published) {
+            // It was good for the frames of a moment ago: the source has changed its size in between.
+            warn!(camera = shared.name(), "framing stays as it was: {error}");
+        }
+        shared.published.send_modify(|state| state.background = background);
+        if let Some(model) = model {
+            inner.use_model(model);
+        }
     }
 
     /// The camera's figures for the metrics file; `uptime_s` turns counts into rates.
@@ -325,7 +371,7 @@ impl Inner {
     fn own_size(&self, stream: StreamKind, resolution: MaskResolution, format: &FrameFormat) -> Size {
         match stream {
             StreamKind::Mask => match resolution {
-                MaskResolution::Net => self.mask_size.unwrap_or(Size::new(256, 144)),
+                MaskResolution::Net => self.mask_size().unwrap_or(Size::new(256, 144)),
                 MaskResolution::Quarter => even_size(Size::new(format.size.width / 4, format.size.height / 4)),
                 MaskResolution::Full => even_size(format.size),
             },
@@ -336,18 +382,39 @@ impl Inner {
         }
     }
 
+    /// Refuses what shows the whole room where the configuration forbids it.
+    fn check_room(&self, stream: StreamKind, inset: Inset) -> Result<(), ServiceError> {
+        let hint = if !shows_room(stream, inset) || self.allow_source.load(Ordering::Acquire) {
+            return Ok(());
+        } else if stream == StreamKind::Source {
+            "the configuration does not allow the stream `source` (allow_source)"
+        } else {
+            "option `inset`: it shows the stream `source`, which the configuration does not allow (allow_source)"
+        };
+        Err(ServiceError::NoSuchStream(hint.into()))
+    }
+
+    /// Ends what shows the whole room.
+    fn close_room(&self) {
+        let shown: Vec<u64> = {
+            let rings = self.rings();
+            let shown = rings.live.iter().filter(|ring| shows_room(ring.key.stream, ring.key.inset));
+            shown.map(|ring| ring.serial).collect()
+        };
+        if !shown.is_empty() {
+            info!(camera = self.shared.name(), "the stream `source` is not allowed any more: its clients are let go");
+            self.left(|attached| shown.contains(&attached.serial));
+        }
+    }
+
+    fn mask_size(&self) -> Option<Size> {
+        *self.mask_size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn attach(self: &Arc<Self>, request: AttachRequest, patience: Patience) -> Result<Attachment, ServiceError> {
         let AttachRequest { client, stream, options } = request;
-        if stream == StreamKind::Source && !self.allow_source {
-            let hint = "the configuration does not allow the stream `source` (allow_source)";
-            return Err(ServiceError::NoSuchStream(hint.into()));
-        }
-        if options.inset != Inset::None && !self.allow_source {
-            let hint =
-                "option `inset`: it shows the stream `source`, which the configuration does not allow (allow_source)";
-            return Err(ServiceError::NoSuchStream(hint.into()));
-        }
-        if stream == StreamKind::Mask && self.mask_size.is_none() {
+        self.check_room(stream, options.inset)?;
+        if stream == StreamKind::Mask && self.mask_size().is_none() {
             return Err(ServiceError::NotSupported("there is no mask: the service runs without its net".into()));
         }
         let opening = self.shared.opening.subscribe();
@@ -367,6 +434,8 @@ impl Inner {
             generation,
         };
         let mut rings = self.rings();
+        // It may have been forbidden while the camera was being opened.
+        self.check_room(stream, options.inset)?;
         let index = match rings.live.iter().position(|ring| ring.key == key && !ring.clients.is_closed()) {
             Some(index) => index,
             None if rings.live.len() >= MAX_RINGS => {
@@ -460,26 +529,18 @@ impl Inner {
 
     async fn apply(&self, setting: Setting) -> Result<(), ServiceError> {
         let shared = &self.shared;
-        let choose = |change: &dyn Fn(&mut FramingChoice)| {
-            shared.shots().choose(|choice| change(choice)).map_err(|error| invalid(&error))
+        let choose = |change: &dyn Fn(&mut FramingChoice), publish: &dyn Fn(&mut FramingStatus)| {
+            shared.choose(|choice| change(choice), |status| publish(status)).map_err(|error| invalid(&error))
         };
         match setting {
-            Setting::FramingMode(mode) => {
-                choose(&|choice| choice.mode = mode)?;
-                shared.published.send_modify(|state| state.framing.mode = mode);
-            }
+            Setting::FramingMode(mode) => choose(&|choice| choice.mode = mode, &|status| status.mode = mode)?,
             Setting::ManualCrop(crop) => {
-                choose(&|choice| choice.manual_crop = rectangle(crop))?;
-                shared.published.send_modify(|state| state.framing.manual_crop = crop);
+                choose(&|choice| choice.manual_crop = rectangle(crop), &|status| status.manual_crop = crop)?;
             }
             Setting::MaxZoom(zoom) => {
-                choose(&|choice| choice.max_zoom = narrow(zoom))?;
-                shared.published.send_modify(|state| state.framing.max_zoom = zoom);
+                choose(&|choice| choice.max_zoom = narrow(zoom), &|status| status.max_zoom = zoom)?;
             }
-            Setting::Speed(speed) => {
-                choose(&|choice| choice.speed = speed)?;
-                shared.published.send_modify(|state| state.framing.speed = speed);
-            }
+            Setting::Speed(speed) => choose(&|choice| choice.speed = speed, &|status| status.speed = speed)?,
             Setting::Zones(zones) => {
                 shared.set_zones(zones.iter().copied().map(rectangle).collect());
                 shared.published.send_modify(|state| state.framing.zones = zones);
@@ -502,59 +563,51 @@ impl Inner {
     }
 
     async fn change_model(&self, name: String) -> Result<(), ServiceError> {
-        if self.mask_size.is_none() {
+        if self.mask_size().is_none() {
             return Err(ServiceError::NotSupported("the service runs without its net".into()));
         }
-        let library = self.library.clone();
-        let engine = self.engine;
-        let wanted = name.clone();
-        let loaded = tokio::task::spawn_blocking(move || library.load(&wanted, engine)).await;
-        let model = loaded
-            .map_err(|error| ServiceError::Failed(error.to_string()))?
-            .map_err(|error| ServiceError::Failed(error.to_string()))?;
+        let model = self.load_model(name).await?;
+        self.use_model(model);
+        Ok(())
+    }
+
+    async fn load_model(&self, name: String) -> Result<Model, ServiceError> {
+        let (library, engine) = (self.library.clone(), self.engine);
+        let loaded = blocking(move || library.load(&name, engine)).await?;
+        loaded.map_err(|error| ServiceError::Failed(error.to_string()))
+    }
+
+    /// Hands a net to the vision thread.
+    fn use_model(&self, model: Model) {
+        let name = model.manifest().name.clone();
+        *self.mask_size.lock().unwrap_or_else(PoisonError::into_inner) = Some(model.output_size());
         self.shared.offer_model(model);
         self.shared.published.send_modify(|state| {
             state.segmentation.model = name;
             state.segmentation.degraded.clear();
         });
-        Ok(())
     }
 
     /// Attaches like a client, reads one frame, and leaves.
     async fn snapshot(self: &Arc<Self>, stream: StreamKind) -> Result<Vec<u8>, ServiceError> {
-        let client = ClientName::new("snapshot");
-        let request = AttachRequest { client, stream, options: AttachOptions::of_stream(stream) };
-        let Attachment { fds, .. } = self.attach(request, Patience::FirstTry).await?;
-        let read = move || -> Result<Vec<u8>, String> {
-            let mut ring = Ring::open(fds.memory, fds.event).map_err(|error| error.to_string())?;
-            let mut frame = portraitd_client::FrameCopy::default();
-            let deadline = std::time::Instant::now() + SNAPSHOT_TIMEOUT;
-            while !ring.latest(&mut frame) {
-                let left = deadline.saturating_duration_since(std::time::Instant::now());
-                if left.is_zero() {
-                    return Err(format!("no picture within {} s", SNAPSHOT_TIMEOUT.as_secs()));
-                }
-                ring.wait(Some(left)).map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
+        loop {
+            let client = ClientName::new("snapshot");
+            let request = AttachRequest { client, stream, options: AttachOptions::of_stream(stream) };
+            let Attachment { fds, .. } = self.attach(request, Patience::FirstTry).await?;
+            let read = blocking(move || read_one(fds, deadline)).await?;
+            // A ring that has ended, since the source has another format now, has a successor.
+            if let Some(png) = read.map_err(ServiceError::Failed)? {
+                return Ok(png);
             }
-            let picture = portraitd_client::picture::to_packed(&frame).ok_or("a frame that is no picture")?;
-            let mut png = Vec::new();
-            portraitd_client::picture::write_png(&picture, &mut png).map_err(|error| error.to_string())?;
-            Ok(png)
-        };
-        tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| ServiceError::Failed(error.to_string()))?
-            .map_err(ServiceError::Failed)
+        }
     }
 
     async fn set_image(&self, bytes: Option<Vec<u8>>) -> Result<(), ServiceError> {
         let image = match bytes {
             None => None,
             Some(bytes) => {
-                let decode = move || image::decode(&bytes, "the background picture".as_ref());
-                let decoded = tokio::task::spawn_blocking(decode)
-                    .await
-                    .map_err(|error| ServiceError::Failed(error.to_string()))?;
+                let decoded = blocking(move || image::decode(&bytes, "the background picture".as_ref())).await?;
                 Some(Arc::new(decoded.map_err(|error| invalid(&error))?))
             }
         };
@@ -667,6 +720,35 @@ impl CameraService for Camera {
     }
 }
 
+/// Whether a ring shows more of the room than the people and what is round them.
+fn shows_room(stream: StreamKind, inset: Inset) -> bool {
+    stream == StreamKind::Source || inset != Inset::None
+}
+
+/// The newest picture of a ring as PNG; `None` for a ring that has ended.
+fn read_one(fds: ClientFds, deadline: Instant) -> Result<Option<Vec<u8>>, String> {
+    let mut ring = Ring::open(fds.memory, fds.event).map_err(|error| error.to_string())?;
+    let mut frame = portraitd_client::FrameCopy::default();
+    while !ring.latest(&mut frame) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(format!("no picture within {} s", SNAPSHOT_TIMEOUT.as_secs()));
+        }
+        if ring.wait(Some(left)).map_err(|error| error.to_string())? == Wait::Closed {
+            return Ok(None);
+        }
+    }
+    let picture = portraitd_client::picture::to_packed(&frame).ok_or("a frame that is no picture")?;
+    let mut png = Vec::new();
+    portraitd_client::picture::write_png(&picture, &mut png).map_err(|error| error.to_string())?;
+    Ok(Some(png))
+}
+
+/// Runs on a thread that may wait.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
+    tokio::task::spawn_blocking(run).await.map_err(|error| ServiceError::Failed(error.to_string()))
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServiceError> {
     // Thread names are cut at 15 bytes by the kernel; the first word tells enough.
     std::thread::Builder::new()
@@ -716,13 +798,25 @@ fn output_shape(config: &config::Camera) -> (Size, f32) {
     (size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0))
 }
 
-fn backdrop_of(background: &config::Background) -> Result<Backdrop, ServiceError> {
-    let image = match &background.image {
-        Some(path) => Some(Arc::new(image::read(path).map_err(|error| invalid(&error))?)),
-        None => None,
-    };
+/// What the threads take from the configuration.
+fn tuning_of(config: &config::Camera) -> Tuning {
+    let config::Segmentation { budget_ms, max_rate, .. } = config.segmentation;
+    Tuning {
+        wanted: config.wanted(),
+        idle_close: seconds(config.idle_close_s),
+        inference_interval: if max_rate > 0.0 { seconds(1.0 / max_rate) } else { Duration::ZERO },
+        mask_budget: seconds(budget_ms * 1e-3),
+    }
+}
+
+/// The picture of a background, where there is one.
+fn read_image(path: Option<&Path>) -> Result<Option<Arc<OwnedPicture>>, ServiceError> {
+    path.map(|path| image::read(path).map(Arc::new).map_err(|error| invalid(&error))).transpose()
+}
+
+fn backdrop_of(background: &config::Background, image: Option<Arc<OwnedPicture>>) -> Backdrop {
     let config::Color { red, green, blue } = background.color;
-    Ok(Backdrop { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image })
+    Backdrop { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image }
 }
 
 fn first_state(

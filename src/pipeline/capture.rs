@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use super::demand::Wake;
 use super::shared::{Shared, Trouble};
 use crate::camera::v4l2::clock::StallWatch;
-use crate::camera::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent};
+use crate::camera::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent, Wanted};
 use crate::clock::monotonic_ns;
 use crate::service::notify::Progress;
 
@@ -56,6 +56,8 @@ enum Ended {
     Finished,
     /// The source failed.
     Failed(CameraError),
+    /// The configuration asks for another size or rate now.
+    Reconfigured,
 }
 
 /// What the capture thread works with.
@@ -91,6 +93,7 @@ impl Capture {
                 let absent = |reason| Trouble::new(reason, ServiceError::CameraAbsent);
                 let (state, trouble) = match ended {
                     Ended::Unwanted | Ended::Shutdown => break,
+                    Ended::Reconfigured => continue,
                     Ended::Stalled(limit) => {
                         let reason = format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32());
                         (CameraState::Stalled, absent(reason))
@@ -101,7 +104,7 @@ impl Capture {
                 warn!(camera = self.shared.name(), "{}; trying again in {retry:?}", trouble.reason);
                 self.shared.set_state(state, Some(trouble));
                 self.shared.count_reopen();
-                match self.shared.demand.wait_retry(kicks, retry, self.shared.idle_close()) {
+                match self.shared.demand.wait_retry(kicks, retry, self.shared.tuning().idle_close) {
                     Wake::TimedOut | Wake::Wanted => retry = (retry * 2).min(LONGEST_RETRY),
                     Wake::Kicked => retry = FIRST_RETRY,
                     Wake::Unwanted | Wake::Shutdown => break,
@@ -117,7 +120,8 @@ impl Capture {
     /// Opens the source and passes its frames on until it ends.
     fn run_once(&self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
-        let mut stream = match self.source.open(&self.shared.wanted()) {
+        let wanted = self.shared.tuning().wanted;
+        let mut stream = match self.source.open(&wanted) {
             Ok(stream) => stream,
             Err(error) => return Ended::Failed(error),
         };
@@ -125,7 +129,7 @@ impl Capture {
         info!(camera = self.shared.name(), source = self.source.name(), size = %format.size, pixel_format = %format.pixel_format,
             "camera opened");
         self.shared.set_format(format);
-        let ended = self.pump(stream.as_mut());
+        let ended = self.pump(stream.as_mut(), wanted);
         // No frame outlives its stream in the slot; readers that still hold one keep its memory alive.
         self.shared.frames.clear();
         drop(stream);
@@ -133,7 +137,7 @@ impl Capture {
         ended
     }
 
-    fn pump(&self, stream: &mut dyn Stream) -> Ended {
+    fn pump(&self, stream: &mut dyn Stream, wanted: Wanted) -> Ended {
         let mut watch = StallWatch::starting(stream.format().frame_rate, monotonic_ns());
         let mut shown = Shown::Nothing;
         let mut last = (0, 0);
@@ -141,8 +145,12 @@ impl Capture {
             if self.shared.demand.is_shut_down() {
                 return Ended::Shutdown;
             }
-            if self.shared.demand.expired(self.shared.idle_close()) {
+            let tuning = self.shared.tuning();
+            if self.shared.demand.expired(tuning.idle_close) {
                 return Ended::Unwanted;
+            }
+            if tuning.wanted != wanted {
+                return Ended::Reconfigured;
             }
             let event = stream.next(POLL);
             let now_ns = monotonic_ns();

@@ -28,7 +28,7 @@ mod shared;
 mod shot;
 mod vision;
 
-pub use camera::{Camera, CameraOptions};
+pub use camera::{Camera, CameraOptions, Reconfiguration};
 pub use observer::{Observation, Observer, sample_input};
 
 #[cfg(test)]

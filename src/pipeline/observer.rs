@@ -29,6 +29,8 @@ pub struct Observation {
     pub size: Size,
     /// The probability of a person, 0..=1, row-major.
     pub mask: Vec<f32>,
+    /// Size of the frame, in pixels.
+    pub frame: Size,
     /// What the grid covers, in pixels of the frame: a window about the people, or all of it; may reach beyond it. Outside
     /// there is nobody.
     pub covers: Rectangle,
@@ -263,6 +265,7 @@ impl Observer {
         observation.mask_capture_ns = held.capture_ns;
         observation.still = still;
         observation.size = self.model.output_size();
+        observation.frame = picture.size();
         observation.mask.clear();
         observation.mask.extend_from_slice(&held.mask);
         observation.covers = held.covers;

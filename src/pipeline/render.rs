@@ -30,8 +30,6 @@ use crate::service::logging::Repeat;
 
 /// How long one wait lasts, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
-/// A composite waits this long after capture for its frame's own mask.
-const MASK_BUDGET: Duration = Duration::from_millis(60);
 /// A mask this much older than its frame is not used any more.
 const MASK_TOO_OLD_NS: u64 = 400_000_000;
 /// A mask older than this is flagged as stale.
@@ -150,6 +148,9 @@ impl Job {
             match self.shared.observations.wait_newer(seen, POLL) {
                 Waited::New(observation, count) => {
                     seen = count;
+                    if observation.frame != self.format.size {
+                        continue;
+                    }
                     let shot = self.shared.shot(observation.sequence, observation.capture_ns);
                     let Some(mask) = observation.mask_view() else { continue };
                     let mut slot = self.ring.begin();
@@ -205,6 +206,7 @@ impl Job {
             _ => fit_aspect(Rectangle::of_size(size), self.key.size),
         };
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
+        let observation = observation.filter(|observation| observation.frame == size);
         let mut slot = self.ring.begin();
         if let Err(error) = view.render_with_inset(&frame.picture(), crop, self.key.inset, &mut slot.picture()) {
             self.complain(&error);
@@ -243,8 +245,11 @@ impl Job {
     /// The frame's own mask if it comes in time, else the newest if it is young enough.
     fn mask_for(&self, frame: &Frame) -> Option<Arc<Observation>> {
         let usable = |observation: &Observation| {
-            observation.capture_ns.abs_diff(frame.capture_ns) <= MASK_TOO_OLD_NS && !observation.mask.is_empty()
+            observation.capture_ns.abs_diff(frame.capture_ns) <= MASK_TOO_OLD_NS
+                && observation.frame == frame.format.size
+                && !observation.mask.is_empty()
         };
+        let budget = self.shared.tuning().mask_budget;
         let mut seen = 0;
         let mut newest = None;
         loop {
@@ -257,7 +262,7 @@ impl Job {
                 }
             }
             let waited = Duration::from_nanos(monotonic_ns().saturating_sub(frame.capture_ns));
-            let left = MASK_BUDGET.saturating_sub(waited);
+            let left = budget.saturating_sub(waited);
             if left.is_zero() || !matches!(self.shared.observations.wait_newer(seen, left), Waited::New(..)) {
                 break;
             }

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 
 use super::demand::Demand;
 use super::observer::Observation;
-use super::shot::ShotKeeper;
+use super::shot::{FramingChoice, ShotKeeper};
 use crate::camera::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
-use crate::framing::{Limits, Shot};
+use crate::framing::{Limits, SettingsError, Shot, Subject};
 use crate::net::Model;
 use crate::pixel::{OwnedPicture, Rectangle};
-use crate::publish::dbus::service::{PublishedState, Value, Values};
+use crate::publish::dbus::service::{FramingStatus, PublishedState, Value, Values};
 use crate::service::metrics::Histogram;
 
 /// The bounds of the histograms of an inference, seconds.
@@ -93,6 +93,19 @@ pub(super) struct Backdrop {
     pub(super) image: Option<Arc<OwnedPicture>>,
 }
 
+/// What the configuration sets for the threads; they read it anew for every frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Tuning {
+    /// What to ask of the source.
+    pub(super) wanted: Wanted,
+    /// From the last client's leaving to the closing of the camera.
+    pub(super) idle_close: Duration,
+    /// Least time between two inferences; zero for none.
+    pub(super) inference_interval: Duration,
+    /// How long after capture a composite waits for its frame's own mask.
+    pub(super) mask_budget: Duration,
+}
+
 /// What the threads of one camera share.
 pub(super) struct Shared {
     name: String,
@@ -102,12 +115,14 @@ pub(super) struct Shared {
     pub(super) shots: Mutex<ShotKeeper>,
     pub(super) published: watch::Sender<PublishedState>,
     pub(super) opening: watch::Sender<Opening>,
-    wanted: Mutex<(Wanted, Duration)>,
+    tuning: Mutex<Tuning>,
     figures: Mutex<Figures>,
     backdrop: Mutex<Arc<Backdrop>>,
     zones: Mutex<Vec<Rectangle>>,
     next_model: Mutex<Option<Model>>,
     generation: AtomicU32,
+    /// Counts how often everybody was to be forgotten.
+    scene: Mutex<u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,8 +133,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(super) fn new(
         name: &str,
-        wanted: Wanted,
-        idle_close: Duration,
+        tuning: Tuning,
         shots: ShotKeeper,
         state: PublishedState,
         backdrop: Backdrop,
@@ -133,7 +147,7 @@ impl Shared {
             shots: Mutex::new(shots),
             published: watch::Sender::new(state),
             opening: watch::Sender::new(Opening::default()),
-            wanted: Mutex::new((wanted, idle_close)),
+            tuning: Mutex::new(tuning),
             figures: Mutex::new(Figures {
                 frames: 0,
                 closed: StreamCounters::default(),
@@ -151,6 +165,7 @@ impl Shared {
             zones: Mutex::new(zones),
             next_model: Mutex::new(None),
             generation: AtomicU32::new(1),
+            scene: Mutex::new(0),
         }
     }
 
@@ -158,16 +173,12 @@ impl Shared {
         &self.name
     }
 
-    pub(super) fn wanted(&self) -> Wanted {
-        lock(&self.wanted).0
+    pub(super) fn tuning(&self) -> Tuning {
+        *lock(&self.tuning)
     }
 
-    pub(super) fn idle_close(&self) -> Duration {
-        lock(&self.wanted).1
-    }
-
-    pub(super) fn set_wanted(&self, wanted: Wanted, idle_close: Duration) {
-        *lock(&self.wanted) = (wanted, idle_close);
+    pub(super) fn tune(&self, tuning: Tuning) {
+        *lock(&self.tuning) = tuning;
     }
 
     /// Which rings are current: a ring of an older generation is closed. Only the capture thread changes it.
@@ -177,6 +188,8 @@ impl Shared {
 
     /// Announces a state of the camera, and to a waiting attach what has come of its wish.
     pub(super) fn set_state(&self, state: CameraState, trouble: Option<Trouble>) {
+        let is_closed =
+            matches!(state, CameraState::Idle | CameraState::Absent | CameraState::Failed | CameraState::Stalled);
         let (reason, refusal) = trouble.map(|Trouble { reason, refusal }| (reason, refusal)).unzip();
         self.opening.send_modify(|opening| match state {
             CameraState::Starting => {
@@ -193,21 +206,18 @@ impl Shared {
             let changed = camera.state != state || camera.last_error != last_error;
             camera.state = state;
             camera.last_error = last_error;
-            if state == CameraState::Idle {
+            if is_closed {
                 camera.format = None;
-                published.segmentation.present = false;
                 published.framing.state = FramingState::Inactive;
             }
             changed
         });
-        if state == CameraState::Private {
-            // Who was in the room is not to be known from now on.
-            self.observations.clear();
-            self.published.send_if_modified(|published| std::mem::take(&mut published.segmentation.present));
+        if is_closed || state == CameraState::Private {
+            // Who was in the room is not to be known from now on, and a mask of the room as it was must not meet a picture
+            // of the room as it will be.
+            self.forget_people();
         }
-        if matches!(state, CameraState::Idle | CameraState::Absent | CameraState::Failed | CameraState::Stalled) {
-            // A mask of the room as it was must not meet a picture of the room as it will be.
-            self.observations.clear();
+        if is_closed {
             lock(&self.shots).forget();
             let mut figures = lock(&self.figures);
             let lost = figures.lost();
@@ -235,8 +245,43 @@ impl Shared {
             published.framing.limits = limits;
         });
         if changed {
-            self.observations.clear();
+            self.forget_people();
         }
+    }
+
+    /// Which scene is seen. Read before a frame is taken: what is seen in it counts only if the scene is still the same.
+    pub(super) fn scene(&self) -> u64 {
+        *lock(&self.scene)
+    }
+
+    /// Nobody is seen any more, and what is being looked at just now does not count.
+    pub(super) fn forget_people(&self) {
+        let mut scene = lock(&self.scene);
+        *scene += 1;
+        self.observations.clear();
+        self.published.send_if_modified(|published| std::mem::take(&mut published.segmentation.present));
+    }
+
+    /// Nobody asks who is seen: what was seen last is not shown for ever. Of no cost where that is so already.
+    pub(super) fn nobody_asks(&self) {
+        if self.observations.latest().is_some() {
+            self.forget_people();
+        }
+    }
+
+    /// Tells the director and all others what was seen in a frame of `scene`. Returns whether it still counts.
+    pub(super) fn see(&self, scene: u64, observation: Arc<Observation>, subjects: &[Subject]) -> bool {
+        // Held to the end: a shutter that closes meanwhile has the last word.
+        let current = lock(&self.scene);
+        if *current != scene {
+            return false;
+        }
+        self.shots().observe(observation.capture_ns, subjects);
+        // Steps the director, in case no view does.
+        self.shot(observation.sequence, observation.capture_ns);
+        self.mask_made(&observation);
+        self.observations.put(observation);
+        true
     }
 
     pub(super) fn frame_captured(&self, counters: StreamCounters) {
@@ -249,7 +294,7 @@ impl Shared {
         lock(&self.figures).reopened += 1;
     }
 
-    pub(super) fn mask_made(&self, observation: &Observation) {
+    fn mask_made(&self, observation: &Observation) {
         let seconds = observation.inference_ns as f64 * 1e-9;
         let mut figures = lock(&self.figures);
         if observation.inference_ns > 0 {
@@ -268,6 +313,10 @@ impl Shared {
         self.published.send_if_modified(|published| {
             let segmentation = &mut published.segmentation;
             let changed = segmentation.present != present || !segmentation.healthy;
+            if !segmentation.healthy {
+                // What was said of the failure is over.
+                segmentation.degraded.clear();
+            }
             (segmentation.present, segmentation.healthy) = (present, true);
             changed
         });
@@ -339,6 +388,28 @@ impl Shared {
             changed
         });
         shot
+    }
+
+    /// Changes what a person can set, and how it and its limits are published.
+    ///
+    /// # Errors
+    /// What is wrong with the choice; nothing has changed then.
+    pub(super) fn choose(
+        &self,
+        change: impl FnOnce(&mut FramingChoice),
+        publish: impl FnOnce(&mut FramingStatus),
+    ) -> Result<(), SettingsError> {
+        let mut shots = self.shots();
+        shots.choose(change)?;
+        let limits = shots.limits().map(limit_values);
+        drop(shots);
+        self.published.send_modify(|state| {
+            publish(&mut state.framing);
+            if let Some(limits) = limits {
+                state.framing.limits = limits;
+            }
+        });
+        Ok(())
     }
 
     /// The director's keeper.

@@ -44,7 +44,10 @@ impl ShotKeeper {
     }
 
     fn settings(&self, frame: Size) -> Settings {
-        let choice = self.choice;
+        Self::settings_of(self.choice, frame)
+    }
+
+    fn settings_of(choice: FramingChoice, frame: Size) -> Settings {
         Settings {
             frame,
             output: choice.output.unwrap_or_else(|| even_size(frame)),
@@ -78,6 +81,15 @@ impl ShotKeeper {
         self.given = [(u64::MAX, NOTHING); REMEMBERED];
         self.newest_ns = 0;
         self.director = self.format.and_then(|format| Director::new(self.settings(format.size)).ok());
+    }
+
+    /// Whether a choice would be taken, for the frames that there are now.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn check(&self, choice: FramingChoice) -> Result<(), SettingsError> {
+        let frame = self.format.map_or(Size::new(1280, 720), |format| format.size);
+        Director::new(Self::settings_of(choice, frame)).map(drop)
     }
 
     /// Changes what a person can set.

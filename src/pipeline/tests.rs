@@ -6,16 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portraitd_client::layout::flags;
-use portraitd_client::{CameraState, FrameCopy, Ring, ServiceError, StreamKind, Wait};
+use portraitd_client::{BackgroundMode, CameraState, FrameCopy, FramingMode, Ring, ServiceError, StreamKind, Wait};
 use tokio::sync::watch;
 
-use super::{Camera, CameraOptions};
+use super::{Camera, CameraOptions, Observation};
 use crate::camera::frame::MemoryPool;
 use crate::camera::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
 use crate::clock::monotonic_ns;
+use crate::mask::Person;
 use crate::net::{EngineOptions, Library};
-use crate::pixel::{Colorimetry, PixelFormat, Size};
-use crate::publish::dbus::service::{AttachOptions, AttachRequest, CameraService, ClientName, PublishedState};
+use crate::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
+use crate::publish::dbus::service::{
+    AttachOptions, AttachRequest, CameraService, ClientName, PublishedState, Setting, Value,
+};
 use crate::service::config;
 use crate::service::notify::Watchdog;
 
@@ -116,10 +119,14 @@ struct Rig {
 
 impl Rig {
     fn new(idle_close_s: f64) -> Self {
+        Self::with(config::Camera { idle_close_s, ..config::Camera::default() })
+    }
+
+    fn with(config: config::Camera) -> Self {
         let openings = Openings::default();
         let mut watchdog = Watchdog::new(u64::MAX, 0);
         let options = CameraOptions {
-            config: config::Camera { idle_close_s, ..config::Camera::default() },
+            config,
             library: Library::default(),
             engine: EngineOptions::default(),
             model: None,
@@ -142,10 +149,18 @@ impl Rig {
     }
 
     async fn attach(&self) -> Result<Ring, ServiceError> {
-        let stream = StreamKind::View;
+        self.attach_to(StreamKind::View).await
+    }
+
+    async fn attach_to(&self, stream: StreamKind) -> Result<Ring, ServiceError> {
         let options = AttachOptions::of_stream(stream);
         let fds = self.camera.attach(AttachRequest { client: ClientName::new("test"), stream, options }).await?.fds;
         Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
+    }
+
+    async fn reconfigure(&self, config: &config::Camera) -> Result<(), ServiceError> {
+        self.camera.reconfigure(self.camera.prepare(config).await?);
+        Ok(())
     }
 
     async fn until(&mut self, wanted: CameraState) -> PublishedState {
@@ -263,4 +278,136 @@ async fn silence_is_a_stall() {
     let steps = rig.will_open();
     steps.send(Step::Frame).expect("will stream");
     assert_eq!(luma(&read(&mut ring)), LUMA);
+}
+
+#[tokio::test]
+async fn a_reload_that_forbids_the_room_ends_it_at_once() {
+    let allowed = config::Camera { allow_source: true, ..config::Camera::default() };
+    let rig = Rig::with(allowed.clone());
+    let steps = rig.will_open();
+    let mut room = rig.attach_to(StreamKind::Source).await.expect("allowed");
+    let mut view = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    assert_eq!((luma(&read(&mut room)), luma(&read(&mut view))), (LUMA, LUMA));
+    rig.reconfigure(&config::Camera { allow_source: false, ..allowed.clone() }).await.expect("good");
+    assert!(room.closed(), "no frame more");
+    assert!(!view.closed(), "a view is not the room");
+    let refused = rig.attach_to(StreamKind::Source).await.expect_err("forbidden");
+    assert!(matches!(refused, ServiceError::NoSuchStream(_)), "{refused}");
+    assert_eq!((rig.camera.rings(), rig.camera.consumers()), (1, 1));
+    rig.reconfigure(&allowed).await.expect("good");
+    rig.attach_to(StreamKind::Source).await.expect("allowed again");
+}
+
+#[tokio::test]
+async fn a_reload_that_is_refused_changes_nothing_and_one_that_is_taken_replaces_what_clients_set() {
+    let rig = Rig::new(60.0);
+    rig.camera.apply(Setting::ManualCrop((0.25, 0.25, 0.5, 0.5))).await.expect("good");
+    rig.camera.apply(Setting::FramingMode(FramingMode::Manual)).await.expect("good");
+    let before = rig.state.borrow().clone();
+    let mut next = config::Camera::default();
+    next.framing.max_zoom = 3.0;
+    next.background.image = Some("/no/such/picture.png".into());
+    let refused = rig.reconfigure(&next).await.expect_err("no such picture");
+    assert!(refused.to_string().contains("/no/such/picture.png"), "{refused}");
+    assert_eq!(*rig.state.borrow(), before);
+    next.background.image = None;
+    next.background.blur = 0.1;
+    rig.reconfigure(&next).await.expect("good");
+    let after = rig.state.borrow().clone();
+    assert_eq!((after.framing.mode, after.framing.max_zoom), (FramingMode::Follow, 3.0));
+    assert_eq!(after.framing.manual_crop, (0.0, 0.0, 1.0, 1.0), "what was set by hand lasts until a reload");
+    assert!((after.background.blur - 0.1).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn a_reload_with_another_size_opens_the_camera_anew() {
+    let rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    read(&mut ring);
+    let next = rig.will_open();
+    let larger = config::Camera { width: 1920, height: 1080, idle_close_s: 60.0, ..config::Camera::default() };
+    rig.reconfigure(&larger).await.expect("good");
+    // The scripted camera has one size only, so the ring goes on; the old stream is not read any more.
+    next.send(Step::Frame).expect("will stream");
+    assert_eq!(luma(&read(&mut ring)), LUMA);
+    assert!(steps.send(Step::Frame).is_err(), "closed");
+}
+
+#[tokio::test]
+async fn the_limits_follow_the_largest_zoom() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let _ring = rig.attach().await.expect("there");
+    steps.send(Step::Size(Size::new(640, 360))).expect("streams");
+    let limit = |state: &PublishedState| match state.framing.limits.get("max_zoom") {
+        Some(Value::F64(limit)) => *limit,
+        other => panic!("{other:?}"),
+    };
+    let state = rig.state.wait_for(|state| state.camera.generation == 2).await.expect("a camera").clone();
+    assert!(limit(&state) > 1.4, "{}", limit(&state));
+    rig.camera.apply(Setting::MaxZoom(1.25)).await.expect("good");
+    let state = rig.state.borrow().clone();
+    assert!((limit(&state) - 1.25).abs() < 1e-6, "{}", limit(&state));
+}
+
+#[tokio::test]
+async fn a_camera_without_its_background_picture_starts_all_the_same() {
+    let mut config = config::Camera::default();
+    config.background.mode = BackgroundMode::Image;
+    config.background.image = Some("/no/such/picture.png".into());
+    let rig = Rig::with(config);
+    let steps = rig.will_open();
+    let mut ring = rig.attach_to(StreamKind::Composite).await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    let frame = read(&mut ring);
+    assert_ne!(luma(&frame), LUMA, "the colour, and never the room");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_camera_that_changes_its_size_is_of_the_new_size() {
+    let rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let sends = async {
+        // Only once the snapshot is attached.
+        rig.state.clone().wait_for(|state| state.camera.consumers == 1).await.expect("a camera");
+        steps.send(Step::Size(Size::new(64, 16))).expect("streams");
+        rig.state
+            .clone()
+            .wait_for(|state| state.camera.generation == 2 && state.camera.consumers == 1)
+            .await
+            .expect("a camera");
+        steps.send(Step::Frame).expect("streams");
+    };
+    let (png, ()) = tokio::join!(rig.camera.snapshot(StreamKind::View), sends);
+    let picture = crate::pixel::image::decode(&png.expect("a picture"), "snapshot".as_ref()).expect("a PNG");
+    assert_eq!(picture.size(), Size::new(64, 16));
+}
+
+#[tokio::test]
+async fn what_is_seen_in_a_scene_that_is_over_is_not_told() {
+    let mut rig = Rig::new(60.0);
+    let shared = rig.camera.shared();
+    let seen = |people: usize| {
+        let person = Person { id: 1, bounds: Rectangle::UNIT, confidence: 1.0 };
+        Arc::new(Observation { people: vec![person; people], ..Observation::default() })
+    };
+    let scene = shared.scene();
+    assert!(shared.see(scene, seen(1), &[]));
+    assert!(rig.state.borrow_and_update().segmentation.present);
+    // The shutter closes while a frame is being looked at.
+    shared.set_state(CameraState::Private, None);
+    assert!(!shared.see(scene, seen(1), &[]));
+    assert!(!rig.state.borrow_and_update().segmentation.present);
+    assert!(rig.camera.people().is_empty());
+    let scene = shared.scene();
+    assert!(shared.see(scene, seen(1), &[]));
+    shared.set_state(CameraState::Absent, None);
+    assert!(!rig.state.borrow_and_update().segmentation.present, "nobody can be there for a camera that is not");
+    shared.mask_failed("the net failed");
+    assert!(shared.see(shared.scene(), seen(0), &[]));
+    let state = rig.state.borrow().segmentation.clone();
+    assert!(state.healthy && state.degraded.is_empty(), "{state:?}");
 }

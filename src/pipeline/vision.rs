@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portraitd_client::{FramingMode, StreamKind};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::observer::{Observation, ObserveError, Observer};
 use super::shared::Shared;
@@ -47,21 +47,12 @@ impl Pool {
 pub(super) struct Vision {
     shared: Arc<Shared>,
     observer: Observer,
-    /// Least time between two inferences; 0 for none.
-    interval_ns: u64,
     progress: Progress,
 }
 
 impl Vision {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        model: Model,
-        max_rate: f64,
-        progress: Progress,
-    ) -> Result<Self, ObserveError> {
-        let interval_ns = if max_rate > 0.0 { Duration::from_secs_f64(1.0 / max_rate).as_nanos() } else { 0 };
-        let interval_ns = u64::try_from(interval_ns).unwrap_or(u64::MAX);
-        Ok(Self { shared, observer: Observer::new(model)?, interval_ns, progress })
+    pub(super) fn new(shared: Arc<Shared>, model: Model, progress: Progress) -> Result<Self, ObserveError> {
+        Ok(Self { shared, observer: Observer::new(model)?, progress })
     }
 
     /// Whether an attached stream shows or needs who is a person.
@@ -85,6 +76,7 @@ impl Vision {
         let mut due_ns = 0u64;
         self.progress.idle(true);
         loop {
+            let scene = shared.scene();
             let frame = match shared.frames.wait_newer(seen, POLL) {
                 Waited::New(frame, count) => {
                     seen = count;
@@ -101,14 +93,19 @@ impl Vision {
                 }
                 info!(camera = shared.name(), model = self.observer.model().manifest().name, "model in use");
             }
-            // A quarter of an interval early still counts as the one that is due, so that jitter does not halve the rate.
-            let restarted = due_ns > frame.capture_ns.saturating_add(self.interval_ns.saturating_mul(2));
-            if !self.is_needed() || (!restarted && frame.capture_ns.saturating_add(self.interval_ns / 4) < due_ns) {
+            if !self.is_needed() {
+                shared.nobody_asks();
                 continue;
             }
-            due_ns = due_ns.saturating_add(self.interval_ns);
+            let interval_ns = u64::try_from(shared.tuning().inference_interval.as_nanos()).unwrap_or(u64::MAX);
+            // A quarter of an interval early still counts as the one that is due, so that jitter does not halve the rate.
+            let restarted = due_ns > frame.capture_ns.saturating_add(interval_ns.saturating_mul(2));
+            if !restarted && frame.capture_ns.saturating_add(interval_ns / 4) < due_ns {
+                continue;
+            }
+            due_ns = due_ns.saturating_add(interval_ns);
             if restarted || due_ns < frame.capture_ns {
-                due_ns = frame.capture_ns.saturating_add(self.interval_ns);
+                due_ns = frame.capture_ns.saturating_add(interval_ns);
             }
             self.progress.idle(false);
             let zoned = |person: &Person| shared.with_zones(|zones| is_within(person, zones));
@@ -119,11 +116,7 @@ impl Vision {
             self.progress.advance();
             self.progress.idle(true);
             match observed {
-                Ok(observation) => {
-                    self.direct(&observation);
-                    shared.mask_made(&observation);
-                    shared.observations.put(observation);
-                }
+                Ok(observation) => publish(&shared, scene, observation),
                 Err(failure) => {
                     shared.mask_failed(&failure.to_string());
                     if let Some(repeats) = complaint.check(crate::clock::monotonic_ns()) {
@@ -133,17 +126,18 @@ impl Vision {
             }
         }
     }
+}
 
-    /// Tells the director who was seen, and steps it, in case no view does.
-    fn direct(&self, observation: &Observation) {
-        let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MOST_PEOPLE];
-        let mut count = 0;
-        for (to, subject) in subjects.iter_mut().zip(observation.subjects()) {
-            *to = subject;
-            count += 1;
-        }
-        self.shared.shots().observe(observation.capture_ns, &subjects[..count]);
-        self.shared.shot(observation.sequence, observation.capture_ns);
+/// Tells the director and the render threads what was seen.
+fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
+    let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MOST_PEOPLE];
+    let mut count = 0;
+    for (to, subject) in subjects.iter_mut().zip(observation.subjects()) {
+        *to = subject;
+        count += 1;
+    }
+    if !shared.see(scene, observation, &subjects[..count]) {
+        debug!(camera = shared.name(), "the scene changed while it was looked at");
     }
 }
 

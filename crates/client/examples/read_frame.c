@@ -91,7 +91,7 @@ static int save(const struct portraitd_ring *ring, const unsigned char *pixels, 
 
 int main(int argc, char **argv)
 {
-    const char *bus_name = "system", *camera = "camera";
+    const char *bus_name = "system", *camera = "main";
     DBusError error = DBUS_ERROR_INIT;
     int first = 1, memory = -1, event = -1, result;
     for (; first + 1 < argc && strncmp(argv[first], "--", 2) == 0; first += 2) {

@@ -255,12 +255,14 @@ def attach(bus, camera, stream, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bus", default="system", help="system, session, or an address")
-    parser.add_argument("--camera", default="camera")
-    parser.add_argument("--frames", type=int, default=1)
+    parser.add_argument("--camera", default="main")
+    parser.add_argument("--frames", type=int, default=1, help="frames to read, 1 or more; the last one is saved")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for a frame")
     parser.add_argument("stream", choices=["mask", "view", "composite", "source"])
     parser.add_argument("file")
     arguments = parser.parse_args()
+    if arguments.frames < 1:
+        parser.error("--frames: 1 or more")
     address = {
         "system": os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket"),
         "session": os.environ.get("DBUS_SESSION_BUS_ADDRESS", ""),
