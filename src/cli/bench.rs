@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
     let model = arguments
         .model
-        .library()
+        .library()?
         .load(&arguments.model.model, EngineOptions { choice, isa, threads: arguments.threads.into() })?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let (name, engine, isa) = (model.manifest().name.clone(), model.engine_name(), model.isa());

@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
+use portraitd::camera::SourceSpec;
+use portraitd::net::EngineOptions;
+use portraitd::pixel::image;
 use portraitd::service::config::{Config, Flags, Sources};
 
-use super::print_line;
+use super::{library_of, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,8 +22,26 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&Sources::system(arguments.config, Flags::default()))?;
+    check(&config)?;
+    if !arguments.json {
+        return print_line(config.summary());
+    }
     for warning in &config.warnings {
         eprintln!("portraitd: {warning}");
     }
-    if arguments.json { print_line(serde_json::to_string_pretty(&config)?) } else { print_line(config.summary()) }
+    print_line(serde_json::to_string_pretty(&config)?)
+}
+
+/// What the configuration only names is there and good: what `run` would refuse, or do without.
+fn check(config: &Config) -> anyhow::Result<()> {
+    let library = library_of(config)?;
+    for camera in &config.cameras {
+        let of = |key: &str| format!("`camera.{}.{key}`", camera.name);
+        camera.device.parse::<SourceSpec>().with_context(|| of("device"))?;
+        library.load(&camera.segmentation.model, EngineOptions::default()).with_context(|| of("segmentation.model"))?;
+        if let Some(path) = &camera.background.image {
+            image::read(path).with_context(|| of("background.image"))?;
+        }
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ use portraitd::clock::monotonic_ns;
 use portraitd::net::EngineOptions;
 use portraitd::net::Library;
 use portraitd::pipeline::{Camera, CameraOptions};
+use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::AllowAll;
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Publication, serve_peer};
@@ -36,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SCENE", default_value = "scene:walk")]
     scene: String,
     /// How long, seconds
-    #[arg(long, value_name = "S", default_value_t = 12)]
+    #[arg(long, value_name = "S", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
     #[command(flatten)]
     model: ModelArguments,
@@ -95,7 +96,7 @@ pub(super) fn scene_options(text: &str) -> anyhow::Result<SceneOptions> {
 
 async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Result<Value> {
     let started = Instant::now();
-    let library = arguments.model.library();
+    let library = arguments.model.library()?;
     let model = library.load(&arguments.model.model, EngineOptions::default())?;
     let settings = config::Camera {
         name: "demo".into(),
@@ -176,8 +177,14 @@ fn start_camera(
 ) -> anyhow::Result<Arc<Camera>> {
     let mut watchdog = Watchdog::new(u64::MAX, monotonic_ns());
     let progress = ["capture", "vision"].map(|part| watchdog.watch(part));
-    let options =
-        CameraOptions { config: settings, library, engine: EngineOptions::default(), model: Some(model), progress };
+    let options = CameraOptions {
+        config: settings,
+        library,
+        budget: RingBudget::default(),
+        engine: EngineOptions::default(),
+        model: Some(model),
+        progress,
+    };
     Ok(Arc::new(Camera::start(options, source).map_err(|error| anyhow::anyhow!("{error}"))?))
 }
 

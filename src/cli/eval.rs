@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.seconds.is_some() {
         bail!("--seconds is for videos and scenes, and {} has pictures", arguments.directory.display());
     }
-    let model = arguments.model.library().load(&arguments.model.model, EngineOptions::default())?;
+    let model = arguments.model.library()?.load(&arguments.model.model, EngineOptions::default())?;
     let name = model.manifest().name.clone();
     let mut observer = Observer::new(model)?;
     let images = arguments.directory.join("images");

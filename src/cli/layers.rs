@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use portraitd::camera::scene::{Scene, SceneOptions, Scratch};
 use portraitd::net::layers::{Comparison, Difference, Golden, Layer, compare};
-use portraitd::net::{Library, library};
+use portraitd::net::library;
 use portraitd::pipeline::sample_input;
 use portraitd::pixel::{OwnedPicture, image, packed_bytes};
 use portraitd_kernels::simd::Isa;
 use serde_json::{Value, json};
 
-use super::print_line;
+use super::{library_in, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -54,7 +54,7 @@ fn tolerance(text: &str) -> Result<f32, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let library = Library::new(arguments.models_dir.iter().cloned().collect());
+    let library = library_in(arguments.models_dir.as_deref())?;
     let package = library.read(&arguments.model)?;
     let manifest = &package.manifest;
     let isa = Isa::choose(arguments.isa.as_deref())?;

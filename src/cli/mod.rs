@@ -17,12 +17,14 @@ mod segment;
 mod sheet;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use portraitd::net::Library;
 use portraitd::net::library::DEFAULT_MODEL;
+use portraitd::service::config::Config;
 
 #[derive(Debug, Parser)]
 #[command(name = "portraitd", version, about = "A camera as a service: person masks and person-centred views")]
@@ -70,9 +72,41 @@ struct ModelArguments {
 }
 
 impl ModelArguments {
-    fn library(&self) -> Library {
-        Library::new(self.models_dir.iter().cloned().collect())
+    fn library(&self) -> anyhow::Result<Library> {
+        library_in(self.models_dir.as_deref())
     }
+}
+
+/// The models of `--models-dir`, and the built-in ones.
+fn library_in(directory: Option<&Path>) -> anyhow::Result<Library> {
+    if let Some(directory) = directory {
+        check_directory("--models-dir", directory)?;
+    }
+    Ok(Library::new(directory.map(Path::to_owned).into_iter().collect()))
+}
+
+/// The models of a configuration. The directory of the default need not be there: the built-in models are.
+fn library_of(config: &Config) -> anyhow::Result<Library> {
+    if config.models_dir != Config::default().models_dir {
+        check_directory("`models_dir`", &config.models_dir)?;
+    }
+    Ok(Library::new(vec![config.models_dir.clone()]))
+}
+
+fn check_directory(key: &str, path: &Path) -> anyhow::Result<()> {
+    std::fs::read_dir(path).map(drop).with_context(|| format!("{key}: {}", path.display()))
+}
+
+/// An error on one line, each cause once: some say in their own text what is told as their cause once more.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Runs the command line.
@@ -104,8 +138,7 @@ pub fn main() -> ExitCode {
         // Whoever reads our output has seen enough (`portraitd models | head`).
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let line = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
-            eprintln!("portraitd: {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+            eprintln!("portraitd: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -1,10 +1,9 @@
 //! `portraitd models`: what models there are, and what they are for.
 
-use portraitd::net::Library;
 use serde_json::json;
 use std::path::PathBuf;
 
-use super::print_line;
+use super::{library_in, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -17,7 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let library = Library::new(arguments.models_dir.iter().cloned().collect());
+    let library = library_in(arguments.models_dir.as_deref())?;
     let mut listed = Vec::new();
     for entry in library.entries() {
         let path = entry.path.display().to_string();

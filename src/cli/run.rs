@@ -13,8 +13,8 @@ use portraitd::camera::SourceSpec;
 use portraitd::camera::v4l2::watch::DeviceWatch;
 use portraitd::clock::monotonic_ns;
 use portraitd::net::EngineOptions;
-use portraitd::net::Library;
 use portraitd::pipeline::{Camera, CameraOptions};
+use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
@@ -26,6 +26,8 @@ use portraitd::service::notify::{self, Verdict, Watchdog};
 use portraitd_client::ServiceError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
+
+use super::library_of;
 
 /// How often metrics are written and the status line is renewed.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -175,10 +177,11 @@ async fn serve_cameras(sources: Sources, config: Config, safe_mode: bool, loggin
     let fed = real_watchdog.is_some();
     // Without a service manager the threads report to one that never bites.
     let mut watchdog = real_watchdog.unwrap_or_else(|| Watchdog::new(u64::MAX, monotonic_ns()));
-    let library = Library::new(vec![config.models_dir.clone()]);
+    let library = library_of(&config)?;
     // 1 or 2, by the configuration's rules.
     let threads = usize::try_from(config.threads).unwrap_or(1);
     let engine = EngineOptions { threads, ..EngineOptions::default() };
+    let budget = RingBudget::default();
     let mut cameras = Vec::new();
     for settings in &config.cameras {
         let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
@@ -189,7 +192,14 @@ async fn serve_cameras(sources: Sources, config: Config, safe_mode: bool, loggin
             Some(library.load(&settings.segmentation.model, engine)?)
         };
         let progress = ["capture", "vision"].map(|part| watchdog.watch(&format!("{part} of {}", settings.name)));
-        let options = CameraOptions { config: settings.clone(), library: library.clone(), engine, model, progress };
+        let options = CameraOptions {
+            config: settings.clone(),
+            library: library.clone(),
+            budget: budget.clone(),
+            engine,
+            model,
+            progress,
+        };
         cameras.push(Arc::new(
             Camera::start(options, spec.into_source())
                 .map_err(|error| anyhow::anyhow!("camera {}: {error}", settings.name))?,

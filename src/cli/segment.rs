@@ -21,7 +21,7 @@ use portraitd_client::BackgroundMode;
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use serde_json::json;
 
-use super::{ModelArguments, print_line, progress};
+use super::{ModelArguments, one_line, print_line, progress};
 
 /// The rate at which stills follow each other with `--video`, and of videos that name none.
 const FRAME_RATE: f64 = 30.0;
@@ -53,8 +53,19 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let model = arguments.model.library().load(&arguments.model.model, EngineOptions::default())?;
-    let inputs = expand_inputs(&arguments.inputs)?;
+    let model = arguments.model.library()?.load(&arguments.model.model, EngineOptions::default())?;
+    let (mut inputs, mut failed) = (Vec::new(), 0);
+    for path in &arguments.inputs {
+        match expand_inputs(std::slice::from_ref(path)) {
+            Ok(found) => inputs.extend(found),
+            Err(error) if arguments.inputs.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                failed += 1;
+                eprintln!("portraitd: {}", one_line(&error.into()));
+            }
+        }
+    }
+    let count = inputs.len() + failed;
     let mut names = HashSet::new();
     for input in &inputs {
         let name = name_of(input);
@@ -75,7 +86,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments,
     };
     let bar = progress::bar("segment", (inputs.len() > 1).then_some(inputs.len() as u64));
-    let mut failed = 0;
     for (frame, input) in (0..).zip(&inputs) {
         let done = match input {
             Input::Picture(path) => worker.picture(path, frame),
@@ -88,16 +98,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // One bad input is reported and the others go on; the exit code tells.
         if let Err(error) = done {
             failed += 1;
-            if inputs.len() == 1 || super::is_broken_pipe(&error) {
+            if count == 1 || super::is_broken_pipe(&error) {
                 return Err(error);
             }
-            eprintln!("portraitd: {}", error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));
+            eprintln!("portraitd: {}", one_line(&error));
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     if failed > 0 {
-        bail!("{failed} of {} inputs failed", inputs.len());
+        bail!("{failed} of {count} inputs failed");
     }
     Ok(())
 }

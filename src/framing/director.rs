@@ -517,14 +517,19 @@ impl Director {
         }
     }
 
-    /// Begins a chase.
+    /// Begins a chase, unless the crop rests where it would lead.
     fn start(&mut self, people: &Area, drastic: bool, zooming: bool) {
         let zoom = if zooming { self.wanted_zoom(people) } else { self.stage.pose(&self.goal).zoom };
-        self.goal = self.stage.settle(&self.ideal(people, zoom));
+        let goal = self.stage.settle(&self.ideal(people, zoom));
+        (self.out_since, self.drastic_since) = (None, None);
+        if self.motion == Motion::Rest && goal == self.goal {
+            // As near as even pixels and the frame's edges allow: a move to here would never be the last one.
+            return;
+        }
+        self.goal = goal;
         let speed = self.speed_in_crops();
         let pace = if drastic { DRASTIC_PACE } else { MODERATE };
         self.motion = Motion::Chase { chase: Chase { speed, pace }, purpose: Purpose::zooming(zooming) };
-        (self.out_since, self.drastic_since) = (None, None);
         self.moves += 1;
     }
 

@@ -84,7 +84,7 @@ pub enum SettingsError {
         /// The size given.
         size: Size,
     },
-    /// The output is so narrow or flat that no crop of its aspect is two pixels wide and high.
+    /// The output is so narrow or flat that no crop of its aspect is 16 pixels wide and high.
     #[error("no crop of an output of {output} fits into a frame of {frame}")]
     Aspect {
         /// The frame.

@@ -73,7 +73,7 @@ impl Stage {
     /// For sizes and a greatest zoom that have been checked one by one.
     ///
     /// # Errors
-    /// Where no crop of the output's aspect, two pixels or more each way, fits into the frame.
+    /// Where no crop of the output's aspect, [`SMALLEST_SIDE`] each way or as much as the frame has, fits into the frame.
     pub fn new(frame: Size, output: Size, max_zoom: f32) -> Result<Self, SettingsError> {
         let (width, height) = (even_below(frame.width.into()), even_below(frame.height.into()));
         let (across, down) = (f64::from(output.width), f64::from(output.height));
@@ -82,12 +82,15 @@ impl Stage {
         } else {
             (width, width * down / across)
         };
-        if full_width < 2.0 || full_height < 2.0 {
+        // In a strip of a few pixels even ones are larger than the dead bands, and the crop would never rest.
+        if full_width < width.clamp(2.0, SMALLEST_SIDE) || full_height < height.clamp(2.0, SMALLEST_SIDE) {
             return Err(SettingsError::Aspect { frame, output });
         }
         let without_upscaling = full_width / across;
         let utmost = (full_width.min(full_height) / SMALLEST_SIDE).max(1.0).ln();
         let deepest = f64::from(max_zoom).min(without_upscaling * UPSCALING).max(1.0).ln().min(utmost);
+        // The largest crop in even pixels can be a little smaller than the largest: that much must always be reached.
+        let utmost = utmost.max((full_height / even_below(full_height)).ln());
         Ok(Self { width, height, full_width, full_height, deepest, utmost, without_upscaling })
     }
 

@@ -27,20 +27,20 @@ use crate::pixel::{Rectangle, Size};
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// It cannot be read, or is not UTF-8.
-    #[error("line {line}: cannot be read: {source}")]
+    #[error("line {line}: cannot be read: {error}")]
     Read {
         /// From 1.
         line: u64,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Not a JSON object of the keys known.
-    #[error("line {line}: {source}")]
+    #[error("line {line}: {error}")]
     Json {
         /// From 1.
         line: u64,
         /// Why, and where in the line.
-        source: serde_json::Error,
+        error: serde_json::Error,
     },
     /// A value of no use.
     #[error("line {line}: {reason}")]
@@ -51,12 +51,12 @@ pub enum TraceError {
         reason: String,
     },
     /// Settings that the director refuses.
-    #[error("line {line}: {source}")]
+    #[error("line {line}: {error}")]
     Settings {
         /// From 1.
         line: u64,
         /// Why.
-        source: SettingsError,
+        error: SettingsError,
     },
     /// The answer cannot be written.
     #[error("cannot write the crops: {0}")]
@@ -174,13 +174,13 @@ pub fn run(input: impl BufRead, mut output: impl Write) -> Result<(), TraceError
     let mut settings = Settings::new(FRAME, reduced(FRAME));
     let mut run: Option<Run> = None;
     for (line, text) in (1u64..).zip(input.lines()) {
-        let text = text.map_err(|source| TraceError::Read { line, source })?;
+        let text = text.map_err(|error| TraceError::Read { line, error })?;
         // An editor's mark at the start of a file.
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             continue;
         }
-        let json = |source| TraceError::Json { line, source };
+        let json = |error| TraceError::Json { line, error };
         let fields: Map<String, Value> = serde_json::from_str(text).map_err(json)?;
         let is_frame = fields.contains_key("t") || fields.contains_key("people");
         if !is_frame {
@@ -190,11 +190,11 @@ pub fn run(input: impl BufRead, mut output: impl Write) -> Result<(), TraceError
                 Some(run) => run.director.set(settings),
                 None => Director::new(settings).map(drop),
             };
-            set.map_err(|source| TraceError::Settings { line, source })?;
+            set.map_err(|error| TraceError::Settings { line, error })?;
             continue;
         }
         if run.is_none() {
-            let director = Director::new(settings).map_err(|source| TraceError::Settings { line, source })?;
+            let director = Director::new(settings).map_err(|error| TraceError::Settings { line, error })?;
             run = Some(Run { director, association: Association::default(), boxes: Vec::new() });
         }
         let Some(run) = &mut run else { continue };

@@ -59,7 +59,7 @@ pub const SIDE_MARGIN: f64 = 0.125;
 pub const SMALLEST_ZOOM: f64 = 1.15;
 /// The greatest zoom that may be configured.
 pub const ZOOM_CAP: f32 = 4.0;
-/// No crop has a side shorter than this, pixels, unless the frame or the aspect leaves no other.
+/// No crop has a side shorter than this, pixels, unless the frame has no more.
 pub const SMALLEST_SIDE: f64 = 16.0;
 /// How many output pixels may be made from one source pixel, along an axis.
 pub const UPSCALING: f64 = 1.5;

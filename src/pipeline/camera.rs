@@ -2,7 +2,6 @@
 //! touches a pixel; what takes time (loading a model, decoding a picture) is handed to a blocking task.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
 
+use super::backdrop;
 use super::capture::Capture;
 use super::demand::Demand;
 use super::output::{Attach, DeviceNode, OutputWriter};
@@ -27,18 +27,21 @@ use crate::camera::{FrameFormat, Source};
 use crate::clock::monotonic_ns;
 use crate::net::EngineOptions;
 use crate::net::{Library, Model};
-use crate::pixel::{OwnedPicture, Rectangle, Size, even_size, image};
+use crate::pixel::{OwnedPicture, Rectangle, Size, even_size};
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
     FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
 };
-use crate::publish::{ClientFds, PublishError, RingClients, RingSpec, RingWriter};
+use crate::publish::{ClientFds, PublishError, RingBudget, RingClients, RingShare, RingSpec, RingWriter};
 use crate::service::config;
 use crate::service::metrics::CameraReport;
 use crate::service::notify::Progress;
 
-/// The most rings of a camera, each with a thread and the memory of some pictures.
+/// The most rings of a camera, each with a thread.
 const MAX_RINGS: usize = 16;
+/// The most attachments of one client to one camera: no program needs more, and one that attaches for ever must leave
+/// the others room.
+const MAX_ATTACHMENTS: usize = 16;
 /// How long an attach waits for the source to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a snapshot waits for its picture.
@@ -52,6 +55,8 @@ pub struct CameraOptions {
     pub config: config::Camera,
     /// Where `Model` is looked up.
     pub library: Library,
+    /// What the rings of all cameras may take.
+    pub budget: RingBudget,
     /// How nets are run: this one, and those that clients may change to.
     pub engine: EngineOptions,
     /// The net; `None` runs the camera without one (safe mode).
@@ -71,6 +76,7 @@ pub struct Camera {
 struct Inner {
     shared: Arc<Shared>,
     library: Library,
+    budget: RingBudget,
     engine: EngineOptions,
     /// Whether the whole room may be seen. Read again while `rings` is locked, before a ring shows it.
     allow_source: AtomicBool,
@@ -93,6 +99,7 @@ struct LiveRing {
     clients: RingClients,
     job: super::render::Handle,
     watcher: tokio::task::AbortHandle,
+    _share: RingShare,
 }
 
 struct Attached {
@@ -144,9 +151,9 @@ impl Camera {
     /// # Errors
     /// Where a thread cannot be started. A background picture that cannot be read is logged, and the colour taken instead.
     pub fn start(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
-        let CameraOptions { config, library, engine, model, progress } = options;
+        let CameraOptions { config, library, budget, engine, model, progress } = options;
         let zones = zones_of(&config.framing);
-        let image = read_image(config.background.image.as_deref()).unwrap_or_else(|error| {
+        let image = config.background.image.as_deref().map(backdrop::read).transpose().unwrap_or_else(|error| {
             error!(camera = config.name, "the background is shown without its picture: {error}");
             None
         });
@@ -168,6 +175,7 @@ impl Camera {
         let inner = Arc::new(Inner {
             shared,
             library,
+            budget,
             engine,
             allow_source: AtomicBool::new(config.allow_source),
             mask_size: Mutex::new(mask_size),
@@ -238,7 +246,7 @@ impl Camera {
         let choice = framing_choice(&config.framing);
         inner.shared.shots().check(choice).map_err(|error| invalid(&error))?;
         let path = config.background.image.clone();
-        let image = blocking(move || read_image(path.as_deref())).await??;
+        let image = blocking(move || path.as_deref().map(backdrop::read).transpose()).await??;
         let name = &config.segmentation.model;
         // Without a net (after crashes) none is loaded.
         let is_other = inner.mask_size().is_some() && inner.shared.published.borrow().segmentation.model != *name;
@@ -436,6 +444,13 @@ impl Inner {
         let mut rings = self.rings();
         // It may have been forbidden while the camera was being opened.
         self.check_room(stream, options.inset)?;
+        // Rings of another format are closed, and no more than memory: whoever still holds on to one attaches again.
+        let ended: Vec<u64> =
+            rings.live.iter().filter(|ring| ring.clients.is_closed()).map(|ring| ring.serial).collect();
+        self.let_go(&mut rings, |attached| ended.contains(&attached.serial));
+        if rings.attachments.iter().filter(|attached| attached.client == client).count() >= MAX_ATTACHMENTS {
+            return Err(ServiceError::Busy(format!("this client is attached {MAX_ATTACHMENTS} times already")));
+        }
         let index = match rings.live.iter().position(|ring| ring.key == key && !ring.clients.is_closed()) {
             Some(index) => index,
             None if rings.live.len() >= MAX_RINGS => {
@@ -483,6 +498,8 @@ impl Inner {
             slots: SLOTS,
         };
         let failed = |error: &dyn std::fmt::Display| ServiceError::Failed(error.to_string());
+        let bytes = spec.layout().map_err(|error| failed(&error))?.total_bytes();
+        let share = self.budget.take(bytes).map_err(|error| ServiceError::Busy(error.to_string()))?;
         let writer = RingWriter::new(&spec).map_err(|error| failed(&error))?;
         let clients = writer.clients();
         let job = Job::start(Arc::clone(&self.shared), *key, *format, writer).map_err(|error| failed(&error))?;
@@ -498,18 +515,24 @@ impl Inner {
             }
         });
         debug!(camera = self.shared.name(), stream = %key.stream, size = %key.size, "ring opened");
-        Ok(LiveRing { serial, key: *key, clients, job, watcher: watcher.abort_handle() })
+        Ok(LiveRing { serial, key: *key, clients, job, watcher: watcher.abort_handle(), _share: share })
     }
 
     /// Lets attachments go, and the rings that have no others.
     fn left(&self, gone: impl Fn(&Attached) -> bool) {
         let mut rings = self.rings();
+        if self.let_go(&mut rings, gone) {
+            let consumers = rings.attachments.len();
+            drop(rings);
+            self.announce_consumers(consumers);
+        }
+    }
+
+    /// The same under a lock that is held already, and without announcing it; returns whether there were any.
+    fn let_go(&self, rings: &mut Rings, gone: impl Fn(&Attached) -> bool) -> bool {
         let all = std::mem::take(&mut rings.attachments);
         let (left, stayed): (Vec<_>, Vec<_>) = all.into_iter().partition(|attached| gone(attached));
         rings.attachments = stayed;
-        if left.is_empty() {
-            return;
-        }
         for attached in &left {
             if let Some(ring) = rings.live.iter().find(|ring| ring.serial == attached.serial) {
                 ring.clients.remove_client(attached.id);
@@ -517,9 +540,7 @@ impl Inner {
             rings.drop_unused(attached.serial);
             self.shared.demand.remove(attached.stream);
         }
-        let consumers = rings.attachments.len();
-        drop(rings);
-        self.announce_consumers(consumers);
+        !left.is_empty()
     }
 
     fn announce_consumers(&self, consumers: usize) {
@@ -606,10 +627,7 @@ impl Inner {
     async fn set_image(&self, bytes: Option<Vec<u8>>) -> Result<(), ServiceError> {
         let image = match bytes {
             None => None,
-            Some(bytes) => {
-                let decoded = blocking(move || image::decode(&bytes, "the background picture".as_ref())).await?;
-                Some(Arc::new(decoded.map_err(|error| invalid(&error))?))
-            }
+            Some(bytes) => Some(blocking(move || backdrop::decode(&bytes, "the background picture".as_ref())).await??),
         };
         self.shared.change_backdrop(|backdrop| backdrop.image = image);
         Ok(())
@@ -757,7 +775,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .map_err(|error| ServiceError::Failed(format!("thread {name}: {error}")))
 }
 
-fn invalid(error: &dyn std::fmt::Display) -> ServiceError {
+pub(super) fn invalid(error: &dyn std::fmt::Display) -> ServiceError {
     ServiceError::InvalidArgument(error.to_string())
 }
 
@@ -807,11 +825,6 @@ fn tuning_of(config: &config::Camera) -> Tuning {
         inference_interval: if max_rate > 0.0 { seconds(1.0 / max_rate) } else { Duration::ZERO },
         mask_budget: seconds(budget_ms * 1e-3),
     }
-}
-
-/// The picture of a background, where there is one.
-fn read_image(path: Option<&Path>) -> Result<Option<Arc<OwnedPicture>>, ServiceError> {
-    path.map(|path| image::read(path).map(Arc::new).map_err(|error| invalid(&error))).transpose()
 }
 
 fn backdrop_of(background: &config::Background, image: Option<Arc<OwnedPicture>>) -> Backdrop {

@@ -18,6 +18,7 @@
 //! | [`camera`] | main | one camera as the bus sees it |
 //! | `shared`, `demand` | all | what the threads share; who needs the camera |
 
+mod backdrop;
 pub mod camera;
 mod capture;
 mod demand;

@@ -16,6 +16,7 @@ use crate::clock::monotonic_ns;
 use crate::mask::Person;
 use crate::net::{EngineOptions, Library};
 use crate::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
+use crate::publish::RingBudget;
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, CameraService, ClientName, PublishedState, Setting, Value,
 };
@@ -23,6 +24,8 @@ use crate::service::config;
 use crate::service::notify::Watchdog;
 
 const SIZE: Size = Size::new(32, 16);
+/// What the rings may take: any of the small ones, and one of 1280x720.
+const MEMORY: usize = 8 << 20;
 /// What the source's pictures are made of.
 const LUMA: u8 = 200;
 
@@ -128,6 +131,7 @@ impl Rig {
         let options = CameraOptions {
             config,
             library: Library::default(),
+            budget: RingBudget::new(MEMORY),
             engine: EngineOptions::default(),
             model: None,
             progress: ["capture", "vision"].map(|part| watchdog.watch(part)),
@@ -155,6 +159,13 @@ impl Rig {
     async fn attach_to(&self, stream: StreamKind) -> Result<Ring, ServiceError> {
         let options = AttachOptions::of_stream(stream);
         let fds = self.camera.attach(AttachRequest { client: ClientName::new("test"), stream, options }).await?.fds;
+        Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
+    }
+
+    async fn attach_sized(&self, client: &str, size: Size) -> Result<Ring, ServiceError> {
+        let stream = StreamKind::View;
+        let options = AttachOptions { size: Some(size), ..AttachOptions::of_stream(stream) };
+        let fds = self.camera.attach(AttachRequest { client: ClientName::new(client), stream, options }).await?.fds;
         Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
     }
 
@@ -410,4 +421,55 @@ async fn what_is_seen_in_a_scene_that_is_over_is_not_told() {
     assert!(shared.see(shared.scene(), seen(0), &[]));
     let state = rig.state.borrow().segmentation.clone();
     assert!(state.healthy && state.degraded.is_empty(), "{state:?}");
+}
+
+#[tokio::test]
+async fn the_memory_of_all_rings_is_bounded() {
+    let rig = Rig::new(60.0);
+    let _steps = rig.will_open();
+    let large = rig.attach_sized("a", Size::new(1280, 720)).await.expect("room for one");
+    let refused = rig.attach_sized("b", Size::new(1280, 718)).await.expect_err("no room for two");
+    assert!(matches!(&refused, ServiceError::Busy(reason) if reason.contains("of the 8 that they may")), "{refused}");
+    let _small = rig.attach_sized("b", Size::new(320, 180)).await.expect("a small one");
+    let _same = rig.attach_sized("c", Size::new(1280, 720)).await.expect("the one that is there");
+    drop(large);
+    rig.camera.released(&ClientName::new("c"));
+    rig.camera.released(&ClientName::new("a"));
+    let _other = rig.attach_sized("b", Size::new(1280, 718)).await.expect("room again");
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_the_place_of_all() {
+    let rig = Rig::new(60.0);
+    let _steps = rig.will_open();
+    let mut rings = Vec::new();
+    let refused = loop {
+        match rig.attach_sized("greedy", SIZE).await {
+            Ok(ring) => rings.push(ring),
+            Err(refused) => break refused,
+        }
+        assert!(rings.len() < 100);
+    };
+    assert!(matches!(&refused, ServiceError::Busy(reason) if reason.contains("16 times already")), "{refused}");
+    rig.attach_sized("modest", SIZE).await.expect("another client");
+}
+
+#[tokio::test]
+async fn clients_that_hold_on_to_ended_rings_take_no_place() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let _held = rig.attach_sized("holder", Size::new(1280, 720)).await.expect("room for one");
+    steps.send(Step::Size(Size::new(64, 16))).expect("streams");
+    rig.state.wait_for(|state| state.camera.generation == 2).await.expect("a camera");
+    // Its render thread needs a moment to notice.
+    let attached = async {
+        loop {
+            match rig.attach_sized("other", Size::new(1280, 720)).await {
+                Err(ServiceError::Busy(_)) => tokio::task::yield_now().await,
+                done => break done,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), attached).await.expect("in time").expect("room again");
+    assert_eq!(rig.camera.rings(), 1);
 }

@@ -110,7 +110,7 @@ pub fn decode_rgba(bytes: &[u8], name: &Path) -> Result<OwnedPicture, ImageError
 /// # Errors
 /// As [`decode`], or the file cannot be read.
 pub fn read(path: &Path) -> Result<OwnedPicture, ImageError> {
-    named(path, read_bytes(path).and_then(|bytes| decode_as(&bytes, PixelFormat::Rgb24)))
+    named(path, bytes_of(path).and_then(|bytes| decode_as(&bytes, PixelFormat::Rgb24)))
 }
 
 /// Reads and decodes a file to `Grey`.
@@ -118,7 +118,7 @@ pub fn read(path: &Path) -> Result<OwnedPicture, ImageError> {
 /// # Errors
 /// As [`decode`], or the file cannot be read.
 pub fn read_grey(path: &Path) -> Result<OwnedPicture, ImageError> {
-    named(path, read_bytes(path).and_then(|bytes| decode_as(&bytes, PixelFormat::Grey)))
+    named(path, bytes_of(path).and_then(|bytes| decode_as(&bytes, PixelFormat::Grey)))
 }
 
 /// Writes a `Grey` or `Rgb24` picture as PNG.
@@ -140,7 +140,24 @@ pub fn write_png(path: &Path, picture: &Picture<'_>) -> Result<(), ImageError> {
     named(path, std::fs::write(path, bytes).map_err(Reason::Write))
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Reason> {
+/// The size that a PNG or JPEG says it has, as it is stored; `None` for anything else.
+pub fn size_of(bytes: &[u8]) -> Option<Size> {
+    match sniff(bytes) {
+        Content::Png => png::header_size(bytes),
+        Content::Jpeg => jpeg::outline(bytes).map(|outline| outline.size),
+        _ => None,
+    }
+}
+
+/// The bytes of a picture file.
+///
+/// # Errors
+/// It cannot be read, or has more than [`MAX_FILE_BYTES`].
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
+    named(path, bytes_of(path))
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Reason> {
     let file = File::open(path).map_err(Reason::Read)?;
     let mut bytes = Vec::new();
     // One byte more than allowed, so that an endless file (a device) ends here too.

@@ -9,10 +9,12 @@
 //! The memory of a ring belongs to its writer; clients map it read-only. Descriptors made for a client are sent and closed
 //! here at once, so a client that dies takes everything of its own with it.
 
+pub mod budget;
 pub mod clients;
 pub mod dbus;
 mod memory;
 pub mod ring;
 
+pub use budget::{RingBudget, RingShare};
 pub use clients::{ClientFds, MAX_CLIENTS, RingClients};
 pub use ring::{PublishError, RingSpec, RingWriter, SlotInfo, SlotWriter};

@@ -44,6 +44,19 @@ pub enum PublishError {
     /// descriptors.
     #[error("this stream has {0} clients already, and no more are served")]
     Full(usize),
+    /// All rings together would take too much of the service's memory.
+    #[error(
+        "this stream's pictures would take {} MiB, and the streams that are served take {} of the {} that they may",
+        wanted.div_ceil(1 << 20), used.div_ceil(1 << 20), limit >> 20
+    )]
+    NoRoom {
+        /// Bytes of the ring that is asked for.
+        wanted: usize,
+        /// Of those that there are.
+        used: usize,
+        /// The most.
+        limit: usize,
+    },
     /// A system call failed.
     #[error("{call}: {error}")]
     System {
@@ -78,7 +91,11 @@ pub struct RingSpec {
 }
 
 impl RingSpec {
-    fn layout(&self) -> Result<Layout, PublishError> {
+    /// The shape of the ring, which says how much memory it takes.
+    ///
+    /// # Errors
+    /// [`PublishError::Layout`].
+    pub fn layout(&self) -> Result<Layout, PublishError> {
         let fourcc = self.format.fourcc();
         // Both crates list the same codes (a test holds them to it).
         let format = FrameFormat::from_fourcc(fourcc)

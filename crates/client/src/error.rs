@@ -32,3 +32,34 @@ impl From<zbus::fdo::Error> for ServiceError {
         }
     }
 }
+
+impl ServiceError {
+    /// Whether nobody has the service's name on the bus, and nobody can be started for it.
+    pub fn is_not_running(&self) -> bool {
+        let Self::Bus(error) = self else { return false };
+        match error {
+            zbus::Error::FDO(error) => {
+                matches!(**error, zbus::fdo::Error::ServiceUnknown(_) | zbus::fdo::Error::NameHasNoOwner(_))
+            }
+            zbus::Error::MethodError(name, ..) => matches!(
+                name.as_str(),
+                "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner"
+            ),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_not_there_is_told_from_one_that_refuses() {
+        let absent = zbus::fdo::Error::ServiceUnknown("not activatable".into());
+        assert!(ServiceError::from(absent).is_not_running());
+        let other = zbus::fdo::Error::AccessDenied("no".into());
+        assert!(!ServiceError::from(other).is_not_running());
+        assert!(!ServiceError::CameraAbsent("unplugged".into()).is_not_running());
+    }
+}

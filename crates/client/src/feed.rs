@@ -141,6 +141,27 @@ pub async fn find_camera(connection: &Connection, name: Option<&str>) -> Result<
     Ok(camera_at(connection, path).await?)
 }
 
+/// As [`find_camera`], and waits for as long as the service does not run or does not have the camera.
+///
+/// # Errors
+/// [`ServiceError::Bus`] where the connection has ended, or the bus refuses.
+pub async fn wait_for_camera(
+    connection: &Connection,
+    name: Option<&str>,
+) -> Result<CameraProxy<'static>, ServiceError> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match find_camera(connection, name).await {
+            Err(error @ ServiceError::CameraAbsent(_)) if connection.is_closed() => return Err(error),
+            Err(error) if error.is_not_running() || matches!(error, ServiceError::CameraAbsent(_)) => {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LAST_WAIT);
+            }
+            found => return found,
+        }
+    }
+}
+
 impl Feed {
     /// Attaches to `stream` of `camera`.
     ///

@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
         bail!("--seconds: more than 0 are needed");
     }
-    let library = arguments.model.library();
+    let library = arguments.model.library()?;
     let mut all = Vec::new();
     if let Some(options) = scene(&arguments.directory)? {
         all.push(measure_scene(arguments, &library, &options)?);

@@ -273,3 +273,17 @@ fn a_member_who_blinks_out_may_come_back_under_another_id() {
     rig.run(10.0, |t| if t < 1.0 { vec![b] } else { vec![b, subject(7, shifted(a.bounds, -0.2, 0.0))] });
     assert!(rig.director.moves() > 1);
 }
+
+#[test]
+fn strips_come_to_rest_or_are_refused() {
+    let person = subject(0, Rectangle::new(0.0, 0.27, 0.02, 0.05));
+    for height in [16, 17, 18, 19, 20, 21] {
+        // The largest crop is `height` and a half pixels high, which even ones are not.
+        let output = Size::new(640, 5 * height + 2);
+        let mut rig = Rig::new(Settings { max_zoom: 1.0, ..Settings::new(Size::new(128, 96), output) });
+        rig.run(30.0, |_| vec![person]);
+        assert!(rig.shot().still, "{output}: {:?}", rig.shot());
+    }
+    let flat = Director::new(Settings::new(Size::new(78, 64), Size::new(1392, 83)));
+    assert!(matches!(flat, Err(crate::framing::SettingsError::Aspect { .. })), "{flat:?}");
+}

@@ -14,8 +14,9 @@ use crate::pixel::Size;
 
 /// What the markers of a JPEG file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outline {
-    size: Size,
+pub(super) struct Outline {
+    /// As it is stored, before it is turned upright.
+    pub(super) size: Size,
     components: u8,
     /// EXIF tag 0x0112, 1..=8; 1 where there is none.
     orientation: u8,
@@ -24,7 +25,7 @@ struct Outline {
 }
 
 /// Walks the segments. `None` where they are not those of a JPEG file up to its first scan.
-fn outline(bytes: &[u8]) -> Option<Outline> {
+pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     let mut at = 2;
     let mut frame = None;
     let mut orientation = 1;

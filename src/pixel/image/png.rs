@@ -14,7 +14,7 @@ pub(super) struct Decoded {
 }
 
 /// The size in the header, which the format puts first.
-fn header_size(bytes: &[u8]) -> Option<Size> {
+pub(super) fn header_size(bytes: &[u8]) -> Option<Size> {
     let header = bytes.get(8..24)?.strip_prefix(&[0, 0, 0, 13, b'I', b'H', b'D', b'R'])?;
     let number = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
     Some(Size::new(number(0)?, number(4)?))

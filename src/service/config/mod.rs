@@ -76,7 +76,10 @@ impl Sources {
         if let Some(path) = &self.file {
             return match Layer::read(path)? {
                 Some(layer) => Ok(vec![(path.clone(), layer)]),
-                None => Err(ConfigError::Read { path: path.clone(), error: std::io::ErrorKind::NotFound.into() }),
+                None => {
+                    let error = std::io::Error::other("no such file");
+                    Err(ConfigError::Read { path: path.clone(), error })
+                }
             };
         }
         let mut paths = vec![self.path("usr/lib/portraitd/portraitd.toml"), self.path("etc/portraitd/portraitd.toml")];
@@ -171,8 +174,16 @@ fn environment(
             continue;
         }
         let Some(value) = value.to_str() else { return Err(ConfigError::NotText { place: place() }) };
-        if is_camera && let Some(name) = names.iter().find(|name| name.replace('-', "_") == path[1]) {
-            path[1] = name;
+        if is_camera {
+            match names.iter().find(|name| name.replace('-', "_") == path[1]) {
+                Some(name) => path[1] = name,
+                None if !names.is_empty() => {
+                    let names = names.join("`, `");
+                    let message = format!("makes another camera, `{}`, beside `{names}` of the files", path[1]);
+                    warnings.push(Warning { place: place(), message });
+                }
+                None => {}
+            }
         }
         layers.push(Layer::setting(&path, value, &Origin::Environment(variable.to_owned()))?);
     }

@@ -297,7 +297,7 @@ fn files_that_cannot_be_read() {
     assert_eq!(system.load(), Err("/etc/portraitd/portraitd.toml:2:8: not UTF-8 text".to_owned()));
     fs::remove_file(&path).expect("file");
     system.sources.file = Some(system.root.path().join("mine.toml"));
-    assert_eq!(system.load(), Err("/mine.toml: cannot be read: entity not found".to_owned()));
+    assert_eq!(system.load(), Err("/mine.toml: cannot be read: no such file".to_owned()));
 }
 
 #[test]

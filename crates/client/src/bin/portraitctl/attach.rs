@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use portraitd_client::feed::{AttachOptions, find_camera};
+use portraitd_client::feed::{AttachOptions, find_camera, wait_for_camera};
 use portraitd_client::picture::{to_packed, write_png, write_pnm, write_raw};
 use portraitd_client::{Feed, FrameCopy};
 use serde_json::json;
@@ -83,6 +84,20 @@ fn monotonic_ns() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// After this long without a frame it is said that one is awaited.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Says once on standard error if `next` takes long.
+async fn with_notice<T>(next: impl Future<Output = T>) -> T {
+    tokio::pin!(next);
+    tokio::select! {
+        next = &mut next => return next,
+        () = tokio::time::sleep(SILENCE) => {}
+    }
+    eprintln!("portraitctl: no frame for {} s: waiting for the camera or the service", SILENCE.as_secs());
+    next.await
+}
+
 /// `attach`.
 pub async fn attach(
     connection: &Connection,
@@ -109,7 +124,11 @@ pub async fn attach(
         resolution: arguments.resolution,
         inset: arguments.inset,
     };
-    let camera = find_camera(connection, camera).await?;
+    let camera = if arguments.wait {
+        wait_for_camera(connection, camera).await?
+    } else {
+        find_camera(connection, camera).await?
+    };
     let mut feed = if arguments.wait {
         Feed::when_available(camera, arguments.stream, options)
     } else {
@@ -120,7 +139,7 @@ pub async fn attach(
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     while arguments.frames.is_none_or(|limit| feed.counters().frames < limit) {
         tokio::select! {
-            next = feed.next(&mut frame) => next?,
+            next = with_notice(feed.next(&mut frame)) => next?,
             _ = interrupt.recv() => break,
         }
         if let Some(raw) = &mut raw {

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use portraitd_client::connect::{Bus, connect_fd, inherited_fd};
-use portraitd_client::{FrameFormat, StreamKind};
+use portraitd_client::feed::FeedError;
+use portraitd_client::{FrameFormat, ServiceError, StreamKind};
 use zbus::Connection;
 
 /// Looks at portraitd's cameras, changes their settings, and takes pictures from their streams.
@@ -105,7 +106,8 @@ struct AttachArguments {
     /// How fine a mask is: net, quarter or full
     #[arg(long)]
     resolution: Option<portraitd_client::MaskResolution>,
-    /// Waits for a camera that is not there, is in use, or fails, instead of giving up.
+    /// Waits for a service that does not run, and for a camera that is not there, is in use, or fails, instead of giving
+    /// up.
     #[arg(long)]
     wait: bool,
     /// Prints a line for every frame.
@@ -145,6 +147,35 @@ async fn run(cli: Cli) -> Result<()> {
     }
 }
 
+/// An error in words, on one line: each cause once, and what the bus only names told from its side of the matter.
+fn explain(error: &anyhow::Error, bus: &str) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let service = cause.downcast_ref::<ServiceError>().or_else(|| match cause.downcast_ref::<FeedError>() {
+            Some(FeedError::Service(error)) => Some(error),
+            _ => None,
+        });
+        let words = match service {
+            Some(error) if error.is_not_running() => {
+                let Ok(bus) = bus.parse::<Bus>();
+                format!("portraitd is not running on the {bus} (--bus names another)")
+            }
+            Some(ServiceError::Bus(zbus::Error::FDO(error))) => error.to_string(),
+            Some(ServiceError::Bus(error)) => error.to_string(),
+            _ => cause.to_string(),
+        };
+        // Some errors say in their own text what is told as their cause once more.
+        if !text.ends_with(&words) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&words);
+        }
+        if service.is_some() {
+            break;
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Whether the error is that nobody reads our output any more, as with `portraitctl ... | head -1`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
@@ -154,6 +185,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn main() -> ExitCode {
     // Wrong usage ends here, with code 2.
     let cli = Cli::parse();
+    let bus = cli.bus.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context("a runtime").and_then(|runtime| runtime.block_on(run(cli)));
     let result = result.and_then(|()| std::io::stdout().flush().map_err(Into::into));
@@ -161,9 +193,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the parts of the message hold.
-            let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-            let _ = writeln!(std::io::stderr(), "portraitctl: {text}");
+            let _ = writeln!(std::io::stderr(), "portraitctl: {}", explain(&error, &bus));
             ExitCode::FAILURE
         }
     }
@@ -172,6 +202,25 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_told_once_and_in_words() {
+        let error = anyhow::anyhow!("no such file").context("connecting: no such file").context("so");
+        assert_eq!(explain(&error, "system"), "so: connecting: no such file");
+        let absent = ServiceError::from(zbus::fdo::Error::ServiceUnknown("not\nactivatable".into()));
+        assert_eq!(
+            explain(&absent.clone().into(), "session"),
+            "portraitd is not running on the session bus (--bus names another)"
+        );
+        assert_eq!(
+            explain(&FeedError::Service(absent).into(), "session"),
+            explain(&anyhow::anyhow!(ServiceError::from(zbus::fdo::Error::NameHasNoOwner(String::new()))), "session")
+        );
+        let denied = ServiceError::from(zbus::fdo::Error::AccessDenied("by the\npolicy".into()));
+        assert!(explain(&denied.into(), "system").ends_with("AccessDenied: by the policy"));
+        let busy = ServiceError::Busy("in use".into());
+        assert_eq!(explain(&busy.into(), "system"), "org.portraitd.Error.Busy: in use");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

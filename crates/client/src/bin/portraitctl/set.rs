@@ -54,6 +54,24 @@ fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| format!("{text:?} is not a number"))
 }
 
+impl Setting {
+    /// As in [`KEYS`].
+    const fn key(&self) -> &'static str {
+        match self {
+            Self::FramingMode(_) => "framing.mode",
+            Self::ManualCrop(_) => "framing.manual-crop",
+            Self::MaxZoom(_) => "framing.max-zoom",
+            Self::Speed(_) => "framing.speed",
+            Self::Zones(_) => "framing.zones",
+            Self::Model(_) => "segmentation.model",
+            Self::BackgroundMode(_) => "background.mode",
+            Self::Color(_) => "background.color",
+            Self::Blur(_) => "background.blur",
+            Self::Image(_) => "background.image",
+        }
+    }
+}
+
 impl FromStr for Setting {
     type Err = String;
 
@@ -84,23 +102,31 @@ pub async fn set(connection: &Connection, camera: Option<&str>, settings: &[Sett
     let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;
     let segmentation = SegmentationProxy::builder(connection).path(&path).cache_properties(no).build().await?;
     let background = BackgroundProxy::builder(connection).path(&path).cache_properties(no).build().await?;
-    for setting in settings {
-        match setting {
-            Setting::FramingMode(mode) => framing.set_mode(mode).await?,
-            Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
-            Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
-            Setting::Speed(speed) => framing.set_speed(speed).await?,
-            Setting::Zones(zones) => framing.set_zones(zones).await?,
-            Setting::Model(model) => segmentation.set_model(model).await?,
-            Setting::BackgroundMode(mode) => background.set_mode(mode).await?,
-            Setting::Color(color) => background.set_color(color).await?,
-            Setting::Blur(blur) => background.set_blur(*blur).await?,
-            Setting::Image(None) => background.clear_image().await?,
-            Setting::Image(Some(path)) => {
-                let file = File::open(path).with_context(|| format!("{}", path.display()))?;
-                background.set_image(file.as_fd().into()).await?;
+    for (done, setting) in settings.iter().enumerate() {
+        let set = async {
+            match setting {
+                Setting::FramingMode(mode) => framing.set_mode(mode).await?,
+                Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
+                Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
+                Setting::Speed(speed) => framing.set_speed(speed).await?,
+                Setting::Zones(zones) => framing.set_zones(zones).await?,
+                Setting::Model(model) => segmentation.set_model(model).await?,
+                Setting::BackgroundMode(mode) => background.set_mode(mode).await?,
+                Setting::Color(color) => background.set_color(color).await?,
+                Setting::Blur(blur) => background.set_blur(*blur).await?,
+                Setting::Image(None) => background.clear_image().await?,
+                Setting::Image(Some(path)) => {
+                    let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+                    background.set_image(file.as_fd().into()).await?;
+                }
             }
-        }
+            anyhow::Ok(())
+        };
+        // One by one on the bus: those before it stay.
+        set.await.with_context(|| match done {
+            0 => setting.key().to_owned(),
+            done => format!("{} (the {done} before it are set)", setting.key()),
+        })?;
     }
     if json {
         print_line(&json!({"set": settings.len()}))?;

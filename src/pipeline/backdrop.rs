@@ -1,0 +1,110 @@
+//! Pictures that stand behind people. They are as large as their owner likes and come over the bus too, so what they may
+//! take of the service's memory is bounded: one is decoded at a time, and what is kept is no larger than a view can be.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portraitd_client::ServiceError;
+
+use super::camera::invalid;
+use crate::pixel::{OwnedPicture, PixelFormat, Rectangle, Size, image};
+use crate::render::ViewRenderer;
+
+/// The largest picture that is decoded, in pixels: what a camera of 24 megapixels takes.
+const MOST_PIXELS: u64 = 6000 * 4200;
+/// What is kept fits in here, either way round.
+const KEPT: (u32, u32) = (3840, 2160);
+
+/// One is decoded at a time, of all cameras.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Reads a picture from a file. May take a while.
+///
+/// # Errors
+/// `InvalidArgument` with the path: not there, no picture, or too large.
+pub(super) fn read(path: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
+    let bytes = image::read_bytes(path).map_err(|error| invalid(&error))?;
+    decode(&bytes, path)
+}
+
+/// Decodes a picture; `name` is what errors call it. May take a while.
+///
+/// # Errors
+/// `InvalidArgument`: no picture, or too large.
+pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(size) = image::size_of(bytes)
+        && size.area() > MOST_PIXELS
+    {
+        let megapixels = MOST_PIXELS as f64 * 1e-6;
+        let name = name.display();
+        let text =
+            format!("{name}: a picture of {size} is over the limit of {megapixels:.0} megapixels for a background");
+        return Err(ServiceError::InvalidArgument(text));
+    }
+    let picture = image::decode(bytes, name).map_err(|error| invalid(&error))?;
+    let size = kept_size(picture.size());
+    if size == picture.size() {
+        return Ok(Arc::new(picture));
+    }
+    let failed = |error: &dyn std::fmt::Display| ServiceError::Failed(format!("{}: {error}", name.display()));
+    let mut smaller =
+        OwnedPicture::zeroed(PixelFormat::Rgb24, size, picture.color()).map_err(|error| failed(&error))?;
+    let whole = Rectangle::of_size(picture.size());
+    ViewRenderer::new()
+        .render(&picture.as_picture(), whole, &mut smaller.as_picture_mut())
+        .map_err(|error| failed(&error))?;
+    Ok(Arc::new(smaller))
+}
+
+/// The size with the aspect of `size`, and inside of [`KEPT`].
+fn kept_size(size: Size) -> Size {
+    let (long, short) = (size.width.max(size.height), size.width.min(size.height));
+    let (most_long, most_short) = (u64::from(KEPT.0), u64::from(KEPT.1));
+    let (long, short) = (u64::from(long), u64::from(short));
+    if long <= most_long && short <= most_short {
+        return size;
+    }
+    // By the side that is more over its limit.
+    let (over, by) = if long * most_short >= short * most_long { (most_long, long) } else { (most_short, short) };
+    let scaled = |side: u32| u32::try_from((u64::from(side) * over / by).max(1)).unwrap_or(u32::MAX);
+    Size::new(scaled(size.width), scaled(size.height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(size: Size, rgb: [u8; 3]) -> Vec<u8> {
+        let pixels = usize::try_from(size.area()).expect("small");
+        let bytes = rgb.into_iter().cycle().take(3 * pixels).collect();
+        let picture = OwnedPicture::new(PixelFormat::Rgb24, size, crate::pixel::Colorimetry::default(), bytes);
+        let mut png = Vec::new();
+        image::encode_png(&mut png, &picture.expect("a picture").as_picture(), "test".as_ref()).expect("encodes");
+        png
+    }
+
+    #[test]
+    fn a_large_picture_is_kept_smaller_and_a_huge_one_refused() {
+        let kept = decode(&png(Size::new(640, 360), [9, 80, 200]), "b.png".as_ref()).expect("small");
+        assert_eq!(kept.size(), Size::new(640, 360));
+        let kept = decode(&png(Size::new(5000, 100), [9, 80, 200]), "b.png".as_ref()).expect("large");
+        assert_eq!(kept.size(), Size::new(3840, 76));
+        let row = kept.as_picture().plane(0).row(40)[..6].to_vec();
+        assert_eq!(row, [9, 80, 200, 9, 80, 200]);
+        let error = decode(&png(Size::new(8192, 4096), [0; 3]), "b.png".as_ref()).expect_err("huge");
+        assert!(
+            error.to_string().contains("b.png: a picture of 8192x4096 is over the limit of 25 megapixels"),
+            "{error}"
+        );
+        assert!(decode(b"text", "b.png".as_ref()).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_has_its_aspect_and_fits() {
+        assert_eq!(kept_size(Size::new(3840, 2160)), Size::new(3840, 2160));
+        assert_eq!(kept_size(Size::new(6000, 4000)), Size::new(3240, 2160));
+        assert_eq!(kept_size(Size::new(4000, 6000)), Size::new(2160, 3240));
+        assert_eq!(kept_size(Size::new(8192, 1)), Size::new(3840, 1));
+    }
+}
