@@ -103,6 +103,8 @@ async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Resul
         device: arguments.scene.clone(),
         // The contact sheet shows the room beside what is made of it; it is a rendered one.
         allow_source: true,
+        // Its figures are of what can be seen, however busy this machine is: nothing is left out to keep up.
+        segmentation: config::Segmentation { budget_ms: 1000.0, ..config::Segmentation::default() },
         ..config::Camera::default()
     };
     let camera = start_camera(settings, library, model, SourceSpec::Scene(scene).into_source())?;

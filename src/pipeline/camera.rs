@@ -168,7 +168,7 @@ impl Camera {
         let capture = Capture::new(Arc::clone(&shared), source, capture_progress);
         threads.push(spawn(&format!("capture-{}", config.name), move || capture.run())?);
         if let Some(model) = model {
-            let vision = Vision::new(Arc::clone(&shared), model, vision_progress)
+            let vision = Vision::new(Arc::clone(&shared), model, library.clone(), engine, vision_progress)
                 .map_err(|error| ServiceError::Failed(error.to_string()))?;
             threads.push(spawn(&format!("vision-{}", config.name), move || vision.run())?);
         }

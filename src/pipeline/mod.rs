@@ -24,6 +24,7 @@ mod capture;
 mod demand;
 pub mod observer;
 mod output;
+mod pace;
 mod render;
 mod shared;
 mod shot;

@@ -36,6 +36,8 @@ pub struct Observation {
     pub covers: Rectangle,
     /// The people, with boxes in fractions of the frame.
     pub people: Vec<Person>,
+    /// How many looks the net had.
+    pub looks: u32,
     /// How long the net ran; 0 where it did not.
     pub inference_ns: u64,
 }
@@ -271,6 +273,7 @@ impl Observer {
         observation.covers = held.covers;
         observation.people.clear();
         observation.people.extend(held.people.iter().filter(|person| !ignored(person)));
+        observation.looks = looks;
         observation.inference_ns = inference_ns;
         Ok(())
     }

@@ -123,6 +123,8 @@ pub(super) struct Shared {
     generation: AtomicU32,
     /// Counts how often everybody was to be forgotten.
     scene: Mutex<u64>,
+    /// What is left out to keep up, in words; empty for nothing.
+    left_out: Mutex<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -166,6 +168,7 @@ impl Shared {
             next_model: Mutex::new(None),
             generation: AtomicU32::new(1),
             scene: Mutex::new(0),
+            left_out: Mutex::default(),
         }
     }
 
@@ -315,11 +318,25 @@ impl Shared {
             let changed = segmentation.present != present || !segmentation.healthy;
             if !segmentation.healthy {
                 // What was said of the failure is over.
-                segmentation.degraded.clear();
+                lock(&self.left_out).clone_into(&mut segmentation.degraded);
             }
             (segmentation.present, segmentation.healthy) = (present, true);
             changed
         });
+    }
+
+    /// Says what is left out to keep up; empty for nothing.
+    pub(super) fn leave_out(&self, what: String) {
+        self.published.send_if_modified(|published| {
+            let segmentation = &mut published.segmentation;
+            // What failed is told first.
+            let changed = segmentation.healthy && segmentation.degraded != what;
+            if changed {
+                what.clone_into(&mut segmentation.degraded);
+            }
+            changed
+        });
+        *lock(&self.left_out) = what;
     }
 
     pub(super) fn mask_failed(&self, reason: &str) {

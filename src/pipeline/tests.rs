@@ -9,12 +9,14 @@ use portraitd_client::layout::flags;
 use portraitd_client::{BackgroundMode, CameraState, FrameCopy, FramingMode, Ring, ServiceError, StreamKind, Wait};
 use tokio::sync::watch;
 
+use super::shared::Tuning;
 use super::{Camera, CameraOptions, Observation};
 use crate::camera::frame::MemoryPool;
+use crate::camera::latest::Waited;
 use crate::camera::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
 use crate::clock::monotonic_ns;
 use crate::mask::Person;
-use crate::net::{EngineOptions, Library};
+use crate::net::{EngineOptions, Library, Model};
 use crate::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
 use crate::publish::RingBudget;
 use crate::publish::dbus::service::{
@@ -33,6 +35,8 @@ const LUMA: u8 = 200;
 #[derive(Debug)]
 enum Step {
     Frame,
+    /// One in which everything has changed.
+    News,
     Size(Size),
     Shutter(bool),
     Fail(CameraError),
@@ -75,10 +79,10 @@ impl Source for Scripted {
 }
 
 impl ScriptedStream {
-    fn frame(&mut self) -> Option<Frame> {
+    fn frame(&mut self, luma: u8) -> Option<Frame> {
         self.sequence += 1;
         let bright = |bytes: &mut [u8]| {
-            bytes.fill(LUMA);
+            bytes.fill(luma);
             Ok::<_, std::convert::Infallible>(())
         };
         let Ok(frame) = self.pool.fill(self.sequence, monotonic_ns(), bright);
@@ -93,7 +97,11 @@ impl Stream for ScriptedStream {
 
     fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
         match self.steps.recv_timeout(timeout) {
-            Ok(Step::Frame) => Ok(self.frame().map_or(StreamEvent::Nothing, StreamEvent::Frame)),
+            Ok(Step::Frame) => Ok(self.frame(LUMA).map_or(StreamEvent::Nothing, StreamEvent::Frame)),
+            Ok(Step::News) => {
+                let luma = if self.sequence.is_multiple_of(2) { LUMA } else { LUMA / 4 };
+                Ok(self.frame(luma).map_or(StreamEvent::Nothing, StreamEvent::Frame))
+            }
             Ok(Step::Size(size)) => {
                 self.pool = MemoryPool::new(format(size), 8);
                 Ok(StreamEvent::FormatChanged(self.format()))
@@ -126,6 +134,10 @@ impl Rig {
     }
 
     fn with(config: config::Camera) -> Self {
+        Self::with_net(config, None)
+    }
+
+    fn with_net(config: config::Camera, model: Option<Model>) -> Self {
         let openings = Openings::default();
         let mut watchdog = Watchdog::new(u64::MAX, 0);
         let options = CameraOptions {
@@ -133,7 +145,7 @@ impl Rig {
             library: Library::default(),
             budget: RingBudget::new(MEMORY),
             engine: EngineOptions::default(),
-            model: None,
+            model,
             progress: ["capture", "vision"].map(|part| watchdog.watch(part)),
         };
         let camera = Camera::start(options, Box::new(Scripted(Arc::clone(&openings)))).expect("starts");
@@ -472,4 +484,38 @@ async fn clients_that_hold_on_to_ended_rings_take_no_place() {
     };
     tokio::time::timeout(Duration::from_secs(30), attached).await.expect("in time").expect("room again");
     assert_eq!(rig.camera.rings(), 1);
+}
+
+#[tokio::test]
+async fn a_net_that_is_too_slow_is_asked_less_and_it_is_said() {
+    let model = Library::default().load("selfie-general", EngineOptions::default()).expect("built in");
+    let mut rig = Rig::with_net(config::Camera::default(), Some(model));
+    let shared = rig.camera.shared();
+    // No net is that fast.
+    shared.tune(Tuning { inference_interval: Duration::ZERO, mask_budget: Duration::from_nanos(1), ..shared.tuning() });
+    let steps = rig.will_open();
+    let _ring = rig.attach().await.expect("there");
+    let (mut said, mut seen) = (Vec::<String>::new(), 0);
+    for _ in 0..20_000 {
+        steps.send(Step::News).expect("streams");
+        // The next frame when this one was seen, or was one too many.
+        if let Waited::New(_, count) = shared.observations.wait_newer(seen, Duration::from_millis(5)) {
+            seen = count;
+        }
+        let degraded = rig.state.borrow().segmentation.degraded.clone();
+        if !degraded.is_empty() && said.last() != Some(&degraded) {
+            said.push(degraded);
+        }
+        if said.last().is_some_and(|said| said.starts_with("framing only")) {
+            break;
+        }
+    }
+    let words = ["fewer looks: ", "a smaller net (selfie-landscape): ", "framing only: "];
+    assert_eq!(said.len(), words.len(), "{said:?}");
+    assert!(said.iter().zip(words).all(|(said, word)| said.starts_with(word)), "{said:?}");
+    assert_eq!(rig.state.borrow().segmentation.model, "selfie-general", "the one that is wanted");
+    // Another choice begins with everything.
+    rig.camera.apply(Setting::Model("selfie-landscape".into())).await.expect("built in");
+    let reset = rig.state.wait_for(|state| state.segmentation.degraded.is_empty());
+    tokio::time::timeout(Duration::from_secs(30), reset).await.expect("in time").expect("a camera");
 }

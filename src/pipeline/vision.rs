@@ -4,17 +4,18 @@
 //! a mask. The frame path never waits for it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portraitd_client::{FramingMode, StreamKind};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::observer::{Observation, ObserveError, Observer};
+use super::pace::{Advice, Level, Pace};
 use super::shared::Shared;
 use crate::camera::latest::Waited;
 use crate::framing::{MOST_PEOPLE, Subject};
 use crate::mask::Person;
-use crate::net::Model;
+use crate::net::{EngineOptions, Library, Model};
 use crate::pixel::Rectangle;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
@@ -47,12 +48,25 @@ impl Pool {
 pub(super) struct Vision {
     shared: Arc<Shared>,
     observer: Observer,
+    /// Where the wanted net is taken from, and a smaller one.
+    library: Library,
+    engine: EngineOptions,
+    /// The name of the net that is wanted; another one may run, to keep up.
+    wanted: String,
+    pace: Pace,
     progress: Progress,
 }
 
 impl Vision {
-    pub(super) fn new(shared: Arc<Shared>, model: Model, progress: Progress) -> Result<Self, ObserveError> {
-        Ok(Self { shared, observer: Observer::new(model)?, progress })
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        model: Model,
+        library: Library,
+        engine: EngineOptions,
+        progress: Progress,
+    ) -> Result<Self, ObserveError> {
+        let wanted = model.manifest().name.clone();
+        Ok(Self { shared, observer: Observer::new(model)?, library, engine, wanted, pace: Pace::new(), progress })
     }
 
     /// Whether an attached stream shows or needs who is a person.
@@ -74,6 +88,7 @@ impl Vision {
         let mut complaint = Repeat::new(REPEAT_NS);
         let mut seen = 0;
         let mut due_ns = 0u64;
+        let mut last_look = Duration::ZERO;
         self.progress.idle(true);
         loop {
             let scene = shared.scene();
@@ -86,18 +101,18 @@ impl Vision {
                 Waited::Closed => return,
             };
             if let Some(model) = shared.take_model() {
-                let name = model.manifest().name.clone();
-                match Observer::new(model) {
-                    Ok(observer) => self.observer = observer,
-                    Err(failure) => error!(camera = shared.name(), model = name, "model not taken: {failure}"),
-                }
-                info!(camera = shared.name(), model = self.observer.model().manifest().name, "model in use");
+                self.wanted.clone_from(&model.manifest().name);
+                self.pace = Pace::new();
+                shared.leave_out(String::new());
+                self.take(model);
             }
             if !self.is_needed() {
                 shared.nobody_asks();
                 continue;
             }
-            let interval_ns = u64::try_from(shared.tuning().inference_interval.as_nanos()).unwrap_or(u64::MAX);
+            let tuning = shared.tuning();
+            let interval = self.pace.interval(tuning.inference_interval, last_look);
+            let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
             // A quarter of an interval early still counts as the one that is due, so that jitter does not halve the rate.
             let restarted = due_ns > frame.capture_ns.saturating_add(interval_ns.saturating_mul(2));
             if !restarted && frame.capture_ns.saturating_add(interval_ns / 4) < due_ns {
@@ -108,15 +123,24 @@ impl Vision {
                 due_ns = frame.capture_ns.saturating_add(interval_ns);
             }
             self.progress.idle(false);
+            let started = Instant::now();
             let zoned = |person: &Person| shared.with_zones(|zones| is_within(person, zones));
             let observed = pool.fill(|observation| {
                 self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, zoned, observation)
             });
             drop(frame);
+            let took = started.elapsed();
             self.progress.advance();
             self.progress.idle(true);
             match observed {
-                Ok(observation) => publish(&shared, scene, observation),
+                Ok(observation) => {
+                    let looks = observation.looks;
+                    publish(&shared, scene, observation);
+                    if looks > 0 {
+                        last_look = took / looks;
+                        self.keep_pace(last_look, tuning.mask_budget);
+                    }
+                }
                 Err(failure) => {
                     shared.mask_failed(&failure.to_string());
                     if let Some(repeats) = complaint.check(crate::clock::monotonic_ns()) {
@@ -124,6 +148,85 @@ impl Vision {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Keeping up.
+impl Vision {
+    /// Puts a net in the place of the one that runs.
+    fn take(&mut self, model: Model) {
+        let (camera, name) = (self.shared.name(), model.manifest().name.clone());
+        match Observer::new(model) {
+            Ok(observer) => self.observer = observer,
+            Err(failure) => error!(camera, model = name, "model not taken: {failure}"),
+        }
+        info!(camera, model = self.observer.model().manifest().name, "model in use");
+    }
+
+    /// Loads a net and takes it; returns whether it is in use.
+    fn load(&mut self, name: &str) -> bool {
+        match self.library.load(name, self.engine) {
+            Ok(model) => {
+                self.take(model);
+                true
+            }
+            Err(failure) => {
+                error!(camera = self.shared.name(), model = name, "model not loaded: {failure}");
+                false
+            }
+        }
+    }
+
+    /// The largest net of the library whose input is smaller than that of the one that runs.
+    fn smaller_net(&self) -> Option<String> {
+        let now = self.observer.model().manifest().input.size().area();
+        let manifests = self.library.entries().into_iter().filter_map(|entry| entry.manifest.ok());
+        let smaller = manifests.filter(|manifest| manifest.input.size().area() < now);
+        smaller.max_by_key(|manifest| manifest.input.size().area()).map(|manifest| manifest.name)
+    }
+
+    /// Leaves something out where looks take too long, and takes it up again where there is time.
+    fn keep_pace(&mut self, look: Duration, budget: Duration) {
+        let level = self.pace.level();
+        let slow = self.pace.slow_look();
+        let next = match self.pace.looked(look, budget) {
+            Advice::Stay => return,
+            Advice::Less if level == Level::Everything => Level::FewerLooks,
+            Advice::Less if level == Level::FewerLooks => match self.smaller_net() {
+                Some(name) if self.load(&name) => Level::SmallerNet,
+                _ => Level::FramingOnly,
+            },
+            Advice::Less => Level::FramingOnly,
+            Advice::More if level == Level::FramingOnly => {
+                if self.observer.model().manifest().name == self.wanted {
+                    Level::FewerLooks
+                } else {
+                    Level::SmallerNet
+                }
+            }
+            Advice::More if level == Level::SmallerNet => {
+                let wanted = self.wanted.clone();
+                if self.load(&wanted) { Level::FewerLooks } else { Level::SmallerNet }
+            }
+            Advice::More => Level::Everything,
+        };
+        self.pace.enter(next);
+        let what = match next {
+            Level::Everything => String::new(),
+            Level::FewerLooks => "fewer looks".to_owned(),
+            Level::SmallerNet => format!("a smaller net ({})", self.observer.model().manifest().name),
+            Level::FramingOnly => "framing only".to_owned(),
+        };
+        let camera = self.shared.name();
+        if next > level {
+            let (slow, budget) = (slow.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
+            let what = format!("{what}: a mask takes {slow:.0} ms, and may take {budget:.0} (segmentation.budget_ms)");
+            warn!(camera, "{what}");
+            self.shared.leave_out(what);
+        } else {
+            info!(camera, "there is time again: {}", if what.is_empty() { "nothing is left out" } else { &what });
+            self.shared.leave_out(if what.is_empty() { what } else { format!("{what}: more did not keep the budget") });
         }
     }
 }
