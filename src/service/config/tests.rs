@@ -437,6 +437,20 @@ fn bad_variables_and_flags_are_named() {
 }
 
 #[test]
+fn a_variable_that_makes_another_camera_says_so() {
+    let files = [(ADMIN, "[[camera]]\nname = \"front-door\"\n[[camera]]\nname = \"hall\"\ndevice = \"scene\"\n")];
+    let config = System::new(&files).variable("PORTRAITD_CAMERA__FRONTDOOR__DEVICE", "scene:walk").good();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "PORTRAITD_CAMERA__FRONTDOOR__DEVICE: makes another camera, `frontdoor`, beside `front-door`, `hall` of the files"
+        ]
+    );
+    assert_eq!(config.cameras.len(), 3);
+}
+
+#[test]
 fn variables_that_are_no_settings_are_named_and_passed_over() {
     let system = System::new(&[])
         .variable("PORTRAITD_THRAEDS", "2")
