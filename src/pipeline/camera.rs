@@ -441,13 +441,10 @@ impl Inner {
             inset: options.inset,
             generation,
         };
+        self.leave_ended();
         let mut rings = self.rings();
         // It may have been forbidden while the camera was being opened.
         self.check_room(stream, options.inset)?;
-        // Rings of another format are closed, and no more than memory: whoever still holds on to one attaches again.
-        let ended: Vec<u64> =
-            rings.live.iter().filter(|ring| ring.clients.is_closed()).map(|ring| ring.serial).collect();
-        self.let_go(&mut rings, |attached| ended.contains(&attached.serial));
         if rings.attachments.iter().filter(|attached| attached.client == client).count() >= MAX_ATTACHMENTS {
             return Err(ServiceError::Busy(format!("this client is attached {MAX_ATTACHMENTS} times already")));
         }
@@ -521,18 +518,12 @@ impl Inner {
     /// Lets attachments go, and the rings that have no others.
     fn left(&self, gone: impl Fn(&Attached) -> bool) {
         let mut rings = self.rings();
-        if self.let_go(&mut rings, gone) {
-            let consumers = rings.attachments.len();
-            drop(rings);
-            self.announce_consumers(consumers);
-        }
-    }
-
-    /// The same under a lock that is held already, and without announcing it; returns whether there were any.
-    fn let_go(&self, rings: &mut Rings, gone: impl Fn(&Attached) -> bool) -> bool {
         let all = std::mem::take(&mut rings.attachments);
         let (left, stayed): (Vec<_>, Vec<_>) = all.into_iter().partition(|attached| gone(attached));
         rings.attachments = stayed;
+        if left.is_empty() {
+            return;
+        }
         for attached in &left {
             if let Some(ring) = rings.live.iter().find(|ring| ring.serial == attached.serial) {
                 ring.clients.remove_client(attached.id);
@@ -540,7 +531,20 @@ impl Inner {
             rings.drop_unused(attached.serial);
             self.shared.demand.remove(attached.stream);
         }
-        !left.is_empty()
+        let consumers = rings.attachments.len();
+        drop(rings);
+        self.announce_consumers(consumers);
+    }
+
+    /// Lets rings of another format go. They are closed, and no more than memory: whoever still holds on to one attaches
+    /// again.
+    fn leave_ended(&self) {
+        let ended: Vec<u64> = {
+            let rings = self.rings();
+            let ended = rings.live.iter().filter(|ring| ring.clients.is_closed());
+            ended.map(|ring| ring.serial).collect()
+        };
+        self.left(|attached| ended.contains(&attached.serial));
     }
 
     fn announce_consumers(&self, consumers: usize) {
@@ -620,6 +624,9 @@ impl Inner {
             // A ring that has ended, since the source has another format now, has a successor.
             if let Some(png) = read.map_err(ServiceError::Failed)? {
                 return Ok(png);
+            }
+            if Instant::now() >= deadline {
+                return Err(ServiceError::Failed("the source changes its format all the time".into()));
             }
         }
     }
