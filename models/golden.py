@@ -4,7 +4,7 @@
     golden.py MANIFEST.toml PICTURE OUT.npz
 
 OUT.npz holds one array a tensor, f32, under the tensor's ONNX name and in the model's own layout: first the net's
-input as the manifest prepares it, then the output of each node in the graph's order. `portraitd layers MODEL
+input as the manifest prepares it, then the output of each node in the graph's order. `portraitd-lab layers MODEL
 --input PICTURE --golden OUT.npz` compares with it and names the first layer that differs.
 
 The preparation of the picture is that of `tests/reference/reference.py`; its requirements.txt is this file's too.

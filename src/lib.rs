@@ -13,15 +13,8 @@
     )
 )]
 
-pub mod camera;
-pub mod clock;
-pub mod eval;
-pub mod framing;
-pub mod mask;
-pub mod net;
+pub mod command_line;
 pub mod pipeline;
-pub mod pixel;
 pub mod publish;
-pub mod render;
 pub mod service;
-mod text;
+pub mod source;

@@ -1,15 +1,10 @@
-//! Bad input, given to the program itself: one clear line on standard error that names the place, exit status 1, and no
+//! Bad input, given to the daemon's program: one clear line on standard error that names the place, exit status 1, and no
 //! panic.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn portraitd(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_portraitd"))
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("portraitd runs")
+    Command::new(env!("CARGO_BIN_EXE_portraitd")).args(arguments).output().expect("portraitd runs")
 }
 
 /// Runs and expects a failure whose one line holds each of `parts`.
@@ -24,84 +19,30 @@ fn refused(arguments: &[&str], parts: &[&str]) {
     }
 }
 
-fn write(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    std::fs::write(&path, bytes).expect("written");
-    path
-}
-
-fn segment(input: &Path, out: &tempfile::TempDir, parts: &[&str]) {
-    refused(&["segment", &input.to_string_lossy(), "--out", &out.path().to_string_lossy()], parts);
-}
-
-/// A PNG that says it is of this size, with no pixels behind.
-fn png_header(width: u32, height: u32) -> Vec<u8> {
-    let mut header = b"IHDR".to_vec();
-    header.extend(width.to_be_bytes());
-    header.extend(height.to_be_bytes());
-    header.extend([8, 2, 0, 0, 0]);
-    let crc = header.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
-    });
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
-    png.extend(header);
-    png.extend((!crc).to_be_bytes());
-    png
-}
-
-#[test]
-fn models() {
-    let out = tempfile::tempdir().expect("a folder");
-    let cases: [(&str, &[&str]); 4] = [
-        ("bad-truncated", &["bad-truncated.onnx", "not a whole ONNX file"]),
-        ("bad-sha256", &["bad-sha256.onnx", "sha256 is", "its manifest says 0000"]),
-        ("bad-unknown-operator", &["bad-unknown-operator.onnx", "Mystery"]),
-        ("bad-shape", &["bad-shape.onnx", "the input is 1x3x18x32", "1x3x36x64"]),
-    ];
-    for (name, parts) in cases {
-        let manifest = format!("tests/fixtures/models/{name}.toml");
-        let arguments = ["segment", "tests/fixtures/models/red.png", "--model", &manifest, "--out"];
-        refused(&[&arguments[..], &[&out.path().to_string_lossy()]].concat(), parts);
-    }
-}
-
-#[test]
-fn pictures_and_videos() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let out = tempfile::tempdir().expect("a folder");
-    let text = write(&folder, "text.png", b"this is a letter, not a picture\n");
-    segment(&text, &out, &["text.png", "looks like"]);
-    segment(&write(&folder, "empty.png", b""), &out, &["empty.png"]);
-    segment(&write(&folder, "nothing.png", &png_header(0, 0)), &out, &["nothing.png"]);
-    segment(&write(&folder, "huge.png", &png_header(16_384, 16_384)), &out, &["huge.png", "16384x16384"]);
-    let mut video = b"YUV4MPEG2 W64 H48 F30:1 C420\nFRAME\n".to_vec();
-    video.resize(video.len() + 64 * 48 * 3 / 2, 128);
-    video.extend(b"FRAME\n\x80\x80\x80");
-    segment(&write(&folder, "cut.y4m", &video), &out, &["cut.y4m", "frame 1"]);
-    segment(Path::new("/nonexistent/picture.jpg"), &out, &["/nonexistent/picture.jpg"]);
-}
-
 #[test]
 fn configurations_and_sources() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = write(&folder, "portraitd.toml", b"threads = 1\n[[camera]]\nname = \"front\"\nwdith = 640\n");
+    let file = folder.path().join("portraitd.toml");
+    std::fs::write(&file, b"threads = 1\n[[camera]]\nname = \"front\"\nwdith = 640\n").expect("written");
     let path = file.to_string_lossy().into_owned();
     refused(&["check-config", "--config", &path], &[&format!("{path}:4:1"), "wdith"]);
     refused(&["run", "--config", &path, "--bus", "none"], &[&format!("{path}:4:1"), "wdith"]);
     refused(&["run", "--bus", "none", "--source", "scene:nowhere"], &["nowhere"]);
-    refused(&["demo", "--scene", "file:x.png"], &["the demo needs a scene"]);
 }
 
 #[test]
-fn traces_name_the_line() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = write(&folder, "trace.jsonl", b"{\"t\": 0, \"people\": []}\n{\"t\": 1, \"people\": [[1, 2, 3]]}\n");
-    refused(&["direct", &file.to_string_lossy()], &["trace.jsonl", "line 2"]);
+fn a_command_that_has_moved_names_its_new_program() {
+    for name in ["demo", "segment", "direct", "eval", "bench", "layers"] {
+        let output = portraitd(&[name, "--json"]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(&format!("`portraitd-lab {name}`")), "{text}");
+    }
 }
 
 #[test]
 fn a_wrong_command_line_is_another_exit_status() {
-    for arguments in [&["segment"][..], &["no-such-command"], &["eval", "--count", "many", "x"]] {
+    for arguments in [&["run", "--no-such-flag"][..], &["no-such-command"]] {
         assert_eq!(portraitd(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

@@ -27,7 +27,7 @@ TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 0.5
 
 
 class Ours:
-    """`portraitd bench net` as a process that runs once for every line it reads, and times itself."""
+    """`portraitd-lab bench net` as a process that runs once for every line it reads, and times itself."""
 
     def __init__(self, name: str, program: str, model: str, work: Path, options: list[str]) -> None:
         self.name = name

@@ -6,7 +6,7 @@
 TFLite keeps pictures NHWC and its weights f16 behind DEQUANTIZE; the ONNX file keeps pictures NCHW and
 its weights f32 (each f16 value is exactly representable). Nothing else changes: one ONNX node for each
 TFLite operator that computes something, in the same order, each named after the TFLite tensor it writes,
-so that `prove.py` and `portraitd layers` can compare the two tensor by tensor.
+so that `prove.py` and `portraitd-lab layers` can compare the two tensor by tensor.
 
 Anything that this converter was not proved on (another operator, a fused activation, a dilation, a depth
 multiplier) is an error and never a guess: a wrong mask is worse than no model.

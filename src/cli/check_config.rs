@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use portraitd::camera::SourceSpec;
-use portraitd::net::EngineOptions;
-use portraitd::pixel::image;
 use portraitd::service::config::{Config, Flags, Sources};
+use portraitd::source::SourceSpec;
+use portraitd_media::image;
+use portraitd_vision::net::EngineOptions;
 
-use super::{library_of, print_line};
+use super::library_of;
+use portraitd::command_line::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use portraitd::camera::v4l2::{self, DeviceInfo};
+use portraitd_v4l2::DeviceInfo;
 
-use super::print_line;
+use portraitd::command_line::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -14,7 +14,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let devices = v4l2::devices()?;
+    let devices = portraitd_v4l2::devices()?;
     if arguments.json {
         return print_line(serde_json::to_string_pretty(&devices)?);
     }

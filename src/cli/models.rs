@@ -3,7 +3,7 @@
 use serde_json::json;
 use std::path::PathBuf;
 
-use super::{library_in, print_line};
+use portraitd::command_line::{library_in, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portraitd_client::ServiceError;
+use portraitd_protocol::ServiceError;
 
 use super::camera::invalid;
-use crate::pixel::{OwnedPicture, PixelFormat, Rectangle, Size, image};
-use crate::render::ViewRenderer;
+use portraitd_media::{OwnedPicture, PixelFormat, Rectangle, Size, image};
+use portraitd_render::ViewRenderer;
 
 /// The largest picture that is decoded, in pixels: what a camera of 24 megapixels takes.
 const MOST_PIXELS: u64 = 6000 * 4200;
@@ -78,7 +78,7 @@ mod tests {
     fn png(size: Size, rgb: [u8; 3]) -> Vec<u8> {
         let pixels = usize::try_from(size.area()).expect("small");
         let bytes = rgb.into_iter().cycle().take(3 * pixels).collect();
-        let picture = OwnedPicture::new(PixelFormat::Rgb24, size, crate::pixel::Colorimetry::default(), bytes);
+        let picture = OwnedPicture::new(PixelFormat::Rgb24, size, portraitd_media::Colorimetry::default(), bytes);
         let mut png = Vec::new();
         image::encode_png(&mut png, &picture.expect("a picture").as_picture(), "test".as_ref()).expect("encodes");
         png

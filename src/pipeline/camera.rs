@@ -8,9 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use portraitd_client::{
-    CameraState, CropMode, FramingMode, Inset, MaskResolution, Ring, ServiceError, StreamKind, Wait,
-};
+use portraitd_client::{Ring, Wait};
+use portraitd_protocol::{CameraState, CropMode, FramingMode, Inset, MaskResolution, ServiceError, StreamKind};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
@@ -23,11 +22,6 @@ use super::render::{Job, RingKey};
 use super::shared::{Backdrop, Opened, Opening, Shared, Tuning};
 use super::shot::{FramingChoice, ShotKeeper};
 use super::vision::Vision;
-use crate::camera::{FrameFormat, Source};
-use crate::clock::monotonic_ns;
-use crate::net::EngineOptions;
-use crate::net::{Library, Model};
-use crate::pixel::{OwnedPicture, Rectangle, Size, even_size};
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
     FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
@@ -36,6 +30,11 @@ use crate::publish::{ClientFds, PublishError, RingBudget, RingClients, RingShare
 use crate::service::config;
 use crate::service::metrics::CameraReport;
 use crate::service::notify::Progress;
+use portraitd_media::clock::monotonic_ns;
+use portraitd_media::{FrameFormat, Source};
+use portraitd_media::{OwnedPicture, Rectangle, Size, even_size};
+use portraitd_vision::net::EngineOptions;
+use portraitd_vision::net::{Library, Model};
 
 /// The most rings of a camera, each with a thread.
 const MAX_RINGS: usize = 16;
@@ -702,7 +701,7 @@ impl CameraService for Camera {
 
     fn people(&self) -> Vec<PublishedPerson> {
         let Some((observation, _)) = self.inner.shared.observations.latest() else { return Vec::new() };
-        let person = |person: &crate::mask::Person| {
+        let person = |person: &portraitd_vision::Person| {
             let (x, y, width, height) = person.bounds.to_tuple();
             (person.id, x, y, width, height)
         };
@@ -858,7 +857,7 @@ fn first_state(
         },
         framing: FramingStatus {
             mode: choice.mode,
-            state: portraitd_client::FramingState::Inactive,
+            state: portraitd_protocol::FramingState::Inactive,
             manual_crop: choice.manual_crop.to_tuple(),
             max_zoom: choice.max_zoom.into(),
             speed: choice.speed,

@@ -22,15 +22,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portraitd_client::{CameraState, ServiceError};
+use portraitd_protocol::{CameraState, ServiceError};
 use tracing::{debug, info, warn};
 
 use super::demand::Wake;
 use super::shared::{Shared, Trouble};
-use crate::camera::v4l2::clock::StallWatch;
-use crate::camera::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent, Wanted};
-use crate::clock::monotonic_ns;
 use crate::service::notify::Progress;
+use portraitd_media::clock::monotonic_ns;
+use portraitd_media::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent, Wanted};
+use portraitd_v4l2::clock::StallWatch;
 
 /// The first wait after a failure; each next one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(500);

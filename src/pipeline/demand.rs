@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portraitd_client::StreamKind;
+use portraitd_protocol::StreamKind;
 
 /// How many rings of each stream have clients, and whether the service ends. The capture thread sleeps on it.
 #[derive(Debug, Default)]

@@ -10,7 +10,6 @@
 //! | module | thread | what |
 //! |---|---|---|
 //! | `capture` | capture | opens, reads and closes the source; the outage policy |
-//! | [`observer`] | vision, or a command-line run | one frame to a mask and people; no thread of its own |
 //! | `vision` | vision | which frames the observer sees |
 //! | `shot` | vision and render | the director, stepped once a frame |
 //! | `render` | render | one ring: view, composite, mask or source |
@@ -22,7 +21,6 @@ mod backdrop;
 pub mod camera;
 mod capture;
 mod demand;
-pub mod observer;
 mod output;
 mod pace;
 mod render;
@@ -31,7 +29,6 @@ mod shot;
 mod vision;
 
 pub use camera::{Camera, CameraOptions, Reconfiguration};
-pub use observer::{Observation, Observer, sample_input};
 
 #[cfg(test)]
 mod tests;

@@ -10,23 +10,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portraitd_client::layout::{MAX_PEOPLE, flags};
-use portraitd_client::{CropMode, Inset, Layout, Person, StreamKind};
 use portraitd_kernels::blend::Matte;
+use portraitd_protocol::layout::{MAX_PEOPLE, flags};
+use portraitd_protocol::{CropMode, Inset, Person, RingLayout, StreamKind};
 use tracing::warn;
 
-use super::observer::Observation;
 use super::shared::Shared;
-use crate::camera::latest::Waited;
-use crate::camera::{Frame, FrameFormat};
-use crate::clock::monotonic_ns;
-use crate::framing::Shot;
-use crate::pixel::{PixelFormat, Rectangle, Size};
 use crate::publish::{RingWriter, SlotInfo};
-use crate::render::composite::{self, CompositeRenderer};
-use crate::render::mask::{EdgeRenderer, draw_mask};
-use crate::render::view::ViewRenderer;
 use crate::service::logging::Repeat;
+use portraitd_framing::Shot;
+use portraitd_media::clock::monotonic_ns;
+use portraitd_media::latest::Waited;
+use portraitd_media::{Frame, FrameFormat};
+use portraitd_media::{PixelFormat, Rectangle, Size};
+use portraitd_render::composite;
+use portraitd_render::composite::CompositeRenderer;
+use portraitd_render::mask::{EdgeRenderer, draw_mask};
+use portraitd_render::view::ViewRenderer;
+use portraitd_vision::observer::Observation;
 
 /// How long one wait lasts, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -53,13 +54,13 @@ pub(super) struct RingKey {
 /// A running render thread. Dropping it lets the thread end by itself.
 pub(super) struct Handle {
     stop: Arc<AtomicBool>,
-    layout: Layout,
+    layout: RingLayout,
     thread: JoinHandle<()>,
 }
 
 impl Handle {
     /// The shape of its ring.
-    pub(super) const fn layout(&self) -> &Layout {
+    pub(super) const fn layout(&self) -> &RingLayout {
         &self.layout
     }
 

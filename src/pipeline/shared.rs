@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portraitd_client::{BackgroundMode, CameraState, FramingState, ServiceError};
+use portraitd_protocol::{BackgroundMode, CameraState, FramingState, ServiceError};
 use tokio::sync::watch;
 
 use super::demand::Demand;
-use super::observer::Observation;
 use super::shot::{FramingChoice, ShotKeeper};
-use crate::camera::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
-use crate::framing::{Limits, SettingsError, Shot, Subject};
-use crate::net::Model;
-use crate::pixel::{OwnedPicture, Rectangle};
 use crate::publish::dbus::service::{FramingStatus, PublishedState, Value, Values};
 use crate::service::metrics::Histogram;
+use portraitd_framing::{Limits, SettingsError, Shot, Subject};
+use portraitd_media::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
+use portraitd_media::{OwnedPicture, Rectangle};
+use portraitd_vision::net::Model;
+use portraitd_vision::observer::Observation;
 
 /// The bounds of the histograms of an inference, seconds.
 const INFERENCE_BOUNDS_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
@@ -358,7 +358,7 @@ impl Shared {
     /// Masks a second, over the last ones; 0 when none came for two seconds.
     pub(super) fn mask_rate(&self) -> f64 {
         let figures = lock(&self.figures);
-        let age_ns = crate::clock::monotonic_ns().saturating_sub(figures.mask_capture_ns);
+        let age_ns = portraitd_media::clock::monotonic_ns().saturating_sub(figures.mask_capture_ns);
         if age_ns > 2_000_000_000 { 0.0 } else { figures.mask_rate }
     }
 

@@ -3,11 +3,11 @@
 //! Several threads need the crop of the same frame: each render thread that shows it, and the vision thread when nobody
 //! else looks. The first one steps the director to the frame's capture time; the others get the same answer.
 
-use portraitd_client::{FramingMode, FramingSpeed, FramingState};
+use portraitd_protocol::{FramingMode, FramingSpeed, FramingState};
 
-use crate::camera::FrameFormat;
-use crate::framing::{Director, Limits, Settings, SettingsError, Shot, Subject};
-use crate::pixel::{Rectangle, Size, even_size};
+use portraitd_framing::{Director, Limits, Settings, SettingsError, Shot, Subject};
+use portraitd_media::FrameFormat;
+use portraitd_media::{Rectangle, Size, even_size};
 
 /// How many frames back an answer is remembered: more than render threads can be behind.
 const REMEMBERED: usize = 16;
@@ -168,7 +168,7 @@ impl ShotKeeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pixel::{Colorimetry, PixelFormat};
+    use portraitd_media::{Colorimetry, PixelFormat};
 
     fn format(width: u32, height: u32) -> FrameFormat {
         FrameFormat::packed(PixelFormat::Nv12, Size::new(width, height), Colorimetry::default(), 30.0)

@@ -5,25 +5,27 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portraitd_client::layout::flags;
-use portraitd_client::{BackgroundMode, CameraState, FrameCopy, FramingMode, Ring, ServiceError, StreamKind, Wait};
+use portraitd_client::{FrameCopy, Ring, Wait};
+use portraitd_protocol::layout::flags;
+use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
 
 use super::shared::Tuning;
-use super::{Camera, CameraOptions, Observation};
-use crate::camera::frame::MemoryPool;
-use crate::camera::latest::Waited;
-use crate::camera::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
-use crate::clock::monotonic_ns;
-use crate::mask::Person;
-use crate::net::{EngineOptions, Library, Model};
-use crate::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
+use super::{Camera, CameraOptions};
 use crate::publish::RingBudget;
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, CameraService, ClientName, PublishedState, Setting, Value,
 };
 use crate::service::config;
 use crate::service::notify::Watchdog;
+use portraitd_media::clock::monotonic_ns;
+use portraitd_media::frame::MemoryPool;
+use portraitd_media::latest::Waited;
+use portraitd_media::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{Colorimetry, PixelFormat, Rectangle, Size};
+use portraitd_vision::Observation;
+use portraitd_vision::Person;
+use portraitd_vision::net::{EngineOptions, Library, Model};
 
 const SIZE: Size = Size::new(32, 16);
 /// What the rings may take: any of the small ones, and one of 1280x720.
@@ -405,7 +407,7 @@ async fn a_snapshot_of_a_camera_that_changes_its_size_is_of_the_new_size() {
         steps.send(Step::Frame).expect("streams");
     };
     let (png, ()) = tokio::join!(rig.camera.snapshot(StreamKind::View), sends);
-    let picture = crate::pixel::image::decode(&png.expect("a picture"), "snapshot".as_ref()).expect("a PNG");
+    let picture = portraitd_media::image::decode(&png.expect("a picture"), "snapshot".as_ref()).expect("a PNG");
     assert_eq!(picture.size(), Size::new(64, 16));
 }
 

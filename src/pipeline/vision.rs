@@ -6,19 +6,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portraitd_client::{FramingMode, StreamKind};
+use portraitd_protocol::{FramingMode, StreamKind};
 use tracing::{debug, error, info, warn};
 
-use super::observer::{Observation, ObserveError, Observer};
 use super::pace::{Advice, Level, Pace};
 use super::shared::Shared;
-use crate::camera::latest::Waited;
-use crate::framing::{MOST_PEOPLE, Subject};
-use crate::mask::Person;
-use crate::net::{EngineOptions, Library, Model};
-use crate::pixel::Rectangle;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
+use portraitd_framing::{MOST_PEOPLE, Subject};
+use portraitd_media::Rectangle;
+use portraitd_media::latest::Waited;
+use portraitd_vision::Person;
+use portraitd_vision::net::{EngineOptions, Library, Model};
+use portraitd_vision::observer::{Observation, ObserveError, Observer};
 
 /// How long one wait for a frame lasts.
 const POLL: Duration = Duration::from_millis(200);
@@ -143,7 +143,7 @@ impl Vision {
                 }
                 Err(failure) => {
                     shared.mask_failed(&failure.to_string());
-                    if let Some(repeats) = complaint.check(crate::clock::monotonic_ns()) {
+                    if let Some(repeats) = complaint.check(portraitd_media::clock::monotonic_ns()) {
                         error!(camera = shared.name(), repeats, "no mask: {failure}");
                     }
                 }
@@ -235,7 +235,7 @@ impl Vision {
 fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
     let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MOST_PEOPLE];
     let mut count = 0;
-    for (to, subject) in subjects.iter_mut().zip(observation.subjects()) {
+    for (to, subject) in subjects.iter_mut().zip(portraitd_render::subjects(&observation)) {
         *to = subject;
         count += 1;
     }

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use portraitd_client::layout::{HEADER_BYTES, Layout, header, slot};
+use portraitd_protocol::layout::{HEADER_BYTES, RingLayout, header, slot};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -54,7 +54,7 @@ pub(super) struct RingBody {
 ///
 /// # Errors
 /// What `mmap` says.
-pub(super) fn map(fd: impl AsFd, layout: &Layout) -> rustix::io::Result<(RingHead, RingBody)> {
+pub(super) fn map(fd: impl AsFd, layout: &RingLayout) -> rustix::io::Result<(RingHead, RingBody)> {
     let bytes = layout.total_bytes();
     // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
     let start =

@@ -12,9 +12,9 @@
 //! a read-only descriptor would add nothing, and needs no `/proc`. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size, which
 //! keeps readers from SIGBUS, and `F_SEAL_SEAL` fixes the seals.
 
-use portraitd_client::layout::{HEADER_BYTES, LayoutError, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
-use portraitd_client::protocol::{begin_write, finish_write, slot_of};
-use portraitd_client::{FrameColor, FrameFormat, FrameMatrix, Layout, Person, StreamKind};
+use portraitd_protocol::layout::{HEADER_BYTES, LayoutError, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
+use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
+use portraitd_protocol::{Person, RingLayout, StreamKind};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::clients::{ClientFds, RingClients};
 use super::memory::{RingBody, map};
-use crate::pixel::{Colorimetry, Matrix, Picture, PictureMut, PixelFormat, PlaneMut, Range, Rectangle, Size};
+use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, PlaneMut, Rectangle, Size};
 
 /// Why a ring cannot be made, or a client not added.
 #[derive(Debug, thiserror::Error)]
@@ -95,24 +95,11 @@ impl RingSpec {
     ///
     /// # Errors
     /// [`PublishError::Layout`].
-    pub fn layout(&self) -> Result<Layout, PublishError> {
-        let fourcc = self.format.fourcc();
-        // Both crates list the same codes (a test holds them to it).
-        let format = FrameFormat::from_fourcc(fourcc)
-            .ok_or(LayoutError::Format(fourcc))
-            .map_err(|error| PublishError::Layout { size: self.size, format: self.format, error })?;
-        let matrix = match self.color.matrix {
-            Matrix::Bt601 => FrameMatrix::Bt601,
-            Matrix::Bt709 => FrameMatrix::Bt709,
-            Matrix::Bt2020 => FrameMatrix::Bt2020,
-        };
-        let color = if self.format.is_rgb() || self.format == PixelFormat::Grey {
-            FrameColor::default()
-        } else {
-            FrameColor { matrix, full_range: self.color.range == Range::Full }
-        };
+    pub fn layout(&self) -> Result<RingLayout, PublishError> {
+        let color =
+            if self.format.is_rgb() || self.format == PixelFormat::Grey { Colorimetry::default() } else { self.color };
         let size = (self.size.width, self.size.height);
-        Layout::new(self.stream, self.generation, format, color, size, self.slots)
+        RingLayout::new(self.stream, self.generation, self.format, color, size, self.slots)
             .map_err(|error| PublishError::Layout { size: self.size, format: self.format, error })
     }
 }
@@ -130,7 +117,7 @@ pub struct SlotInfo<'a> {
     pub mask_age_ns: u64,
     /// The part of the source that is shown, in source pixels.
     pub crop: Rectangle,
-    /// See [`portraitd_client::layout::flags`].
+    /// See [`portraitd_protocol::layout::flags`].
     pub flags: u32,
     /// The people, boxes in source pixels; those after the sixteenth are left out.
     pub people: &'a [Person],
@@ -140,7 +127,7 @@ pub struct SlotInfo<'a> {
 #[derive(Debug)]
 pub struct RingWriter {
     body: RingBody,
-    layout: Layout,
+    layout: RingLayout,
     format: PixelFormat,
     size: Size,
     /// The index of the newest frame.
@@ -167,7 +154,7 @@ impl RingWriter {
     }
 
     /// The ring's shape.
-    pub const fn layout(&self) -> &Layout {
+    pub const fn layout(&self) -> &RingLayout {
         &self.layout
     }
 
@@ -242,7 +229,7 @@ pub struct SlotWriter<'a> {
     lock: &'a AtomicU64,
     /// All of the slot but for the lock.
     bytes: &'a mut [u8],
-    layout: &'a Layout,
+    layout: &'a RingLayout,
     format: PixelFormat,
     size: Size,
     published: &'a mut u64,
@@ -299,7 +286,7 @@ impl SlotWriter<'_> {
 
     /// Makes the frame the newest, stamped with the time of now, and wakes the clients.
     pub fn publish(self, info: &SlotInfo<'_>) {
-        self.publish_at(info, crate::clock::monotonic_ns());
+        self.publish_at(info, portraitd_media::clock::monotonic_ns());
     }
 
     /// As [`SlotWriter::publish`], at a given time (`CLOCK_MONOTONIC` nanoseconds).

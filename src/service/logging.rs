@@ -62,7 +62,7 @@ impl Logging {
     }
 }
 
-/// A filter: a level (`error warn info debug trace off`), or directives as `info,portraitd::camera=debug`, as in the
+/// A filter: a level (`error warn info debug trace off`), or directives as `info,portraitd_media=debug`, as in the
 /// `RUST_LOG` of other programs.
 ///
 /// # Errors
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn filters() {
-        for good in ["info", "DEBUG", "off", "warn,portraitd::camera=trace", "portraitd=debug", " info , zbus=off "] {
+        for good in ["info", "DEBUG", "off", "warn,portraitd_media=trace", "portraitd=debug", " info , zbus=off "] {
             assert_eq!(check_filter(good), Ok(()), "{good:?}");
         }
         let error = "`inof` is not a level (off error warn info debug trace) or a directive as target=level";

@@ -1,8 +1,9 @@
 //! Publishing allocates nothing.
 
-use portraitd::pixel::PixelFormat;
 use portraitd::publish::RingWriter;
-use portraitd_client::{FrameCopy, Ring, StreamKind};
+use portraitd_client::{FrameCopy, Ring};
+use portraitd_media::PixelFormat;
+use portraitd_protocol::StreamKind;
 
 use crate::counting::allocations;
 use crate::fake::{SIZE, publish, spec};

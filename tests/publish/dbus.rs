@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use portraitd::pixel::{PixelFormat, Size};
 use portraitd::publish::dbus::authority::{Authority, Wish};
 use portraitd::publish::dbus::{Server, camera_path, peer_pair};
 use portraitd_client::feed::{AttachOptions, camera_at, find_camera};
 use portraitd_client::proxy::{BackgroundProxy, CameraProxy, FramingProxy, ManagerProxy, SegmentationProxy};
-use portraitd_client::{CameraState, Feed, FrameCopy, FrameFormat, Ring, ServiceError, StreamKind, Wait};
+use portraitd_client::{Feed, FrameCopy, Ring, Wait};
+use portraitd_media::{PixelFormat, Size};
+use portraitd_protocol::{CameraState, ServiceError, StreamKind};
 use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
 use zbus::{Connection, Variant};
 
@@ -48,7 +49,7 @@ fn a_client_attaches_and_reads_whole_frames() {
         let peers = peers().await;
         let options = AttachOptions {
             size: Some((320, 180)),
-            format: Some(FrameFormat::Rgb24),
+            format: Some(PixelFormat::Rgb24),
             frame_rate_limit: Some(60),
             crop: None,
             resolution: None,
@@ -56,7 +57,7 @@ fn a_client_attaches_and_reads_whole_frames() {
         };
         let mut feed = Feed::attach(peers.proxy.clone(), StreamKind::View, options).await.expect("attach");
         let layout = feed.layout().expect("attached");
-        assert_eq!((layout.width, layout.height, layout.format), (320, 180, FrameFormat::Rgb24));
+        assert_eq!((layout.width, layout.height, layout.format), (320, 180, PixelFormat::Rgb24));
         let request = peers.camera.last_request.lock().expect("fake").clone().expect("a request");
         assert_eq!(request.options.size, Some(Size::new(320, 180)));
         assert_eq!(request.options.format, PixelFormat::Rgb24);

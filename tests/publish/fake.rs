@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use portraitd::pixel::{Colorimetry, PixelFormat, Rectangle, Size};
 use portraitd::publish::dbus::Publication;
 use portraitd::publish::dbus::authority::{AllowAll, Authority};
 use portraitd::publish::dbus::service::{
@@ -14,8 +13,10 @@ use portraitd::publish::dbus::service::{
     Setting, Value, Values,
 };
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
-use portraitd_client::layout::flags;
-use portraitd_client::{CameraState, FrameCopy, Inset, Person, ServiceError, StreamKind};
+use portraitd_client::FrameCopy;
+use portraitd_media::{Colorimetry, PixelFormat, Rectangle, Size};
+use portraitd_protocol::layout::flags;
+use portraitd_protocol::{CameraState, Inset, Person, ServiceError, StreamKind};
 use tokio::sync::watch;
 
 /// Size of the pictures where a client asks for none.

@@ -1,7 +1,7 @@
 //! Ring headers with a few numbers changed, the same ones on every run.
 
-use portraitd_client::layout::HEADER_BYTES;
-use portraitd_client::{FrameColor, FrameFormat, Layout, StreamKind};
+use portraitd_protocol::layout::HEADER_BYTES;
+use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, StreamKind};
 
 /// `count` headers, and the size of the memory that each is said to lie in.
 pub fn mutated(count: u32) -> Vec<(Box<[u8; HEADER_BYTES]>, u64)> {
@@ -15,10 +15,10 @@ pub fn mutated(count: u32) -> Vec<(Box<[u8; HEADER_BYTES]>, u64)> {
     };
     (0..count)
         .map(|_| {
-            let format = FrameFormat::ALL[usize::try_from(random() % 11).expect("small")];
+            let format = PixelFormat::ALL[usize::try_from(random() % 11).expect("small")];
             let side = |random: u64| u32::try_from(random % 300 + 1).expect("small");
             let size = (side(random()), side(random()));
-            let layout = Layout::new(StreamKind::View, 1, format, FrameColor::default(), size, 4).expect("valid");
+            let layout = RingLayout::new(StreamKind::View, 1, format, Colorimetry::default(), size, 4).expect("valid");
             let mut header = layout.encode();
             for _ in 0..random() % 3 {
                 let place = usize::try_from(random() % 26).expect("small") * 4;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use portraitd::publish::dbus::serve_peer;
 use portraitd_client::connect::{connect_fd, inherited_fd};
 use portraitd_client::feed::{AttachOptions, find_camera};
-use portraitd_client::{Feed, FrameCopy, StreamKind};
+use portraitd_client::{Feed, FrameCopy};
+use portraitd_protocol::StreamKind;
 
 use crate::fake::{FakeCamera, eventually, open_descriptors, publication, runtime};
 

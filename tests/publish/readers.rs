@@ -136,7 +136,7 @@ fn the_c_header_refuses_what_our_reader_refuses() {
     let verdicts = String::from_utf8(output.stdout).expect("text");
     let mut accepted = 0;
     for ((header, size), verdict) in headers.iter().zip(verdicts.lines()) {
-        let ours = portraitd_client::Layout::parse(header, *size);
+        let ours = portraitd_protocol::RingLayout::parse(header, *size);
         accepted += u32::from(ours.is_ok());
         assert_eq!(verdict == "0", ours.is_ok(), "C says {verdict}, Rust says {ours:?}");
     }

@@ -25,7 +25,7 @@ fn portraitctl() -> &'static Path {
             other => other,
         };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--offline", "--package", "portraitd-client", "--bin", "portraitctl"])
+            .args(["build", "--quiet", "--offline", "--package", "portraitctl"])
             .args(["--profile", profile, "--target-dir"])
             .arg(folder.parent().expect("target"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))

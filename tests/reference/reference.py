@@ -3,12 +3,12 @@
 
     reference.py DIR --model MANIFEST.toml [--count N] [--compare MASKS]
 
-DIR holds `images/NAME.jpg` and `masks/NAME.png` (person where >= 128), as for `portraitd eval`. Each picture is
+DIR holds `images/NAME.jpg` and `masks/NAME.png` (person where >= 128), as for `portraitd-lab eval`. Each picture is
 scaled to the net's input by exact area averaging, run in ONNX Runtime on one thread, and the probability is
 scaled bilinearly (half-pixel centres) to the picture's own size and cut at 0.5.
 
 Prints one JSON document. With `--compare MASKS`, a folder of `NAME.mask.png` (8-bit grey, the picture's size)
-as `portraitd segment` writes them, also how far their IoU is from the reference's; exit code 1 when the mean
+as `portraitd-lab segment` writes them, also how far their IoU is from the reference's; exit code 1 when the mean
 |difference| is above 0.003 or a mask is missing.
 
 `models/golden.py` imports the functions: this file is the definition of what a manifest means.

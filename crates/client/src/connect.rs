@@ -9,12 +9,7 @@ use std::str::FromStr;
 use zbus::connection::Builder;
 use zbus::{Connection, OwnedObjectPath};
 
-/// The name that the service takes on a bus.
-pub const SERVICE_NAME: &str = "org.portraitd";
-/// The object of the manager.
-pub const ROOT_PATH: &str = "/org/portraitd";
-/// Where the cameras' objects are.
-pub const CAMERAS_PATH: &str = "/org/portraitd/cameras";
+pub use portraitd_protocol::names::{CAMERAS_PATH, ROOT_PATH, SERVICE_NAME};
 
 /// Which bus.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,35 +89,15 @@ pub fn inherited_fd(number: u16) -> std::io::Result<OwnedFd> {
     crate::memory::duplicate(number)
 }
 
-/// The path of a camera's object. What a path cannot hold becomes `_` and two hexadecimal digits, byte by byte (also `_`
-/// itself, so that two names never share a path).
+/// The path of a camera's object, see [`portraitd_protocol::names::camera_path`].
 pub fn camera_path(name: &str) -> OwnedObjectPath {
-    let mut path = format!("{CAMERAS_PATH}/");
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    if name.is_empty() {
-        path.push('_');
-    }
+    let path = portraitd_protocol::names::camera_path(name);
     OwnedObjectPath::try_from(path).expect("letters, digits and underscores after a valid path")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_valid_and_never_shared() {
-        assert_eq!(camera_path("front").as_str(), "/org/portraitd/cameras/front");
-        assert_eq!(camera_path("front-door 2").as_str(), "/org/portraitd/cameras/front_2ddoor_202");
-        assert_ne!(camera_path("a_2d"), camera_path("a-"));
-        assert_eq!(camera_path("é").as_str(), "/org/portraitd/cameras/_c3_a9");
-        assert_eq!(camera_path("").as_str(), "/org/portraitd/cameras/_");
-    }
 
     #[test]
     fn a_bus_is_a_word_or_an_address() {

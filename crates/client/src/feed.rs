@@ -12,7 +12,7 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use crate::connect::camera_path;
 use crate::proxy::{CameraProxy, ManagerProxy};
 use crate::{
-    CropMode, FrameCopy, FrameFormat, Inset, Layout, MaskResolution, Ring, RingError, ServiceError, StreamKind,
+    CropMode, FrameCopy, Inset, MaskResolution, PixelFormat, Ring, RingError, RingLayout, ServiceError, StreamKind,
 };
 
 /// The first wait before attaching is tried again, doubled each time up to [`LAST_WAIT`].
@@ -26,7 +26,7 @@ pub struct AttachOptions {
     /// Width and height in pixels, even numbers of 16 to 4096.
     pub size: Option<(u32, u32)>,
     /// NV12 or RGB24 for pictures, grey for masks.
-    pub format: Option<FrameFormat>,
+    pub format: Option<PixelFormat>,
     /// The most wakes a second.
     pub frame_rate_limit: Option<u32>,
     /// What a composite shows.
@@ -263,7 +263,7 @@ impl Feed {
     }
 
     /// The shape of the present ring; `None` between two.
-    pub fn layout(&self) -> Option<&Layout> {
+    pub fn layout(&self) -> Option<&RingLayout> {
         self.attached.as_ref().map(|attached| attached.ring.layout())
     }
 

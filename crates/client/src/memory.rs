@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, f
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::protocol::Load64;
+use portraitd_protocol::sequence_lock::Load64;
 
 const WORD: usize = size_of::<usize>();
 

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::format::FrameFormat;
 use crate::ring::FrameCopy;
+use portraitd_protocol::{PixelFormat, Range};
 
 /// A picture without padding between rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct PackedPicture {
 pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
     let layout = frame.layout()?;
     let (width, height) = (layout.width, layout.height);
-    let (columns, rows) = (crate::layout::to_usize(width), crate::layout::to_usize(height));
-    if layout.format == FrameFormat::Grey {
+    let (columns, rows) = (portraitd_protocol::layout::to_usize(width), portraitd_protocol::layout::to_usize(height));
+    if layout.format == PixelFormat::Grey {
         let data = frame.rows(0).flatten().copied().collect();
         return Some(PackedPicture { width, height, channels: 1, data });
     }
@@ -39,7 +39,7 @@ pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
 
 /// Reads pixels of one frame as RGB.
 struct Converter<'a> {
-    format: FrameFormat,
+    format: PixelFormat,
     planes: [(&'a [u8], usize); 3],
     /// Cr to red, Cb to green, Cr to green, Cb to blue.
     matrix: [f32; 4],
@@ -55,7 +55,7 @@ impl<'a> Converter<'a> {
         let green = 1.0 - red - blue;
         let (red_gain, blue_gain) = (2.0 * (1.0 - red), 2.0 * (1.0 - blue));
         let matrix = [red_gain, -blue * blue_gain / green, -red * red_gain / green, blue_gain];
-        let full = layout.color.full_range;
+        let full = layout.color.range == Range::Full;
         Some(Self {
             format: layout.format,
             planes: std::array::from_fn(|plane| frame.plane(plane)),
@@ -74,17 +74,17 @@ impl<'a> Converter<'a> {
     fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
         let at = |plane, x, y| self.byte(plane, x, y);
         match self.format {
-            FrameFormat::Grey => [at(0, x, y); 3],
-            FrameFormat::Rgb24 => [at(0, 3 * x, y), at(0, 3 * x + 1, y), at(0, 3 * x + 2, y)],
-            FrameFormat::Bgr24 => [at(0, 3 * x + 2, y), at(0, 3 * x + 1, y), at(0, 3 * x, y)],
-            FrameFormat::Rgbx32 => [at(0, 4 * x, y), at(0, 4 * x + 1, y), at(0, 4 * x + 2, y)],
-            FrameFormat::Bgrx32 => [at(0, 4 * x + 2, y), at(0, 4 * x + 1, y), at(0, 4 * x, y)],
-            FrameFormat::Nv12 => self.rgb(at(0, x, y), at(1, x / 2 * 2, y / 2), at(1, x / 2 * 2 + 1, y / 2)),
-            FrameFormat::Nv21 => self.rgb(at(0, x, y), at(1, x / 2 * 2 + 1, y / 2), at(1, x / 2 * 2, y / 2)),
-            FrameFormat::I420 => self.rgb(at(0, x, y), at(1, x / 2, y / 2), at(2, x / 2, y / 2)),
-            FrameFormat::I422 => self.rgb(at(0, x, y), at(1, x / 2, y), at(2, x / 2, y)),
-            FrameFormat::Yuyv => self.rgb(at(0, 2 * x, y), at(0, x / 2 * 4 + 1, y), at(0, x / 2 * 4 + 3, y)),
-            FrameFormat::Uyvy => self.rgb(at(0, 2 * x + 1, y), at(0, x / 2 * 4, y), at(0, x / 2 * 4 + 2, y)),
+            PixelFormat::Grey => [at(0, x, y); 3],
+            PixelFormat::Rgb24 => [at(0, 3 * x, y), at(0, 3 * x + 1, y), at(0, 3 * x + 2, y)],
+            PixelFormat::Bgr24 => [at(0, 3 * x + 2, y), at(0, 3 * x + 1, y), at(0, 3 * x, y)],
+            PixelFormat::Rgbx32 => [at(0, 4 * x, y), at(0, 4 * x + 1, y), at(0, 4 * x + 2, y)],
+            PixelFormat::Bgrx32 => [at(0, 4 * x + 2, y), at(0, 4 * x + 1, y), at(0, 4 * x, y)],
+            PixelFormat::Nv12 => self.rgb(at(0, x, y), at(1, x / 2 * 2, y / 2), at(1, x / 2 * 2 + 1, y / 2)),
+            PixelFormat::Nv21 => self.rgb(at(0, x, y), at(1, x / 2 * 2 + 1, y / 2), at(1, x / 2 * 2, y / 2)),
+            PixelFormat::I420 => self.rgb(at(0, x, y), at(1, x / 2, y / 2), at(2, x / 2, y / 2)),
+            PixelFormat::I422 => self.rgb(at(0, x, y), at(1, x / 2, y), at(2, x / 2, y)),
+            PixelFormat::Yuyv => self.rgb(at(0, 2 * x, y), at(0, x / 2 * 4 + 1, y), at(0, x / 2 * 4 + 3, y)),
+            PixelFormat::Uyvy => self.rgb(at(0, 2 * x + 1, y), at(0, x / 2 * 4, y), at(0, x / 2 * 4 + 2, y)),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Reading a ring: open it from the two descriptors that `Attach` returned, wait for a frame, take the newest.
 //!
 //! A [`Ring`] belongs to one thread at a time; nothing here spawns one. The memory is the writer's, so everything read
-//! from it is taken as possibly hostile: the header is copied and checked once ([`Layout::parse`]), the seal against
+//! from it is taken as possibly hostile: the header is copied and checked once ([`RingLayout::parse`]), the seal against
 //! shortening is required (else a read could raise SIGBUS), and pixels are copied by loads that may race.
 //!
-//! A frame is never returned torn. The copy is checked against the slot's lock ([`crate::protocol`]); when the writer came
+//! A frame is never returned torn. The copy is checked against the slot's lock ([`portraitd_protocol::sequence_lock`]); when the writer came
 //! round meanwhile, the copy is thrown away, counted in [`Ring::torn`], and the newest frame is tried instead.
 
 use std::io;
@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::SealFlags;
 
-use crate::layout::{HEADER_BYTES, Layout, LayoutError, MAX_PEOPLE, SLOT_HEADER_BYTES, flags, header, slot};
 use crate::memory::ReadOnlyMemory;
-use crate::protocol::{held, holds, newest, slot_of};
+use portraitd_protocol::layout::{
+    HEADER_BYTES, LayoutError, MAX_PEOPLE, Person, RingLayout, SLOT_HEADER_BYTES, flags, header, slot,
+};
+use portraitd_protocol::sequence_lock::{held, holds, newest, slot_of};
 
 /// How often a torn copy is tried again before the reader goes back to waiting. A reader that is torn this often is too
 /// slow for the ring, and the next wake will bring a newer frame anyway.
@@ -59,17 +61,6 @@ pub enum Wait {
     Closed,
 }
 
-/// A person in a frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Person {
-    /// The same from frame to frame while the person is seen.
-    pub id: u32,
-    /// x, y, width, height in source pixels.
-    pub rectangle: [f32; 4],
-    /// 0 to 1.
-    pub confidence: f32,
-}
-
 /// Everything that a slot says about its frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct FrameInfo {
@@ -87,7 +78,7 @@ pub struct FrameInfo {
     pub mask_age_ns: u64,
     /// x, y, width, height of the part of the source that is shown, in source pixels.
     pub crop: [f32; 4],
-    /// See [`crate::layout::flags`].
+    /// See [`portraitd_protocol::layout::flags`].
     pub flags: u32,
     people: [Person; MAX_PEOPLE],
     people_count: usize,
@@ -113,7 +104,7 @@ impl FrameInfo {
         let u64_at = |offset: usize| u64::from(u32_at(offset)) | u64::from(u32_at(offset + 4)) << 32;
         let f32_at = |offset: usize| f32::from_bits(u32_at(offset));
         let rectangle_at = |offset: usize| std::array::from_fn(|i| f32_at(offset + 4 * i));
-        let people_count = crate::layout::to_usize(u32_at(slot::PEOPLE)).min(MAX_PEOPLE);
+        let people_count = portraitd_protocol::layout::to_usize(u32_at(slot::PEOPLE)).min(MAX_PEOPLE);
         let people = std::array::from_fn(|i| {
             let start = slot::PERSON + i * slot::PERSON_BYTES;
             if i < people_count {
@@ -141,7 +132,7 @@ impl FrameInfo {
 #[derive(Clone, Debug, Default)]
 pub struct FrameCopy {
     info: FrameInfo,
-    layout: Option<Layout>,
+    layout: Option<RingLayout>,
     /// The planes as they lie in the slot, without the slot's header.
     data: Vec<u8>,
 }
@@ -153,7 +144,7 @@ impl FrameCopy {
     }
 
     /// The shape of the ring it came from; `None` before the first frame.
-    pub const fn layout(&self) -> Option<&Layout> {
+    pub const fn layout(&self) -> Option<&RingLayout> {
         self.layout.as_ref()
     }
 
@@ -180,7 +171,7 @@ impl FrameCopy {
 #[derive(Debug)]
 pub struct SlotView<'a> {
     memory: &'a ReadOnlyMemory,
-    layout: &'a Layout,
+    layout: &'a RingLayout,
     start: usize,
     info: FrameInfo,
 }
@@ -192,7 +183,7 @@ impl SlotView<'_> {
     }
 
     /// The shape of the ring.
-    pub const fn layout(&self) -> &Layout {
+    pub const fn layout(&self) -> &RingLayout {
         self.layout
     }
 
@@ -213,7 +204,7 @@ impl SlotView<'_> {
 pub struct Ring {
     memory: ReadOnlyMemory,
     event: OwnedFd,
-    layout: Layout,
+    layout: RingLayout,
     last: u64,
     torn: u64,
     skipped: u64,
@@ -239,13 +230,13 @@ impl Ring {
         }
         let mut bytes = Box::new([0; HEADER_BYTES]);
         ReadOnlyMemory::map(&memory, HEADER_BYTES).map_err(system("mmap"))?.copy_to(0, bytes.as_mut_slice());
-        let layout = Layout::parse(&bytes, size)?;
+        let layout = RingLayout::parse(&bytes, size)?;
         let memory = ReadOnlyMemory::map(&memory, layout.total_bytes()).map_err(system("mmap"))?;
         Ok(Self { memory, event, layout, last: 0, torn: 0, skipped: 0 })
     }
 
     /// Its shape.
-    pub const fn layout(&self) -> &Layout {
+    pub const fn layout(&self) -> &RingLayout {
         &self.layout
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portraitd_client::layout::{self, flags, header, slot};
+use portraitd_protocol::layout::{self, flags, header, slot};
 
 #[test]
 fn the_c_header_and_the_rust_constants_agree() {

@@ -22,18 +22,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portraitd_client::ring::Wait;
-use portraitd_client::{FrameCopy, FrameMatrix, Ring, RingError, ServiceError, StreamKind};
+use portraitd_client::{FrameCopy, Ring, RingError};
+use portraitd_protocol::{ServiceError, StreamKind};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::demand::{Demand, Wake};
-use crate::camera::blank::blacken;
-use crate::camera::v4l2::{Output, Written};
-use crate::camera::{CameraError, FrameFormat};
-use crate::clock::monotonic_ns;
-use crate::pixel::{Colorimetry, Matrix, OwnedPicture, Picture, PixelFormat, Plane, Range, Size};
 use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, ClientName};
 use crate::service::logging::Repeat;
+use portraitd_media::blank::blacken;
+use portraitd_media::clock::monotonic_ns;
+use portraitd_media::{CameraError, FrameFormat};
+use portraitd_media::{Colorimetry, Matrix, OwnedPicture, Picture, PixelFormat, Plane, Range, Size};
+use portraitd_v4l2::{Output, Written};
 
 /// The first wait after a failure; each next one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -312,18 +313,11 @@ impl Canvas {
 /// A frame of a ring as a picture.
 fn picture_of(frame: &FrameCopy) -> Option<Picture<'_>> {
     let layout = frame.layout()?;
-    let format = PixelFormat::ALL.into_iter().find(|format| format.fourcc() == layout.format.fourcc())?;
-    let matrix = match layout.color.matrix {
-        FrameMatrix::Bt601 => Matrix::Bt601,
-        FrameMatrix::Bt709 => Matrix::Bt709,
-        FrameMatrix::Bt2020 => Matrix::Bt2020,
-    };
-    let range = if layout.color.full_range { Range::Full } else { Range::Limited };
     let planes = std::array::from_fn(|index| {
         let (data, stride_bytes) = frame.plane(index);
         Plane { data, stride_bytes }
     });
-    Picture::new(format, Size::new(layout.width, layout.height), Colorimetry { matrix, range }, planes).ok()
+    Picture::new(layout.format, Size::new(layout.width, layout.height), layout.color, planes).ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use portraitd_kernels::convert::Affine;
 
-use crate::pixel::{Colorimetry, Picture, PictureMut, PixelFormat, Range};
+use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, Range};
 
 /// The formats of a node that pictures can be brought to, the best first. `YUYV` leads: it is what webcams send, so every
 /// program that reads a camera takes it.
@@ -175,7 +175,7 @@ mod tests {
     use portraitd_kernels::convert::to_rgb24;
 
     use super::*;
-    use crate::pixel::{Matrix, OwnedPicture, Size};
+    use portraitd_media::{Matrix, OwnedPicture, Size};
 
     const SIZE: Size = Size::new(8, 6);
     const COLORS: [Colorimetry; 3] = [

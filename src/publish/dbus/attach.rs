@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use portraitd_client::{CropMode, Inset, Layout, MaskResolution, ServiceError, StreamKind};
+use portraitd_protocol::{CropMode, Inset, MaskResolution, RingLayout, ServiceError, StreamKind};
 use zbus::{OwnedVariant, Variant};
 
 use super::service::{AttachOptions, Value};
-use crate::pixel::{PixelFormat, Size};
+use portraitd_media::{PixelFormat, Size};
 
 /// The smallest and largest side that a client may ask for, in pixels.
 const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
@@ -105,8 +105,8 @@ pub fn parse_options(
 }
 
 /// The layout that `Attach` returns: all that the ring's header says, and the camera's name.
-pub fn layout_values(camera: &str, layout: &Layout) -> BTreeMap<&'static str, Variant<'static>> {
-    use portraitd_client::layout::{HEADER_BYTES, VERSION};
+pub fn layout_values(camera: &str, layout: &RingLayout) -> BTreeMap<&'static str, Variant<'static>> {
+    use portraitd_protocol::layout::{HEADER_BYTES, VERSION};
     let narrow = |value: usize| u32::try_from(value).expect("a u32 in the header too");
     let planes: Vec<(u32, u32, u32)> =
         layout.planes().iter().map(|plane| (narrow(plane.offset), narrow(plane.stride), narrow(plane.rows))).collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use portraitd_client::{ServiceError, StreamKind};
+use portraitd_protocol::{ServiceError, StreamKind};
 use zbus::names::BusName;
 use zbus::{Connection, Variant};
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
-use portraitd_client::ServiceError;
+use portraitd_protocol::ServiceError;
 use tokio::task::AbortHandle;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
+use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
 use tokio::sync::watch;
 use zbus::message::{Flags, Header};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
@@ -18,8 +18,8 @@ use super::service::{
     AttachRequest, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState, Setting,
     Values,
 };
-use crate::camera::FrameFormat;
-use crate::pixel::{Matrix, Range};
+use portraitd_media::FrameFormat;
+use portraitd_media::{Matrix, Range};
 
 /// The most zones that a client may set.
 const MAX_ZONES: usize = 16;

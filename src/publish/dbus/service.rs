@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use portraitd_client::{
-    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Inset, Layout, MaskResolution,
+use portraitd_protocol::{
+    BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Inset, MaskResolution, RingLayout,
     ServiceError, StreamKind,
 };
 use tokio::sync::watch;
 
-use crate::camera::FrameFormat;
-use crate::pixel::{PixelFormat, Size};
 use crate::publish::ClientFds;
+use portraitd_media::FrameFormat;
+use portraitd_media::{PixelFormat, Size};
 
 /// x, y, width and height as fractions of the source picture.
 pub type Fractions = (f64, f64, f64, f64);
@@ -122,7 +122,7 @@ pub struct Attachment {
     /// Its descriptors.
     pub fds: ClientFds,
     /// The ring's shape.
-    pub layout: Layout,
+    pub layout: RingLayout,
 }
 
 /// A change that a client asks for by setting a property. Valid by the time the service gets it.

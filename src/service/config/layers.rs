@@ -7,7 +7,7 @@
 use super::error::{ConfigError, Place};
 use super::model::Config;
 use super::values::shown;
-use crate::text::line_and_column;
+use portraitd_media::text::line_and_column;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ pub use model::{Background, Camera, Config, Framing, Output, Segmentation};
 pub use values::{Bus, Color, MAX_ZONES, check_model, check_name, check_output_device, check_source, check_zone};
 
 use layers::{Layer, Origin};
-use portraitd_client::{BackgroundMode, StreamKind};
+use portraitd_protocol::{BackgroundMode, StreamKind};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

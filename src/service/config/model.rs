@@ -2,9 +2,9 @@
 
 use super::error::Warning;
 use super::values::{self, Bus, Color};
-use crate::camera::Wanted;
-use crate::pixel::Size;
-use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
+use portraitd_media::Size;
+use portraitd_media::Wanted;
+use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub struct Config {
     /// File that gets the metrics as Prometheus text; empty: none. Default empty.
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub metrics_file: Option<PathBuf>,
-    /// What is logged: a level, or directives as `info,portraitd::camera=debug`. Default `info`.
+    /// What is logged: a level, or directives as `info,portraitd_media=debug`. Default `info`.
     #[serde(deserialize_with = "values::log")]
     pub log: String,
     /// The cameras, in the order in which the layers first name them; never empty once loaded.

@@ -1,7 +1,7 @@
 //! What `check-config` prints.
 
 use super::model::Config;
-use portraitd_client::BackgroundMode;
+use portraitd_protocol::BackgroundMode;
 use std::fmt::Write as _;
 
 impl Config {

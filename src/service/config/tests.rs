@@ -324,7 +324,7 @@ fn later_layers_win_key_by_key() {
     assert_eq!(config.cameras.iter().map(|camera| camera.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let a = &config.cameras[0];
     assert_eq!((a.width, a.height), (640, 480), "the administrator's width, the last drop-in's height");
-    assert_eq!((a.framing.max_zoom, a.framing.speed), (3.0, portraitd_client::FramingSpeed::Calm));
+    assert_eq!((a.framing.max_zoom, a.framing.speed), (3.0, portraitd_protocol::FramingSpeed::Calm));
     assert_eq!(a.framing.zones, [[0.5, 0.5, 0.5, 0.5]], "a list is replaced whole");
     assert_eq!((config.cameras[1].device.as_str(), config.cameras[1].width), ("scene", 1280));
     let names: Vec<_> = config.files.iter().map(|path| system.clean(&path.display().to_string())).collect();
@@ -359,7 +359,7 @@ fn what_does_not_go_together_is_blamed_where_it_was_said_last() {
     ]);
     assert_eq!(
         system.good().cameras[0].outputs[0].stream,
-        portraitd_client::StreamKind::View,
+        portraitd_protocol::StreamKind::View,
         "the list below is replaced, default and all"
     );
 }
@@ -397,7 +397,10 @@ fn variables_lie_over_files_and_flags_over_variables() {
     assert_eq!((camera.width, camera.height, camera.framing.max_zoom), (640, 720, 3.0));
     assert_eq!(camera.framing.zones, [[0.0, 0.0, 0.5, 1.0]]);
     assert_eq!(camera.background.color, Color { red: 0xab, green: 0xcd, blue: 0xef });
-    assert_eq!(camera.outputs, [Output { device: "/dev/x".to_owned(), stream: portraitd_client::StreamKind::Source }]);
+    assert_eq!(
+        camera.outputs,
+        [Output { device: "/dev/x".to_owned(), stream: portraitd_protocol::StreamKind::Source }]
+    );
     assert_eq!(config.warnings, []);
 }
 
@@ -505,8 +508,8 @@ fn empty_takes_back_what_a_lower_layer_said() {
 #[test]
 fn zero_means_the_sources_own() {
     let camera = &System::new(&[(ADMIN, "[[camera]]\nwidth = 0\nheight = 0\nfps = 0\n")]).good().cameras[0];
-    assert_eq!(camera.wanted(), crate::camera::Wanted { size: None, frame_rate: None });
-    assert_eq!(Camera::default().wanted(), crate::camera::Wanted::default());
+    assert_eq!(camera.wanted(), portraitd_media::Wanted { size: None, frame_rate: None });
+    assert_eq!(Camera::default().wanted(), portraitd_media::Wanted::default());
 }
 
 #[test]

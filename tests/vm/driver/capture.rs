@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use portraitd::camera::v4l2::formats::{FourCc, TABLE};
-use portraitd::camera::v4l2::stream::Options;
-use portraitd::camera::v4l2::{AutoSource, CaptureStream, devices};
-use portraitd::camera::{CameraError, Source, Stream, StreamEvent, Wanted};
-use portraitd::pixel::{PixelFormat, Size};
+use portraitd_media::{CameraError, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{PixelFormat, Size};
+use portraitd_v4l2::formats::{FourCc, TABLE};
+use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::{AutoSource, CaptureStream, devices};
 
 use super::Test;
 use super::lab::{

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use portraitd::camera::v4l2::CaptureStream;
+use portraitd_v4l2::CaptureStream;
 use serde_json::Value;
 
 use super::Test;
@@ -46,7 +46,7 @@ fn auto(lab: &Lab) -> Outcome {
         said.push(format!("{stream} 5 frames"));
     }
     // The bars, as the client sees them: the first is white, the last black.
-    let view = portraitd::pixel::image::read(Path::new("/tmp/view.png"))?;
+    let view = portraitd_media::image::read(Path::new("/tmp/view.png"))?;
     let picture = view.as_picture();
     let size = picture.size();
     let (right, middle) = (usize::try_from(size.width)? - 8, usize::try_from(size.height)? / 2);

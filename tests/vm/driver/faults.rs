@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd::camera::v4l2::clock::StallWatch;
-use portraitd::camera::v4l2::stream::Options;
-use portraitd::camera::v4l2::{CaptureStream, DeviceSource, DeviceWatch};
-use portraitd::camera::{CameraError, Frame, Source, Stream, StreamCounters, StreamEvent};
+use portraitd_media::{CameraError, Frame, Source, Stream, StreamCounters, StreamEvent};
+use portraitd_v4l2::clock::StallWatch;
+use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::{CaptureStream, DeviceSource, DeviceWatch};
 
 use super::Test;
 use super::lab::{Lab, Outcome, SMALL, bind, distance_from_bars, frame, packed, resources, set, stream, stream_with};

@@ -9,10 +9,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd::camera::v4l2::stream::Options;
-use portraitd::camera::v4l2::{CaptureStream, DeviceInfo, devices, sys};
-use portraitd::camera::{Frame, Stream, StreamEvent, Wanted};
-use portraitd::pixel::{Matrix, Picture, PixelFormat, Range, Size};
+use portraitd_media::{Frame, Stream, StreamEvent, Wanted};
+use portraitd_media::{Matrix, Picture, PixelFormat, Range, Size};
+use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::{CaptureStream, DeviceInfo, devices, sys};
 
 /// What a test returns: a few words with its figures.
 pub type Outcome = Result<String>;

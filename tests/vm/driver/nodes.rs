@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use portraitd::camera::v4l2::formats::FourCc;
-use portraitd::camera::v4l2::stream::Options;
-use portraitd::camera::v4l2::sys::{self, BufferType, DeviceFormat};
-use portraitd::camera::v4l2::{AutoSource, CaptureStream, devices};
-use portraitd::camera::{Stream, Wanted};
-use portraitd::pixel::Size;
+use portraitd_media::Size;
+use portraitd_media::{Stream, Wanted};
+use portraitd_v4l2::formats::FourCc;
+use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::sys;
+use portraitd_v4l2::sys::{BufferType, DeviceFormat};
+use portraitd_v4l2::{AutoSource, CaptureStream, devices};
 
 use super::lab::{HDMI, Lab, Outcome, SMALL, distance_from_bars, frame, input, set};
 use super::programs::{Programs, camera_at};

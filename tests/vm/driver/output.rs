@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd::camera::v4l2::formats::FourCc;
-use portraitd::camera::v4l2::jpeg::Decoder;
-use portraitd::camera::v4l2::stream::Options;
-use portraitd::camera::v4l2::{CaptureStream, Output, Written};
-use portraitd::camera::{CameraError, Stream, StreamEvent, Wanted};
-use portraitd::net::EngineOptions;
-use portraitd::net::{Layout, Library};
-use portraitd::pixel::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
+use portraitd_media::{CameraError, Stream, StreamEvent, Wanted};
+use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
+use portraitd_v4l2::formats::FourCc;
+use portraitd_v4l2::jpeg::Decoder;
+use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::{CaptureStream, Output, Written};
+use portraitd_vision::net::EngineOptions;
+use portraitd_vision::net::{Layout, Library};
 
 use portraitd_kernels::convert::to_nv12;
 use portraitd_kernels::picture::{PictureMut, Region};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use portraitd::camera::{Stream, StreamEvent};
+use portraitd_media::{Stream, StreamEvent};
 use serde_json::Value;
 
 use super::Test;

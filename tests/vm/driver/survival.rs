@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use portraitd::camera::v4l2::CaptureStream;
+use portraitd_v4l2::CaptureStream;
 use serde_json::Value;
 
 use super::Test;
@@ -186,7 +186,7 @@ fn interlaced(lab: &Lab) -> Outcome {
 
 /// Luma of a picture that the client saved, at its middle.
 fn middle(path: &str) -> Result<f32> {
-    let picture = portraitd::pixel::image::read(Path::new(path))?;
+    let picture = portraitd_media::image::read(Path::new(path))?;
     let size = picture.size();
     let (x, y) = (usize::try_from(size.width)? / 2, usize::try_from(size.height)? / 2);
     Ok(super::lab::pixel(&picture.as_picture(), x, y)[1])

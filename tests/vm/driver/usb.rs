@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd::camera::v4l2::clock::StallWatch;
-use portraitd::camera::v4l2::formats::FourCc;
-use portraitd::camera::v4l2::jpeg::Decoder;
-use portraitd::camera::v4l2::{CaptureStream, DeviceSource, DeviceWatch, devices};
-use portraitd::camera::{CameraError, Source, Stream, StreamEvent, Wanted};
-use portraitd::pixel::{PixelFormat, Size, packed_bytes};
+use portraitd_media::{CameraError, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{PixelFormat, Size, packed_bytes};
+use portraitd_v4l2::clock::StallWatch;
+use portraitd_v4l2::formats::FourCc;
+use portraitd_v4l2::jpeg::Decoder;
+use portraitd_v4l2::{CaptureStream, DeviceSource, DeviceWatch, devices};
 
 use super::Test;
 use super::lab::{Lab, Outcome, frame, packed, pixel, resources};

@@ -2,7 +2,7 @@
 //! architecture is the proof for it, and takes seconds, since nothing else of the daemon is needed.
 
 #[allow(missing_docs, dead_code, reason = "the kernel's names; all of the file is compiled, little of it is called")]
-#[path = "../../../../src/camera/v4l2/sys.rs"]
+#[path = "../../../../crates/v4l2/src/sys.rs"]
 mod sys;
 
 fn main() {

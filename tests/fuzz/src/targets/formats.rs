@@ -1,9 +1,9 @@
 //! Whatever format a driver says it has, and whatever it says of a frame: no panic, and no plane outside of its memory.
 
-use crate::camera::v4l2::clock::{Sequences, Stamps};
-use crate::camera::v4l2::formats::{FourCc, TABLE, layout};
-use crate::camera::v4l2::sys::DeviceFormat;
-use crate::pixel::{Picture, Plane};
+use portraitd_v4l2::clock::{Sequences, Stamps};
+use portraitd_v4l2::formats::{FourCc, TABLE, layout};
+use portraitd_v4l2::sys::DeviceFormat;
+use portraitd_media::{Picture, Plane};
 use arbitrary::Arbitrary;
 
 /// What a driver says of its format and its frames.

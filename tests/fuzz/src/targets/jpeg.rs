@@ -1,7 +1,7 @@
 //! Whatever bytes a camera sends as a JPEG picture, twice (a decoder learns from the first): no panic, no memory error.
 
-use crate::camera::v4l2::jpeg::Decoder;
-use crate::pixel::Size;
+use portraitd_v4l2::jpeg::Decoder;
+use portraitd_media::Size;
 
 /// Decodes the bytes twice.
 ///

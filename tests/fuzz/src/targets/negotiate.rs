@@ -1,9 +1,9 @@
 //! Whatever list of formats a device offers: no panic, and the choice is of the list.
 
-use crate::camera::Wanted;
-use crate::camera::v4l2::formats::{FourCc, TABLE};
-use crate::camera::v4l2::negotiate::{Candidate, negotiate};
-use crate::pixel::Size;
+use portraitd_media::Wanted;
+use portraitd_v4l2::formats::{FourCc, TABLE};
+use portraitd_v4l2::negotiate::{Candidate, negotiate};
+use portraitd_media::Size;
 use arbitrary::Arbitrary;
 
 /// A wish, and what a device offers.

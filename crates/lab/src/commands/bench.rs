@@ -1,0 +1,214 @@
+//! `portraitd-lab bench`: how fast is it on this board? Each figure is the time, by the clock, of the work that
+//! the service does a frame; nothing is compared or asserted (benches/ do that).
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use portraitd_framing::{Director, Settings};
+use portraitd_kernels::net::dump;
+use portraitd_kernels::simd::Isa;
+use portraitd_media::{OwnedPicture, packed_bytes};
+use portraitd_render::{ViewRenderer, subjects};
+use portraitd_scene::{Scene, SceneOptions, Scratch};
+use portraitd_vision::net::{EngineChoice, EngineOptions, Model};
+use portraitd_vision::observer::{Observation, Observer, sample_input};
+use serde_json::json;
+
+use super::{ModelArguments, print_line};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subcommand {
+    /// One run of the net
+    Net,
+    /// Bringing a 1280x720 NV12 frame to the net's input, and the run of the net
+    Look,
+    /// The whole way of a 1280x720 NV12 frame to a 1280x720 view while somebody walks: look, smooth, find people, direct, crop
+    /// and scale
+    Path,
+    /// The same before a still scene with a sensor's noise
+    Still,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineName {
+    /// The fused plan
+    Plan,
+    /// tract
+    Tract,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What to time
+    #[arg(value_enum, default_value = "net")]
+    what: Subcommand,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// How often; the first tenth is not counted
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    iterations: u32,
+    /// The plan's instruction set: scalar, avx2, avx512, neon, rvv; without it, the CPU's best
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+    /// Threads of the plan
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    threads: u8,
+    /// The engine; without it, the one that the service would take
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Run once for every line on standard input and print its milliseconds, so that a script can take turns with others
+    #[arg(long, hide = true)]
+    on_line: bool,
+    /// Write the net's input (in the manifest's layout) and its answer there, as bare little-endian `f32`, and the plan's steps
+    #[arg(long, hide = true, value_name = "DIR")]
+    exchange: Option<PathBuf>,
+}
+
+/// Frames of a scene, rendered beforehand: making them is the camera's work. In `walk` somebody walks all the while.
+const FRAMES: u64 = 60;
+/// The first of them.
+const FIRST: u64 = 60;
+
+impl Subcommand {
+    fn is_path(self) -> bool {
+        matches!(self, Self::Path | Self::Still)
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let choice = match arguments.engine {
+        None => EngineChoice::Best,
+        Some(EngineName::Plan) => EngineChoice::Plan,
+        Some(EngineName::Tract) => EngineChoice::Tract,
+    };
+    let isa = arguments.isa.as_deref().map(|name| Isa::choose(Some(name))).transpose()?;
+    let started = Instant::now();
+    let model = arguments
+        .model
+        .library()?
+        .load(&arguments.model.model, EngineOptions { choice, isa, threads: arguments.threads.into() })?;
+    let load_ms = started.elapsed().as_secs_f64() * 1e3;
+    let (name, engine, isa) = (model.manifest().name.clone(), model.engine_name(), model.isa());
+    let threads = model.threads();
+    let mut work = Work::new(arguments.what, model)?;
+    if let Some(directory) = &arguments.exchange {
+        work.exchange(directory)?;
+    }
+    let mut once = || -> anyhow::Result<f64> {
+        let started = Instant::now();
+        work.once()?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    };
+    if arguments.on_line {
+        let mut out = std::io::stdout().lock();
+        for line in std::io::stdin().lock().lines() {
+            line?;
+            writeln!(out, "{}", once()?)?;
+            out.flush()?;
+        }
+        return Ok(());
+    }
+    for _ in 0..arguments.iterations.div_ceil(10) {
+        once()?;
+    }
+    let mut times = (0..arguments.iterations).map(|_| once()).collect::<anyhow::Result<Vec<f64>>>()?;
+    times.sort_by(f64::total_cmp);
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    let (median, least, p99) = (at(50), at(0), at(99));
+    let isa = isa.map(|isa| isa.name());
+    if arguments.json {
+        return print_line(json!({
+            "bench": arguments.what.to_possible_value().map(|value| value.get_name().to_owned()),
+            "model": name, "engine": engine, "isa": isa, "threads": threads, "iterations": arguments.iterations,
+            "median_ms": median, "min_ms": least, "p99_ms": p99, "load_ms": load_ms,
+        }));
+    }
+    let isa = isa.map(|isa| format!(", {isa}")).unwrap_or_default();
+    let isa = if threads > 1 { format!("{isa}, {threads} threads") } else { isa };
+    print_line(format_args!(
+        "{name} ({engine}{isa}): median {median:.3} ms, least {least:.3} ms, 99 of 100 within {p99:.3} ms; \
+         loaded in {load_ms:.0} ms"
+    ))
+}
+
+struct Work {
+    what: Subcommand,
+    observer: Observer,
+    frames: Vec<OwnedPicture>,
+    next: u64,
+    observation: Observation,
+    director: Director,
+    view: ViewRenderer,
+    out: OwnedPicture,
+}
+
+impl Work {
+    fn new(what: Subcommand, model: Model) -> anyhow::Result<Self> {
+        let name = if what == Subcommand::Still { "still" } else { "walk" };
+        let scene = Scene::new(&SceneOptions::parse(name)?)?;
+        let format = scene.format();
+        let mut frames = Vec::new();
+        for sequence in if what.is_path() { FIRST..FIRST + FRAMES } else { 0..1 } {
+            let mut bytes = vec![0; packed_bytes(format.pixel_format, format.size)];
+            scene.render(sequence, &mut Scratch::default(), &mut bytes);
+            frames.push(OwnedPicture::new(format.pixel_format, format.size, format.color, bytes)?);
+        }
+        let mut observer = Observer::new(model)?;
+        observer.infer(&frames[0].as_picture())?;
+        Ok(Self {
+            what,
+            observer,
+            frames,
+            next: 0,
+            observation: Observation::default(),
+            director: Director::new(Settings::new(format.size, format.size))?,
+            view: ViewRenderer::new(),
+            out: OwnedPicture::zeroed(format.pixel_format, format.size, format.color)?,
+        })
+    }
+
+    fn exchange(&self, directory: &Path) -> anyhow::Result<()> {
+        let input = sample_input(self.observer.model().manifest(), &self.frames[0].as_picture())?;
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let program = self.observer.model().program().map(dump::write);
+        let files = [
+            ("input.f32", Some(bytes(&input))),
+            ("output.f32", Some(bytes(self.observer.raw()))),
+            ("program", program),
+        ];
+        for (name, bytes) in files {
+            let path = directory.join(name);
+            if let Some(bytes) = bytes {
+                std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn once(&mut self) -> anyhow::Result<()> {
+        match self.what {
+            Subcommand::Net => self.observer.infer_again()?,
+            Subcommand::Look => drop(self.observer.infer(&self.frames[0].as_picture())?),
+            Subcommand::Path | Subcommand::Still => {
+                // To and fro, so that nobody jumps.
+                let at = self.next % (2 * FRAMES - 2);
+                let index = usize::try_from(at.min(2 * FRAMES - 2 - at))?;
+                let picture = self.frames[index].as_picture();
+                let at_ns = self.next * 33_333_333;
+                self.observer.observe(&picture, self.next, at_ns, |_| false, &mut self.observation)?;
+                let subjects: Vec<_> = subjects(&self.observation).collect();
+                self.director.observe(at_ns, &subjects);
+                let crop = self.director.step(at_ns).crop;
+                self.view.render(&picture, crop, &mut self.out.as_picture_mut())?;
+                self.next += 1;
+            }
+        }
+        Ok(())
+    }
+}

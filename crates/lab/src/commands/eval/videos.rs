@@ -1,0 +1,260 @@
+//! `portraitd-lab eval` for videos: `DIR/images/NAME.y4m`, with `DIR/masks/NAME.y4m` where there is truth; or a synthetic
+//! scene, whose truth is known. Each frame goes the whole way: net, smoothing, people, director.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use portraitd::source::SourceSpec;
+use portraitd_lab::eval::VideoSummary;
+use portraitd_lab::eval::page::{VideoPart, videos_page};
+use portraitd_lab::eval::video::VideoMeter;
+use portraitd_media::file::open_video;
+use portraitd_media::playback::FrameRate;
+use portraitd_media::{PixelFormat, Size};
+use portraitd_render::chain::Chain;
+use portraitd_scene::{Scene, SceneOptions, Scratch};
+use portraitd_vision::net::Library;
+use serde_json::{Value, json};
+
+use super::super::{print_line, progress};
+use super::{Arguments, write_page};
+
+/// A scene's options, if that is what `input` is.
+fn scene(input: &Path) -> anyhow::Result<Option<SceneOptions>> {
+    let Some(text) = input.to_str().filter(|text| text.starts_with("scene:") && !input.exists()) else {
+        return Ok(None);
+    };
+    match text.parse()? {
+        SourceSpec::Scene(options) => Ok(Some(options)),
+        _ => Ok(None),
+    }
+}
+
+/// The y4m files of a directory, in the order of their names' bytes.
+fn videos_of(images: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut videos = Vec::new();
+    for entry in std::fs::read_dir(images)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("y4m")) && path.is_file() {
+            videos.push(path);
+        }
+    }
+    videos.sort();
+    Ok(videos)
+}
+
+/// Whether `input` is a scene or a directory of videos, and not one of pictures.
+pub(super) fn are_in(input: &Path) -> anyhow::Result<bool> {
+    // A directory that cannot be read is told of by whoever looks for pictures.
+    Ok(scene(input)?.is_some() || videos_of(&input.join("images")).is_ok_and(|videos| !videos.is_empty()))
+}
+
+/// What a video came to.
+struct Measured {
+    name: String,
+    size: Size,
+    frame_rate: f32,
+    truth: bool,
+    summary: VideoSummary,
+    part: VideoPart,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.wide {
+        bail!("--wide is for pictures, and {} has videos", arguments.directory.display());
+    }
+    if arguments.seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
+        bail!("--seconds: more than 0 are needed");
+    }
+    let library = arguments.model.library()?;
+    let mut all = Vec::new();
+    if let Some(options) = scene(&arguments.directory)? {
+        all.push(measure_scene(arguments, &library, &options)?);
+    } else {
+        let mut videos = videos_of(&arguments.directory.join("images"))?;
+        videos.truncate(arguments.count.unwrap_or(usize::MAX));
+        for video in &videos {
+            all.push(measure_video(arguments, &library, video)?);
+        }
+    }
+    let model = &arguments.model.model;
+    if let Some(page) = &arguments.html {
+        let about = format!("{model}, {}", arguments.directory.display());
+        let parts: Vec<_> = all.iter().map(|measured| measured.part.clone()).collect();
+        write_page(page, &videos_page(&about, &parts))?;
+    }
+    if arguments.json {
+        let videos: Vec<Value> = all.iter().map(Measured::document).collect::<anyhow::Result<_>>()?;
+        return print_line(json!({ "model": model, "videos": videos }));
+    }
+    for measured in &all {
+        print_line(measured.table(model))?;
+    }
+    Ok(())
+}
+
+/// The work on one video: pictures in, figures out.
+struct Work {
+    meter: VideoMeter,
+    part: VideoPart,
+    size: Size,
+    frame_rate: FrameRate,
+    limit: Option<f64>,
+    html: bool,
+}
+
+impl Work {
+    fn new(
+        arguments: &Arguments,
+        library: &Library,
+        name: &str,
+        size: Size,
+        frame_rate: FrameRate,
+    ) -> anyhow::Result<Self> {
+        let chain = Chain::new(library, &arguments.model.model, size).with_context(|| name.to_owned())?;
+        Ok(Self {
+            meter: VideoMeter::new(chain, size),
+            part: VideoPart::new(name),
+            size,
+            frame_rate,
+            limit: arguments.seconds,
+            html: arguments.html.is_some(),
+        })
+    }
+
+    /// Whether frame `sequence` is past the seconds asked for.
+    fn is_done(&self, sequence: u64) -> bool {
+        self.limit.is_some_and(|limit| self.frame_rate.nanoseconds(sequence) as f64 * 1e-9 >= limit)
+    }
+
+    fn add(
+        &mut self,
+        picture: &portraitd_media::Picture<'_>,
+        truth: Option<&[u8]>,
+        sequence: u64,
+    ) -> anyhow::Result<()> {
+        let moment = self.meter.add(picture, truth, self.frame_rate.nanoseconds(sequence))?;
+        if self.html {
+            self.part.add(picture, moment);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, name: &str, truth: bool) -> Measured {
+        let summary = VideoSummary::of(self.meter.moments());
+        if self.html {
+            self.part.finish(self.meter.moments(), &summary);
+        }
+        let (size, frame_rate) = (self.size, self.frame_rate.per_second());
+        Measured { name: name.to_owned(), size, frame_rate, truth, summary, part: self.part }
+    }
+}
+
+fn measure_scene(arguments: &Arguments, library: &Library, options: &SceneOptions) -> anyhow::Result<Measured> {
+    let scene = Scene::new(options)?;
+    let (name, size) = (options.to_string(), scene.format().size);
+    let mut work = Work::new(arguments, library, &name, size, scene.frame_rate())?;
+    work.limit = Some(arguments.seconds.unwrap_or(scene.period_seconds()));
+    let bar = progress::bar(&name, None);
+    let (mut picture, mut scratch) = (scene.picture(0), Scratch::default());
+    for sequence in (0..).take_while(|sequence| !work.is_done(*sequence)).collect::<Vec<_>>() {
+        scene.render(sequence, &mut scratch, picture.bytes_mut());
+        work.add(&picture.as_picture(), Some(scene.truth(sequence).alpha.bytes()), sequence)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(work.finish(&name, true))
+}
+
+fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyhow::Result<Measured> {
+    let mut video = open_video(path)?;
+    let header = *video.header();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let truth_path = arguments.directory.join("masks").join(&name);
+    let mut truth = if truth_path.exists() { Some(open_video(&truth_path)?) } else { None };
+    if let Some(truth) = &truth {
+        let known = truth.header();
+        if known.pixel_format != PixelFormat::Grey || known.size != header.size {
+            bail!(
+                "{}: is {} of {}, and mono of {} is needed",
+                truth_path.display(),
+                known.pixel_format,
+                known.size,
+                header.size
+            );
+        }
+    }
+    let frame_rate = header.frame_rate.unwrap_or(FrameRate::DEFAULT);
+    let mut work = Work::new(arguments, library, &name, header.size, frame_rate)?;
+    let bar = progress::bar(&name, None);
+    while !work.is_done(video.frames())
+        && let Some(picture) = video.read_picture().with_context(|| path.display().to_string())?
+    {
+        let sequence = video.frames() - 1;
+        let mut known = None;
+        if let Some(truth) = &mut truth {
+            let Some(mask) = truth.read_picture().with_context(|| truth_path.display().to_string())? else {
+                bail!("{}: ends after {sequence} frames, and {} goes on", truth_path.display(), path.display());
+            };
+            known = Some(mask);
+        }
+        work.add(&picture.as_picture(), known.as_ref().map(|mask| mask.bytes()), sequence)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if work.limit.is_none()
+        && let Some(truth) = &mut truth
+        && truth.read_picture().with_context(|| truth_path.display().to_string())?.is_some()
+    {
+        bail!("{}: goes on after {} frames, where {} ends", truth_path.display(), video.frames(), path.display());
+    }
+    if video.frames() == 0 {
+        bail!("{}: no frames", path.display());
+    }
+    Ok(work.finish(&name, truth.is_some()))
+}
+
+impl Measured {
+    fn document(&self) -> anyhow::Result<Value> {
+        let mut document = json!({
+            "name": self.name, "width": self.size.width, "height": self.size.height, "fps": self.frame_rate,
+            "truth": self.truth,
+        });
+        if let (Some(document), Value::Object(figures)) =
+            (document.as_object_mut(), serde_json::to_value(&self.summary)?)
+        {
+            document.extend(figures);
+        }
+        Ok(document)
+    }
+
+    fn table(&self, model: &str) -> String {
+        let VideoSummary { frames, seconds, .. } = self.summary;
+        let mut lines = vec![format!("{model}: {}, {frames} frames of {}, {seconds:.1} s", self.name, self.size)];
+        let summary = &self.summary;
+        let mut pair = |what: &str, value: Option<f64>, net: Option<f64>, decimals: usize, unit: &str| {
+            if let (Some(value), Some(net)) = (value, net) {
+                lines.push(format!("  {what:<16} {value:.decimals$}{unit} (the net alone {net:.decimals$}{unit})"));
+            }
+        };
+        let percent = |value: Option<f64>| value.map(|value| value * 100.0);
+        pair("IoU", summary.iou_mean, summary.iou_mean_net, 4, "");
+        pair("dtSSD", summary.dtssd, summary.dtssd_net, 3, "");
+        let flips = if self.truth { "flips beyond truth" } else { "flips" };
+        pair(flips, percent(summary.flips), percent(summary.flips_net), 4, " % a frame");
+        if let Some(jitter) = summary.box_jitter {
+            lines.push(format!("  {:<16} {jitter:.5} of the frame", "box jitter"));
+        }
+        if let (Some(p95), Some(max), Some(still), Some(turns)) =
+            (summary.crop_speed_p95, summary.crop_speed_max, summary.crop_still, summary.direction_changes)
+        {
+            lines.push(format!("  {:<16} {p95:.3} crops a second (95 %), at most {max:.3}", "crop speed"));
+            lines.push(format!("  {:<16} {:.1} % of the frames", "crop at rest", still * 100.0));
+            lines.push(format!(
+                "  {:<16} pan {}, tilt {}, zoom {} in 2 s at most",
+                "turns", turns.pan, turns.tilt, turns.zoom
+            ));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,315 @@
+//! `portraitd-lab segment`: masks, and if asked for views and composites, of pictures and videos. No camera, no threads.
+//!
+//! Stills are independent of each other, and their mask is what the net says, brought to the picture's size. Frames of a
+//! video (or stills with `--video`) go the whole way of a live picture: smoothing, regions, tracks, director.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use portraitd::service::config::Color;
+use portraitd_framing::{Director, Settings};
+use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
+use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
+use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size, image};
+use portraitd_protocol::BackgroundMode;
+use portraitd_render::{Background, CompositeRenderer, ViewRenderer, draw_mask, subjects};
+use portraitd_vision::net::EngineOptions;
+use portraitd_vision::observer::{Observation, Observer};
+use serde_json::json;
+
+use super::{ModelArguments, one_line, print_line, progress};
+
+/// The rate at which stills follow each other with `--video`, and of videos that name none.
+const FRAME_RATE: f64 = 30.0;
+/// How long the director is given to frame a still: longer than its slowest move.
+const SETTLE_S: u64 = 30;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Pictures (PNG, JPEG), directories of them, y4m videos, or `-` for y4m on standard input
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Where results go; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Take pictures as consecutive frames of one video
+    #[arg(long)]
+    video: bool,
+    /// Write the person-centred view too
+    #[arg(long)]
+    view: bool,
+    /// Write the people on another background too: `#rrggbb`, or a picture
+    #[arg(long, value_name = "COLOR|IMAGE")]
+    composite: Option<String>,
+    /// Print one JSON document a picture or frame
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let model = arguments.model.library()?.load(&arguments.model.model, EngineOptions::default())?;
+    let (mut inputs, mut failed) = (Vec::new(), 0);
+    for path in &arguments.inputs {
+        match expand_inputs(std::slice::from_ref(path)) {
+            Ok(found) => inputs.extend(found),
+            Err(error) if arguments.inputs.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                failed += 1;
+                eprintln!("portraitd: {}", one_line(&error.into()));
+            }
+        }
+    }
+    let count = inputs.len() + failed;
+    let mut names = HashSet::new();
+    for input in &inputs {
+        let name = name_of(input);
+        if !names.insert(name.clone()) {
+            bail!("two inputs are named {name}: their results would overwrite each other");
+        }
+    }
+    std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
+    let backdrop = arguments.composite.as_deref().map(Backdrop::parse).transpose()?;
+    let mut worker = Worker {
+        observer: Observer::new(model)?,
+        observation: Observation::default(),
+        director: None,
+        matte: Matte::new(),
+        view: ViewRenderer::new(),
+        composite: CompositeRenderer::new(),
+        backdrop,
+        arguments,
+    };
+    let bar = progress::bar("segment", (inputs.len() > 1).then_some(inputs.len() as u64));
+    for (frame, input) in (0..).zip(&inputs) {
+        let done = match input {
+            Input::Picture(path) => worker.picture(path, frame),
+            Input::Video(path) => worker.video(open_video(path)?, &path.display().to_string(), &name_of(input)),
+            Input::Stdin => {
+                let reader = Y4mReader::new(BufReader::new(std::io::stdin())).context("standard input")?;
+                worker.video(reader, "standard input", "stdin")
+            }
+        };
+        // One bad input is reported and the others go on; the exit code tells.
+        if let Err(error) = done {
+            failed += 1;
+            if count == 1 || portraitd::command_line::is_broken_pipe(&error) {
+                return Err(error);
+            }
+            eprintln!("portraitd: {}", one_line(&error));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if failed > 0 {
+        bail!("{failed} of {count} inputs failed");
+    }
+    Ok(())
+}
+
+fn name_of(input: &Input) -> String {
+    match input {
+        Input::Picture(path) | Input::Video(path) => {
+            path.file_stem().map_or_else(|| "input".into(), |stem| stem.to_string_lossy().into_owned())
+        }
+        Input::Stdin => "stdin".into(),
+    }
+}
+
+/// What stands behind the people.
+struct Backdrop {
+    color: [u8; 3],
+    image: Option<OwnedPicture>,
+}
+
+impl Backdrop {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        if text.starts_with('#') {
+            let Color { red, green, blue } =
+                text.parse().map_err(|error: String| anyhow::anyhow!("--composite: {error}"))?;
+            return Ok(Self { color: [red, green, blue], image: None });
+        }
+        Ok(Self { color: [0; 3], image: Some(image::read(Path::new(text))?) })
+    }
+
+    fn background(&self) -> Background<'_> {
+        let mode = if self.image.is_some() { BackgroundMode::Image } else { BackgroundMode::Color };
+        Background { version: 0, mode, color: self.color, blur: 0.0, image: self.image.as_ref() }
+    }
+}
+
+struct Worker<'a> {
+    observer: Observer,
+    observation: Observation,
+    director: Option<(Size, Director)>,
+    matte: Matte,
+    view: ViewRenderer,
+    composite: CompositeRenderer,
+    backdrop: Option<Backdrop>,
+    arguments: &'a Arguments,
+}
+
+/// The results of one picture or frame; what was not asked for is not there.
+struct Drawn {
+    mask: OwnedPicture,
+    view: Option<OwnedPicture>,
+    composite: Option<OwnedPicture>,
+}
+
+impl Worker<'_> {
+    fn path(&self, name: &str, kind: &str, extension: &str) -> PathBuf {
+        self.arguments.out.join(format!("{name}.{kind}.{extension}"))
+    }
+
+    fn picture(&mut self, path: &Path, frame: u64) -> anyhow::Result<()> {
+        let picture = image::read(path)?;
+        let started = Instant::now();
+        let drawn = if self.arguments.video {
+            self.frame(&picture.as_picture(), frame, FRAME_RATE, PixelFormat::Rgb24)?
+        } else {
+            self.still(&picture.as_picture())?
+        };
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        let name = name_of(&Input::Picture(path.to_owned()));
+        let mask_path = self.path(&name, "mask", "png");
+        image::write_png(&mask_path, &drawn.mask.as_picture())?;
+        for (kind, picture) in [("view", &drawn.view), ("composite", &drawn.composite)] {
+            if let Some(picture) = picture {
+                image::write_png(&self.path(&name, kind, "png"), &picture.as_picture())?;
+            }
+        }
+        self.report(&path.display().to_string(), None, &mask_path, ms)
+    }
+
+    fn report(&self, input: &str, frame: Option<u64>, mask: &Path, ms: f64) -> anyhow::Result<()> {
+        if !self.arguments.json {
+            return Ok(());
+        }
+        let boxed = |bounds: Rectangle| [bounds.x, bounds.y, bounds.width, bounds.height];
+        let people = self.observation.people.iter();
+        let people: Vec<_> = people.map(|person| json!({ "id": person.id, "box": boxed(person.bounds) })).collect();
+        let mut line = json!({ "input": input, "mask": mask.display().to_string(), "people": people, "ms": ms });
+        if let (Some(frame), Some(map)) = (frame, line.as_object_mut()) {
+            map.insert("frame".into(), frame.into());
+        }
+        print_line(line)
+    }
+
+    /// A picture by itself.
+    fn still(&mut self, picture: &Picture<'_>) -> anyhow::Result<Drawn> {
+        self.observer.reset();
+        self.observer.observe(picture, 0, 0, |_| false, &mut self.observation)?;
+        // The mask of a still is the net's own; people come from the cleaned one.
+        self.observation.mask.clear();
+        self.observation.mask.extend_from_slice(self.observer.raw());
+        let mut crop = Rectangle::of_size(picture.size());
+        if self.arguments.view {
+            let mut director = Director::new(Settings::new(picture.size(), even_size(picture.size())))?;
+            let subjects: Vec<_> = subjects(&self.observation).collect();
+            for second in 0..SETTLE_S * 10 {
+                let at_ns = second * 100_000_000;
+                director.observe(at_ns, &subjects);
+                crop = director.step(at_ns).crop;
+            }
+        }
+        self.draw(picture, crop, PixelFormat::Rgb24)
+    }
+
+    /// A frame of a video.
+    fn frame(
+        &mut self,
+        picture: &Picture<'_>,
+        number: u64,
+        frame_rate: f64,
+        format: PixelFormat,
+    ) -> anyhow::Result<Drawn> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, positive, of some hours")]
+        let at_ns = (number as f64 / frame_rate * 1e9) as u64;
+        self.observer.observe(picture, number, at_ns, |_| false, &mut self.observation)?;
+        let subjects: Vec<_> = subjects(&self.observation).collect();
+        let size = picture.size();
+        let director = match &mut self.director {
+            Some((known, director)) if *known == size => director,
+            slot => &mut slot.insert((size, Director::new(Settings::new(size, even_size(size)))?)).1,
+        };
+        director.observe(at_ns, &subjects);
+        let crop = director.step(at_ns).crop;
+        self.draw(picture, crop, format)
+    }
+
+    fn draw(&mut self, picture: &Picture<'_>, crop: Rectangle, format: PixelFormat) -> anyhow::Result<Drawn> {
+        let size = picture.size();
+        let whole = Rectangle::of_size(size);
+        let Observation { mask, size: grid, covers, .. } = &self.observation;
+        let mask_view = MaskView::new(MaskValues::Float(mask), *grid, (*covers).into())?;
+        let mut mask = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
+        draw_mask(&mut self.matte, &mask_view, whole, &mut mask.as_picture_mut())?;
+        let mut view = None;
+        if self.arguments.view {
+            let mut drawn = OwnedPicture::zeroed(format, even_size(size), picture.color())?;
+            self.view.render(picture, crop, &mut drawn.as_picture_mut())?;
+            view = Some(drawn);
+        }
+        let mut composite = None;
+        if let Some(backdrop) = &self.backdrop {
+            let mut drawn = OwnedPicture::zeroed(format, size, picture.color())?;
+            self.composite.render(
+                picture,
+                whole,
+                Some(&mask_view),
+                &backdrop.background(),
+                &mut drawn.as_picture_mut(),
+            )?;
+            composite = Some(drawn);
+        }
+        Ok(Drawn { mask, view, composite })
+    }
+
+    fn video(&mut self, mut reader: Y4mReader<impl Read>, input: &str, name: &str) -> anyhow::Result<()> {
+        self.observer.reset();
+        self.director = None;
+        let header = *reader.header();
+        let frame_rate = header.frame_rate.map_or(FRAME_RATE, |rate| f64::from(rate.per_second()));
+        let writer =
+            |path: &Path, pixel_format: PixelFormat, size: Size| -> anyhow::Result<Y4mWriter<BufWriter<File>>> {
+                let file = File::create(path).with_context(|| path.display().to_string())?;
+                Ok(Y4mWriter::new(BufWriter::new(file), Y4mHeader { pixel_format, size, ..header })?)
+            };
+        let mask_path = self.path(name, "mask", "y4m");
+        let mut masks = writer(&mask_path, PixelFormat::Grey, header.size)?;
+        let mut views = None;
+        if self.arguments.view {
+            views = Some(writer(&self.path(name, "view", "y4m"), PixelFormat::Nv12, even_size(header.size))?);
+        }
+        let mut composites = None;
+        if self.backdrop.is_some() {
+            composites = Some(writer(&self.path(name, "composite", "y4m"), PixelFormat::Nv12, header.size)?);
+        }
+        let bar = progress::bar(name, None);
+        while let Some(picture) = reader.read_picture().with_context(|| input.to_owned())? {
+            let number = reader.frames() - 1;
+            let started = Instant::now();
+            let drawn = self.frame(&picture.as_picture(), number, frame_rate, PixelFormat::Nv12)?;
+            let ms = started.elapsed().as_secs_f64() * 1e3;
+            masks.write(&drawn.mask.as_picture())?;
+            for (out, picture) in [(&mut views, drawn.view), (&mut composites, drawn.composite)] {
+                if let (Some(out), Some(picture)) = (out, picture) {
+                    out.write(&picture.as_picture())?;
+                }
+            }
+            self.report(input, Some(number), &mask_path, ms)?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        masks.finish()?;
+        for writer in [views, composites].into_iter().flatten() {
+            writer.finish()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! How calm boxes and crops are.
+//!
+//! - *Jitter* of boxes: the root of the mean square of the second difference of each edge, in fractions of the frame,
+//!   over everybody who is in three frames one after another. A box that stands or glides has none.
+//! - *Speed* of a crop: how far its centre moves in a second, in widths and heights of the crop.
+//! - *Direction changes*: how often the centre turns back (pan, tilt), or the zoom, by more than [`TURN`], in
+//!   the worst [`TURN_WINDOW_S`] seconds. More than one is an oscillation.
+
+use portraitd_media::Rectangle;
+
+/// A crop has turned when it has come back by more than this: of the crop, or of the logarithm of its size.
+pub const TURN: f64 = 0.002;
+
+/// In this time direction changes are counted, seconds.
+pub const TURN_WINDOW_S: f64 = 2.0;
+
+/// The jitter of boxes over a video: for each frame, everybody's id and box in fractions of the frame. `None` where
+/// nobody is in three frames one after another.
+pub fn box_jitter<'a>(frames: impl IntoIterator<Item = &'a [(u32, Rectangle)]>) -> Option<f64> {
+    let frames: Vec<_> = frames.into_iter().collect();
+    let (mut sum, mut count) = (0.0, 0_u64);
+    for three in frames.windows(3) {
+        for (id, bounds) in three[1] {
+            let find =
+                |frame: &[(u32, Rectangle)]| frame.iter().find(|(other, _)| other == id).map(|(_, bounds)| *bounds);
+            let (Some(before), Some(after)) = (find(three[0]), find(three[2])) else { continue };
+            let edges = |bounds: &Rectangle| [bounds.x, bounds.y, bounds.right(), bounds.bottom()].map(f64::from);
+            for ((a, b), c) in edges(&before).into_iter().zip(edges(bounds)).zip(edges(&after)) {
+                sum += (c - 2.0 * b + a).powi(2);
+                count += 1;
+            }
+        }
+    }
+    (count > 0).then(|| (sum / count as f64).sqrt())
+}
+
+/// A crop at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CropAt {
+    /// Seconds since some moment.
+    pub seconds: f64,
+    /// Fractions of the frame, or pixels: speeds are in crops.
+    pub crop: Rectangle,
+}
+
+/// How a crop moved.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct CropMotion {
+    /// The 95th percentile of its speed over all frames, crops a second.
+    pub speed_p95: f64,
+    /// Its greatest speed, crops a second.
+    pub speed_max: f64,
+    /// The share of frames whose crop is the one before, bit by bit.
+    pub still: f64,
+    /// The most direction changes in two seconds.
+    pub direction_changes: DirectionChanges,
+}
+
+/// The most direction changes in [`TURN_WINDOW_S`], for each axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DirectionChanges {
+    /// From left to right.
+    pub pan: usize,
+    /// Up and down.
+    pub tilt: usize,
+    /// In and out.
+    pub zoom: usize,
+}
+
+impl CropMotion {
+    /// The motion over a video; `None` for fewer than two frames, or where time stands still.
+    pub fn of(path: &[CropAt]) -> Option<Self> {
+        let mut speeds = Vec::with_capacity(path.len());
+        let mut still = 0_u64;
+        // How far it has come, in crops of whatever size it had: a crop that only zooms comes nowhere.
+        let (mut pan, mut tilt) = (0.0, 0.0);
+        let mut way = Vec::with_capacity(path.len());
+        for pair in path.windows(2) {
+            let (a, b) = (&pair[0].crop, &pair[1].crop);
+            let seconds = pair[1].seconds - pair[0].seconds;
+            if seconds.is_nan() || seconds <= 0.0 {
+                return None;
+            }
+            let ((ax, ay), (bx, by)) = (a.center(), b.center());
+            let across = f64::from(bx - ax) / f64::from(a.width.min(b.width));
+            let down = f64::from(by - ay) / f64::from(a.height.min(b.height));
+            (pan, tilt) = (pan + across, tilt + down);
+            way.push((pair[1].seconds, [pan, tilt, f64::from(b.width).ln()]));
+            speeds.push(across.hypot(down) / seconds);
+            still += u64::from(a == b);
+        }
+        speeds.sort_by(f64::total_cmp);
+        let count = speeds.len();
+        let speed_max = *speeds.last()?;
+        let axis = |axis: usize| most_turns(&turns(way.iter().map(|(seconds, place)| (*seconds, place[axis]))));
+        Some(Self {
+            // The nearest rank.
+            speed_p95: speeds[(count * 95).div_ceil(100).max(1) - 1],
+            speed_max,
+            still: still as f64 / count as f64,
+            direction_changes: DirectionChanges { pan: axis(0), tilt: axis(1), zoom: axis(2) },
+        })
+    }
+}
+
+/// When a value turned back: the times of the extremes from which it came back by more than [`TURN`].
+fn turns(values: impl IntoIterator<Item = (f64, f64)>) -> Vec<f64> {
+    let mut turns = Vec::new();
+    // Upwards or downwards, once that is known; and the extreme so far.
+    let mut heading = None::<bool>;
+    let (mut low, mut high) = ((0.0, f64::INFINITY), (0.0, f64::NEG_INFINITY));
+    for (seconds, value) in values {
+        if value < low.1 {
+            low = (seconds, value);
+        }
+        if value > high.1 {
+            high = (seconds, value);
+        }
+        let (rises, falls) = (value - low.1 > TURN, high.1 - value > TURN);
+        let new = match heading {
+            Some(true) if falls => false,
+            Some(false) if rises => true,
+            None if rises || falls => rises,
+            _ => continue,
+        };
+        if heading.is_some() {
+            turns.push(if new { low.0 } else { high.0 });
+        }
+        heading = Some(new);
+        (low, high) = ((seconds, value), (seconds, value));
+    }
+    turns
+}
+
+/// The most of `turns` (times, in order) within [`TURN_WINDOW_S`].
+fn most_turns(turns: &[f64]) -> usize {
+    let within = |(index, first): (usize, &f64)| turns[index..].partition_point(|turn| turn - first <= TURN_WINDOW_S);
+    turns.iter().enumerate().map(within).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(seconds: f64, crop: impl Fn(f64) -> Rectangle) -> Vec<CropAt> {
+        (0..)
+            .map(|index| f64::from(index) / 30.0)
+            .take_while(|t| *t < seconds)
+            .map(|t| CropAt { seconds: t, crop: crop(t) })
+            .collect()
+    }
+
+    fn panned(x: f64) -> Rectangle {
+        Rectangle::new(x as f32, 0.1, 0.5, 0.5)
+    }
+
+    #[test]
+    fn boxes_that_stand_or_glide_have_no_jitter() {
+        let at = |x: f32| vec![(7, Rectangle::new(x, 0.5, 0.25, 0.5))];
+        let frames = |places: &[f32]| places.iter().map(|x| at(*x)).collect::<Vec<_>>();
+        let jitter = |places: &[f32]| box_jitter(frames(places).iter().map(Vec::as_slice));
+        assert_eq!(jitter(&[0.0, 0.125, 0.25, 0.375]), Some(0.0));
+        // Two of the four edges are off by 0.25 twice: 0.25 / sqrt(2).
+        assert!((jitter(&[0.25, 0.375, 0.25]).expect("three") - 0.25 / 2.0_f64.sqrt()).abs() < 1e-9);
+        assert_eq!(jitter(&[0.25, 0.375]), None);
+        let mut other = frames(&[0.25, 0.375, 0.25]);
+        other[1][0].0 = 8;
+        assert_eq!(box_jitter(other.iter().map(Vec::as_slice)), None, "another person");
+    }
+
+    #[test]
+    fn a_crop_at_rest_is_still_and_one_that_pans_has_its_speed() {
+        let rest = CropMotion::of(&path(4.0, |_| panned(0.2))).expect("frames");
+        assert_eq!((rest.still, rest.speed_p95, rest.direction_changes), (1.0, 0.0, DirectionChanges::default()));
+        // 0.1 of the frame a second is 0.2 of the crop, in the second half.
+        let pan = CropMotion::of(&path(4.0, |t| panned(0.1 + 0.1 * (t - 2.0).max(0.0)))).expect("frames");
+        assert!((pan.speed_p95 - 0.2).abs() < 1e-3 && (pan.still - 0.5).abs() < 0.02, "{pan:?}");
+        // For one frame in a hundred: the 95th percentile does not see it.
+        let leap = CropMotion::of(&path(4.0, |t| panned(if t < 2.0 { 0.0 } else { 0.3 }))).expect("frames");
+        assert!(leap.speed_p95 == 0.0 && leap.speed_max > 10.0, "{leap:?}");
+        assert_eq!(CropMotion::of(&path(0.01, |_| panned(0.0))), None);
+    }
+
+    #[test]
+    fn turning_back_is_counted_and_trembling_is_not() {
+        let turns =
+            |crop: &dyn Fn(f64) -> Rectangle| CropMotion::of(&path(12.0, crop)).expect("frames").direction_changes;
+        // A second there, a second back: three turns within two seconds, as the window holds both its ends.
+        let swing = |t: f64| panned(0.2 + 0.1 * (t * std::f64::consts::PI).sin());
+        assert_eq!(turns(&swing), DirectionChanges { pan: 3, tilt: 0, zoom: 0 });
+        let once = |t: f64| panned(0.2 - 0.05 * (t - 5.0).abs());
+        assert_eq!(turns(&once).pan, 1);
+        // There, at rest for three seconds, and back.
+        let back = |t: f64| panned(0.1 * t.clamp(0.0, 2.0) - 0.1 * (t - 5.0).clamp(0.0, 2.0));
+        assert_eq!(turns(&back).pan, 1);
+        let tremble = |t: f64| panned(0.2 + 0.0004 * (t * 20.0).sin());
+        assert_eq!(turns(&tremble).pan, 0);
+        let zoom = |t: f64| {
+            let width = (0.5 + 0.1 * (t * std::f64::consts::PI).sin()) as f32;
+            Rectangle::new(0.5 - width / 2.0, 0.5 - width / 2.0, width, width)
+        };
+        assert_eq!(turns(&zoom), DirectionChanges { pan: 0, tilt: 0, zoom: 3 });
+    }
+}

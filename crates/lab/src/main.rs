@@ -1,0 +1,9 @@
+//! The command line of `portraitd-lab`. Each subcommand is a file in `commands/`.
+
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main()
+}

@@ -1,0 +1,117 @@
+//! Pictures as a stream: one repeated, or the files of a directory one after another.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use super::picture_error;
+use crate::playback::{FrameRate, Pacer, Playback};
+use crate::{Buffer, CameraError, Frame, FrameFormat, Lease, Stream, StreamEvent};
+use crate::{OwnedPicture, image};
+
+/// What happens after the last picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// The stream ends.
+    No,
+    /// It begins again with the first.
+    All,
+    /// There is one picture, shown for ever.
+    Still,
+}
+
+/// A decoded picture as a buffer: never filled again, so it can be lent any number of times.
+struct PictureBuffer {
+    picture: OwnedPicture,
+    leases: AtomicUsize,
+}
+
+impl Buffer for PictureBuffer {
+    fn plane(&self, plane: usize) -> &[u8] {
+        self.picture.plane(plane)
+    }
+
+    fn leases(&self) -> &AtomicUsize {
+        &self.leases
+    }
+
+    fn released(&self) {}
+}
+
+pub(super) struct PicturesStream {
+    name: String,
+    files: Vec<PathBuf>,
+    repeat: Repeat,
+    /// The file that `current` came from.
+    index: usize,
+    /// Decoded and not yet shown (or shown for ever).
+    current: Option<Arc<PictureBuffer>>,
+    format: FrameFormat,
+    sequence: u64,
+    pacer: Pacer,
+}
+
+impl PicturesStream {
+    /// Decodes the first picture, so that the format is known.
+    pub(super) fn open(
+        name: String,
+        files: Vec<PathBuf>,
+        repeat: Repeat,
+        rate: FrameRate,
+        playback: Playback,
+    ) -> Result<Self, CameraError> {
+        let Some(first) = files.first() else {
+            let reason = "no .png, .jpg or .jpeg file in this directory".to_owned();
+            return Err(CameraError::Unsupported { source_name: name, reason });
+        };
+        let picture = image::read(first).map_err(|error| picture_error(&name, error))?;
+        let pacer = Pacer::new(rate, playback);
+        let format = format_of(&picture, &pacer);
+        let current = Some(Arc::new(PictureBuffer { picture, leases: AtomicUsize::new(0) }));
+        Ok(Self { name, files, repeat, index: 0, current, format, sequence: 0, pacer })
+    }
+}
+
+fn format_of(picture: &OwnedPicture, pacer: &Pacer) -> FrameFormat {
+    FrameFormat::packed(picture.format(), picture.size(), picture.color(), pacer.rate().per_second())
+}
+
+impl Stream for PicturesStream {
+    fn format(&self) -> FrameFormat {
+        self.format
+    }
+
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+        let buffer = match &self.current {
+            Some(buffer) => Arc::clone(buffer),
+            None => {
+                self.index += 1;
+                if self.index >= self.files.len() {
+                    if self.repeat == Repeat::No {
+                        return Ok(StreamEvent::End);
+                    }
+                    self.index = 0;
+                }
+                let picture = image::read(&self.files[self.index]).map_err(|error| picture_error(&self.name, error))?;
+                Arc::clone(self.current.insert(Arc::new(PictureBuffer { picture, leases: AtomicUsize::new(0) })))
+            }
+        };
+        let format = format_of(&buffer.picture, &self.pacer);
+        if format != self.format {
+            self.format = format;
+            return Ok(StreamEvent::FormatChanged(format));
+        }
+        let Some(capture_ns) = self.pacer.wait(timeout) else {
+            return Ok(StreamEvent::Nothing);
+        };
+        let frame = Frame::new(self.sequence, capture_ns, format, Lease::new(buffer))
+            .map_err(|error| CameraError::Malformed { source_name: self.name.clone(), reason: error.to_string() })?;
+        self.sequence += 1;
+        self.pacer.advance();
+        if self.repeat != Repeat::Still {
+            self.current = None;
+        }
+        Ok(StreamEvent::Frame(frame))
+    }
+}

@@ -1,0 +1,229 @@
+use super::*;
+use crate::playback::Playback;
+use crate::{Colorimetry, OwnedPicture, PixelFormat, Size};
+use crate::{Frame, StreamEvent};
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A folder with files in it.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn grey_png(&self, name: &str, size: Size, value: u8) {
+        let mut picture = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default()).expect("has pixels");
+        picture.bytes_mut().fill(value);
+        crate::image::write_png(&self.path(name), &picture.as_picture()).expect("written");
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path(name), bytes).expect("written");
+    }
+
+    /// Opens `name` in it at the fast pace.
+    fn open(&self, name: &str, repeat: bool) -> Result<Box<dyn Stream>, CameraError> {
+        let mut options = FileOptions::new(FilePath::Path(self.path(name)));
+        (options.playback, options.repeat) = (Playback::Fast, repeat);
+        FileSource::new(options).open(&Wanted::default())
+    }
+
+    fn error(&self, name: &str) -> String {
+        let folder = self.0.path().display().to_string();
+        self.open(name, false).err().expect("an error").to_string().replace(&folder, "DIR")
+    }
+}
+
+fn frame(stream: &mut Box<dyn Stream>) -> Frame {
+    match stream.next(LONG).expect("runs") {
+        StreamEvent::Frame(frame) => frame,
+        other => panic!("{other:?} instead of a frame"),
+    }
+}
+
+/// The first byte of a frame.
+fn first(frame: &Frame) -> u8 {
+    frame.picture().plane(0).row(0)[0]
+}
+
+fn mono(frames: &[u8]) -> Vec<u8> {
+    let mut bytes = b"YUV4MPEG2 W4 H2 F25:1 Cmono XCOLORRANGE=FULL\n".to_vec();
+    for value in frames {
+        bytes.extend(b"FRAME\n");
+        bytes.extend([*value; 8]);
+    }
+    bytes
+}
+
+#[test]
+fn a_picture_is_repeated_for_ever_from_the_same_memory() {
+    let folder = Folder::new();
+    folder.grey_png("one.dat", Size::new(4, 3), 77);
+    let mut stream = folder.open("one.dat", false).expect("opens, whatever its name");
+    assert_eq!((stream.format().pixel_format, stream.format().size), (PixelFormat::Rgb24, Size::new(4, 3)));
+    let frames: Vec<_> = (0..20).map(|_| frame(&mut stream)).collect();
+    for (sequence, frame) in (0..).zip(&frames) {
+        assert_eq!((frame.sequence, first(frame)), (sequence, 77));
+        assert_eq!(frame.picture().plane(0).data.as_ptr(), frames[0].picture().plane(0).data.as_ptr());
+    }
+}
+
+#[test]
+fn a_directory_is_shown_in_the_order_of_names() {
+    let folder = Folder::new();
+    for (name, width, value) in [("b.PNG", 4, 2), ("a.png", 4, 1), ("c.jpeg", 6, 3), (".hidden.png", 4, 9)] {
+        folder.grey_png(name, Size::new(width, 3), value);
+    }
+    folder.file("notes.txt", b"not shown");
+    let mut stream = folder.open("", false).expect("opens");
+    assert_eq!([frame(&mut stream), frame(&mut stream)].map(|frame| first(&frame)), [1, 2]);
+    match stream.next(LONG).expect("runs") {
+        StreamEvent::FormatChanged(format) => assert_eq!(format.size, Size::new(6, 3)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(stream.format().size, Size::new(6, 3));
+    let third = frame(&mut stream);
+    assert_eq!((third.sequence, first(&third)), (2, 3));
+    assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)));
+    assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)), "and stays at the end");
+    let mut stream = folder.open("", true).expect("opens");
+    let mut shown = Vec::new();
+    while shown.len() < 7 {
+        if let StreamEvent::Frame(frame) = stream.next(LONG).expect("runs") {
+            shown.push(first(&frame));
+        }
+    }
+    assert_eq!(shown, [1, 2, 3, 1, 2, 3, 1]);
+}
+
+#[test]
+fn a_video_ends_or_begins_again() {
+    let folder = Folder::new();
+    folder.file("v.y4m", &mono(&[5, 6, 7]));
+    let mut stream = folder.open("v.y4m", false).expect("opens");
+    let format = stream.format();
+    assert_eq!((format.pixel_format, format.size, format.frame_rate), (PixelFormat::Grey, Size::new(4, 2), 25.0));
+    assert_eq!(format.color.range, crate::Range::Full);
+    let frames = [frame(&mut stream), frame(&mut stream), frame(&mut stream)];
+    assert_eq!(frames.each_ref().map(first), [5, 6, 7]);
+    assert_eq!(frames[2].capture_ns - frames[0].capture_ns, 80_000_000);
+    assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)));
+    let mut stream = folder.open("v.y4m", true).expect("opens");
+    let looped: Vec<_> = (0..7).map(|_| first(&frame(&mut stream))).collect();
+    assert_eq!(looped, [5, 6, 7, 5, 6, 7, 5]);
+}
+
+#[test]
+fn a_video_waits_for_readers_that_hold_every_buffer() {
+    let folder = Folder::new();
+    folder.file("v.y4m", &mono(&(0..40).collect::<Vec<_>>()));
+    let mut stream = folder.open("v.y4m", false).expect("opens");
+    let mut held = Vec::new();
+    while let StreamEvent::Frame(frame) = stream.next(Duration::ZERO).expect("runs") {
+        held.push(frame);
+    }
+    assert!(matches!(stream.next(Duration::ZERO), Ok(StreamEvent::Nothing)));
+    assert_eq!(stream.counters().starved, 1, "one frame was held up, however often it was asked for");
+    let next = held.len() as u64;
+    held.clear();
+    let after = frame(&mut stream);
+    assert_eq!((after.sequence, u64::from(first(&after))), (next, next), "nothing is lost");
+}
+
+#[test]
+fn a_real_time_stream_says_nothing_until_the_next_frame_is_due() {
+    let folder = Folder::new();
+    folder.file("v.y4m", &mono(&[1, 2]));
+    let mut options = FileOptions::new(FilePath::Path(folder.path("v.y4m")));
+    options.frame_rate = FrameRate::new(1, 60);
+    let mut stream = FileSource::new(options).open(&Wanted::default()).expect("opens");
+    assert_eq!(first(&frame(&mut stream)), 1);
+    assert!(matches!(stream.next(Duration::ZERO), Ok(StreamEvent::Nothing)), "the second is due in a minute");
+}
+
+#[test]
+fn a_pipe_that_stops_in_a_frame_holds_nobody_up() {
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+    let bytes = mono(&[1, 2]);
+    let (head, tail) = bytes.split_at(bytes.len() - 3);
+    rustix::io::write(&writer, head).expect("written");
+    let mut options = FileOptions::new(FilePath::Stdin);
+    options.playback = Playback::Fast;
+    let stream = video::VideoStream::open("-".into(), File::from(reader), &options).expect("a header");
+    let mut stream: Box<dyn Stream> = Box::new(stream);
+    assert_eq!(first(&frame(&mut stream)), 1);
+    assert!(matches!(stream.next(Duration::from_millis(1)), Ok(StreamEvent::Nothing)));
+    rustix::io::write(&writer, tail).expect("written");
+    assert_eq!(first(&frame(&mut stream)), 2);
+    drop(writer);
+    assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)));
+}
+
+#[test]
+fn bad_files_are_refused_in_one_line() {
+    let folder = Folder::new();
+    folder.file("text.png", b"hello\n");
+    folder.file("cut.y4m", &mono(&[1])[..50]);
+    folder.file("deep.y4m", b"YUV4MPEG2 W4 H4 C420p10\n");
+    std::fs::create_dir(folder.path("none")).expect("made");
+    std::fs::create_dir(folder.path("bad")).expect("made");
+    folder.file("bad/a.png", b"hello\n");
+    assert_eq!(folder.error("gone"), "file:DIR/gone?pace=fast: not there");
+    assert_eq!(
+        folder.error("text.png"),
+        "file:DIR/text.png?pace=fast: neither a PNG or JPEG picture nor a y4m video: it looks like text"
+    );
+    assert_eq!(
+        folder.error("deep.y4m"),
+        "file:DIR/deep.y4m?pace=fast: y4m header: 10 bits a component (C420p10); 8-bit 4:2:0, 4:2:2 and mono are read"
+    );
+    assert_eq!(folder.error("none"), "file:DIR/none?pace=fast: no .png, .jpg or .jpeg file in this directory");
+    assert_eq!(
+        folder.error("bad"),
+        "file:DIR/bad?pace=fast: DIR/bad/a.png: not a PNG or JPEG picture: it looks like text"
+    );
+    let mut stream = folder.open("cut.y4m", false).expect("its header is whole");
+    let error = stream.next(LONG).expect_err("cut off").to_string();
+    assert!(error.ends_with("cut.y4m?pace=fast: frame 0 is cut off: 0 of 8 bytes"), "{error}");
+    let mut repeated = FileOptions::new(FilePath::Stdin);
+    repeated.repeat = true;
+    let error = FileSource::new(repeated).open(&Wanted::default()).err().expect("refused").to_string();
+    assert_eq!(error, "file:-?loop: standard input cannot be repeated (`loop`)");
+}
+
+#[test]
+fn inputs_are_told_apart_and_expanded() {
+    let folder = Folder::new();
+    folder.grey_png("b.png", Size::new(2, 2), 1);
+    folder.grey_png("a.png", Size::new(2, 2), 2);
+    folder.file("v.dat", &mono(&[3]));
+    let inputs = expand_inputs(&[folder.path("v.dat"), folder.path(""), "-".into(), folder.path("b.png")]);
+    let expected = [
+        Input::Video(folder.path("v.dat")),
+        Input::Picture(folder.path("a.png")),
+        Input::Picture(folder.path("b.png")),
+        Input::Stdin,
+        Input::Picture(folder.path("b.png")),
+    ];
+    assert_eq!(inputs.expect("all are known"), expected);
+    let pictures = open_pictures([folder.path("a.png"), folder.path("v.dat"), folder.path("b.png")]);
+    let values: Vec<_> = pictures.map(|result| result.ok().map(|(_, picture)| picture.bytes()[0])).collect();
+    assert_eq!(values, [Some(2), None, Some(1)], "a bad one does not end it");
+    let mut video = open_video(&folder.path("v.dat")).expect("a video");
+    assert_eq!(video.read_picture().expect("read").expect("a frame").bytes(), [3; 8]);
+    let error = open_video(&folder.path("a.png")).expect_err("a picture").to_string();
+    assert!(
+        error.ends_with("a.png: not a PNG or JPEG picture nor a y4m video: it looks like a PNG picture"),
+        "{error}"
+    );
+    assert!(expand_inputs(&[folder.path("gone")]).is_err());
+}

@@ -1,0 +1,167 @@
+//! A y4m video as a stream. Each frame is read into one staging buffer, piece by piece as a pipe gives it, so that a
+//! writer that stops in the middle of a frame holds the capture thread no longer than it said; then copied to a free
+//! buffer of the pool. Frames are not dropped when readers hold every buffer: the video waits.
+
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::options::FileOptions;
+use super::y4m::{Y4mError, Y4mReader};
+use crate::frame::MemoryPool;
+use crate::playback::{FrameRate, Pacer};
+use crate::{CameraError, FrameFormat, Stream, StreamCounters, StreamEvent};
+
+/// Frames that readers may hold at once.
+const BUFFERS: usize = 6;
+
+/// How long the header of a pipe is waited for: its writer may still be starting.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a free buffer is looked for while readers hold them all.
+const STARVED_PAUSE: Duration = Duration::from_millis(1);
+
+/// A file or pipe whose reads end at a deadline with `TimedOut`.
+struct TimedFile {
+    file: File,
+    deadline: Instant,
+}
+
+impl Read for TimedFile {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
+            let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return Err(ErrorKind::TimedOut.into()),
+                Ok(_) => return self.file.read(out),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Seek for TimedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+pub(super) struct VideoStream {
+    name: String,
+    reader: Y4mReader<BufReader<TimedFile>>,
+    repeat: bool,
+    staging: Vec<u8>,
+    /// Whether `staging` holds a whole frame that was not yet lent.
+    staged: bool,
+    /// Whether it was counted as held up.
+    held_up: bool,
+    pool: MemoryPool,
+    pacer: Pacer,
+    sequence: u64,
+    counters: StreamCounters,
+}
+
+impl VideoStream {
+    pub(super) fn open(name: String, file: File, options: &FileOptions) -> Result<Self, CameraError> {
+        let input = TimedFile { file, deadline: Instant::now() + HEADER_TIMEOUT };
+        let reader =
+            Y4mReader::new(BufReader::with_capacity(1 << 16, input)).map_err(|error| video_error(&name, error))?;
+        let header = *reader.header();
+        let rate = options.frame_rate.or(header.frame_rate).unwrap_or(FrameRate::DEFAULT);
+        let format = FrameFormat::packed(header.pixel_format, header.size, header.color, rate.per_second());
+        Ok(Self {
+            name,
+            reader,
+            repeat: options.repeat,
+            staging: vec![0; header.frame_bytes()],
+            staged: false,
+            held_up: false,
+            pool: MemoryPool::new(format, BUFFERS),
+            pacer: Pacer::new(rate, options.playback),
+            sequence: 0,
+            counters: StreamCounters::default(),
+        })
+    }
+
+    /// Reads a frame into `staging`; `false` at the end of the video.
+    fn stage(&mut self, deadline: Instant) -> Result<bool, CameraError> {
+        self.reader.get_mut().get_mut().deadline = deadline;
+        loop {
+            match self.reader.read_into(&mut self.staging) {
+                Ok(true) => return Ok(true),
+                Ok(false) if self.repeat && self.reader.frames() > 0 => {
+                    self.reader.rewind().map_err(|error| CameraError::Io {
+                        source_name: self.name.clone(),
+                        call: "lseek",
+                        error,
+                    })?;
+                }
+                Ok(false) => return Ok(false),
+                Err(error) => return Err(video_error(&self.name, error)),
+            }
+        }
+    }
+}
+
+fn video_error(name: &str, error: Y4mError) -> CameraError {
+    let source_name = name.to_owned();
+    match error {
+        Y4mError::Io { error, .. } => CameraError::Io { source_name, call: "read", error },
+        Y4mError::Unsupported { .. } => CameraError::Unsupported { source_name, reason: error.to_string() },
+        _ => CameraError::Malformed { source_name, reason: error.to_string() },
+    }
+}
+
+impl Stream for VideoStream {
+    fn format(&self) -> FrameFormat {
+        self.pool.format()
+    }
+
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+        let deadline = Instant::now() + timeout;
+        if !self.staged {
+            match self.stage(deadline) {
+                Ok(true) => self.staged = true,
+                Ok(false) => return Ok(StreamEvent::End),
+                Err(CameraError::Io { error, .. }) if error.kind() == ErrorKind::TimedOut => {
+                    return Ok(StreamEvent::Nothing);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(capture_ns) = self.pacer.wait(deadline.saturating_duration_since(Instant::now())) else {
+            return Ok(StreamEvent::Nothing);
+        };
+        loop {
+            let staging = &self.staging;
+            let lent = self.pool.fill(self.sequence, capture_ns, |bytes| {
+                bytes.copy_from_slice(staging);
+                Ok::<_, CameraError>(())
+            })?;
+            if let Some(frame) = lent {
+                (self.staged, self.held_up) = (false, false);
+                self.sequence += 1;
+                self.pacer.advance();
+                return Ok(StreamEvent::Frame(frame));
+            }
+            if !self.held_up {
+                self.held_up = true;
+                self.counters.starved += 1;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(StreamEvent::Nothing);
+            }
+            std::thread::sleep(left.min(STARVED_PAUSE));
+        }
+    }
+
+    fn counters(&self) -> StreamCounters {
+        self.counters
+    }
+}

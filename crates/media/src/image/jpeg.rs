@@ -1,0 +1,248 @@
+//! JPEG: an outline of the file (size, components, orientation, completeness) read without decoding, then the decoder.
+//!
+//! The outline is our own for three reasons: the size is checked before the decoder allocates; a file that was cut off is
+//! an error (decoders fill the rest with grey); and the EXIF orientation is applied to the pixels, so that a telephone's
+//! picture is upright as in every viewer.
+
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::{MAX_SIDE_PX, Reason, check_size};
+use crate::Size;
+
+/// What the markers of a JPEG file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outline {
+    /// As it is stored, before it is turned upright.
+    pub(super) size: Size,
+    components: u8,
+    /// EXIF tag 0x0112, 1..=8; 1 where there is none.
+    orientation: u8,
+    /// Whether the end-of-image marker is there.
+    complete: bool,
+}
+
+/// Walks the segments. `None` where they are not those of a JPEG file up to its first scan.
+pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
+    let mut at = 2;
+    let mut frame = None;
+    let mut orientation = 1;
+    loop {
+        // Any number of 0xff fill bytes may stand before a marker.
+        let mut marker = *bytes.get(at)?;
+        if marker != 0xff {
+            at += 1;
+            continue;
+        }
+        while marker == 0xff {
+            at += 1;
+            marker = *bytes.get(at)?;
+        }
+        at += 1;
+        if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        if marker == 0xd9 {
+            break;
+        }
+        let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+        let payload = bytes.get(at + 2..at + length).unwrap_or_default();
+        match marker {
+            // Start of frame: precision, height, width, components. 0xc4, 0xc8 and 0xcc are other segments.
+            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && frame.is_none() => {
+                let [_, h1, h0, w1, w0, components, ..] = *payload else { return None };
+                let size = Size::new(u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
+                frame = Some((size, components));
+            }
+            0xe1 => orientation = exif_orientation(payload).unwrap_or(orientation),
+            0xda => {
+                // In entropy-coded data 0xff is followed by 0 or a restart marker, so an end marker is one.
+                let complete = bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]);
+                let (size, components) = frame?;
+                return Some(Outline { size, components, orientation, complete });
+            }
+            _ => {}
+        }
+        at += length.max(2);
+    }
+    None
+}
+
+/// The orientation in an APP1 segment: `Exif\0\0`, then a TIFF header and the first directory.
+fn exif_orientation(payload: &[u8]) -> Option<u8> {
+    let tiff = payload.strip_prefix(b"Exif\0\0")?;
+    let little = match tiff.get(..4)? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    let u16_at = |at: usize| {
+        let pair = [*tiff.get(at)?, *tiff.get(at.checked_add(1)?)?];
+        Some(if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) })
+    };
+    let u32_at = |at: usize| {
+        let (first, second) = (u32::from(u16_at(at)?), u32::from(u16_at(at.checked_add(2)?)?));
+        Some(if little { second << 16 | first } else { first << 16 | second })
+    };
+    let directory = usize::try_from(u32_at(4)?).ok()?;
+    let entries = u16_at(directory)?;
+    (0..usize::from(entries)).find_map(|entry| {
+        let at = directory.checked_add(2 + entry * 12)?;
+        // Tag 0x0112, type SHORT.
+        if u16_at(at)? != 0x0112 || u16_at(at + 2)? != 3 {
+            return None;
+        }
+        u8::try_from(u16_at(at + 8)?).ok().filter(|value| (1..=8).contains(value))
+    })
+}
+
+/// Decodes to packed RGB, upright.
+pub(super) fn decode(bytes: &[u8]) -> Result<(Size, Vec<u8>), Reason> {
+    let Some(outline) = outline(bytes) else {
+        return Err(Reason::Malformed("a segment is cut off or no picture follows the header".into()));
+    };
+    check_size(outline.size)?;
+    if !matches!(outline.components, 1 | 3) {
+        let what = if outline.components == 4 { " (CMYK)" } else { "" };
+        return Err(Reason::Unsupported(format!(
+            "a JPEG of {} components{what}; save it as RGB or grey",
+            outline.components
+        )));
+    }
+    if !outline.complete {
+        return Err(Reason::Malformed(format!("cut off after {} bytes: no end-of-image marker", bytes.len())));
+    }
+    let side = usize::try_from(MAX_SIDE_PX).unwrap_or(usize::MAX);
+    let options = DecoderOptions::default()
+        .set_max_width(side)
+        .set_max_height(side)
+        .set_strict_mode(true)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let reason = |error: zune_jpeg::errors::DecodeErrors| Reason::Malformed(one_line(&error.to_string()));
+    decoder.decode_headers().map_err(reason)?;
+    let info = decoder.info().ok_or_else(|| Reason::Malformed("no header".into()))?;
+    let size = Size::new(info.width.into(), info.height.into());
+    if size != outline.size {
+        return Err(Reason::Malformed(format!("two frame headers: {} and {size}", outline.size)));
+    }
+    let mut pixels = vec![0; decoder.output_buffer_size().ok_or(Reason::TooLarge(size))?];
+    decoder.decode_into(&mut pixels).map_err(reason)?;
+    Ok(upright(size, pixels, outline.orientation))
+}
+
+/// Error texts of the decoder are of several lines and quoted.
+fn one_line(text: &str) -> String {
+    text.trim_matches('"').split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Turns and mirrors packed RGB so that EXIF orientation `orientation` becomes 1.
+fn upright(size: Size, pixels: Vec<u8>, orientation: u8) -> (Size, Vec<u8>) {
+    if !(2..=8).contains(&orientation) {
+        return (size, pixels);
+    }
+    let turned = if orientation >= 5 { Size::new(size.height, size.width) } else { size };
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut out = Vec::with_capacity(pixels.len());
+    for y in 0..turned.height as usize {
+        for x in 0..turned.width as usize {
+            let (from_x, from_y) = match orientation {
+                2 => (width - 1 - x, y),
+                3 => (width - 1 - x, height - 1 - y),
+                4 => (x, height - 1 - y),
+                5 => (y, x),
+                6 => (y, height - 1 - x),
+                7 => (width - 1 - y, height - 1 - x),
+                _ => (width - 1 - y, x),
+            };
+            let at = (from_y * width + from_x) * 3;
+            out.extend_from_slice(&pixels[at..at + 3]);
+        }
+    }
+    (turned, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The segments of a file that holds an EXIF block and a frame header, without the scan's data.
+    fn file(little: bool, orientation: u8, complete: bool) -> Vec<u8> {
+        let mut tiff = if little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
+        let mut number = |value: u16| {
+            tiff.extend(if little { value.to_le_bytes() } else { value.to_be_bytes() });
+        };
+        let (high, low) = if little { (8, 0) } else { (0, 8) };
+        number(high);
+        number(low);
+        number(1);
+        for value in [0x0112, 3] {
+            number(value);
+        }
+        let (high, low) = if little { (1, 0) } else { (0, 1) };
+        for value in [high, low, orientation.into(), 0] {
+            number(value);
+        }
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1];
+        bytes.extend(u16::try_from(tiff.len() + 8).expect("short").to_be_bytes());
+        bytes.extend(b"Exif\0\0");
+        bytes.extend(tiff);
+        bytes.extend([0xff, 0xc0, 0, 11, 8, 0, 20, 0, 10, 1, 1, 0x11, 0]);
+        bytes.extend([0xff, 0xda, 0, 2, 1, 2, 3, 0xff, 0]);
+        if complete {
+            bytes.extend([0xff, 0xd9]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_outline_is_read_without_decoding() {
+        for (little, orientation, complete) in [(true, 6, true), (false, 3, false), (true, 1, false)] {
+            let expected = Outline { size: Size::new(10, 20), components: 1, orientation, complete };
+            assert_eq!(outline(&file(little, orientation, complete)), Some(expected));
+        }
+        assert_eq!(outline(&file(true, 9, true)).expect("an outline").orientation, 1, "9 is no orientation");
+    }
+
+    #[test]
+    fn each_orientation_comes_upright() {
+        // A 2 x 3 picture of the letters row by row: ab / cd / ef, as each orientation stores it.
+        let stored: [(u8, u32, &str); 8] = [
+            (1, 2, "abcdef"),
+            (2, 2, "badcfe"),
+            (3, 2, "fedcba"),
+            (4, 2, "efcdab"),
+            (5, 3, "acebdf"),
+            (6, 3, "bdface"),
+            (7, 3, "fdbeca"),
+            (8, 3, "ecafdb"),
+        ];
+        for (orientation, width, letters) in stored {
+            let pixels = letters.bytes().flat_map(|letter| [letter; 3]).collect();
+            let (size, out) = upright(Size::new(width, 6 / width), pixels, orientation);
+            let shown: String = out.chunks(3).map(|pixel| char::from(pixel[0])).collect();
+            assert_eq!((size, shown.as_str()), (Size::new(2, 3), "abcdef"), "orientation {orientation}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_outline_or_the_decoder_panic(
+            tail in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+            cut in 0_usize..120,
+            flip in 0_usize..120,
+            value in proptest::num::u8::ANY,
+        ) {
+            let mut bytes = file(true, 6, true);
+            bytes.truncate(cut.max(2));
+            if let Some(byte) = bytes.get_mut(flip) {
+                *byte = value;
+            }
+            bytes.extend(tail);
+            let _ = outline(&bytes);
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! When the next frame of a source without a clock of its own is due. Used by files and scenes, on the capture thread.
+//!
+//! Stamps are regular, as a camera's are: `anchor + n / rate`, never the moment somebody woke up. [`Playback::RealTime`] waits
+//! until the stamp has come; [`Playback::Fast`] does not wait, so its stamps run ahead of the clock and keep their distance,
+//! which is what smoothing and framing integrate.
+
+use std::time::Duration;
+
+use crate::clock::monotonic_ns;
+
+/// Whether a source keeps time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Playback {
+    /// One frame when it is due.
+    #[default]
+    RealTime,
+    /// One frame whenever it is asked for.
+    Fast,
+}
+
+/// Frames a second, as a fraction in lowest terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRate {
+    numerator: u32,
+    denominator: u32,
+}
+
+impl FrameRate {
+    /// 30 frames a second.
+    pub const DEFAULT: Self = Self { numerator: 30, denominator: 1 };
+
+    /// Fewest and most frames a second.
+    pub const LIMITS: (f32, f32) = (0.01, 1000.0);
+
+    /// `numerator / denominator` frames a second; `None` outside of [`FrameRate::LIMITS`].
+    pub fn new(numerator: u32, denominator: u32) -> Option<Self> {
+        let (n, d) = (u64::from(numerator), u64::from(denominator));
+        if d == 0 || n * 100 < d || n > d * 1000 {
+            return None;
+        }
+        let (mut divisor, mut rest) = (numerator, denominator);
+        while rest > 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        Some(Self { numerator: numerator / divisor, denominator: denominator / divisor })
+    }
+
+    /// From a decimal such as `29.97`, to a thousandth; `None` outside of [`FrameRate::LIMITS`] or not a number.
+    pub fn from_decimal(frames_per_second: f32) -> Option<Self> {
+        let (least, most) = Self::LIMITS;
+        if !(least..=most).contains(&frames_per_second) {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "10..=1,000,000 by the check above"
+        )]
+        let thousandths = (f64::from(frames_per_second) * 1000.0).round() as u32;
+        Self::new(thousandths, 1000)
+    }
+
+    /// Numerator and denominator, in lowest terms.
+    pub const fn fraction(self) -> (u32, u32) {
+        (self.numerator, self.denominator)
+    }
+
+    /// Frames a second.
+    pub fn per_second(self) -> f32 {
+        self.numerator as f32 / self.denominator as f32
+    }
+
+    /// Nanoseconds from frame 0 to frame `count`; no rounding error adds up. Saturates after centuries.
+    pub fn nanoseconds(self, count: u64) -> u64 {
+        let exact = u128::from(count) * 1_000_000_000 * u128::from(self.denominator) / u128::from(self.numerator);
+        u64::try_from(exact).unwrap_or(u64::MAX)
+    }
+}
+
+impl std::fmt::Display for FrameRate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", f64::from(self.numerator) / f64::from(self.denominator))
+    }
+}
+
+/// What [`Pacer::due`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The next frame is due; its capture stamp, nanoseconds.
+    Now(u64),
+    /// It will be, after so long.
+    After(Duration),
+}
+
+/// Tells when frames are due.
+#[derive(Debug)]
+pub struct Pacer {
+    rate: FrameRate,
+    playback: Playback,
+    anchor_ns: Option<u64>,
+    count: u64,
+}
+
+/// A source that was asked this much too late begins to count anew: after a suspend there is no burst.
+const LATE_NS: u64 = 500_000_000;
+
+impl Pacer {
+    /// Frames at `rate`, the first one as soon as it is asked for.
+    pub const fn new(rate: FrameRate, playback: Playback) -> Self {
+        Self { rate, playback, anchor_ns: None, count: 0 }
+    }
+
+    /// The rate.
+    pub const fn rate(&self) -> FrameRate {
+        self.rate
+    }
+
+    /// Whether the next frame is due at `now_ns`.
+    pub fn due(&mut self, now_ns: u64) -> Due {
+        let anchor_ns = *self.anchor_ns.get_or_insert(now_ns);
+        let stamp_ns = anchor_ns.saturating_add(self.rate.nanoseconds(self.count));
+        if self.playback == Playback::Fast {
+            return Due::Now(stamp_ns);
+        }
+        if stamp_ns > now_ns {
+            return Due::After(Duration::from_nanos(stamp_ns - now_ns));
+        }
+        if now_ns - stamp_ns > LATE_NS {
+            (self.anchor_ns, self.count) = (Some(now_ns), 0);
+            return Due::Now(now_ns);
+        }
+        Due::Now(stamp_ns)
+    }
+
+    /// The frame that was due has been made: the next one is waited for.
+    pub const fn advance(&mut self) {
+        self.count += 1;
+    }
+
+    /// Sleeps until the next frame is due, at most `timeout`. Its stamp, or `None` if the time ran out.
+    pub fn wait(&mut self, timeout: Duration) -> Option<u64> {
+        let deadline_ns = monotonic_ns().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        loop {
+            let now = monotonic_ns();
+            match self.due(now) {
+                Due::Now(stamp_ns) => return Some(stamp_ns),
+                Due::After(_) if now >= deadline_ns => return None,
+                Due::After(wait) => std::thread::sleep(wait.min(Duration::from_nanos(deadline_ns - now))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 7_000_000_000;
+
+    #[test]
+    fn stamps_are_regular_however_late_the_question_comes() {
+        let mut pacer = Pacer::new(FrameRate::DEFAULT, Playback::RealTime);
+        assert_eq!(pacer.due(START), Due::Now(START));
+        pacer.advance();
+        assert_eq!(pacer.due(START + 3_333_333), Due::After(Duration::from_nanos(30_000_000)));
+        assert_eq!(pacer.due(START + 40_000_000), Due::Now(START + 33_333_333));
+        pacer.advance();
+        assert_eq!(pacer.due(START + 66_666_666), Due::Now(START + 66_666_666));
+    }
+
+    #[test]
+    fn after_a_long_pause_there_is_no_burst() {
+        let mut pacer = Pacer::new(FrameRate::DEFAULT, Playback::RealTime);
+        assert_eq!(pacer.due(START), Due::Now(START));
+        pacer.advance();
+        let later = START + 3_600_000_000_000;
+        assert_eq!(pacer.due(later), Due::Now(later));
+        pacer.advance();
+        assert_eq!(pacer.due(later), Due::After(Duration::from_nanos(33_333_333)));
+    }
+
+    #[test]
+    fn the_fast_pace_does_not_wait_and_keeps_the_distance() {
+        let mut pacer = Pacer::new(FrameRate::new(25, 1).expect("a rate"), Playback::Fast);
+        for count in 0..5 {
+            assert_eq!(pacer.due(START), Due::Now(START + count * 40_000_000));
+            pacer.advance();
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_too_short_ends_without_a_frame() {
+        let mut pacer = Pacer::new(FrameRate::new(1, 100).expect("a rate"), Playback::RealTime);
+        let first = pacer.wait(Duration::ZERO).expect("the first is due at once");
+        pacer.advance();
+        assert_eq!(pacer.wait(Duration::ZERO), None, "the second is due in 100 s");
+        assert!(first <= monotonic_ns());
+    }
+
+    #[test]
+    fn rates_have_limits_and_no_drift() {
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e9, 0.001] {
+            assert_eq!(FrameRate::from_decimal(bad), None, "{bad}");
+        }
+        assert_eq!(FrameRate::new(30, 0), None);
+        assert_eq!(FrameRate::new(1001, 1), None);
+        let ntsc = FrameRate::new(30_000, 1001).expect("a rate");
+        assert_eq!(ntsc.nanoseconds(30_000), 1_001_000_000_000);
+        assert_eq!(FrameRate::from_decimal(29.97).expect("a rate").fraction(), (2997, 100));
+        assert_eq!(ntsc.nanoseconds(u64::MAX), u64::MAX);
+    }
+}

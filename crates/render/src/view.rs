@@ -1,0 +1,169 @@
+//! The view: a crop of the source at the stream's size, and, where it is asked for, the whole room small in a corner.
+
+use portraitd_kernels::scale::{Filter, Scaler};
+use portraitd_protocol::Inset;
+
+use super::RenderError;
+use portraitd_media::{Picture, PictureMut, PixelFormat, Rectangle, Size};
+
+/// An inset is this part of the view's width.
+const INSET_PART: u32 = 4;
+/// Its distance from the view's borders, as a part of the view's width.
+const INSET_MARGIN_PART: u32 = 64;
+/// The width of its white border, pixels; even, so that chroma has it too.
+const INSET_BORDER_PX: u32 = 2;
+
+/// Draws views. Owns the scalers' tables and rows.
+#[derive(Clone, Debug)]
+pub struct ViewRenderer {
+    scaler: Scaler,
+    /// With tables of its own, so that those of the view stay while its crop rests.
+    inset: Scaler,
+}
+
+impl Default for ViewRenderer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ViewRenderer {
+    /// One without memory yet.
+    pub fn new() -> Self {
+        Self { scaler: Scaler::new(Filter::Cubic), inset: Scaler::new(Filter::Linear) }
+    }
+
+    /// Fills `output` (NV12, RGB24 or GREY) with `crop` (source pixels, sub-pixel) of `source`. The numbers of an NV12
+    /// output mean what the source's do.
+    ///
+    /// # Errors
+    /// [`RenderError::Scale`].
+    pub fn render(
+        &mut self,
+        source: &Picture<'_>,
+        crop: Rectangle,
+        output: &mut PictureMut<'_>,
+    ) -> Result<(), RenderError> {
+        self.scaler.scale(source, crop.into(), output)?;
+        Ok(())
+    }
+
+    /// The same, with the whole of `source` in a corner over it. An output too small for an inset has none.
+    ///
+    /// # Errors
+    /// [`RenderError::Scale`].
+    pub fn render_with_inset(
+        &mut self,
+        source: &Picture<'_>,
+        crop: Rectangle,
+        inset: Inset,
+        output: &mut PictureMut<'_>,
+    ) -> Result<(), RenderError> {
+        self.render(source, crop, output)?;
+        let Some(frame) = inset_frame(inset, source.size(), output.size()) else { return Ok(()) };
+        let white = if output.format().is_rgb() { 255 } else { 235 };
+        if let Some(mut window) = output.window(frame.x, frame.y, frame.size) {
+            for plane in 0..window.format().plane_count() {
+                let chroma = window.format() == PixelFormat::Nv12 && plane == 1;
+                for y in 0..window.format().plane_extent(plane, frame.size).1 {
+                    window.row_mut(plane, y).fill(if chroma { 128 } else { white });
+                }
+            }
+        }
+        let inner = Size::new(frame.size.width - 2 * INSET_BORDER_PX, frame.size.height - 2 * INSET_BORDER_PX);
+        if let Some(mut window) = output.window(frame.x + INSET_BORDER_PX, frame.y + INSET_BORDER_PX, inner) {
+            self.inset.scale(source, Rectangle::of_size(source.size()).into(), &mut window)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where an inset lies in the output, its border included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InsetFrame {
+    x: u32,
+    y: u32,
+    size: Size,
+}
+
+fn inset_frame(inset: Inset, source: Size, output: Size) -> Option<InsetFrame> {
+    let (right, bottom) = match inset {
+        Inset::None => return None,
+        Inset::TopLeft => (false, false),
+        Inset::TopRight => (true, false),
+        Inset::BottomLeft => (false, true),
+        Inset::BottomRight => (true, true),
+    };
+    let width = (output.width / INSET_PART) & !1;
+    let height = u32::try_from(u64::from(width) * u64::from(source.height) / u64::from(source.width.max(1))).ok()? & !1;
+    let margin = (output.width / INSET_MARGIN_PART) & !1;
+    let fits = height + 2 * margin <= output.height && width.min(height) > 4 * INSET_BORDER_PX;
+    let far = |side: u32, extent: u32| (side - margin - extent) & !1;
+    fits.then(|| InsetFrame {
+        x: if right { far(output.width, width) } else { margin },
+        y: if bottom { far(output.height, height) } else { margin },
+        size: Size::new(width, height),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portraitd_media::{Colorimetry, packed_bytes};
+
+    /// A source whose left half is dark and whose right half is bright; the crop is in the dark.
+    fn draw(inset: Inset, format: PixelFormat) -> Vec<u8> {
+        let size = Size::new(320, 180);
+        let mut source = vec![128; packed_bytes(PixelFormat::Nv12, size)];
+        for (i, luma) in source[..320 * 180].iter_mut().enumerate() {
+            *luma = if i % 320 < 160 { 40 } else { 180 };
+        }
+        let source = Picture::packed(PixelFormat::Nv12, size, Colorimetry::default(), &source).expect("a picture");
+        let mut out = vec![0; packed_bytes(format, size)];
+        let mut output = PictureMut::packed(format, size, &mut out).expect("a picture");
+        let crop = Rectangle::new(10.0, 10.0, 128.0, 72.0);
+        ViewRenderer::new().render_with_inset(&source, crop, inset, &mut output).expect("drawn");
+        out
+    }
+
+    #[test]
+    fn the_room_is_in_its_corner_and_nowhere_else() {
+        for (inset, x, y) in [
+            (Inset::TopLeft, 4, 4),
+            (Inset::TopRight, 236, 4),
+            (Inset::BottomLeft, 4, 132),
+            (Inset::BottomRight, 236, 132),
+        ] {
+            let out = draw(inset, PixelFormat::Nv12);
+            for (i, &luma) in out[..320 * 180].iter().enumerate() {
+                let (column, row) = ((i % 320).wrapping_sub(x), (i / 320).wrapping_sub(y));
+                let expected = match (column, row) {
+                    (0..80, 0..44) if column < 2 || row < 2 || column >= 78 || row >= 42 => 235,
+                    (0..38, 0..44) => 40,
+                    (42..80, 0..44) => 180,
+                    // The edge in the small room.
+                    (38..42, 0..44) => continue,
+                    _ => 40,
+                };
+                assert_eq!(luma, expected, "{inset}, pixel {i}");
+            }
+            assert!(out[320 * 180..].iter().all(|&chroma| chroma == 128));
+        }
+    }
+
+    #[test]
+    fn without_an_inset_nothing_bright_is_shown() {
+        assert!(draw(Inset::None, PixelFormat::Nv12)[..320 * 180].iter().all(|&luma| luma == 40));
+        let rgb = draw(Inset::TopLeft, PixelFormat::Rgb24);
+        assert_eq!(rgb[(4 * 320 + 4) * 3..][..3], [255; 3], "the border is white");
+    }
+
+    #[test]
+    fn an_inset_that_does_not_fit_is_left_out() {
+        let source = Size::new(1280, 720);
+        assert_eq!(inset_frame(Inset::TopLeft, source, Size::new(32, 16)), None);
+        assert_eq!(inset_frame(Inset::TopLeft, Size::new(100, 1000), Size::new(640, 360)), None);
+        let frame = inset_frame(Inset::BottomRight, source, Size::new(1280, 720)).expect("room enough");
+        assert_eq!(frame, InsetFrame { x: 940, y: 520, size: Size::new(320, 180) });
+    }
+}

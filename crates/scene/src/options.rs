@@ -1,0 +1,217 @@
+//! What `scene:NAME?...` says.
+
+use std::fmt;
+
+use portraitd_media::options::{OptionList, SpecError};
+use portraitd_media::playback::{FrameRate, Playback};
+use portraitd_media::{PixelFormat, Size};
+
+/// Which scene.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SceneName {
+    /// One person stands still, left of the middle. Nothing moves but the noise.
+    Still,
+    /// One person walks to and fro.
+    #[default]
+    Walk,
+    /// Two people beside each other, who sway a little.
+    Two,
+    /// One person leaves the picture, is away, and returns.
+    Leave,
+    /// A wide room; a small person, seen from head to foot, walks through it.
+    Wide,
+    /// The room with nobody in it.
+    Empty,
+    /// One person stands now here, now there: in each step they are elsewhere from one frame to the next.
+    Step,
+    /// One person walks at a constant speed and stops at once.
+    Stop,
+    /// One person stands, then nods once a second.
+    Nod,
+    /// One person stands, is gone from one frame to the next for 7 s, and is back.
+    Vanish,
+    /// Two people; one after the other is gone for 1.5 s.
+    Blink,
+    /// Two people; a third runs through behind them, and later before them.
+    Cross,
+}
+
+impl SceneName {
+    /// Every scene.
+    pub const ALL: [Self; 12] = [
+        Self::Still,
+        Self::Walk,
+        Self::Two,
+        Self::Leave,
+        Self::Wide,
+        Self::Empty,
+        Self::Step,
+        Self::Stop,
+        Self::Nod,
+        Self::Vanish,
+        Self::Blink,
+        Self::Cross,
+    ];
+
+    /// The name in `scene:NAME`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Still => "still",
+            Self::Walk => "walk",
+            Self::Two => "two",
+            Self::Leave => "leave",
+            Self::Wide => "wide",
+            Self::Empty => "empty",
+            Self::Step => "step",
+            Self::Stop => "stop",
+            Self::Nod => "nod",
+            Self::Vanish => "vanish",
+            Self::Blink => "blink",
+            Self::Cross => "cross",
+        }
+    }
+}
+
+impl fmt::Display for SceneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A scene as a source: `scene[:NAME][?fps=30&size=1280x720&noise=2&seed=1&loop=no&format=YUYV&pace=fast]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SceneOptions {
+    /// Which scene.
+    pub name: SceneName,
+    /// Frames a second; `None` takes what is wanted of the source, else 30.
+    pub frame_rate: Option<FrameRate>,
+    /// Picture size, even, within [`SceneOptions::SIZES`]; `None` takes what is wanted of the source, else 1280x720.
+    pub size: Option<Size>,
+    /// Standard deviation of the noise of middle grey, in 8-bit steps, 0..=20. 2 is a webcam indoors by day.
+    pub noise: f32,
+    /// Chooses the noise. The same seed gives the same frames.
+    pub seed: u64,
+    /// Whether the scene begins again after its period (the default) or ends.
+    pub repeat: bool,
+    /// `Nv12` or `Yuyv`.
+    pub pixel_format: PixelFormat,
+    /// Whether to keep time.
+    pub playback: Playback,
+}
+
+impl Default for SceneOptions {
+    fn default() -> Self {
+        Self {
+            name: SceneName::default(),
+            frame_rate: None,
+            size: None,
+            noise: Self::DEFAULT_NOISE,
+            seed: 1,
+            repeat: true,
+            pixel_format: PixelFormat::Nv12,
+            playback: Playback::RealTime,
+        }
+    }
+}
+
+impl SceneOptions {
+    /// The options that [`SceneOptions::parse`] knows, for error messages.
+    pub const OPTIONS: &'static str = "fps, size, noise, seed, loop, format, pace";
+
+    /// The smallest and the largest picture.
+    pub const SIZES: (Size, Size) = (Size::new(64, 64), Size::new(3840, 2160));
+
+    const DEFAULT_NOISE: f32 = 2.0;
+    const MAX_NOISE: f32 = 20.0;
+
+    /// `name` with every option as it is by default.
+    pub fn new(name: SceneName) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// Parses what follows `scene`: nothing, `:NAME`, `?OPTIONS` or both.
+    ///
+    /// # Errors
+    /// [`SpecError`].
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let (name, options) = text.split_once('?').unwrap_or((text, ""));
+        let mut parsed = Self::default();
+        if let Some(name) = name.strip_prefix(':').or(if name.is_empty() { None } else { Some(name) }) {
+            parsed.name = SceneName::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
+                SpecError::UnknownScene { name: name.to_owned(), known: SceneName::ALL.map(SceneName::name).join(", ") }
+            })?;
+        }
+        let list = OptionList::new("scene", options, Self::OPTIONS);
+        for option in list.iter() {
+            match option.key {
+                "fps" => parsed.frame_rate = Some(option.frame_rate()?),
+                "size" => {
+                    let size = option.size().filter(|size| Self::allows(*size));
+                    let expected = "an even width and height from 64x64 to 3840x2160";
+                    parsed.size = Some(size.ok_or_else(|| option.bad(expected))?);
+                }
+                "noise" => {
+                    let expected = "a number from 0 to 20";
+                    parsed.noise = option.parse(expected)?;
+                    if !(0.0..=Self::MAX_NOISE).contains(&parsed.noise) {
+                        return Err(option.bad(expected));
+                    }
+                }
+                "seed" => parsed.seed = option.parse("a whole number")?,
+                "loop" => parsed.repeat = option.switch()?,
+                "format" => {
+                    parsed.pixel_format = match option.value {
+                        Some("NV12") => PixelFormat::Nv12,
+                        Some("YUYV") => PixelFormat::Yuyv,
+                        _ => return Err(option.bad("NV12 or YUYV")),
+                    }
+                }
+                "pace" => parsed.playback = option.playback()?,
+                _ => return Err(list.unknown(option.key)),
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Whether a scene of this size can be rendered.
+    pub fn allows(size: Size) -> bool {
+        let (least, most) = Self::SIZES;
+        let within =
+            (least.width..=most.width).contains(&size.width) && (least.height..=most.height).contains(&size.height);
+        within && size.width.is_multiple_of(2) && size.height.is_multiple_of(2)
+    }
+}
+
+impl fmt::Display for SceneOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scene:{}", self.name)?;
+        let mut separator = '?';
+        let mut option = |text: fmt::Arguments<'_>| {
+            write!(f, "{separator}{text}")?;
+            separator = '&';
+            Ok(())
+        };
+        if let Some(rate) = self.frame_rate {
+            option(format_args!("fps={rate}"))?;
+        }
+        if let Some(size) = self.size {
+            option(format_args!("size={size}"))?;
+        }
+        if self.noise.to_bits() != Self::DEFAULT_NOISE.to_bits() {
+            option(format_args!("noise={}", self.noise))?;
+        }
+        if self.seed != 1 {
+            option(format_args!("seed={}", self.seed))?;
+        }
+        if !self.repeat {
+            option(format_args!("loop=no"))?;
+        }
+        if self.pixel_format != PixelFormat::Nv12 {
+            option(format_args!("format={}", self.pixel_format))?;
+        }
+        if self.playback == Playback::Fast {
+            option(format_args!("pace=fast"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! `--source` and `[[camera]] device`: which source a person means.
+//!
+//! | text | source |
+//! |---|---|
+//! | `/dev/v4l/by-id/...` | a V4L2 device |
+//! | `auto` | the first V4L2 capture device with a usable format |
+//! | `scene[:NAME][?OPTIONS]` | a synthetic scene, see [`SceneOptions`] |
+//! | `file:PATH[?OPTIONS]` | a picture, a directory of pictures or a y4m video, see [`FileOptions`] |
+//! | `-` | y4m on standard input |
+//!
+//! Options are joined by `&`; a switch (`loop`) stands alone or is `yes` or `no`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use portraitd_media::file::{FileOptions, FilePath, FileSource};
+use portraitd_media::{Source, SpecError};
+use portraitd_scene::{SceneOptions, SceneSource};
+use portraitd_v4l2::{AutoSource, DeviceSource};
+
+/// A parsed `--source`. Its Display parses to an equal value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceSpec {
+    /// The first usable V4L2 device.
+    Auto,
+    /// A V4L2 device by its path.
+    Device(PathBuf),
+    /// A synthetic scene.
+    Scene(SceneOptions),
+    /// A file, or standard input.
+    File(FileOptions),
+}
+
+impl FromStr for SourceSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match text {
+            "auto" => return Ok(Self::Auto),
+            "-" => return Ok(Self::File(FileOptions::new(FilePath::Stdin))),
+            _ => {}
+        }
+        if let Some(rest) = text.strip_prefix("file:") {
+            return FileOptions::parse(rest).map(Self::File);
+        }
+        if let Some(rest) = text.strip_prefix("scene")
+            && matches!(rest.as_bytes().first(), None | Some(b':' | b'?'))
+        {
+            return SceneOptions::parse(rest).map(Self::Scene);
+        }
+        if text.starts_with("/dev/") {
+            return Ok(Self::Device(text.into()));
+        }
+        Err(SpecError::UnknownSource { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Device(path) => path.display().fmt(f),
+            Self::Scene(options) => options.fmt(f),
+            Self::File(options) => options.fmt(f),
+        }
+    }
+}
+
+impl SourceSpec {
+    /// The source it names. Nothing is opened yet.
+    pub fn into_source(self) -> Box<dyn Source> {
+        match self {
+            Self::Auto => Box::new(AutoSource),
+            Self::Device(path) => Box::new(DeviceSource::new(path)),
+            Self::Scene(options) => Box::new(SceneSource::new(options)),
+            Self::File(options) => Box::new(FileSource::new(options)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

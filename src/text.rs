@@ -1,9 +1,0 @@
-//! Places in a text, for errors that name them.
-
-/// Line and column, both from 1, the column in characters, of a byte of the text.
-pub(crate) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let offset = text.floor_char_boundary(offset.min(text.len()));
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
