@@ -4,7 +4,7 @@
 //!
 //! Made for emulated CPUs: what it costs is counted from outside, as the difference between two numbers of runs.
 
-use portraitd_kernels::net::{Machine, Order, dump};
+use portraitd_kernels::nn::{Machine, Order, dump};
 use portraitd_kernels::simd::Isa;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

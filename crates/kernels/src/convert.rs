@@ -4,9 +4,9 @@
 //! Equations: ITU-R BT.601-7, BT.709-6 and BT.2020-2 (non-constant luminance), 8 bits, section 3 of each ("signal
 //! format"); full range as in JFIF. Chroma is sited in the centre of the pixels that share it.
 
+use crate::cast;
+use crate::component::value;
 use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Range, Size};
-use crate::scale::cast;
-use crate::scale::component::value;
 
 /// `out[i] = sum(matrix[i][j] * in[j]) + offset[i]`, on component values 0..=255.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -237,7 +237,7 @@ mod tests {
             for format in PixelFormat::ALL {
                 let mut data = vec![0; packed_bytes(format, size)];
                 let mut picture = PictureMut::packed(format, size, &mut data).expect("large enough");
-                for (index, component) in crate::scale::component::components(format).into_iter().enumerate() {
+                for (index, component) in crate::component::components(format).into_iter().enumerate() {
                     if format == PixelFormat::Grey && index > 0 {
                         continue;
                     }

@@ -7,8 +7,10 @@
 //! Every fast kernel has an obviously right, slow twin (its *oracle*), and every kernel is tested against its oracle.
 
 pub mod blend;
+mod cast;
+mod component;
 pub mod convert;
-pub mod net;
+pub mod nn;
 pub mod picture;
 pub mod sample;
 pub mod scale;

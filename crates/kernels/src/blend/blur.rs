@@ -5,9 +5,11 @@
 //! to the weights alone and divided out (normalised convolution, Knutsson and Westin, CVPR 1993), so that nobody's
 //! colours spread into the room round them. Running sums make the cost independent of the radius.
 
-use super::{BlendError, Edge, MaskView, Matte};
+use super::error::BlendError;
+use super::matte::{Edge, MaskView, Matte};
+use crate::cast;
 use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size, packed_bytes};
-use crate::scale::{Filter, Scaler, cast};
+use crate::scale::{Filter, Scaler};
 
 /// Output pixels a cell, each way.
 const CELL: u32 = 8;

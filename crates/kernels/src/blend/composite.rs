@@ -1,6 +1,9 @@
 //! A crop of a picture mixed with a background by a mask, each row of the output written once.
 
-use super::{BlendError, Edge, GuidedMatte, MaskView, Matte, MatteRows, guided, rows};
+use super::error::BlendError;
+use super::guided::{self, GuidedMatte};
+use super::matte::{Edge, MaskView, Matte, MatteRows};
+use super::rows;
 use crate::convert::Affine;
 use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size};
 use crate::scale::{Filter, Scaler};
@@ -91,12 +94,12 @@ impl Compositor {
             row.resize(width, 0);
         }
         let mut behind = match backdrop {
-            Backdrop::Color(color) => Behind::Color(*color),
+            Backdrop::Color(color) => BackdropRows::Color(*color),
             Backdrop::Picture(picture) if picture.size() == size && picture.format() == format => {
-                Behind::Picture(*picture)
+                BackdropRows::Picture(*picture)
             }
             Backdrop::Stretched(picture) if picture.format() == format => {
-                Behind::Stretched(behind.start(*picture, Region::of_size(picture.size()), size, format)?)
+                BackdropRows::Stretched(behind.start(*picture, Region::of_size(picture.size()), size, format)?)
             }
             Backdrop::Picture(picture) | Backdrop::Stretched(picture) => {
                 let (found_format, found) = (picture.format(), picture.size());
@@ -114,9 +117,9 @@ impl Compositor {
         let mut people = match guided {
             Some(guided) => {
                 guided.start(mask, source, crop, size, edge, Some(format))?;
-                People::Guided(guided)
+                MatteSource::Guided(guided)
             }
-            None => People::Bilinear(matte.start(mask, crop, size, Some(edge))?),
+            None => MatteSource::Bilinear(matte.start(mask, crop, size, Some(edge))?),
         };
         let mut picture = scaler.start(*source, crop, size, format)?;
         let to_ycc = Affine::from_rgb(source.color());
@@ -127,21 +130,21 @@ impl Compositor {
             let row = &mut alpha[y % 2];
             let foreground_row = &mut foreground[..if rgb { 3 * width } else { width }];
             let any = match &mut people {
-                People::Bilinear(people) => {
+                MatteSource::Bilinear(people) => {
                     let any = people.row(y, row);
                     if any {
                         picture.row(0, y, foreground_row);
                     }
                     any
                 }
-                People::Guided(people) if people.rows().contains(&y) => {
+                MatteSource::Guided(people) if people.rows().contains(&y) => {
                     picture.row(0, y, foreground_row);
                     if rgb {
                         guided::luma_of_rgb(&to_ycc, foreground_row, luma);
                     }
                     people.row(y, if rgb { luma } else { foreground_row }, row)
                 }
-                People::Guided(_) => {
+                MatteSource::Guided(_) => {
                     row.fill(0);
                     false
                 }
@@ -153,7 +156,7 @@ impl Compositor {
                 };
                 let background = &mut background[..out.len()];
                 behind.row(format, plane, y, background);
-                if let People::Guided(people) = &mut people {
+                if let MatteSource::Guided(people) = &mut people {
                     people.push(format, plane, y, alpha, foreground);
                 }
                 rows::blend(*isa, foreground, background, alpha, out);
@@ -187,20 +190,20 @@ impl Compositor {
 }
 
 /// A mask that gives its rows.
-enum People<'a> {
+enum MatteSource<'a> {
     Bilinear(MatteRows<'a>),
     Guided(&'a mut GuidedMatte),
 }
 
 /// A backdrop that gives its rows.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would allocate for each frame")]
-enum Behind<'s, 'a> {
+enum BackdropRows<'s, 'a> {
     Color([u8; 3]),
     Picture(Picture<'a>),
-    Stretched(crate::scale::Rows<'s, 'a>),
+    Stretched(crate::scale::ScaledRows<'s, 'a>),
 }
 
-impl Behind<'_, '_> {
+impl BackdropRows<'_, '_> {
     fn row(&mut self, format: PixelFormat, plane: usize, y: usize, out: &mut [u8]) {
         match self {
             Self::Color([first, second, third]) => match (format, plane) {

@@ -1,7 +1,7 @@
 //! The loops of the guided filter, a row of cells each. Sums are of whole numbers that floats hold exactly, so running
 //! sums do not drift, and results are the same on every machine.
 
-use crate::scale::cast;
+use crate::cast;
 
 /// Cells to each side over which the mask is fitted to the colours.
 pub(super) const RADIUS: usize = 3;

@@ -1,10 +1,11 @@
 //! A mask brought to the pixels of an output, row by row.
 
 use super::rows;
+use crate::cast;
+use crate::component::Channel;
 use crate::picture::{Plane, Region, Size};
-use crate::scale::component::Channel;
 use crate::scale::plane::{Channels, PlaneScaler};
-use crate::scale::{Filter, ScaleError, Span, cast};
+use crate::scale::{Filter, ScaleError, Span};
 use crate::simd::Usable;
 
 /// The values of a mask, row-major: how much of a person each cell is.

@@ -1,6 +1,6 @@
 //! The loops of blending, a row each. Integer arithmetic: 255 gives exactly the foreground, 0 exactly the background.
 
-use crate::scale::cast;
+use crate::cast;
 
 /// `(foreground * alpha + background * (255 - alpha)) / 255`, rounded to nearest.
 #[inline]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::picture::{Colorimetry, Picture, PictureMut, Region, packed_bytes};
+use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Region, Size, packed_bytes};
 use crate::scale::{Filter, Scaler};
 use crate::testing::{Canvas, Guarded, picture};
 
@@ -25,7 +25,7 @@ proptest! {
         let values = mask(grid_width, grid_height, seed);
         let grid = Size::new(grid_width, grid_height);
         let covers = Region::new(-3.25, 7.5, 80.0, 50.0);
-        let as_bytes: Vec<u8> = values.iter().map(|value| crate::scale::cast::byte(value * 255.0)).collect();
+        let as_bytes: Vec<u8> = values.iter().map(|value| crate::cast::byte(value * 255.0)).collect();
         let all = if bytes { MaskValues::Byte(&as_bytes) } else { MaskValues::Float(&values) };
         let view = MaskView::new(all, grid, covers).expect("valid");
         let (crop, size) = (Region::new(x, y, wide, high), Size::new(width, height));
@@ -37,10 +37,10 @@ proptest! {
             let any = rows.row(row as usize, &mut out);
             prop_assert_eq!(any, out.iter().any(|&value| value > 0));
             for (column, &found) in (0..).zip(&out) {
-                let expected = naive::mask_at(&exact, grid, covers, crop, size, column, row) * 255.0;
+                let expected = oracle::mask_at(&exact, grid, covers, crop, size, column, row) * 255.0;
                 // On the very edge of what is covered rounding may decide either way.
                 let beside = Region { x: crop.x + 1e-3, y: crop.y + 1e-3, ..crop };
-                let other = naive::mask_at(&exact, grid, covers, beside, size, column, row) * 255.0;
+                let other = oracle::mask_at(&exact, grid, covers, beside, size, column, row) * 255.0;
                 let near = |expected: f64| (f64::from(found) - expected).abs() <= 0.8;
                 prop_assert!(near(expected) || near(other), "({}, {}): {} and not {}", column, row, found, expected);
             }
@@ -107,7 +107,7 @@ proptest! {
                     }
                 };
                 let foreground = expected_view.plane(plane).row(y)[x];
-                let expected = naive::mix(f64::from(foreground), f64::from(background), alpha);
+                let expected = oracle::mix(f64::from(foreground), f64::from(background), alpha);
                 // Chroma's alpha is rounded to a byte first.
                 prop_assert!((f64::from(found) - expected).abs() <= 1.1, "plane {} byte {}: {} and not {}", plane, i, found, expected);
             }
@@ -121,7 +121,7 @@ proptest! {
         rows::shape(crate::simd::Usable::chosen(), &mut values, low, high);
         let edge = Edge { low: f32::from(low) / 255.0, high: f32::from(high) / 255.0 };
         for (value, &found) in (0_u8..=255).zip(&values) {
-            let expected = naive::shaped(f64::from(value) / 255.0, edge) * 255.0;
+            let expected = oracle::shaped(f64::from(value) / 255.0, edge) * 255.0;
             prop_assert!((f64::from(found) - expected).abs() <= 1.0, "{}: {} and not {}", value, found, expected);
         }
         prop_assert_eq!(values[usize::from(low)], 0);

@@ -4,8 +4,8 @@
 //! lie wholly within it are simply added; only its first and last row are weighted, in 16 fractional bits. Sums are kept
 //! in 16 bits with as many fractional bits as fit, so eight columns go in one 128-bit register.
 
+use crate::cast;
 use crate::scale::Span;
-use crate::scale::cast;
 use crate::simd::Usable;
 
 /// Rows up to which sums fit 15 bits: 255 * 128 = 32640.

@@ -6,7 +6,7 @@
 //! sums along give the components at the grid's size, and only those are converted. That is the mean of the pixels'
 //! colours, because conversion is linear, but for one thing: a picture converted at full size has each pixel clamped to
 //! 0..=255, here only the mean is. The two differ by no more than what clamping would have cut off the pixels on
-//! average: by nothing, where every pixel is a colour. `docs/design/sampling.md` has the reasons, [`naive`] the oracle.
+//! average: by nothing, where every pixel is a colour. `docs/design/sampling.md` has the reasons, [`oracle`] the oracle.
 //!
 //! Outside of the picture its border is replicated. Chroma is sited in the centre of the pixels that share it.
 //!
@@ -14,127 +14,25 @@
 //! rectangle change, and allocates only where they need more room than any before.
 
 mod area;
-pub mod naive;
+pub mod oracle;
+mod spec;
+
+pub use spec::{ChannelLayout, ChannelOrder, Fit, SampleError, SampleSpec, Sampled};
 
 use area::Windows;
 
+use crate::cast;
+use crate::component::{Component, components};
 use crate::convert::{Affine, picture_to_rgb};
 use crate::picture::{Colorimetry, Picture, PixelFormat, Region, Size};
-use crate::scale::component::{Component, components};
-use crate::scale::{Axis, Filter, Span, cast, fir};
+use crate::scale::{AxisFilter, Filter, Span, fir};
 use crate::simd::Usable;
-
-/// How the tensor lies in memory. Batch size is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// A plane a channel: `[3, height, width]`.
-    #[default]
-    Planar,
-    /// Channels of a pixel side by side: `[height, width, 3]`.
-    Interleaved,
-}
-
-/// The order of channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ChannelOrder {
-    /// Red first.
-    #[default]
-    Rgb,
-    /// Blue first.
-    Bgr,
-}
-
-/// What to do where the rectangle's shape is not the grid's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Fit {
-    /// The rectangle fills the grid; its shape changes.
-    #[default]
-    Stretch,
-    /// Shape is kept: the rectangle is widened about its centre to the grid's shape. What that takes in is the picture
-    /// where there is some, and its replicated border where there is none.
-    PadReplicate,
-}
-
-/// What a net wants.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SampleSpec {
-    /// The grid.
-    pub size: Size,
-    /// Memory layout of the output.
-    pub layout: Layout,
-    /// Channel order of the output.
-    pub order: ChannelOrder,
-    /// Fit.
-    pub fit: Fit,
-    /// Subtracted after division by 255: a value a channel, in the output's order.
-    pub mean: [f32; 3],
-    /// Then divided by this; not 0.
-    pub std: [f32; 3],
-}
-
-impl SampleSpec {
-    /// R'G'B' in 0..=1, planar, stretched.
-    pub const fn new(size: Size) -> Self {
-        Self {
-            size,
-            layout: Layout::Planar,
-            order: ChannelOrder::Rgb,
-            fit: Fit::Stretch,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        }
-    }
-}
-
-/// Where the grid lies over the source.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sampled {
-    /// The region of the source that the whole grid covers, in source pixels.
-    pub covers: Region,
-    /// The region of the grid that holds the rectangle asked for, in grid pixels.
-    pub content: Region,
-}
-
-/// Why a picture cannot be sampled.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum SampleError {
-    /// The grid has no pixels.
-    #[error("cannot sample to a grid of {0}")]
-    Empty(Size),
-    /// A standard deviation is 0, or mean or deviation are no numbers.
-    #[error("cannot normalise with mean {mean:?} and standard deviation {std:?}")]
-    Normalisation {
-        /// The mean given.
-        mean: [f32; 3],
-        /// The deviation given.
-        std: [f32; 3],
-    },
-    /// The rectangle is none, or a very distant one.
-    #[error("cannot sample the region {0}: it is empty, not a number, or beyond 65536 pixels")]
-    Region(Region),
-    /// More than 16384 pixels would go into one of the grid.
-    #[error("cannot sample {region} to {size}: more than 16384 pixels to one")]
-    Ratio {
-        /// The region, widened to the grid's shape.
-        region: Region,
-        /// The grid.
-        size: Size,
-    },
-    /// The output is not as long as the tensor.
-    #[error("the output holds {found} values, and the tensor {expected}")]
-    Output {
-        /// Values of the tensor.
-        expected: usize,
-        /// Values that the output has room for.
-        found: usize,
-    },
-}
 
 /// Sums down the columns of one plane.
 #[derive(Clone, Debug, Default)]
-struct Pass {
+struct ColumnPass {
     plane: usize,
-    /// Which [`Group`]'s windows.
+    /// Which [`ResolutionGroup`]'s windows.
     group: usize,
     /// Rows below it are the border, which it stands for.
     last_row: usize,
@@ -146,8 +44,8 @@ struct Pass {
 
 /// Tables of the components that have the same resolution.
 #[derive(Clone, Debug, Default)]
-struct Group {
-    x: Axis,
+struct ResolutionGroup {
+    x: AxisFilter,
     y: Windows,
 }
 
@@ -169,8 +67,8 @@ pub struct Sampler {
     /// One row of the source in so many is read.
     every: usize,
     /// Full resolution, and chroma.
-    groups: [Group; 2],
-    passes: [Pass; 3],
+    groups: [ResolutionGroup; 2],
+    passes: [ColumnPass; 3],
     pass_count: usize,
     readings: [Reading; 3],
     reading_count: usize,
@@ -256,13 +154,13 @@ impl Sampler {
             let components = [a, if grey { a } else { b }, if grey { a } else { c }].map(|row| &row[..width]);
             weigh(components, luma, &mut self.luma[y * width..(y + 1) * width]);
             match self.spec.layout {
-                Layout::Planar => {
+                ChannelLayout::Planar => {
                     for (channel, conversion) in conversion.iter().enumerate() {
                         let start = channel * pixels + y * width;
                         conversion.apply(components, &mut output[start..start + width]);
                     }
                 }
-                Layout::Interleaved => {
+                ChannelLayout::Interleaved => {
                     let row = &mut output[3 * y * width..3 * (y + 1) * width];
                     for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                         *pixel = std::array::from_fn(|channel| {
@@ -374,7 +272,7 @@ impl Sampler {
         let Self { groups, passes, readings, samples, row, pass_count, every, .. } = self;
         let last_pass = readings[..count].iter().map(|reading| reading.pass).max().unwrap_or(0);
         for pass in &mut passes[..(last_pass + 1).min(*pass_count)] {
-            let Pass { plane, group, last_row, first, length, sums } = pass;
+            let ColumnPass { plane, group, last_row, first, length, sums } = pass;
             let plane = source.plane(*plane);
             let bytes = |row: usize| {
                 let start = (row * *every + *every / 2).min(*last_row) * plane.stride_bytes + *first;

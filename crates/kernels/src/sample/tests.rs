@@ -15,7 +15,7 @@ fn spec() -> impl Strategy<Value = SampleSpec> {
     (1_u32..24, 1_u32..24, any::<[bool; 3]>(), channel(), channel()).prop_map(
         |(width, height, [planar, rgb, stretch], mean, std)| SampleSpec {
             size: Size::new(width, height),
-            layout: if planar { Layout::Planar } else { Layout::Interleaved },
+            layout: if planar { ChannelLayout::Planar } else { ChannelLayout::Interleaved },
             order: if rgb { ChannelOrder::Rgb } else { ChannelOrder::Bgr },
             fit: if stretch { Fit::Stretch } else { Fit::PadReplicate },
             mean,
@@ -29,10 +29,10 @@ fn check(sampler: &mut Sampler, source: &Canvas, region: Region) -> Result<(), T
     let picture = source.picture();
     let mut output = vec![f32::NAN; sampler.luma.len() * 3];
     let sampled = sampler.sample(&picture, region, &mut output).expect("valid");
-    let expected = naive::sample(&picture, sampled.covers, &spec);
+    let expected = oracle::sample(&picture, sampled.covers, &spec);
     let width = spec.size.width as usize;
     for (i, (&found, expected)) in output.iter().zip(expected).enumerate() {
-        let channel = if spec.layout == Layout::Planar { i / sampler.luma.len() } else { i % 3 };
+        let channel = if spec.layout == ChannelLayout::Planar { i / sampler.luma.len() } else { i % 3 };
         let difference = (f64::from(found) - expected).abs() * 255.0 * f64::from(spec.std[channel]);
         let gain = if source.format.is_rgb() { 1.0 } else { 3.4 };
         prop_assert!(
@@ -49,7 +49,7 @@ fn check(sampler: &mut Sampler, source: &Canvas, region: Region) -> Result<(), T
     }
     for (i, &found) in sampler.luma().iter().enumerate() {
         let (x, y) = (u32::try_from(i % width).expect("small"), u32::try_from(i / width).expect("small"));
-        let all = [0, 1, 2].map(|index| naive::component(&picture, sampled.covers, &spec, index, x, y));
+        let all = [0, 1, 2].map(|index| oracle::component(&picture, sampled.covers, &spec, index, x, y));
         let (kr, kb) = picture.color().matrix.weights();
         let weights = if source.format.is_rgb() { [kr, 1.0 - kr - kb, kb] } else { [1.0, 0.0, 0.0] };
         let luma: f64 = all.iter().zip(weights).map(|(value, weight)| value * f64::from(weight)).sum();
@@ -124,14 +124,14 @@ proptest! {
         let spec = SampleSpec::new(Size::new(size.0, size.1));
         let source = source.picture();
         let covers = Region::of_size(source.size());
-        let ours = naive::sample(&source, covers, &spec);
+        let ours = oracle::sample(&source, covers, &spec);
         for y in 0..size.1 {
             for x in 0..size.0 {
                 let (mut clamped, mut cut) = ([0.0; 3], [0.0; 3]);
-                for (i, down) in naive::shares(0.0, covers.height, size.1, y, 1) {
-                    for (j, across) in naive::shares(0.0, covers.width, size.0, x, 1) {
-                        let pixel = [0, 1, 2].map(|index| f64::from(crate::scale::component::value(&source, index, j, i)));
-                        let rgb = naive::to_rgb(&source, pixel);
+                for (i, down) in oracle::shares(0.0, covers.height, size.1, y, 1) {
+                    for (j, across) in oracle::shares(0.0, covers.width, size.0, x, 1) {
+                        let pixel = [0, 1, 2].map(|index| f64::from(crate::component::value(&source, index, j, i)));
+                        let rgb = oracle::to_rgb(&source, pixel);
                         for channel in 0..3 {
                             clamped[channel] += down * across * rgb[channel].clamp(0.0, 255.0);
                             cut[channel] += down * across * (rgb[channel] - rgb[channel].clamp(0.0, 255.0)).abs();

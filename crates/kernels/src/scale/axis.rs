@@ -8,10 +8,8 @@
 //!
 //! Samples outside the source are those of its border: their weight is added to the border sample's.
 
-use super::cast;
-
-/// Fixed-point one: weights have 14 fractional bits.
-pub(crate) const ONE: i16 = 1 << 14;
+use super::fixed::ONE;
+use crate::cast;
 
 /// How in-between samples are made. See the module's description.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -54,20 +52,20 @@ impl Span {
 /// The table. Every output position has `taps` weights that sum to [`ONE`], for the samples from `starts[j]` on; weights
 /// past the end of the source are 0.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Axis {
+pub(crate) struct AxisFilter {
     pub taps: usize,
     pub starts: Vec<usize>,
     pub weights: Vec<i16>,
     /// Where the axis takes samples as they are: which source sample is output 0.
     pub identity: Option<usize>,
-    /// After [`Axis::rebase`]: the source sample that `starts` count from, and how many samples are in reach from there
+    /// After [`AxisFilter::rebase`]: the source sample that `starts` count from, and how many samples are in reach from there
     /// (those past the end of the source have weight 0).
     pub first: usize,
     pub extent: usize,
     scratch: Vec<f64>,
 }
 
-impl Axis {
+impl AxisFilter {
     /// Makes the table of `span`, with `taps` a multiple of `multiple` (zeros fill up). Allocates only where it needs
     /// more room than any table before.
     pub fn build(&mut self, span: Span, filter: Filter, multiple: usize) {
@@ -247,8 +245,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn table(span: Span, filter: Filter) -> Axis {
-        let mut axis = Axis::default();
+    fn table(span: Span, filter: Filter) -> AxisFilter {
+        let mut axis = AxisFilter::default();
         axis.build(span, filter, 1);
         axis
     }

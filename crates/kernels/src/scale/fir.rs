@@ -2,13 +2,10 @@
 //! the same on every machine. Written so that the compiler finds the vector instructions by itself (multiply-add of
 //! 16-bit pairs along a row, upper-half multiply down a column).
 
-use super::cast;
+use super::columns;
+use super::fixed::{COLUMN_BITS, ROW_BITS};
+use crate::cast;
 use crate::simd::Usable;
-
-/// Fractional bits of samples that were brought from a byte for the horizontal pass.
-pub(crate) const ROW_BITS: u32 = 6;
-/// Fractional bits of what the vertical pass makes of bytes, for the horizontal pass after it.
-const COLUMN_BITS: u32 = 5;
 
 /// Copies every `step`-th byte of `bytes` to every `spread`-th place of `out`, beginning with the first of each.
 pub(crate) fn pick(bytes: &[u8], step: usize, out: &mut [u8], spread: usize) {
@@ -182,7 +179,7 @@ pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &
         let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
         // By hand where the compiler's own way, products of 32 bits, is twice as slow.
-        let done = super::shuffle::down_samples(isa, &rows, &weights, 8 + GIVEN_BACK[TAPS], out);
+        let done = columns::down_samples(isa, &rows, &weights, 8 + GIVEN_BACK[TAPS], out);
         for x in done..out.len() {
             let mut sum: i16 = 8 + GIVEN_BACK[TAPS];
             for tap in 0..TAPS {
@@ -210,7 +207,7 @@ pub(crate) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut
         let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
         // By hand where the compiler's own way, products of 32 bits, is twice as slow.
-        let done = super::shuffle::down_bytes(isa, &rows, &weights, GIVEN_BACK[TAPS], out);
+        let done = columns::down_bytes(isa, &rows, &weights, GIVEN_BACK[TAPS], out);
         for x in done..out.len() {
             let mut sum: i16 = GIVEN_BACK[TAPS];
             for tap in 0..TAPS {

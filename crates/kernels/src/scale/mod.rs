@@ -12,19 +12,21 @@
 //! than ever before.
 
 mod axis;
-pub(crate) mod cast;
-pub(crate) mod component;
+mod columns;
 pub(crate) mod fir;
-pub mod naive;
+mod fixed;
+pub mod oracle;
 pub(crate) mod plane;
 mod shuffle;
 
 pub use axis::Filter;
-pub(crate) use axis::{Axis, ONE, Span};
+pub(crate) use axis::{AxisFilter, Span};
+pub(crate) use fixed::ONE;
 
-use component::{Channel, Component, components};
 use plane::{Channels, PlaneScaler};
 
+use crate::cast;
+use crate::component::{Channel, Component, components};
 use crate::convert::{Affine, picture_to_rgb};
 use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Region, Size};
 use crate::simd::Usable;
@@ -53,7 +55,7 @@ pub enum ScaleError {
 
 /// How a source becomes an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum ConversionPath {
     /// Planes of the output are scaled as they are.
     Planes,
     /// Grey to NV12: there is no chroma.
@@ -123,7 +125,7 @@ impl Scaler {
         crop: Region,
         size: Size,
         format: PixelFormat,
-    ) -> Result<Rows<'s, 'a>, ScaleError> {
+    ) -> Result<ScaledRows<'s, 'a>, ScaleError> {
         if !crop.is_valid() {
             return Err(ScaleError::Region(crop));
         }
@@ -133,12 +135,12 @@ impl Scaler {
         if crop.width / size.width as f32 > 16_384.0 || crop.height / size.height as f32 > 16_384.0 {
             return Err(ScaleError::Ratio { region: crop, size });
         }
-        let way = match (source.format().is_rgb(), format) {
-            (true, PixelFormat::Rgb24) => Way::Planes,
-            (true, PixelFormat::Nv12 | PixelFormat::Grey) => Way::FromRgb,
-            (false, PixelFormat::Rgb24) => Way::ToRgb,
-            (false, PixelFormat::Nv12) if source.format() == PixelFormat::Grey => Way::NoChroma,
-            (false, PixelFormat::Nv12 | PixelFormat::Grey) => Way::Planes,
+        let path = match (source.format().is_rgb(), format) {
+            (true, PixelFormat::Rgb24) => ConversionPath::Planes,
+            (true, PixelFormat::Nv12 | PixelFormat::Grey) => ConversionPath::FromRgb,
+            (false, PixelFormat::Rgb24) => ConversionPath::ToRgb,
+            (false, PixelFormat::Nv12) if source.format() == PixelFormat::Grey => ConversionPath::NoChroma,
+            (false, PixelFormat::Nv12 | PixelFormat::Grey) => ConversionPath::Planes,
             _ => return Err(ScaleError::Format(format)),
         };
         let all = components(source.format());
@@ -151,26 +153,26 @@ impl Scaler {
         self.first.start(x, y, self.filter, &first);
         let has_chroma = !rgb && source.format() != PixelFormat::Grey && format != PixelFormat::Grey;
         if has_chroma {
-            let (x, y) = spans(&all[1], if way == Way::Planes { 2 } else { 1 });
+            let (x, y) = spans(&all[1], if path == ConversionPath::Planes { 2 } else { 1 });
             self.second.start(x, y, self.filter, &second);
         }
         let width = size.width as usize;
-        for (row, bytes) in self.rows.iter_mut().zip(if way == Way::FromRgb { [3, 3] } else { [1, 2] }) {
+        for (row, bytes) in self.rows.iter_mut().zip(if path == ConversionPath::FromRgb { [3, 3] } else { [1, 2] }) {
             // Grey has no chroma: what is never filled says so.
             row.clear();
             row.resize(width * bytes, 128);
         }
         self.held = [None; 2];
-        let map = if way == Way::FromRgb {
+        let map = if path == ConversionPath::FromRgb {
             Affine::from_rgb(source.color())
         } else {
             picture_to_rgb(source.format(), source.color())
         };
-        Ok(Rows { scaler: self, first, second, way, has_chroma, height: size.height as usize, map })
+        Ok(ScaledRows { scaler: self, first, second, path, has_chroma, height: size.height as usize, map })
     }
 }
 
-/// Where the samples of an output plane with one sample to `subsampled` pixels (each way) lie over a source component.
+/// Where the samples of an output plane with one sample to `subsampled` pixels (each path) lie over a source component.
 fn spans(component: &Component, source: &Picture<'_>, crop: Region, size: Size, subsampled: usize) -> (Span, Span) {
     #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
     let span = |origin: f32, extent: f32, count: u32, covers: usize, source: usize| {
@@ -187,17 +189,17 @@ fn spans(component: &Component, source: &Picture<'_>, crop: Region, size: Size, 
 
 /// A picture that is being scaled, row by row.
 #[derive(Debug)]
-pub struct Rows<'s, 'a> {
+pub struct ScaledRows<'s, 'a> {
     scaler: &'s mut Scaler,
     first: Channels<'a>,
     second: Channels<'a>,
-    way: Way,
+    path: ConversionPath,
     has_chroma: bool,
     height: usize,
     map: Affine,
 }
 
-impl Rows<'_, '_> {
+impl ScaledRows<'_, '_> {
     /// Row `y` of plane `plane` of the output into `out`, which has exactly the bytes of such a row. Cheapest from top to
     /// bottom; rows may be left out.
     ///
@@ -205,13 +207,13 @@ impl Rows<'_, '_> {
     /// Where the output has no such row, or `out` is shorter than one.
     pub fn row(&mut self, plane: usize, y: usize, out: &mut [u8]) {
         let chroma = plane == 1;
-        match self.way {
-            Way::NoChroma if chroma => out.fill(128),
-            Way::Planes if chroma => self.scaler.second.row(&self.second, y, out),
-            Way::Planes | Way::NoChroma => self.scaler.first.row(&self.first, y, out),
-            Way::ToRgb => self.converted_row(y, out),
-            Way::FromRgb if chroma => self.rgb_to_chroma(y, out),
-            Way::FromRgb => {
+        match self.path {
+            ConversionPath::NoChroma if chroma => out.fill(128),
+            ConversionPath::Planes if chroma => self.scaler.second.row(&self.second, y, out),
+            ConversionPath::Planes | ConversionPath::NoChroma => self.scaler.first.row(&self.first, y, out),
+            ConversionPath::ToRgb => self.converted_row(y, out),
+            ConversionPath::FromRgb if chroma => self.rgb_to_chroma(y, out),
+            ConversionPath::FromRgb => {
                 let map = self.map;
                 let row = self.rgb_row(y);
                 for (luma, rgb) in out.iter_mut().zip(row.as_chunks::<3>().0) {

@@ -4,10 +4,10 @@
 //! needs it (*along first*); shrinking further, source rows are summed down to one and that is filtered along (*down
 //! first*). Either way what is worked on stays in the first-level cache: a few rows.
 
-use super::axis::{Axis, Filter, Span};
-use super::component::Channel;
+use super::axis::{AxisFilter, Filter, Span};
 use super::fir;
-use super::shuffle::{self, GROUP, Layout, Shuffles};
+use super::shuffle::{self, GROUP, ShuffleLayout, Shuffles};
+use crate::component::Channel;
 use crate::simd::Usable;
 
 /// Up to this scale rows are filtered along first, where shuffles do it.
@@ -30,7 +30,7 @@ impl<'a> Channels<'a> {
 
     /// How the samples of a row lie, of all channels or, where each is in a plane of its own, of any of them. `None` where
     /// it is neither.
-    fn layout(&self) -> Option<(Layout, Rows)> {
+    fn layout(&self) -> Option<(ShuffleLayout, RowMethod)> {
         let [first, ..] = self.channels;
         let first = first?;
         let together = self.iter().all(|other| other.data.data.as_ptr() == first.data.data.as_ptr());
@@ -38,18 +38,18 @@ impl<'a> Channels<'a> {
         if !alike {
             return None;
         }
-        let mut layout = Layout { channels: 1, offsets: [first.offset, 0, 0], step: first.step };
+        let mut layout = ShuffleLayout { channels: 1, offsets: [first.offset, 0, 0], step: first.step };
         if together {
             layout.channels = self.count();
             layout.offsets = self.channels.map(|channel| channel.map_or(0, |channel| channel.offset));
         }
-        Some((layout, if together { Rows::Together } else { Rows::Apart }))
+        Some((layout, if together { RowMethod::Together } else { RowMethod::Apart }))
     }
 }
 
 /// How rows are filtered along first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Rows {
+enum RowMethod {
     /// Sample by sample, a channel at a time.
     #[default]
     Widened,
@@ -68,19 +68,19 @@ pub(crate) struct PlaneScaler {
     isa: Usable,
     /// What the tables were made for.
     spans: Option<(Span, Span, Filter)>,
-    layout: Option<(Layout, Rows)>,
-    x: Axis,
-    y: Axis,
+    layout: Option<(ShuffleLayout, RowMethod)>,
+    x: AxisFilter,
+    y: AxisFilter,
     channels: usize,
     shuffles: Shuffles,
-    rows: Rows,
+    rows: RowMethod,
     along_first: bool,
     /// A row of source samples, as the filter along takes them.
     samples: Vec<i16>,
     /// The result of the filter down, bytes between the samples included.
     column: Vec<i16>,
     wide: Vec<i32>,
-    /// Rows that were filtered along, one for each tap, and which source rows they are.
+    /// RowMethod that were filtered along, one for each tap, and which source rows they are.
     ring: Vec<i16>,
     held: Vec<usize>,
     /// Values of a row of the ring.
@@ -111,14 +111,14 @@ impl PlaneScaler {
             let wanted = layout.filter(|_| few && !copied && y.scale <= ALONG_FIRST);
             let built = wanted.filter(|(layout, _)| self.shuffles.build(self.isa, &self.x, *layout, x.source));
             self.along_first = few && (y.scale <= 1.0 || built.is_some());
-            self.rows = built.filter(|_| shuffle::available(self.isa)).map_or(Rows::Widened, |(_, rows)| rows);
+            self.rows = built.filter(|_| shuffle::available(self.isa)).map_or(RowMethod::Widened, |(_, rows)| rows);
             self.stride = (x.count * channels).next_multiple_of(GROUP);
             self.ring.clear();
             if self.along_first {
                 self.ring.resize(self.y.taps * self.stride, 0);
             }
             self.column.clear();
-            if self.rows == Rows::Apart {
+            if self.rows == RowMethod::Apart {
                 self.column.resize(x.count.next_multiple_of(GROUP), 0);
             }
         }
@@ -161,10 +161,10 @@ impl PlaneScaler {
         self.held[place] = row;
         let Self { isa, x, samples, column, ring, channels, rows, shuffles, stride, .. } = self;
         let out = &mut ring[place * *stride..(place + 1) * *stride];
-        if *rows != Rows::Widened {
+        if *rows != RowMethod::Widened {
             for (index, channel) in source.iter().enumerate() {
                 let bytes = &channel.data.data[row * channel.data.stride_bytes..];
-                if *rows == Rows::Together {
+                if *rows == RowMethod::Together {
                     shuffles.run(*isa, bytes, out);
                     return;
                 }
@@ -259,7 +259,7 @@ crate::simd::versions! {
 }
 
 /// The source samples that an axis needs: the first, and how many there really are of them.
-fn reach(axis: &Axis, room: usize) -> (usize, usize) {
+fn reach(axis: &AxisFilter, room: usize) -> (usize, usize) {
     let source = room - axis.taps;
     (axis.first, axis.extent.min(source - axis.first))
 }

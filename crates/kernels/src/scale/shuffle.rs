@@ -6,16 +6,16 @@
 //! spend their time with. Same sums, same bits.
 #![allow(unsafe_code)]
 
-use super::axis::Axis;
+use super::axis::AxisFilter;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use super::fir::ROW_BITS;
+use super::fixed::ROW_BITS;
 use crate::simd::Usable;
 
 /// Outputs that one load of samples serves.
 const BLOCK: usize = 4;
-/// Outputs of two lines, which are worked on together.
+/// Outputs of two ops, which are worked on together.
 pub(crate) const GROUP: usize = 4 * BLOCK;
-/// Taps that one line adds.
+/// Taps that one op adds.
 const TAPS: usize = 4;
 /// Bytes of one load.
 const WINDOW: usize = 16;
@@ -25,7 +25,7 @@ const ZERO: u8 = 0x80;
 /// Four taps of two blocks of outputs, a block in each half of a 256-bit register.
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
-struct Line {
+struct ShuffleOp {
     /// Which bytes of the window become the 16-bit samples of taps 0 and 1, and of taps 2 and 3, of each output.
     controls: [[u8; 32]; 2],
     /// Their weights.
@@ -36,7 +36,7 @@ struct Line {
 
 /// How samples of one row lie: bytes to the first sample of each channel, and from sample to sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub(crate) struct ShuffleLayout {
     /// Channels, 1 to 3; of `offsets` as many are in use.
     pub channels: usize,
     /// The first sample of each channel.
@@ -45,15 +45,15 @@ pub(crate) struct Layout {
     pub step: usize,
 }
 
-/// Bytes of one load of a [`WideLine`].
+/// Bytes of one load of a [`WideShuffleOp`].
 const WIDE_WINDOW: usize = 64;
 
 /// Four taps of a whole group of outputs, picked from one window.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
-struct WideLine {
+struct WideShuffleOp {
     /// Which bytes of the window become the 16-bit samples of taps 0 and 1 (the even ones) and of taps 2 and 3 (the odd
-    /// ones) of each output: side by side, so that the lines of a row stay in the first-level cache.
+    /// ones) of each output: side by side, so that the ops of a row stay in the first-level cache.
     controls: [[u8; 2]; 32],
     /// Their weights.
     weights: [[i16; 32]; 2],
@@ -62,12 +62,12 @@ struct WideLine {
 /// The table of an axis for one layout.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shuffles {
-    /// For each group of 16 outputs: the lines of blocks 0 and 2, then those of blocks 1 and 3. Empty where there are
+    /// For each group of 16 outputs: the ops of blocks 0 and 2, then those of blocks 1 and 3. Empty where there are
     /// wide ones.
-    lines: Vec<Line>,
-    /// For each group of 16 outputs its lines, where the CPU picks bytes from a window of 64 and one holds them all.
-    wide: Vec<WideLine>,
-    /// Where the windows of the wide lines begin in the row, bytes.
+    ops: Vec<ShuffleOp>,
+    /// For each group of 16 outputs its ops, where the CPU picks bytes from a window of 64 and one holds them all.
+    wide: Vec<WideShuffleOp>,
+    /// Where the windows of the wide ops begin in the row, bytes.
     bases: Vec<u32>,
     /// Lines for a block's taps.
     depth: usize,
@@ -82,9 +82,9 @@ pub(crate) const fn available(isa: Usable) -> bool {
 
 /// What is asked of an axis: outputs are numbered channels interleaved.
 #[derive(Clone, Copy, Debug)]
-struct Wanted<'a> {
-    axis: &'a Axis,
-    layout: Layout,
+struct OutputTaps<'a> {
+    axis: &'a AxisFilter,
+    layout: ShuffleLayout,
     /// Bytes of a row.
     available: usize,
 }
@@ -92,11 +92,11 @@ struct Wanted<'a> {
 impl Shuffles {
     /// Makes the table for a source of `samples` samples a row. `false` where the taps of four outputs do not lie within
     /// 16 bytes: far shrinking, or few samples. That answer is the same on every instruction set.
-    pub fn build(&mut self, isa: Usable, axis: &Axis, layout: Layout, samples: usize) -> bool {
-        self.lines.clear();
+    pub fn build(&mut self, isa: Usable, axis: &AxisFilter, layout: ShuffleLayout, samples: usize) -> bool {
+        self.ops.clear();
         self.wide.clear();
         self.bases.clear();
-        let Layout { channels, offsets, step } = layout;
+        let ShuffleLayout { channels, offsets, step } = layout;
         let last_offset = offsets[..channels].iter().copied().max().unwrap_or(0);
         let available = (samples - 1) * step + last_offset + 1;
         let count = axis.starts.len() * channels;
@@ -104,7 +104,7 @@ impl Shuffles {
         if available < WINDOW || count == 0 {
             return false;
         }
-        let wanted = Wanted { axis, layout, available };
+        let wanted = OutputTaps { axis, layout, available };
         self.reach = 0;
         if isa.has_avx512_vbmi() && self.build_wide(&wanted) {
             return true;
@@ -115,32 +115,32 @@ impl Shuffles {
         for group in 0..count.div_ceil(GROUP) {
             for pair in 0..2 {
                 for part in 0..self.depth {
-                    let mut line = Line { controls: [[ZERO; 32]; 2], weights: [[0; 16]; 2], bases: [0; 2] };
+                    let mut op = ShuffleOp { controls: [[ZERO; 32]; 2], weights: [[0; 16]; 2], bases: [0; 2] };
                     for half in 0..2 {
                         // Blocks 0 and 2, then 1 and 3: so that packing within halves leaves them in order.
-                        if !line.fill(half, &wanted, group * GROUP + (pair + 2 * half) * BLOCK, part) {
+                        if !op.fill(half, &wanted, group * GROUP + (pair + 2 * half) * BLOCK, part) {
                             return false;
                         }
-                        self.reach = self.reach.max(line.bases[half] as usize + WINDOW);
+                        self.reach = self.reach.max(op.bases[half] as usize + WINDOW);
                     }
-                    self.lines.push(line);
+                    self.ops.push(op);
                 }
             }
         }
         true
     }
 
-    /// Fills the wide lines. `false` where the taps of 16 outputs do not lie within 64 bytes, or those of four not within 16.
-    fn build_wide(&mut self, wanted: &Wanted<'_>) -> bool {
+    /// Fills the wide ops. `false` where the taps of 16 outputs do not lie within 64 bytes, or those of four not within 16.
+    fn build_wide(&mut self, wanted: &OutputTaps<'_>) -> bool {
         if wanted.available < WIDE_WINDOW {
             return false;
         }
         for group in 0..wanted.count().div_ceil(GROUP) {
             for part in 0..self.depth {
-                let mut line = WideLine { controls: [[0; 2]; 32], weights: [[0; 32]; 2] };
-                let Some(base) = line.fill(wanted, group * GROUP, part) else { return false };
+                let mut op = WideShuffleOp { controls: [[0; 2]; 32], weights: [[0; 32]; 2] };
+                let Some(base) = op.fill(wanted, group * GROUP, part) else { return false };
                 self.reach = self.reach.max(base as usize + WIDE_WINDOW);
-                self.wide.push(line);
+                self.wide.push(op);
                 self.bases.push(base);
             }
         }
@@ -157,12 +157,12 @@ impl Shuffles {
         let groups = out.len() / GROUP;
         let wide = !self.wide.is_empty();
         let fits =
-            if wide { groups * self.depth == self.wide.len() } else { groups * 2 * self.depth == self.lines.len() };
+            if wide { groups * self.depth == self.wide.len() } else { groups * 2 * self.depth == self.ops.len() };
         assert!(fits, "{groups} groups of outputs are not those that the table was built for");
         #[cfg(target_arch = "x86_64")]
         if wide && isa.has_avx512_vbmi() {
             // SAFETY: the CPU has what is needed; every window ends at or before `reach`, which lies in the row; `out` has a
-            // group of outputs for each set of lines.
+            // group of outputs for each set of ops.
             unsafe { avx512(&self.wide, &self.bases, self.depth, row, out) };
             return;
         }
@@ -170,21 +170,21 @@ impl Shuffles {
         #[cfg(target_arch = "x86_64")]
         if isa.has_avx2() {
             // SAFETY: the CPU has AVX2; every window ends at or before `reach`, which lies in the row; `out` has a group of
-            // outputs for each two sets of lines.
-            unsafe { avx2(&self.lines, self.depth, row, out) };
+            // outputs for each two sets of ops.
+            unsafe { avx2(&self.ops, self.depth, row, out) };
             return;
         }
         #[cfg(target_arch = "aarch64")]
         if isa.isa() == crate::simd::Isa::Neon {
             // SAFETY: NEON is part of the architecture; the rest as above.
-            unsafe { neon(&self.lines, self.depth, row, out) };
+            unsafe { neon(&self.ops, self.depth, row, out) };
             return;
         }
         panic!("no shuffles on {}", isa.isa());
     }
 }
 
-impl Wanted<'_> {
+impl OutputTaps<'_> {
     /// How many outputs there are.
     fn count(&self) -> usize {
         self.axis.starts.len() * self.layout.channels
@@ -199,7 +199,7 @@ impl Wanted<'_> {
     /// Where in the row a tap of an output lies.
     #[inline]
     fn byte(&self, output: usize, tap: usize) -> usize {
-        let Layout { channels, offsets, step } = self.layout;
+        let ShuffleLayout { channels, offsets, step } = self.layout;
         let (position, channel) = (output / channels, output % channels);
         (self.axis.first + self.axis.starts[position] + tap) * step + offsets[channel]
     }
@@ -233,10 +233,10 @@ impl Wanted<'_> {
     }
 }
 
-impl Line {
+impl ShuffleOp {
     /// Sets one half to taps `part * 4..part * 4 + 4` of the four outputs from `first` on. `false` where they are too far
     /// apart.
-    fn fill(&mut self, half: usize, wanted: &Wanted<'_>, first: usize, part: usize) -> bool {
+    fn fill(&mut self, half: usize, wanted: &OutputTaps<'_>, first: usize, part: usize) -> bool {
         let outputs = wanted.block(first);
         let Some(extent) = wanted.extent(outputs, part) else { return true };
         let Some(base) = wanted.window(extent, WINDOW) else { return false };
@@ -256,9 +256,9 @@ impl Line {
     }
 }
 
-impl WideLine {
+impl WideShuffleOp {
     /// The same for the 16 outputs from `first` on; returns where their window begins. `None` where they are too far apart.
-    fn fill(&mut self, wanted: &Wanted<'_>, first: usize, part: usize) -> Option<u32> {
+    fn fill(&mut self, wanted: &OutputTaps<'_>, first: usize, part: usize) -> Option<u32> {
         let blocks: [_; GROUP / BLOCK] = std::array::from_fn(|block| wanted.block(first + block * BLOCK));
         let mut all: Option<(usize, usize)> = None;
         for outputs in blocks {
@@ -291,26 +291,26 @@ const HALF: i32 = 1 << (13 - ROW_BITS);
 const SHIFT: i32 = 14 - ROW_BITS.cast_signed();
 
 /// # Safety
-/// The CPU has AVX2; `bases[..] + 16` of all lines lies within `row`; `out` has 16 values for each `2 * depth` lines.
+/// The CPU has AVX2; `bases[..] + 16` of all ops lies within `row`; `out` has 16 values for each `2 * depth` ops.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn avx2(lines: &[Line], depth: usize, row: &[u8], out: &mut [i16]) {
+unsafe fn avx2(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
     use std::arch::x86_64::*;
     let row = row.as_ptr();
     let (groups, _) = out.as_chunks_mut::<GROUP>();
     // No closure about the sums: as a function of its own it brings each of them back through memory.
-    for (lines, out) in lines.chunks_exact(2 * depth).zip(groups) {
+    for (ops, out) in ops.chunks_exact(2 * depth).zip(groups) {
         let mut sums = [_mm256_set1_epi32(HALF); 2];
-        for (sum, lines) in sums.iter_mut().zip(lines.chunks_exact(depth)) {
-            for line in lines {
-                // SAFETY: the windows lie within the row; controls and weights are 32 bytes, and aligned as the line is.
+        for (sum, ops) in sums.iter_mut().zip(ops.chunks_exact(depth)) {
+            for op in ops {
+                // SAFETY: the windows lie within the row; controls and weights are 32 bytes, and aligned as the op is.
                 unsafe {
                     let windows = [
-                        _mm_loadu_si128(row.add(line.bases[0] as usize).cast()),
-                        _mm_loadu_si128(row.add(line.bases[1] as usize).cast()),
+                        _mm_loadu_si128(row.add(op.bases[0] as usize).cast()),
+                        _mm_loadu_si128(row.add(op.bases[1] as usize).cast()),
                     ];
                     let samples = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(windows[0]), windows[1]);
-                    for (controls, weights) in line.controls.iter().zip(&line.weights) {
+                    for (controls, weights) in op.controls.iter().zip(&op.weights) {
                         let picked = _mm256_shuffle_epi8(samples, _mm256_load_si256(controls.as_ptr().cast()));
                         let weights = _mm256_load_si256(weights.as_ptr().cast());
                         *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(picked, weights));
@@ -325,27 +325,27 @@ unsafe fn avx2(lines: &[Line], depth: usize, row: &[u8], out: &mut [i16]) {
 }
 
 /// # Safety
-/// The CPU has AVX-512 with VBMI and VNNI; `bases[..] + 64` lies within `row`; `out` has 16 values for each `depth` lines.
+/// The CPU has AVX-512 with VBMI and VNNI; `bases[..] + 64` lies within `row`; `out` has 16 values for each `depth` ops.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-unsafe fn avx512(lines: &[WideLine], bases: &[u32], depth: usize, row: &[u8], out: &mut [i16]) {
+unsafe fn avx512(ops: &[WideShuffleOp], bases: &[u32], depth: usize, row: &[u8], out: &mut [i16]) {
     use std::arch::x86_64::*;
     /// The low byte of each sample; the high one is zero.
     const LOW: u64 = 0x5555_5555_5555_5555;
     let row = row.as_ptr();
-    let lines = lines.chunks_exact(depth).zip(bases.chunks_exact(depth));
-    for ((lines, bases), out) in lines.zip(out.as_chunks_mut::<GROUP>().0) {
+    let ops = ops.chunks_exact(depth).zip(bases.chunks_exact(depth));
+    for ((ops, bases), out) in ops.zip(out.as_chunks_mut::<GROUP>().0) {
         let mut sum = _mm512_set1_epi32(HALF);
-        for (line, &base) in lines.iter().zip(bases) {
-            // SAFETY: the window lies within the row; controls and weights are 64 bytes, and aligned as the line is.
+        for (op, &base) in ops.iter().zip(bases) {
+            // SAFETY: the window lies within the row; controls and weights are 64 bytes, and aligned as the op is.
             unsafe {
                 let samples = _mm512_loadu_si512(row.add(base as usize).cast());
-                let controls = _mm512_load_si512(line.controls.as_ptr().cast());
+                let controls = _mm512_load_si512(op.controls.as_ptr().cast());
                 // Of a control only the lower six bits count, and what odd ones pick is not taken.
                 let first = _mm512_maskz_permutexvar_epi8(LOW, controls, samples);
                 let second = _mm512_maskz_permutexvar_epi8(LOW, _mm512_srli_epi16::<8>(controls), samples);
-                sum = _mm512_dpwssd_epi32(sum, first, _mm512_load_si512(line.weights[0].as_ptr().cast()));
-                sum = _mm512_dpwssd_epi32(sum, second, _mm512_load_si512(line.weights[1].as_ptr().cast()));
+                sum = _mm512_dpwssd_epi32(sum, first, _mm512_load_si512(op.weights[0].as_ptr().cast()));
+                sum = _mm512_dpwssd_epi32(sum, second, _mm512_load_si512(op.weights[1].as_ptr().cast()));
             }
         }
         let sums = _mm512_cvtsepi32_epi16(_mm512_srai_epi32::<{ SHIFT.cast_unsigned() }>(sum));
@@ -355,24 +355,24 @@ unsafe fn avx512(lines: &[WideLine], bases: &[u32], depth: usize, row: &[u8], ou
 }
 
 /// # Safety
-/// `bases[..] + 16` of all lines lies within `row`; `out` has 16 values for each `2 * depth` lines.
+/// `bases[..] + 16` of all ops lies within `row`; `out` has 16 values for each `2 * depth` ops.
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-unsafe fn neon(lines: &[Line], depth: usize, row: &[u8], out: &mut [i16]) {
+unsafe fn neon(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
     use std::arch::aarch64::*;
     let row = row.as_ptr();
-    for (lines, out) in lines.chunks_exact(2 * depth).zip(out.as_chunks_mut::<GROUP>().0) {
-        for (pair_of_blocks, lines) in [&lines[..depth], &lines[depth..]].into_iter().enumerate() {
+    for (ops, out) in ops.chunks_exact(2 * depth).zip(out.as_chunks_mut::<GROUP>().0) {
+        for (pair_of_blocks, ops) in [&ops[..depth], &ops[depth..]].into_iter().enumerate() {
             for half in 0..2 {
                 let mut sum = vdupq_n_s32(HALF);
-                for line in lines {
+                for op in ops {
                     // SAFETY: the window lies within the row; each half of controls and weights is 16 bytes.
                     unsafe {
-                        let samples = vld1q_u8(row.add(line.bases[half] as usize));
+                        let samples = vld1q_u8(row.add(op.bases[half] as usize));
                         for pair in 0..2 {
-                            let controls = vld1q_u8(line.controls[pair].as_ptr().add(16 * half));
+                            let controls = vld1q_u8(op.controls[pair].as_ptr().add(16 * half));
                             let picked = vreinterpretq_s16_u8(vqtbl1q_u8(samples, controls));
-                            let weights = vld1q_s16(line.weights[pair].as_ptr().add(8 * half));
+                            let weights = vld1q_s16(op.weights[pair].as_ptr().add(8 * half));
                             let low = vmull_s16(vget_low_s16(picked), vget_low_s16(weights));
                             sum = vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(picked, weights)));
                         }
@@ -384,141 +384,4 @@ unsafe fn neon(lines: &[Line], depth: usize, row: &[u8], out: &mut [i16]) {
             }
         }
     }
-}
-
-/// The sums down of [`super::fir::down_samples`] for whole groups of columns: how many columns were done, 0 where there is
-/// nothing better than the plain loop. The same bits.
-pub(crate) fn down_samples<const TAPS: usize>(
-    isa: Usable,
-    rows: &[&[i16]; TAPS],
-    weights: &[i16; TAPS],
-    bias: i16,
-    out: &mut [u8],
-) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if isa.has_avx2() {
-        assert!(rows.iter().all(|row| row.len() >= out.len()), "a row for every output");
-        let mut done = 0;
-        if isa.isa() == crate::simd::Isa::Avx512 {
-            // SAFETY: the CPU has AVX-512 BW, and each row is as long as the output.
-            done = unsafe { samples_avx512(rows, weights, bias, out) };
-        }
-        // SAFETY: the CPU has AVX2; the rest as above.
-        return done + unsafe { samples_avx2(&rows.map(|row| &row[done..]), weights, bias, &mut out[done..]) };
-    }
-    let _ = (isa, rows, weights, bias, out);
-    0
-}
-
-/// The same for [`super::fir::down_bytes`].
-pub(crate) fn down_bytes<const TAPS: usize>(
-    isa: Usable,
-    rows: &[&[u8]; TAPS],
-    weights: &[i16; TAPS],
-    bias: i16,
-    out: &mut [i16],
-) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if isa.has_avx2() {
-        assert!(rows.iter().all(|row| row.len() >= out.len()), "a row for every output");
-        // SAFETY: the CPU has AVX2, and each row is as long as the output.
-        return unsafe { bytes_avx2(rows, weights, bias, out) };
-    }
-    let _ = (isa, rows, weights, bias, out);
-    0
-}
-
-/// # Safety
-/// The CPU has AVX2; no row is shorter than `out`.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn samples_avx2<const TAPS: usize>(
-    rows: &[&[i16]; TAPS],
-    weights: &[i16; TAPS],
-    bias: i16,
-    out: &mut [u8],
-) -> usize {
-    use std::arch::x86_64::*;
-    const SHIFT: i32 = ROW_BITS.cast_signed() - 2;
-    let weights = weights.map(|weight| _mm256_set1_epi16(weight));
-    let groups = out.as_chunks_mut::<32>().0;
-    let done = groups.len() * 32;
-    for (group, out) in groups.iter_mut().enumerate() {
-        let mut sums = [_mm256_set1_epi16(bias); 2];
-        for tap in 0..TAPS {
-            for (half, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: 16 samples from `group * 32 + half * 16`, which `out` has too, and the row is not shorter.
-                let samples = unsafe { _mm256_loadu_si256(rows[tap].as_ptr().add(group * 32 + half * 16).cast()) };
-                *sum = _mm256_add_epi16(*sum, _mm256_mulhi_epi16(samples, weights[tap]));
-            }
-        }
-        let [low, high] = sums.map(|sum| _mm256_srai_epi16::<SHIFT>(sum));
-        // Packing works within halves: the middle quarters come out exchanged.
-        let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(low, high));
-        // SAFETY: `out` is 32 bytes.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
-    }
-    done
-}
-
-/// # Safety
-/// The CPU has AVX-512 BW; no row is shorter than `out`.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn samples_avx512<const TAPS: usize>(
-    rows: &[&[i16]; TAPS],
-    weights: &[i16; TAPS],
-    bias: i16,
-    out: &mut [u8],
-) -> usize {
-    use std::arch::x86_64::*;
-    const SHIFT: u32 = ROW_BITS - 2;
-    let weights = weights.map(|weight| _mm512_set1_epi16(weight));
-    // Packing works within quarters: what comes out first to last.
-    let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    let groups = out.as_chunks_mut::<64>().0;
-    let done = groups.len() * 64;
-    for (group, out) in groups.iter_mut().enumerate() {
-        let mut sums = [_mm512_set1_epi16(bias); 2];
-        for tap in 0..TAPS {
-            for (half, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: 32 samples from `group * 64 + half * 32`, which `out` has too, and the row is not shorter.
-                let samples = unsafe { _mm512_loadu_si512(rows[tap].as_ptr().add(group * 64 + half * 32).cast()) };
-                *sum = _mm512_add_epi16(*sum, _mm512_mulhi_epi16(samples, weights[tap]));
-            }
-        }
-        let [low, high] = sums.map(|sum| _mm512_srai_epi16::<SHIFT>(sum));
-        let bytes = _mm512_permutexvar_epi64(order, _mm512_packus_epi16(low, high));
-        // SAFETY: `out` is 64 bytes.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes) };
-    }
-    done
-}
-
-/// # Safety
-/// The CPU has AVX2; no row is shorter than `out`.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn bytes_avx2<const TAPS: usize>(
-    rows: &[&[u8]; TAPS],
-    weights: &[i16; TAPS],
-    bias: i16,
-    out: &mut [i16],
-) -> usize {
-    use std::arch::x86_64::*;
-    let weights = weights.map(|weight| _mm256_set1_epi16(weight));
-    let groups = out.as_chunks_mut::<16>().0;
-    let done = groups.len() * 16;
-    for (group, out) in groups.iter_mut().enumerate() {
-        let mut sum = _mm256_set1_epi16(bias);
-        for tap in 0..TAPS {
-            // SAFETY: 16 bytes from `group * 16`, which `out` has too, and the row is not shorter.
-            let bytes = unsafe { _mm_loadu_si128(rows[tap].as_ptr().add(group * 16).cast()) };
-            let samples = _mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(bytes));
-            sum = _mm256_add_epi16(sum, _mm256_mulhi_epi16(samples, weights[tap]));
-        }
-        // SAFETY: `out` is 16 samples.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
-    }
-    done
 }

@@ -19,7 +19,7 @@ fn expected(
     format: PixelFormat,
     filter: Filter,
 ) -> Option<Vec<Vec<f64>>> {
-    let component = |index, subsampled| naive::component(source, index, crop, size, subsampled, filter);
+    let component = |index, subsampled| oracle::component(source, index, crop, size, subsampled, filter);
     let interleave = |parts: &[Vec<f64>]| {
         (0..parts[0].len()).flat_map(|i| parts.iter().map(move |part| part[i])).collect::<Vec<_>>()
     };
@@ -49,9 +49,9 @@ fn expected_by_rgb(
     let parts: Vec<_> = (0..3)
         .map(|index| {
             if index > 0 && source.format() == PixelFormat::Grey {
-                return vec![128.0; naive::component(source, 0, crop, size, 1, filter).len()];
+                return vec![128.0; oracle::component(source, 0, crop, size, 1, filter).len()];
             }
-            naive::component(source, index, crop, size, 1, filter)
+            oracle::component(source, index, crop, size, 1, filter)
         })
         .collect();
     let map = picture_to_rgb(source.format(), source.color());
@@ -160,7 +160,7 @@ proptest! {
         for channel in 0..channels {
             for (&found, i) in out.plane(0).iter().skip(channel).step_by(channels).zip(0..) {
                 let (column, row) = (i % size.width + x, i / size.width + y);
-                prop_assert_eq!(found, component::value(&picture, channel, column.into(), row.into()));
+                prop_assert_eq!(found, crate::component::value(&picture, channel, column.into(), row.into()));
             }
         }
         if matches!(source.format, PixelFormat::Nv12 | PixelFormat::Nv21 | PixelFormat::I420) {
@@ -168,7 +168,7 @@ proptest! {
             for (found, i) in out.plane(1).chunks_exact(2).zip(0..) {
                 let (column, row) = (i % columns * 2 + x, i / columns * 2 + y);
                 for (found, index) in found.iter().zip(1..) {
-                    prop_assert_eq!(*found, component::value(&picture, index, column.into(), row.into()));
+                    prop_assert_eq!(*found, crate::component::value(&picture, index, column.into(), row.into()));
                 }
             }
         }
@@ -285,8 +285,7 @@ fn a_creeping_crop_moves_steadily() {
     // A soft edge under a crop that moves by a tenth of a pixel a frame: each output sample only ever rises or falls.
     let size = Size::new(128, 8);
     let row = |x: u32| 20.0 + 200.0 / (1.0 + (-(f64::from(x) - 64.0) / 6.0).exp());
-    let data: Vec<u8> =
-        (0..8).flat_map(|_| 0..128).map(|x| super::cast::clamped(super::cast::round_i32(row(x)))).collect();
+    let data: Vec<u8> = (0..8).flat_map(|_| 0..128).map(|x| cast::clamped(cast::round_i32(row(x)))).collect();
     let plane = Plane { data: &data, stride_bytes: 128 };
     let planes = [plane, Plane::default(), Plane::default()];
     let source = Picture::new(PixelFormat::Grey, size, Colorimetry::default(), planes).expect("large enough");

@@ -103,8 +103,3 @@ unsafe impl Vector for F32x8 {
         }
     }
 }
-
-crate::net::generic::instantiate_kernels! {
-    features = ["avx2,fma"], vector = F32x8, isa = Avx2,
-    blocks = [3 => 4, 2 => 6, 1 => 8], depthwise_tile = 8, group = 24
-}

@@ -102,8 +102,3 @@ unsafe impl Vector for F32x16 {
         }
     }
 }
-
-crate::net::generic::instantiate_kernels! {
-    features = ["avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"], vector = F32x16, isa = Avx512,
-    blocks = [1 => 8], depthwise_tile = 8, group = 64
-}

@@ -1,38 +1,78 @@
-//! Asking the CPU, or the kernel on its behalf.
+//! Questions to the CPU, or to the kernel where the CPU cannot be asked by a program.
 #![allow(unsafe_code)]
 
-use super::Isa;
-
-/// Whether the build has `isa` and the CPU says that it runs it.
-pub(super) fn available(isa: Isa) -> bool {
-    match isa {
-        Isa::Scalar => true,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
-            available(Isa::Avx2)
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512bw")
-        }
-        // Part of the architecture's base.
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => true,
-        #[cfg(target_arch = "arm")]
-        Isa::Neon => super::armv7::has_neon(),
-        #[cfg(target_arch = "riscv64")]
-        Isa::Rvv => super::rvv::probe() == super::rvv::Probe::Version1,
-        _ => false,
-    }
+/// Whether the CPU has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
-/// Whether `isa` may be used on the user's word although [`available`] did not say so.
-pub(super) fn forceable(isa: Isa) -> bool {
-    match isa {
-        #[cfg(target_arch = "riscv64")]
-        Isa::Rvv => super::rvv::probe() == super::rvv::Probe::Unknown,
-        _ => false,
+/// Whether the CPU has AVX2, FMA, and AVX-512 F, VL, DQ and BW.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw")
+}
+
+/// NEON belongs to the base of this architecture.
+#[cfg(target_arch = "aarch64")]
+pub(super) const fn has_neon() -> bool {
+    true
+}
+
+/// Whether the CPU has NEON, by the kernel's word (`AT_HWCAP`, of which bit 12 is `HWCAP_NEON`).
+#[cfg(target_arch = "arm")]
+pub(super) fn has_neon() -> bool {
+    unsafe extern "C" {
+        fn getauxval(kind: std::ffi::c_ulong) -> std::ffi::c_ulong;
+    }
+    const AT_HWCAP: std::ffi::c_ulong = 16;
+    const HWCAP_NEON: std::ffi::c_ulong = 1 << 12;
+    // SAFETY: the call reads the process's auxiliary vector, for any argument.
+    unsafe { getauxval(AT_HWCAP) & HWCAP_NEON != 0 }
+}
+
+/// What the kernel says about vectors.
+#[cfg(target_arch = "riscv64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// Version 1.0.
+    Version1,
+    /// None, or the draft that cannot run this code.
+    Without,
+    /// The kernel cannot be asked.
+    Unknown,
+}
+
+/// Asks `riscv_hwprobe` (Linux 6.4; syscall 258) for the base extensions (key 4), of which bit 2 is `V` 1.0.
+#[cfg(target_arch = "riscv64")]
+pub(super) fn probe_rvv() -> Probe {
+    #[repr(C)]
+    struct Pair {
+        key: i64,
+        value: u64,
+    }
+    let mut pair = Pair { key: 4, value: 0 };
+    let result: isize;
+    // SAFETY: the call reads and writes the one pair; no CPU set is given.
+    unsafe {
+        std::arch::asm!(
+            "ecall",
+            in("a7") 258,
+            inlateout("a0") &raw mut pair => result,
+            in("a1") 1,
+            in("a2") 0,
+            in("a3") 0,
+            in("a4") 0,
+            options(nostack)
+        );
+    }
+    match result {
+        0 if pair.key == 4 && pair.value & 4 != 0 => Probe::Version1,
+        0 => Probe::Without,
+        _ => Probe::Unknown,
     }
 }

@@ -1,153 +1,27 @@
-//! Instruction sets: which there are, which this CPU has, and the small vector trait that the generic kernels use.
+//! Instruction sets and vectors: which instruction sets there are, which of them this CPU has, and a
+//! small vector trait with one implementation per instruction set.
 //!
-//! A kernel is written once over [`Vector`]; one thin file per instruction set implements the trait and instantiates the
-//! kernels with the right target features. Where the compiler has no vector type (RISC-V's vectors have no fixed size;
-//! NEON's intrinsics of 32-bit Arm are not stable), the thin file holds the same few row kernels in assembly.
+//! This module knows nothing of pictures or neural networks. The kernels of a network are written once
+//! over [`Vector`] (`nn/generic`) and instantiated per instruction set (`nn/arch`). Plain loops over
+//! integers go through the `versions` macro instead.
 //!
-//! Nothing here keeps state but the answer of [`Isa::detect`], which is computed once.
+//! The only state is the answer of [`Usable::chosen`], which is computed once.
 
 pub mod scalar;
 pub mod vector;
 
-#[cfg(target_arch = "arm")]
-pub mod armv7;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
-#[cfg(target_arch = "riscv64")]
-pub mod rvv;
 
 mod detect;
+mod isa;
 mod versions;
 
+pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use vector::Vector;
 pub use versions::Usable;
 pub(crate) use versions::versions;
-
-use std::fmt;
-use std::str::FromStr;
-
-/// An instruction set that the kernels are built for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Isa {
-    /// No vectors: plain `f32` arithmetic, on every CPU.
-    Scalar,
-    /// x86-64 with AVX2 and FMA: 8 lanes.
-    Avx2,
-    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 lanes.
-    Avx512,
-    /// Arm Advanced SIMD, 32 and 64 bit: 4 lanes.
-    Neon,
-    /// RISC-V vectors 1.0, any VLEN of 128 or more.
-    Rvv,
-}
-
-/// A name that is no instruction set, or one that this CPU or build lacks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IsaError {
-    /// Not a name we know.
-    #[error("unknown instruction set {name:?}: expected scalar, avx2, avx512, neon or rvv")]
-    Unknown {
-        /// What was given.
-        name: String,
-    },
-    /// Known, but not to be had here.
-    #[error("instruction set {isa} is not available on this CPU (available: {available})")]
-    Unavailable {
-        /// What was asked for.
-        isa: Isa,
-        /// What there is, best last.
-        available: String,
-    },
-}
-
-/// The environment variable that forces an instruction set.
-pub const ISA_VARIABLE: &str = "PORTRAITD_ISA";
-
-impl Isa {
-    /// Every instruction set, also those of other architectures.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon, Self::Rvv];
-
-    /// The name that [`FromStr`] and `--isa` take.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-            Self::Neon => "neon",
-            Self::Rvv => "rvv",
-        }
-    }
-
-    /// Whether this build has kernels for it and this CPU runs them.
-    ///
-    /// RISC-V's vectors are taken only when the kernel's `riscv_hwprobe` reports version 1.0: parts with the draft 0.7.1
-    /// set the same bit of the auxiliary vector and would decode other instructions. Where that call is missing (Linux
-    /// before 6.4, QEMU before 8.2), name `rvv` explicitly.
-    #[must_use]
-    pub fn is_available(self) -> bool {
-        detect::available(self)
-    }
-
-    /// Whether kernels for it may be run here: it [is available](Self::is_available), or nobody can say that it is not.
-    #[must_use]
-    pub fn is_usable(self) -> bool {
-        self.is_available() || detect::forceable(self)
-    }
-
-    /// What this CPU has, slowest first. Never empty: [`Isa::Scalar`] is always there.
-    #[must_use]
-    pub fn available() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
-    }
-
-    /// The fastest instruction set of this CPU.
-    #[must_use]
-    pub fn detect() -> Self {
-        Self::available().into_iter().next_back().unwrap_or(Self::Scalar)
-    }
-
-    /// The instruction set to use: the one named, else the one in `PORTRAITD_ISA`, else [`Isa::detect`].
-    ///
-    /// A set that is named is trusted where the build has it and the CPU cannot be asked (RISC-V without
-    /// `riscv_hwprobe`).
-    ///
-    /// # Errors
-    /// The name is unknown, or this CPU or build cannot run it.
-    pub fn choose(name: Option<&str>) -> Result<Self, IsaError> {
-        let from_environment = std::env::var(ISA_VARIABLE).ok().filter(|name| !name.is_empty());
-        match name.or(from_environment.as_deref()) {
-            None | Some("auto") => Ok(Self::detect()),
-            Some(name) => {
-                let isa = Self::from_str(name)?;
-                if isa.is_usable() {
-                    Ok(isa)
-                } else {
-                    let available: Vec<_> = Self::available().into_iter().map(Self::name).collect();
-                    Err(IsaError::Unavailable { isa, available: available.join(", ") })
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Isa {
-    type Err = IsaError;
-
-    fn from_str(name: &str) -> Result<Self, IsaError> {
-        Self::ALL
-            .into_iter()
-            .find(|isa| isa.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| IsaError::Unknown { name: name.to_owned() })
-    }
-}

@@ -3,12 +3,12 @@
 
 use std::arch::aarch64::*;
 
-use super::vector::{Vector, multiply_groups_plainly};
+use super::vector::Vector;
 
 /// Four numbers in a vector register.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct F32x4(float32x4_t);
+pub struct F32x4(pub(crate) float32x4_t);
 
 // SAFETY: whole loads and stores touch four elements, their partial forms `count` elements.
 unsafe impl Vector for F32x4 {
@@ -108,27 +108,6 @@ unsafe impl Vector for F32x4 {
         unsafe { Self(vfmaq_laneq_f32::<LANE>(self.0, weights.0, group)) }
     }
     #[inline(always)]
-    unsafe fn multiply_groups<const P: usize, const N: usize>(
-        acc: &mut [[Self; N]; P],
-        pixels: &mut [*const f32; P],
-        weights: &mut *const f32,
-        groups: usize,
-    ) {
-        // SAFETY: the caller's promise; where the cast is to an array of the same size, it is the same type.
-        unsafe {
-            match (P, N) {
-                _ if groups == 0 => {}
-                (4, 4) => {
-                    multiply_4x4(&mut *acc.as_mut_ptr().cast(), &mut *pixels.as_mut_ptr().cast(), weights, groups)
-                }
-                (8, 2) => {
-                    multiply_8x2(&mut *acc.as_mut_ptr().cast(), &mut *pixels.as_mut_ptr().cast(), weights, groups)
-                }
-                _ => multiply_groups_plainly(acc, pixels, weights, groups),
-            }
-        }
-    }
-    #[inline(always)]
     unsafe fn round_and_power_of_two(self) -> (Self, Self) {
         // SAFETY: see `splat`.
         unsafe {
@@ -137,183 +116,4 @@ unsafe impl Vector for F32x4 {
             (Self(vcvtq_f32_s32(n)), Self(vreinterpretq_f32_s32(power)))
         }
     }
-}
-
-// The inner loops of the dense product, spelled out: the compiler loads weights two registers at a time and keeps an address and a
-// counter for each, which were a third of the loop's instructions. `v0` to `v3` hold weights.
-
-/// One depth of four pixels times four vectors: loads its weights.
-macro_rules! depth_4x4 {
-    ($lane:literal) => {
-        concat!(
-            "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{w}], #64\n",
-            depth_4x4!($lane, "0"),
-            depth_4x4!($lane, "1"),
-            depth_4x4!($lane, "2"),
-            depth_4x4!($lane, "3")
-        )
-    };
-    ($lane:literal, $p:literal) => {
-        concat!(
-            "fmla {a",
-            $p,
-            "0:v}.4s, v0.4s, {g",
-            $p,
-            ":v}.s[",
-            $lane,
-            "]\n",
-            "fmla {a",
-            $p,
-            "1:v}.4s, v1.4s, {g",
-            $p,
-            ":v}.s[",
-            $lane,
-            "]\n",
-            "fmla {a",
-            $p,
-            "2:v}.4s, v2.4s, {g",
-            $p,
-            ":v}.s[",
-            $lane,
-            "]\n",
-            "fmla {a",
-            $p,
-            "3:v}.4s, v3.4s, {g",
-            $p,
-            ":v}.s[",
-            $lane,
-            "]\n"
-        )
-    };
-}
-
-/// One depth of eight pixels times two vectors, whose weights are in the registers named.
-macro_rules! depth_8x2 {
-    ($lane:literal, $v:literal, $w:literal) => {
-        concat!(
-            depth_8x2!($lane, $v, $w, "0"),
-            depth_8x2!($lane, $v, $w, "1"),
-            depth_8x2!($lane, $v, $w, "2"),
-            depth_8x2!($lane, $v, $w, "3"),
-            depth_8x2!($lane, $v, $w, "4"),
-            depth_8x2!($lane, $v, $w, "5"),
-            depth_8x2!($lane, $v, $w, "6"),
-            depth_8x2!($lane, $v, $w, "7")
-        )
-    };
-    ($lane:literal, $v:literal, $w:literal, $p:literal) => {
-        concat!(
-            "fmla {a",
-            $p,
-            "0:v}.4s, ",
-            $v,
-            ".4s, {g",
-            $p,
-            ":v}.s[",
-            $lane,
-            "]\n",
-            "fmla {a",
-            $p,
-            "1:v}.4s, ",
-            $w,
-            ".4s, {g",
-            $p,
-            ":v}.s[",
-            $lane,
-            "]\n"
-        )
-    };
-}
-
-/// [`Vector::multiply_groups`], four pixels times four vectors.
-///
-/// # Safety
-/// As there, with at least one group.
-#[inline(always)]
-unsafe fn multiply_4x4(
-    acc: &mut [[F32x4; 4]; 4],
-    pixels: &mut [*const f32; 4],
-    weights: &mut *const f32,
-    groups: usize,
-) {
-    let [[a00, a01, a02, a03], [a10, a11, a12, a13], [a20, a21, a22, a23], [a30, a31, a32, a33]] = acc;
-    let [p0, p1, p2, p3] = pixels;
-    // SAFETY: reads what the caller says, and nothing else.
-    unsafe {
-        std::arch::asm!(
-            "2:",
-            "ldr {g0:q}, [{p0}], #16",
-            "ldr {g1:q}, [{p1}], #16",
-            "ldr {g2:q}, [{p2}], #16",
-            "ldr {g3:q}, [{p3}], #16",
-            "subs {k}, {k}, #1",
-            depth_4x4!("0"),
-            depth_4x4!("1"),
-            depth_4x4!("2"),
-            depth_4x4!("3"),
-            "b.ne 2b",
-            k = inout(reg) groups => _, w = inout(reg) *weights,
-            p0 = inout(reg) *p0, p1 = inout(reg) *p1, p2 = inout(reg) *p2, p3 = inout(reg) *p3,
-            g0 = out(vreg) _, g1 = out(vreg) _, g2 = out(vreg) _, g3 = out(vreg) _,
-            a00 = inout(vreg) a00.0, a01 = inout(vreg) a01.0, a02 = inout(vreg) a02.0, a03 = inout(vreg) a03.0,
-            a10 = inout(vreg) a10.0, a11 = inout(vreg) a11.0, a12 = inout(vreg) a12.0, a13 = inout(vreg) a13.0,
-            a20 = inout(vreg) a20.0, a21 = inout(vreg) a21.0, a22 = inout(vreg) a22.0, a23 = inout(vreg) a23.0,
-            a30 = inout(vreg) a30.0, a31 = inout(vreg) a31.0, a32 = inout(vreg) a32.0, a33 = inout(vreg) a33.0,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            options(nostack, readonly)
-        );
-    }
-}
-
-/// [`Vector::multiply_groups`], eight pixels times two vectors.
-///
-/// # Safety
-/// As there, with at least one group.
-#[inline(always)]
-unsafe fn multiply_8x2(
-    acc: &mut [[F32x4; 2]; 8],
-    pixels: &mut [*const f32; 8],
-    weights: &mut *const f32,
-    groups: usize,
-) {
-    let [[a00, a01], [a10, a11], [a20, a21], [a30, a31], [a40, a41], [a50, a51], [a60, a61], [a70, a71]] = acc;
-    let [p0, p1, p2, p3, p4, p5, p6, p7] = pixels;
-    // SAFETY: reads what the caller says, and nothing else.
-    unsafe {
-        std::arch::asm!(
-            "2:",
-            "ldr {g0:q}, [{p0}], #16",
-            "ldr {g1:q}, [{p1}], #16",
-            "ldr {g2:q}, [{p2}], #16",
-            "ldr {g3:q}, [{p3}], #16",
-            "ldr {g4:q}, [{p4}], #16",
-            "ldr {g5:q}, [{p5}], #16",
-            "ldr {g6:q}, [{p6}], #16",
-            "ldr {g7:q}, [{p7}], #16",
-            "subs {k}, {k}, #1",
-            "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{w}], #64",
-            depth_8x2!("0", "v0", "v1"),
-            depth_8x2!("1", "v2", "v3"),
-            "ld1 {{v0.4s, v1.4s, v2.4s, v3.4s}}, [{w}], #64",
-            depth_8x2!("2", "v0", "v1"),
-            depth_8x2!("3", "v2", "v3"),
-            "b.ne 2b",
-            k = inout(reg) groups => _, w = inout(reg) *weights,
-            p0 = inout(reg) *p0, p1 = inout(reg) *p1, p2 = inout(reg) *p2, p3 = inout(reg) *p3,
-            p4 = inout(reg) *p4, p5 = inout(reg) *p5, p6 = inout(reg) *p6, p7 = inout(reg) *p7,
-            g0 = out(vreg) _, g1 = out(vreg) _, g2 = out(vreg) _, g3 = out(vreg) _,
-            g4 = out(vreg) _, g5 = out(vreg) _, g6 = out(vreg) _, g7 = out(vreg) _,
-            a00 = inout(vreg) a00.0, a01 = inout(vreg) a01.0, a10 = inout(vreg) a10.0, a11 = inout(vreg) a11.0,
-            a20 = inout(vreg) a20.0, a21 = inout(vreg) a21.0, a30 = inout(vreg) a30.0, a31 = inout(vreg) a31.0,
-            a40 = inout(vreg) a40.0, a41 = inout(vreg) a41.0, a50 = inout(vreg) a50.0, a51 = inout(vreg) a51.0,
-            a60 = inout(vreg) a60.0, a61 = inout(vreg) a61.0, a70 = inout(vreg) a70.0, a71 = inout(vreg) a71.0,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            options(nostack, readonly)
-        );
-    }
-}
-
-crate::net::generic::instantiate_kernels! {
-    features = ["neon"], vector = F32x4, isa = Neon,
-    blocks = [4 => 4, 2 => 8, 1 => 8], depthwise_tile = 8, group = 16
 }

@@ -96,11 +96,3 @@ unsafe impl Vector for f32 {
         (n, f32::from_bits(shifted.to_bits().wrapping_add(127) << 23))
     }
 }
-
-/// An [`f32`] by a name of its own, for the macro below.
-type Scalar = f32;
-
-crate::net::generic::instantiate_kernels! {
-    features = [], vector = Scalar, isa = Scalar,
-    blocks = [4 => 4, 2 => 4, 1 => 4], depthwise_tile = 8, group = 16
-}

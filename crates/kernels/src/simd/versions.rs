@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use super::Isa;
+use super::isa::Isa;
 
 /// An instruction set that this CPU is known to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::blend::{Backdrop, Compositor, MaskValues, naive};
+use crate::blend::{Backdrop, Compositor, MaskValues, oracle};
 use crate::convert::rgb_to_ycc;
 use crate::picture::{Colorimetry, PictureMut, packed_bytes};
 use crate::simd::Isa;
@@ -58,7 +58,7 @@ proptest! {
         }).collect();
         let channels: [&[f64]; 4] = std::array::from_fn(|k| &planes[k][..]);
         let noise = [fit::NOISE_LUMA, fit::NOISE_CHROMA, fit::NOISE_CHROMA].map(f64::from);
-        let fits = naive::guided_fits(channels, cells, noise, [RADIUS, SMOOTH].map(|reach| i64::try_from(reach).expect("small")));
+        let fits = oracle::guided_fits(channels, cells, noise, [RADIUS, SMOOTH].map(|reach| i64::try_from(reach).expect("small")));
         let gains: Vec<f64> = fits.iter().map(|fit| fit[0]).collect();
         let offsets: Vec<f64> = fits.iter().enumerate()
             .map(|(i, fit)| fit[1] * planes[1][i] + fit[2] * planes[2][i] + fit[3]).collect();
@@ -67,7 +67,7 @@ proptest! {
             let luma = &source.bytes[0][row * (size.width as usize + 5)..][..size.width as usize];
             guided.filtered_row(row, luma, &mut found);
             for (column, &found) in found.iter().enumerate().filter(|(column, _)| guided.active().contains(column)) {
-                let at = |cells_of: &[f64]| naive::between_cells(cells_of, cells, guided.factor, column, row);
+                let at = |cells_of: &[f64]| oracle::between_cells(cells_of, cells, guided.factor, column, row);
                 let expected = at(&gains) * (f64::from(luma[column]) - 128.0) + at(&offsets);
                 let expected = expected.clamp(0.0, 255.0);
                 prop_assert!((f64::from(found) - expected).abs() <= 2.0, "({}, {}): {} and not {}", column, row, found, expected);

@@ -7,6 +7,7 @@
 //!
 //! Fast kernels work on rows ([`rows`]), are written once ([`generic`]) and are tested against [`oracle`].
 
+pub mod arch;
 pub mod dump;
 pub mod generic;
 pub mod machine;
@@ -16,7 +17,8 @@ pub mod program;
 pub mod rows;
 
 mod check;
-mod layout;
+mod dispatch;
+mod memory;
 mod pool;
 mod simple;
 mod steps;

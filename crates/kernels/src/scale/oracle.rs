@@ -1,7 +1,7 @@
 //! The scaler's oracle: for each output sample, a double loop over the source in `f64`, unrounded. Slow on purpose.
 
-use super::Filter;
-use super::component::{Component, components, value};
+use super::axis::Filter;
+use crate::component::{Component, components, value};
 use crate::picture::{Picture, Region, Size};
 
 /// How much of the source sample whose centre is `offset` samples from the centre of the output sample goes into it, at
@@ -86,7 +86,7 @@ fn taps(
     let scale = f64::from(extent) / f64::from(count) * f64::from(subsampled) / covers;
     let center = f64::from(origin) / covers + (f64::from(position) + 0.5) * scale;
     let reach = 2.0 * scale.max(1.0) + 1.0;
-    let (from, to) = (super::cast::floor(center - reach), super::cast::floor(center + reach));
+    let (from, to) = (crate::cast::floor(center - reach), crate::cast::floor(center + reach));
     #[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
     let all = (from..=to).map(|i| (i, weight(i as f64 + 0.5 - center, scale, filter)));
     all.filter(|&(_, weight)| weight != 0.0).collect()

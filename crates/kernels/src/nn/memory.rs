@@ -1,11 +1,11 @@
 //! Where each feature map lies in the arena: maps that are not needed at the same time share memory.
 
-use super::pack::LINE;
+use super::pack::CACHE_LINE;
 use super::program::{MapId, Program};
 
 /// Offsets of the maps, and how long the arena is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct MemoryLayout {
     /// Offset of each map in `f32`s, a multiple of a cache line. The program's input and output have none: they are the
     /// caller's memory.
     pub offsets: Vec<Option<usize>>,
@@ -15,7 +15,7 @@ pub(super) struct Layout {
 
 /// Plans the arena. A step's outputs never overlap anything that the step reads. With `keep`, every map keeps its own place,
 /// so that all can be read after a run.
-pub(super) fn plan(program: &Program, keep: bool) -> Layout {
+pub(super) fn plan(program: &Program, keep: bool) -> MemoryLayout {
     // First and last step in which a map is in use.
     let mut first = vec![None; program.maps.len()];
     let mut last = vec![0; program.maps.len()];
@@ -37,11 +37,11 @@ pub(super) fn plan(program: &Program, keep: bool) -> Layout {
     let mut placed: Vec<MapId> = Vec::new();
     let mut length = 0;
     for map in order {
-        let size = program.maps[map].len().next_multiple_of(LINE);
+        let size = program.maps[map].len().next_multiple_of(CACHE_LINE);
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|&&other| keep || (first[other] <= Some(last[map]) && first[map] <= Some(last[other])))
-            .filter_map(|&other| offsets[other].map(|at| (at, program.maps[other].len().next_multiple_of(LINE))))
+            .filter_map(|&other| offsets[other].map(|at| (at, program.maps[other].len().next_multiple_of(CACHE_LINE))))
             .collect();
         taken.sort_unstable();
         let mut at = 0;
@@ -55,5 +55,5 @@ pub(super) fn plan(program: &Program, keep: bool) -> Layout {
         length = length.max(at + size);
         placed.push(map);
     }
-    Layout { offsets, length }
+    MemoryLayout { offsets, length }
 }

@@ -7,8 +7,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Isa;
-use crate::net::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
+use super::scalar;
+use crate::nn::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
+use crate::simd::Isa;
 
 std::arch::global_asm!(include_str!("kernels.s"), options(raw));
 
@@ -18,46 +19,6 @@ unsafe extern "C" {
     fn portraitd_rvv_depthwise(row: *const DepthwiseRow, packed: *const f32, first: usize, channels: usize);
     fn portraitd_rvv_upsample(row: *const UpsampleRow, first: usize, channels: usize);
     fn portraitd_rvv_sigmoid(data: *mut f32, length: usize);
-}
-
-/// What the kernel says about vectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
-    /// Version 1.0.
-    Version1,
-    /// None, or the draft that cannot run this code.
-    Without,
-    /// The kernel cannot be asked.
-    Unknown,
-}
-
-/// Asks `riscv_hwprobe` (Linux 6.4; syscall 258) for the base extensions (key 4), of which bit 2 is `V` 1.0.
-pub(super) fn probe() -> Probe {
-    #[repr(C)]
-    struct Pair {
-        key: i64,
-        value: u64,
-    }
-    let mut pair = Pair { key: 4, value: 0 };
-    let result: isize;
-    // SAFETY: the call reads and writes the one pair; no CPU set is given.
-    unsafe {
-        std::arch::asm!(
-            "ecall",
-            in("a7") 258,
-            inlateout("a0") &raw mut pair => result,
-            in("a1") 1,
-            in("a2") 0,
-            in("a3") 0,
-            in("a4") 0,
-            options(nostack)
-        );
-    }
-    match result {
-        0 if pair.key == 4 && pair.value & 4 != 0 => Probe::Version1,
-        0 => Probe::Without,
-        _ => Probe::Unknown,
-    }
 }
 
 /// Numbers in a group of four registers. Only called where the vector unit is.
@@ -165,7 +126,7 @@ unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
     unsafe {
         match activation {
             Activation::Sigmoid => portraitd_rvv_sigmoid(data, length),
-            _ => (super::scalar::KERNELS.activate)(data, length, activation),
+            _ => (scalar::KERNELS.activate)(data, length, activation),
         }
     }
 }

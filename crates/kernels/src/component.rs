@@ -4,6 +4,7 @@
 //! YUV formats. So a chroma sample covers exactly its block of pixels, and a rectangle of the picture is the same
 //! rectangle of a chroma plane with its coordinates halved.
 
+use crate::cast;
 use crate::picture::{Picture, PixelFormat, Plane, Size};
 
 /// Where one component (luma, a chroma, or a primary) lies.
@@ -77,7 +78,7 @@ pub(crate) fn value(picture: &Picture<'_>, index: usize, x: i64, y: i64) -> u8 {
         return 128;
     }
     let component = components(picture.format())[index];
-    let clamp = |value: i64, count: u32| super::cast::coordinate(value.clamp(0, i64::from(count) - 1));
+    let clamp = |value: i64, count: u32| cast::coordinate(value.clamp(0, i64::from(count) - 1));
     let (x, y) = (clamp(x, picture.size().width), clamp(y, picture.size().height));
     Channel::new(picture, component).samples(y / component.down, x / component.across, 1)[0]
 }

@@ -5,11 +5,11 @@
 //! are 8 or 4 wide; the one to three channels that may be left over run on the scalar kernels.
 #![allow(unsafe_code)]
 
-use std::ffi::c_ulong;
 use std::mem::offset_of;
 
-use super::{Isa, scalar};
-use crate::net::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
+use super::scalar;
+use crate::nn::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
+use crate::simd::Isa;
 
 std::arch::global_asm!(include_str!("kernels.s"), options(raw));
 
@@ -20,7 +20,6 @@ unsafe extern "C" {
     fn portraitd_neon_depthwise4(row: *const DepthwiseRow, packed: *const f32, first: usize);
     fn portraitd_neon_upsample(row: *const UpsampleRow, first: usize);
     fn portraitd_neon_sigmoid(data: *mut f32, vectors: usize);
-    fn getauxval(kind: c_ulong) -> c_ulong;
 }
 
 // The offsets that the assembly reads.
@@ -36,14 +35,6 @@ const _: () = {
     assert!(offset_of!(DepthwiseRow, activation) == 52);
     assert!(offset_of!(UpsampleRow, output) == 12 && offset_of!(UpsampleRow, width) == 20);
 };
-
-/// Whether the CPU has NEON, by the kernel's word (`AT_HWCAP`, of which bit 12 is `HWCAP_NEON`).
-pub(super) fn has_neon() -> bool {
-    const AT_HWCAP: c_ulong = 16;
-    const HWCAP_NEON: c_ulong = 1 << 12;
-    // SAFETY: the call reads the process's auxiliary vector, for any argument.
-    unsafe { getauxval(AT_HWCAP) & HWCAP_NEON != 0 }
-}
 
 fn lanes_width(rest: usize) -> usize {
     match rest {

@@ -1,6 +1,6 @@
 //! Whole steps, and programs of several, on every instruction set that this CPU has, against the oracle.
 
-use portraitd_kernels::net::{
+use portraitd_kernels::nn::{
     Activation, Arithmetic, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Program, Residual,
     Shape, Step, dump, oracle,
 };

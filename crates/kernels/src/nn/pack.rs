@@ -6,15 +6,15 @@ use super::rows::Kernels;
 /// One cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; 16]);
+struct CacheLine([f32; 16]);
 
 /// Numbers in a cache line.
-pub const LINE: usize = 16;
+pub const CACHE_LINE: usize = 16;
 
 /// A buffer of `f32` that starts at a cache line.
 #[derive(Clone, Debug, Default)]
 pub struct Aligned {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     length: usize,
 }
 
@@ -22,7 +22,7 @@ impl Aligned {
     /// `length` zeros.
     #[must_use]
     pub fn zeros(length: usize) -> Self {
-        Self { lines: vec![Line([0.0; LINE]); length.div_ceil(LINE)], length }
+        Self { lines: vec![CacheLine([0.0; CACHE_LINE]); length.div_ceil(CACHE_LINE)], length }
     }
 
     /// A copy of `from`.

@@ -3,13 +3,16 @@
 
 use std::time::Instant;
 
-use super::layout::{self, Layout};
+use super::memory::{self, MemoryLayout};
 use super::pack::Aligned;
-use super::pool::{Pace, Pair};
+use super::pool::{ThreadPair, ThreadTiming};
 use super::program::{Interpolation, MapId, Program, ProgramError, Shape, Step};
 use super::rows::Kernels;
 use super::simple;
-use super::steps::{self, Dense, Places, Resolve, Separable};
+use super::steps::dense::Dense;
+use super::steps::parts::{Places, Resolve};
+use super::steps::separable::Separable;
+use super::steps::upsample::upsample_row;
 use crate::simd::Isa;
 
 /// Why a program cannot run.
@@ -47,7 +50,7 @@ pub enum Order {
 
 /// A step, packed.
 #[derive(Debug)]
-enum Ready {
+enum PreparedStep {
     Dense(Box<Dense>),
     Separable(Box<Separable>),
     Simple,
@@ -61,13 +64,13 @@ enum Ready {
 pub struct Machine {
     program: Program,
     kernels: &'static Kernels,
-    ready: Vec<Ready>,
-    layout: Layout,
+    prepared: Vec<PreparedStep>,
+    layout: MemoryLayout,
     arena: Aligned,
     /// Of the caller's thread, and of the second one.
     scratch: [Aligned; 2],
-    pair: Option<Pair>,
-    pace: Pace,
+    pair: Option<ThreadPair>,
+    timing: ThreadTiming,
     /// The input, interleaved, if the caller gives planes and a step can't read those.
     interleaved: Aligned,
     kept: bool,
@@ -75,7 +78,7 @@ pub struct Machine {
 
 /// Resolves maps to addresses during a run.
 struct Addresses<'a> {
-    layout: &'a Layout,
+    layout: &'a MemoryLayout,
     arena: *mut f32,
     program: &'a Program,
     input: *const f32,
@@ -121,22 +124,22 @@ impl Machine {
         program.check()?;
         let kernels = Kernels::of(isa).filter(|_| isa.is_usable()).ok_or(MachineError::Isa(isa))?;
         let mut length = 0;
-        let ready = program
+        let prepared = program
             .steps
             .iter()
             .map(|step| {
                 let mut places = Places::default();
                 let shape = |map: MapId| program.maps[map];
-                let ready = match step {
+                let prepared = match step {
                     Step::Convolution { input, output, convolution, .. } => {
                         let (input, output) = (shape(*input), shape(*output));
                         let all = output.channels;
-                        Ready::Dense(Box::new(Dense::new(kernels, convolution, input, output, all, &mut places)))
+                        PreparedStep::Dense(Box::new(Dense::new(kernels, convolution, input, output, all, &mut places)))
                     }
                     Step::Depthwise { input, output, expand, depthwise, .. } => {
                         let (input, output) = (shape(*input), shape(*output));
                         let expand = expand.as_ref();
-                        Ready::Separable(Box::new(Separable::new(
+                        PreparedStep::Separable(Box::new(Separable::new(
                             kernels,
                             expand,
                             depthwise,
@@ -145,13 +148,13 @@ impl Machine {
                             &mut places,
                         )))
                     }
-                    _ => Ready::Simple,
+                    _ => PreparedStep::Simple,
                 };
                 length = length.max(places.length());
-                ready
+                prepared
             })
             .collect();
-        let layout = layout::plan(&program, keep);
+        let layout = memory::plan(&program, keep);
         let interleaved =
             if program.steps.iter().any(|step| step.reads().contains(&program.input) && !takes_planes(step)) {
                 program.maps[program.input].len()
@@ -163,12 +166,12 @@ impl Machine {
         Ok(Self {
             program,
             kernels,
-            ready,
+            prepared,
             layout,
             arena,
             scratch,
             pair: None,
-            pace: Pace::default(),
+            timing: ThreadTiming::default(),
             interleaved,
             kept: keep,
         })
@@ -182,7 +185,7 @@ impl Machine {
     pub fn use_two_threads(&mut self) -> Result<(), MachineError> {
         if self.pair.is_none() {
             self.scratch[1] = Aligned::zeros(self.scratch[0].as_slice().len());
-            self.pair = Some(Pair::new().map_err(|error| MachineError::Thread(error.to_string()))?);
+            self.pair = Some(ThreadPair::new().map_err(|error| MachineError::Thread(error.to_string()))?);
         }
         Ok(())
     }
@@ -226,7 +229,7 @@ impl Machine {
             return Err(MachineError::Length { what: "output", has: output.len(), wanted });
         }
         let started = self.pair.as_ref().map(|_| Instant::now());
-        let both = self.pace.both();
+        let both = self.timing.both();
         let planar = order == Order::Planar;
         let mut interleaved = input.as_ptr();
         if planar && !self.interleaved.as_slice().is_empty() {
@@ -248,12 +251,12 @@ impl Machine {
             input: interleaved,
             output: output.as_mut_ptr(),
         };
-        for (step, ready) in self.program.steps.iter().zip(&mut self.ready) {
+        for (step, prepared) in self.program.steps.iter().zip(&mut self.prepared) {
             // SAFETY: every map of a step is valid for its shape; the layout keeps what a step writes apart from what it
             // reads; the scratch memory is as long as the longest step asked for.
             unsafe {
-                match (step, ready) {
-                    (Step::Convolution { input: from, output, mean, .. }, Ready::Dense(dense)) => {
+                match (step, prepared) {
+                    (Step::Convolution { input: from, output, mean, .. }, PreparedStep::Dense(dense)) => {
                         let planar = planar && *from == self.program.input && takes_planes(step);
                         let input = if planar { input.as_ptr() } else { maps.at(*from) };
                         dense.gate(&maps);
@@ -274,7 +277,7 @@ impl Machine {
                             dense.finish(scratch, maps.at(*mean));
                         }
                     }
-                    (Step::Depthwise { input: from, output, mean, .. }, Ready::Separable(separable)) => {
+                    (Step::Depthwise { input: from, output, mean, .. }, PreparedStep::Separable(separable)) => {
                         separable.gate(&maps);
                         let pair = self.pair.as_mut().filter(|_| both && separable.units().is_split());
                         let scratch = [mine, if pair.is_some() { other } else { mine }];
@@ -298,7 +301,7 @@ impl Machine {
             }
         }
         if let Some(started) = started {
-            self.pace.took(started.elapsed().as_secs_f32(), both);
+            self.timing.took(started.elapsed().as_secs_f32(), both);
         }
         Ok(())
     }
@@ -357,7 +360,7 @@ unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &
                 // SAFETY: as above; the output has twice the input's height and width.
                 unsafe {
                     let row = maps.at(*output).add(y * to.width * to.channels);
-                    steps::upsample_row(kernels, maps.at(*input), from, y, to.channels, row);
+                    upsample_row(kernels, maps.at(*input), from, y, to.channels, row);
                 }
             }
         }

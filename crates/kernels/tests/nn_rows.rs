@@ -2,9 +2,9 @@
 //! wider than rows, every activation, guard values around what is written, and inputs that no memory follows.
 #![allow(unsafe_code)]
 
-use portraitd_kernels::net::oracle::activate;
-use portraitd_kernels::net::rows::{ConvRow, DepthwiseRow, UpsampleRow};
-use portraitd_kernels::net::{Activation, Kernels, pack};
+use portraitd_kernels::nn::oracle::activate;
+use portraitd_kernels::nn::rows::{ConvRow, DepthwiseRow, UpsampleRow};
+use portraitd_kernels::nn::{Activation, Kernels, pack};
 use portraitd_kernels::simd::Isa;
 
 const GUARD: f32 = -12_345.678;

@@ -1,8 +1,8 @@
 //! The oracle of mattes and blending: plain formulas in `f64`.
 
-use super::Edge;
+use super::matte::Edge;
+use crate::cast;
 use crate::picture::{Region, Size};
-use crate::scale::cast;
 
 /// What `values` (0..=1, row-major, over `covers` of the source) are at pixel (`x`, `y`) of an output of `size` that shows
 /// `crop`: bilinear between centres of cells, 0 outside of `covers`. For outputs finer than the mask.

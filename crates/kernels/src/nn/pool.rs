@@ -1,9 +1,9 @@
 //! The second thread of a net: a fixed pool of the caller and one helper.
 //!
-//! [`Pair::both`] runs a job's two halves, the first on the caller's thread. The second is the helper's if it comes in time; else the
+//! [`ThreadPair::both`] runs a job's two halves, the first on the caller's thread. The second is the helper's if it comes in time; else the
 //! caller takes it too, so that a helper that sleeps or has no CPU never holds up a run for longer than the half that it began. Waiting
 //! is by a bounded spin (the steps of a net follow each other within microseconds), then by sleeping in the kernel. Nothing is
-//! allocated after [`Pair::new`].
+//! allocated after [`ThreadPair::new`].
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -106,13 +106,13 @@ const PERIOD: u32 = 32;
 /// Chooses between one thread and two by what runs have taken lately: where the second core is busy, or slow, one is faster, and the
 /// results are the same.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct ThreadTiming {
     runs: u32,
     /// Smoothed seconds of a run on one thread, and on two; 0: not known yet.
     seconds: [f32; 2],
 }
 
-impl Pace {
+impl ThreadTiming {
     /// Whether the next run is to use both threads.
     pub(super) fn both(self) -> bool {
         match self.runs % PERIOD {
@@ -132,18 +132,18 @@ impl Pace {
 }
 
 /// The caller's thread and a helper.
-pub(super) struct Pair {
+pub(super) struct ThreadPair {
     shared: Arc<Shared>,
     helper: Option<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Pair {
+impl std::fmt::Debug for ThreadPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pair")
+        f.write_str("ThreadPair")
     }
 }
 
-impl Pair {
+impl ThreadPair {
     /// Starts the helper.
     pub(super) fn new() -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -189,7 +189,7 @@ impl Pair {
     }
 }
 
-impl Drop for Pair {
+impl Drop for ThreadPair {
     fn drop(&mut self) {
         self.shared.change(STOP, HELPER);
         if let Some(helper) = self.helper.take() {
@@ -207,10 +207,10 @@ mod tests {
 
     #[test]
     fn the_faster_way_is_chosen_and_the_other_tried_now_and_then() {
-        let mut pace = Pace::default();
+        let mut timing = ThreadTiming::default();
         let mut run = |alone: f32, together: f32| {
-            let both = pace.both();
-            pace.took(if both { together } else { alone }, both);
+            let both = timing.both();
+            timing.took(if both { together } else { alone }, both);
             both
         };
         let count = |runs: &[bool]| runs.iter().filter(|both| **both).count();
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_half_runs_once_whoever_takes_it() {
-        let mut pair = Pair::new().expect("a thread");
+        let mut pair = ThreadPair::new().expect("a thread");
         for round in 0..2_000 {
             let halves = [AtomicUsize::new(0), AtomicUsize::new(0)];
             pair.both(&|half| {
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_helper_takes_a_half_if_the_caller_waits_for_it() {
-        let mut pair = Pair::new().expect("a thread");
+        let mut pair = ThreadPair::new().expect("a thread");
         for _ in 0..20 {
             let there = (Mutex::new(false), Condvar::new());
             pair.both(&|half| {
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pair_goes_on() {
-        let mut pair = Pair::new().expect("a thread");
+        let mut pair = ThreadPair::new().expect("a thread");
         for half in [0, 1] {
             let failed = catch_unwind(AssertUnwindSafe(|| pair.both(&|now| assert_ne!(now, half, "expected"))));
             assert!(failed.is_err());

@@ -128,7 +128,7 @@ pub(super) fn softmax(input: &[f32], channels: usize, output: &mut [f32]) {
     }
 }
 
-/// Channels become pixels, see [`super::Step::PixelShuffle`].
+/// Channels become pixels, see [`super::program::Step::PixelShuffle`].
 pub(super) fn pixel_shuffle(input: &[f32], shape: Shape, factor: usize, output: &mut [f32]) {
     let channels = shape.channels / (factor * factor);
     let run = factor * channels;

@@ -158,26 +158,6 @@ impl std::fmt::Debug for Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `isa`, or `None` where this build has none for it.
-    #[must_use]
-    pub fn of(isa: Isa) -> Option<&'static Self> {
-        match isa {
-            Isa::Scalar => Some(&crate::simd::scalar::KERNELS),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some(&crate::simd::avx2::KERNELS),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Some(&crate::simd::avx512::KERNELS),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => Some(&crate::simd::neon::KERNELS),
-            #[cfg(target_arch = "arm")]
-            Isa::Neon => Some(&crate::simd::armv7::KERNELS),
-            #[cfg(target_arch = "riscv64")]
-            Isa::Rvv => Some(&crate::simd::rvv::KERNELS),
-            #[allow(unreachable_patterns, reason = "some architectures have every arm")]
-            _ => None,
-        }
-    }
-
     /// Widths of the blocks of `channels` packed with `width`, in order.
     pub fn blocks(width: fn(usize) -> usize, channels: usize) -> impl Iterator<Item = usize> {
         let mut rest = channels;

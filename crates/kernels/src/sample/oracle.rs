@@ -3,9 +3,9 @@
 //! It works on whole pixels: each takes the luma of its place and the chroma of its block. Where a component is enlarged
 //! (the grid is finer than its samples), the mean is over one of its samples instead, which is linear interpolation.
 
-use super::{ChannelOrder, Layout, SampleSpec};
+use super::spec::{ChannelLayout, ChannelOrder, SampleSpec};
+use crate::component::{components, value};
 use crate::picture::{Picture, PixelFormat, Range, Region};
-use crate::scale::component::{components, value};
 
 /// Shares of pixels, `(pixel, share)`, whose mean is the grid's sample `position`. `covered` is the pixels that a sample
 /// of the component covers: the window is never narrower.
@@ -14,7 +14,7 @@ pub(super) fn shares(origin: f32, extent: f32, count: u32, position: u32, covere
     let center = f64::from(origin) + (f64::from(position) + 0.5) * scale;
     #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
     let half = scale.max(covered as f64) / 2.0;
-    let (from, to) = (crate::scale::cast::floor(center - half), crate::scale::cast::floor(center + half));
+    let (from, to) = (crate::cast::floor(center - half), crate::cast::floor(center + half));
     #[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
     let share = |i: i64| ((i + 1) as f64).min(center + half) - (i as f64).max(center - half);
     (from..=to).map(|i| (i, share(i).max(0.0) / (2.0 * half))).collect()
@@ -70,8 +70,8 @@ pub fn sample(source: &Picture<'_>, covers: Region, spec: &SampleSpec) -> Vec<f6
             }
             for (channel, color) in colors.into_iter().enumerate() {
                 let place = match spec.layout {
-                    Layout::Planar => (channel * height + y) * width + x,
-                    Layout::Interleaved => (y * width + x) * 3 + channel,
+                    ChannelLayout::Planar => (channel * height + y) * width + x,
+                    ChannelLayout::Interleaved => (y * width + x) * 3 + channel,
                 };
                 let value = color.clamp(0.0, 255.0) / 255.0;
                 out[place] = (value - f64::from(spec.mean[channel])) / f64::from(spec.std[channel]);

@@ -15,10 +15,12 @@
 use std::ops::Range;
 
 use super::fit::{self, COLORS, Cells, LANES, MARGIN, MOMENTS, RADIUS, SMOOTH};
-use super::{Edge, MaskView, Matte, rows};
+use super::matte::{Edge, MaskView, Matte};
+use super::rows;
+use crate::cast;
 use crate::convert::Affine;
 use crate::picture::{Picture, PixelFormat, Region, Size};
-use crate::scale::{Filter, ScaleError, Scaler, cast};
+use crate::scale::{Filter, ScaleError, Scaler};
 use crate::simd::Usable;
 
 /// How the filtered mask becomes the matte: the filter softens edges that it finds nothing for, and this hardens them.
@@ -433,7 +435,7 @@ impl GuidedMatte {
         fit::apply(*isa, gains, offsets, &luma[active.clone()], &mut out[active]);
     }
 
-    /// Gives the samples of row `y` of plane `plane` (as [`crate::scale::Rows::row`] makes them) the person's colours where
+    /// Gives the samples of row `y` of plane `plane` (as [`crate::scale::ScaledRows::row`] makes them) the person's colours where
     /// `alpha`, a value a sample, says that they are partly room.
     ///
     /// # Panics

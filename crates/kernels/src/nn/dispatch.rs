@@ -1,0 +1,27 @@
+//! The one place that chooses the row kernels of an instruction set.
+
+use super::arch;
+use super::rows::Kernels;
+use crate::simd::Isa;
+
+impl Kernels {
+    /// The kernels of `isa`, or `None` where this build has none for it.
+    #[must_use]
+    pub fn of(isa: Isa) -> Option<&'static Self> {
+        match isa {
+            Isa::Scalar => Some(&arch::scalar::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(&arch::avx2::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Some(&arch::avx512::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Some(&arch::neon::KERNELS),
+            #[cfg(target_arch = "arm")]
+            Isa::Neon => Some(&arch::armv7::KERNELS),
+            #[cfg(target_arch = "riscv64")]
+            Isa::Rvv => Some(&arch::rvv::KERNELS),
+            #[allow(unreachable_patterns, reason = "some architectures have every arm")]
+            _ => None,
+        }
+    }
+}

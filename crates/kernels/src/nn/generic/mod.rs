@@ -1,0 +1,100 @@
+//! The row kernels, written once over [`Vector`](crate::simd::Vector).
+//!
+//! Each function is `#[inline(always)]` and is instantiated inside a function that enables the target
+//! features of an instruction set (see `instantiate_kernels`).
+
+pub mod activation;
+pub mod dense;
+pub mod depthwise;
+pub mod lanes;
+pub mod upsample;
+
+/// Makes the `KERNELS` table of a vector type: each entry enables the features and inlines the generic kernel.
+///
+/// `blocks` lists how many vectors of output channels a tile of the dense product has, most first, and with each how many
+/// pixels: their product is the number of accumulators.
+macro_rules! instantiate_kernels {
+    (features = [$($feature:literal)?], vector = $vector:ty, isa = $isa:ident,
+     blocks = [$most:literal => $most_pixels:literal $(, $vectors:literal => $pixels:literal)*], depthwise_tile = $tile:literal,
+     group = $group:literal) => {
+        mod entry {
+            use super::*;
+            use crate::nn::generic::activation::activate_all;
+            use crate::nn::generic::dense::{self, conv_block};
+            use crate::nn::generic::depthwise::depthwise_row;
+            use crate::nn::generic::lanes;
+            use crate::nn::generic::upsample::upsample_row;
+            use crate::nn::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
+            use crate::simd::{Isa, Vector};
+
+            type Half = <$vector as Vector>::Half;
+            const LANES: usize = <$vector as Vector>::LANES;
+            const HALF: usize = <Half as Vector>::LANES;
+
+            pub(super) fn block_width(rest: usize) -> usize {
+                dense::block_width(rest, LANES, HALF, $most)
+            }
+
+            pub(super) fn lanes_width(rest: usize) -> usize {
+                lanes::lanes_width(rest, LANES, HALF)
+            }
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn conv(row: &ConvRow) {
+                // SAFETY: the caller answers for the pointers; the features are enabled here.
+                unsafe {
+                    let mut packed = row.packed;
+                    let mut n = 0;
+                    while n < row.channels {
+                        let width = block_width(row.channels - n);
+                        if width == $most * LANES {
+                            conv_block::<$vector, $most_pixels, $most>(row, packed, n);
+                        }
+                        $(else if width == $vectors * LANES {
+                            conv_block::<$vector, $pixels, $vectors>(row, packed, n);
+                        })*
+                        else {
+                            conv_block::<Half, 8, 1>(row, packed, n);
+                        }
+                        packed = packed.add((1 + row.block_depth) * width);
+                        n += width;
+                    }
+                }
+            }
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn depthwise(row: &DepthwiseRow) {
+                // SAFETY: as above.
+                unsafe { depthwise_row::<$vector, $tile>(row) }
+            }
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn upsample(row: &UpsampleRow) {
+                // SAFETY: as above.
+                unsafe { upsample_row::<$vector>(row) }
+            }
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
+                // SAFETY: as above.
+                unsafe { activate_all::<$vector>(data, length, activation) }
+            }
+
+            pub const TABLE: Kernels = Kernels {
+                isa: Isa::$isa,
+                block_width,
+                lanes_width,
+                group: $group,
+                conv,
+                depthwise,
+                upsample,
+                activate,
+            };
+        }
+
+        /// The row kernels of this instruction set.
+        pub static KERNELS: crate::nn::rows::Kernels = entry::TABLE;
+    };
+}
+
+pub(crate) use instantiate_kernels;

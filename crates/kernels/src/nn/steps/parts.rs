@@ -1,0 +1,156 @@
+//! What the dense and the depthwise step share: places in the scratch memory, the division into halves
+//! for two threads, sums for means, and groups of channels.
+#![allow(unsafe_code)]
+
+use crate::nn::pack::{Aligned, CACHE_LINE};
+use crate::nn::program::MapId;
+use crate::nn::rows::Kernels;
+
+/// Gives a step's scratch buffers their places.
+#[derive(Debug, Default)]
+pub(in crate::nn) struct Places {
+    length: usize,
+}
+
+impl Places {
+    /// A place for `count` numbers.
+    pub(super) fn take(&mut self, count: usize) -> usize {
+        let at = self.length;
+        self.length += count.next_multiple_of(CACHE_LINE);
+        at
+    }
+
+    /// Numbers that all places need.
+    pub(in crate::nn) const fn length(&self) -> usize {
+        self.length
+    }
+}
+
+/// Where a map's numbers are: the first, as a pointer.
+pub(in crate::nn) trait Resolve {
+    /// The map's first number.
+    fn at(&self, map: MapId) -> *mut f32;
+}
+
+/// Steps with fewer multiply-adds than this run on one thread: they take less time than telling another thread does.
+const WORTH_SPLITTING: usize = 200_000;
+
+/// A step's units (rows, or runs of pixels) and where its second half begins. The split depends on the step alone, and a sum is
+/// always that of the first half plus that of the second: one thread and two compute the same, to the bit.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nn) struct Units {
+    /// How many.
+    pub count: usize,
+    /// The second half's first; `count` if the step is not worth splitting.
+    pub split: usize,
+}
+
+impl Units {
+    pub(super) fn new(count: usize, multiply_adds: usize) -> Self {
+        let split = if count >= 2 && multiply_adds >= WORTH_SPLITTING { count.div_ceil(2) } else { count };
+        Self { count, split }
+    }
+
+    /// Whether two threads may share the step.
+    pub(in crate::nn) const fn is_split(self) -> bool {
+        self.split < self.count
+    }
+
+    /// The units of a half; of both if the step is not to be shared.
+    pub(in crate::nn) const fn of(self, half: Option<usize>) -> std::ops::Range<usize> {
+        match half {
+            None => 0..self.count,
+            Some(0) => 0..self.split,
+            Some(_) => self.split..self.count,
+        }
+    }
+
+    pub(super) fn half_of(self, unit: usize) -> usize {
+        usize::from(unit >= self.split)
+    }
+}
+
+/// Sums over a map: of one row at a time, so that a small number is never added to a large one, and of the rows of each half.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sums {
+    pub(super) row: usize,
+    halves: [usize; 2],
+    channels: usize,
+}
+
+impl Sums {
+    pub(super) fn new(channels: usize, places: &mut Places) -> Self {
+        Self { row: places.take(channels), halves: [places.take(channels), places.take(channels)], channels }
+    }
+
+    /// # Safety
+    /// `scratch` is valid for the step's places; so in the methods below.
+    pub(super) unsafe fn clear(self, scratch: *mut f32) {
+        for at in [self.row, self.halves[0], self.halves[1]] {
+            // SAFETY: the caller's promise.
+            unsafe { scratch.add(at).write_bytes(0, self.channels) }
+        }
+    }
+
+    /// Adds the row's sums of `count` channels from `first` to those of a half.
+    pub(super) unsafe fn end_row(self, scratch: *mut f32, half: usize, first: usize, count: usize) {
+        for c in first..first + count {
+            // SAFETY: the caller's promise; there are `channels` of each.
+            unsafe {
+                *scratch.add(self.halves[half] + c) += *scratch.add(self.row + c);
+                *scratch.add(self.row + c) = 0.0;
+            }
+        }
+    }
+
+    /// `mean[c]`, of `pixels` pixels; each half's sums are in the scratch memory of whom ran it.
+    pub(super) unsafe fn finish(self, scratch: [*mut f32; 2], mean: *mut f32, pixels: usize) {
+        let scale = 1.0 / pixels as f32;
+        for c in 0..self.channels {
+            // SAFETY: the caller's promise; the mean has as many channels.
+            unsafe {
+                let sum = *scratch[0].add(self.halves[0] + c) + *scratch[1].add(self.halves[1] + c);
+                *mean.add(c) = sum * scale;
+            }
+        }
+    }
+}
+
+/// A run of channels.
+#[derive(Clone, Debug)]
+pub(super) struct ChannelGroup {
+    pub(super) first: usize,
+    pub(super) channels: usize,
+    pub(super) packed: usize,
+    pub(super) widths: Vec<usize>,
+}
+
+/// Splits channels into groups of `most` and packs each.
+pub(super) fn groups(
+    channels: usize,
+    most: usize,
+    width: fn(usize) -> usize,
+    depth: usize,
+    mut pack: impl FnMut(usize, usize) -> Aligned,
+) -> (Aligned, Vec<ChannelGroup>) {
+    let (mut all, mut groups) = (Vec::new(), Vec::new());
+    let mut first = 0;
+    while first < channels {
+        let count = most.min(channels - first);
+        let widths: Vec<_> = Kernels::blocks(width, count).collect();
+        groups.push(ChannelGroup { first, channels: count, packed: all.len(), widths });
+        let packed = pack(first, count);
+        debug_assert_eq!(packed.as_slice().len() % (1 + depth), 0);
+        all.extend_from_slice(packed.as_slice());
+        all.resize(all.len().next_multiple_of(CACHE_LINE), 0.0);
+        first += count;
+    }
+    (Aligned::copy_of(&all), groups)
+}
+
+/// Which rows of a kernel fall on the input for output row `y`: the first, and how many.
+pub(super) fn valid_rows(y: usize, stride: usize, padding: usize, kernel: usize, height: usize) -> (usize, usize) {
+    let top = padding.saturating_sub(y * stride);
+    let end = (height + padding).saturating_sub(y * stride).min(kernel);
+    (top, end.saturating_sub(top))
+}
