@@ -84,7 +84,7 @@ impl CompositeRenderer {
                 let radius = background.blur.max(LEAST_BLUR) * f64::from(size.height);
                 #[expect(clippy::cast_possible_truncation, reason = "a radius in pixels: rounding only")]
                 let radius = radius as f32;
-                Backdrop::Stretched(blur.room(source, crop.into(), Some(mask), radius, size, format)?)
+                Backdrop::Stretched(blur.scene_background(source, crop.into(), Some(mask), radius, size, format)?)
             }
             // A blur that cannot tell people from the room would show both; one colour shows neither.
             (BackgroundMode::Blur | BackgroundMode::Color | BackgroundMode::Image, ..) => plain(background.color),

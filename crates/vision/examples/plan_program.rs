@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
     let mut plan = Plan::from_typed(&typed, Options { isa, keep: check, literal, threads: 1 })?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     if let Some(file) = dump {
-        std::fs::write(file, portraitd_kernels::net::dump::write(plan.program()))?;
+        std::fs::write(file, portraitd_kernels::nn::dump::write(plan.program()))?;
     }
     let shape = plan.input();
     let input: Vec<f32> = noise(shape.len());

@@ -355,8 +355,8 @@ fn sample_spec(input: &Input, layout: Layout) -> SampleSpec {
     SampleSpec {
         size: input.size(),
         layout: match layout {
-            Layout::Nchw => sample::Layout::Planar,
-            Layout::Nhwc => sample::Layout::Interleaved,
+            Layout::Nchw => sample::ChannelLayout::Planar,
+            Layout::Nhwc => sample::ChannelLayout::Interleaved,
         },
         order: match input.color_order {
             ColorOrder::Rgb => ChannelOrder::Rgb,

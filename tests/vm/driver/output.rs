@@ -129,7 +129,11 @@ fn person(lab: &Lab) -> Outcome {
 fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
     let mut model = Library::default().load("selfie-landscape", EngineOptions::default())?;
     let spec = SampleSpec {
-        layout: if model.input_layout() == Layout::Nhwc { sample::Layout::Interleaved } else { sample::Layout::Planar },
+        layout: if model.input_layout() == Layout::Nhwc {
+            sample::ChannelLayout::Interleaved
+        } else {
+            sample::ChannelLayout::Planar
+        },
         ..SampleSpec::new(model.manifest().input.size())
     };
     let mut values = vec![0.0; model.input_len()];

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::ValueEnum;
 use portraitd_framing::{Director, Settings};
-use portraitd_kernels::net::dump;
+use portraitd_kernels::nn::dump;
 use portraitd_kernels::simd::Isa;
 use portraitd_media::{OwnedPicture, packed_bytes};
 use portraitd_render::{ViewRenderer, subjects};

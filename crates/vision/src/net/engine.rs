@@ -2,7 +2,7 @@
 //! round. Belongs to the thread that runs it, and owns the net's second thread
 //! if there is one; a run allocates nothing.
 
-use portraitd_kernels::net::Program;
+use portraitd_kernels::nn::Program;
 use portraitd_kernels::simd::Isa;
 use tract_onnx::prelude::TypedModel;
 

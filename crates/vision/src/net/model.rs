@@ -1,6 +1,6 @@
 //! A loaded model: its manifest, and an engine that runs it.
 
-use portraitd_kernels::net::Program;
+use portraitd_kernels::nn::Program;
 use portraitd_kernels::simd::Isa;
 
 use super::library::Package;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use portraitd_kernels::Region;
-use portraitd_kernels::sample::{ChannelOrder, Fit, Layout, SampleSpec, Sampler};
+use portraitd_kernels::sample::{ChannelLayout, ChannelOrder, Fit, SampleSpec, Sampler};
 
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, Size, image};
 
@@ -26,7 +26,7 @@ pub fn fitted(size: Size) -> Size {
 pub fn picture(source: &Picture<'_>) -> Option<String> {
     let size = fitted(source.size());
     let spec = SampleSpec {
-        layout: Layout::Interleaved,
+        layout: ChannelLayout::Interleaved,
         order: ChannelOrder::Rgb,
         fit: Fit::Stretch,
         ..SampleSpec::new(size)

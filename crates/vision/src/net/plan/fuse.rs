@@ -1,6 +1,6 @@
 //! Fusion: activations, residual sums, gates, means and expansions move into the steps that can do them on the way.
 
-use portraitd_kernels::net::{Activation, Arithmetic, Interpolation, MapId, Program, Residual, Step};
+use portraitd_kernels::nn::{Activation, Arithmetic, Interpolation, MapId, Program, Residual, Step};
 
 use super::rewrite::{prune, uses};
 

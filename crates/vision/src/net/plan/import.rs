@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use portraitd_kernels::net::{
+use portraitd_kernels::nn::{
     Activation, Arithmetic, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step,
 };
 use tract_onnx::prelude::*;

@@ -10,8 +10,8 @@ mod fuse;
 mod import;
 mod rewrite;
 
-use portraitd_kernels::net::machine::Order;
-use portraitd_kernels::net::{Machine, MachineError, Program, Shape};
+use portraitd_kernels::nn::machine::Order;
+use portraitd_kernels::nn::{Machine, MachineError, Program, Shape};
 use portraitd_kernels::simd::Isa;
 use tract_onnx::prelude::TypedModel;
 

@@ -10,7 +10,7 @@
 //! Together they take the barrier out of a decoder level that gates its skip connection by the mean of the sum: the gate is
 //! known before anything is upsampled.
 
-use portraitd_kernels::net::{Activation, Arithmetic, Convolution, Interpolation, MapId, Program, Shape, Step};
+use portraitd_kernels::nn::{Activation, Arithmetic, Convolution, Interpolation, MapId, Program, Shape, Step};
 
 use super::fuse::writer;
 
