@@ -62,7 +62,7 @@ impl Blur {
     ///
     /// # Errors
     /// [`BlendError`] where crop or format cannot be had.
-    pub fn room(
+    pub fn scene_background(
         &mut self,
         source: &Picture<'_>,
         crop: Region,
@@ -105,11 +105,11 @@ impl Blur {
                 continue;
             }
             for (x, &alpha) in self.alpha.iter().enumerate().filter(|&(_, &alpha)| alpha > 0) {
-                let room = 255 - u16::from(alpha);
+                let background = 255 - u16::from(alpha);
                 for row in y.saturating_sub(1)..(y + 2).min(height) {
                     let around = row * width + x.saturating_sub(1)..row * width + (x + 2).min(width);
                     for weight in &mut self.weights[around] {
-                        *weight = (*weight).min(room);
+                        *weight = (*weight).min(background);
                     }
                 }
             }

@@ -164,7 +164,7 @@ fn a_blurred_room_has_nobody_in_it() {
     let mask = MaskView::new(MaskValues::Float(&values), grid, Region::of_size(size)).expect("valid");
     let mut blur = Blur::new();
     for radius in [0.0, 8.0, 40.0, 1e9] {
-        let room = blur.room(&source, Region::of_size(size), Some(&mask), radius, size, PixelFormat::Rgb24);
+        let room = blur.scene_background(&source, Region::of_size(size), Some(&mask), radius, size, PixelFormat::Rgb24);
         let room = room.expect("valid");
         assert_eq!(room.size(), Size::new(40, 23));
         assert!(room.plane(0).data.iter().all(|value| value.abs_diff(90) <= 1), "{radius}: {room:?}");
@@ -173,7 +173,9 @@ fn a_blurred_room_has_nobody_in_it() {
     let mut picture = PictureMut::packed(PixelFormat::Nv12, size, &mut nv12).expect("whole");
     crate::convert::to_nv12(&source, &mut picture, Colorimetry::default()).expect("same size");
     let source = picture.as_picture(Colorimetry::default());
-    let room = blur.room(&source, Region::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12).expect("valid");
+    let room = blur
+        .scene_background(&source, Region::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12)
+        .expect("valid");
     let grey = crate::convert::rgb_to_ycc([90; 3], Colorimetry::default());
     let (luma, chroma) = room.plane(0).data.split_at(40 * 23);
     assert!(luma.iter().all(|value| value.abs_diff(grey[0]) <= 1), "{luma:?}");
@@ -181,7 +183,9 @@ fn a_blurred_room_has_nobody_in_it() {
     // Everybody: nothing of the room is left, and nothing of the people either.
     let all = [1.0; 4];
     let mask = MaskView::new(MaskValues::Float(&all), Size::new(2, 2), Region::of_size(size)).expect("valid");
-    let room = blur.room(&source, Region::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12).expect("valid");
+    let room = blur
+        .scene_background(&source, Region::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12)
+        .expect("valid");
     assert!(room.plane(0).data.iter().all(|&value| value == 128));
 }
 
@@ -195,7 +199,9 @@ fn blur_spreads_a_point_as_far_as_its_radius_says() {
     let source = Picture::packed(PixelFormat::Nv12, size, Colorimetry::default(), &data).expect("whole");
     let mut blur = Blur::new();
     let width = |blur: &mut Blur, radius: f32| {
-        let room = blur.room(&source, Region::of_size(size), None, radius, size, PixelFormat::Nv12).expect("valid");
+        let room = blur
+            .scene_background(&source, Region::of_size(size), None, radius, size, PixelFormat::Nv12)
+            .expect("valid");
         let row = room.plane(0).row(45);
         row[..160].iter().filter(|&&value| value > 16).count()
     };
@@ -210,7 +216,7 @@ fn blur_costs_the_same_at_any_radius() {
     let mut additions = |radius: f32| {
         blur::ADDITIONS.set(0);
         let whole = Region::of_size(size);
-        blur.room(&source.picture(), whole, None, radius, size, PixelFormat::Nv12).expect("valid");
+        blur.scene_background(&source.picture(), whole, None, radius, size, PixelFormat::Nv12).expect("valid");
         blur::ADDITIONS.get()
     };
     // From the least blur to the most that can be set, a quarter of the height. Only the first window grows.
