@@ -88,7 +88,7 @@ impl<'a> Picture<'a> {
     /// A picture whose planes follow each other in `data` without padding.
     ///
     /// # Errors
-    /// As [`Picture::new`].
+    /// The same as [`Picture::new`].
     pub fn packed(format: PixelFormat, size: Size, color: Colorimetry, data: &'a [u8]) -> Result<Self, PictureError> {
         let mut planes = [Plane::default(); 3];
         let mut rest = data;
@@ -144,7 +144,7 @@ impl<'a> PictureMut<'a> {
     /// Checks that `planes` have room for a picture of `format` and `size`.
     ///
     /// # Errors
-    /// As [`Picture::new`].
+    /// The same as [`Picture::new`].
     pub fn new(format: PixelFormat, size: Size, planes: [PlaneMut<'a>; 3]) -> Result<Self, PictureError> {
         check(format, size, std::array::from_fn(|index| (planes[index].data.len(), planes[index].stride_bytes)))?;
         Ok(Self { format, size, planes })
@@ -153,7 +153,7 @@ impl<'a> PictureMut<'a> {
     /// A picture whose planes follow each other in `data` without padding.
     ///
     /// # Errors
-    /// As [`Picture::new`].
+    /// The same as [`Picture::new`].
     pub fn packed(format: PixelFormat, size: Size, data: &'a mut [u8]) -> Result<Self, PictureError> {
         let mut planes = [PlaneMut::default(), PlaneMut::default(), PlaneMut::default()];
         let mut rest = data;

@@ -5,7 +5,7 @@ use super::rows::Kernels;
 use crate::simd::Isa;
 
 impl Kernels {
-    /// The kernels of `isa`, or `None` where this build has none for it.
+    /// The kernels for `isa`, or `None` if this build has none.
     #[must_use]
     pub fn of(isa: Isa) -> Option<&'static Self> {
         match isa {

@@ -327,7 +327,7 @@ fn takes_planes(step: &Step) -> bool {
 /// Every map is valid for its shape, and what is written does not overlap what is read.
 unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &Addresses<'_>) {
     let shape = |map: MapId| program.maps[map];
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     let read = |map: MapId| unsafe { std::slice::from_raw_parts(maps.at(map).cast_const(), shape(map).len()) };
     // SAFETY: as above.
     let write = |map: MapId| unsafe { std::slice::from_raw_parts_mut(maps.at(map), shape(map).len()) };

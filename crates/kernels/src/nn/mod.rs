@@ -1,11 +1,23 @@
-//! The layers of a segmentation net, and the program that runs them.
+//! The layers of a segmentation network, and the program that runs them.
 //!
-//! Feature maps are channels-last `f32` in one arena. A [`Program`] is a list of fused steps, independent of the instruction
-//! set and of where the net came from; a [`Machine`] is a program whose weights are packed for one instruction set and whose
-//! memory is laid out, so that running it allocates nothing. Both belong to the thread that runs the net; a machine may have a second
-//! thread of its own ([`Machine::use_two_threads`]).
+//! Feature maps are channels-last `f32` in one arena. A [`Program`] is a list of fused steps; it
+//! depends neither on the instruction set nor on the origin of the network. A [`Machine`] is a
+//! program whose weights are packed for one instruction set and whose memory is laid out, so that a
+//! run allocates nothing.
 //!
-//! Fast kernels work on rows ([`rows`]), are written once ([`generic`]) and are tested against [`oracle`].
+//! A machine belongs to the thread that runs it, and it may own a second thread
+//! ([`Machine::use_two_threads`]).
+//!
+//! | layer, from the top | files | uses |
+//! |---|---|---|
+//! | programs | `machine`, `steps`, `simple`, `memory`, `pool`, `check`, `dump` | dispatch, program, rows |
+//! | dispatch | `dispatch` | arch |
+//! | kernels per instruction set | `arch` | generic, simd |
+//! | generic kernels | `generic` | rows, simd |
+//! | data structures | `program`, `rows`, `pack` | nothing else here |
+//!
+//! Every kernel is tested against [`oracle`], which computes the same by plain loops in double
+//! precision.
 
 pub mod arch;
 pub mod dump;

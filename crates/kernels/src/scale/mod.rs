@@ -118,7 +118,7 @@ impl Scaler {
     /// by one. For callers that may not write the picture as it is (a composite never shows the room).
     ///
     /// # Errors
-    /// As [`Scaler::scale`].
+    /// The same as [`Scaler::scale`].
     pub fn start<'s, 'a>(
         &'s mut self,
         source: Picture<'a>,

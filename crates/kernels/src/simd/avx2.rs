@@ -1,4 +1,4 @@
-//! x86-64 with AVX2 and FMA: eight lanes.
+//! Vectors for x86-64 with AVX2 and FMA: eight lanes.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -18,7 +18,8 @@ unsafe fn mask(count: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - count.min(8)).cast()) }
 }
 
-// SAFETY: whole loads and stores touch eight elements; masked ones touch the elements whose mask is set.
+// SAFETY: whole loads and stores touch eight numbers; partial ones touch only the numbers whose
+// mask is set.
 unsafe impl Vector for F32x8 {
     const LANES: usize = 8;
     type Half = F32x8;
@@ -26,7 +27,7 @@ unsafe impl Vector for F32x8 {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        // SAFETY: AVX is enabled (the caller's promise); so in every method below.
+        // SAFETY: the caller guarantees that AVX is enabled. The same holds in every method below.
         unsafe { Self(_mm256_set1_ps(value)) }
     }
     #[inline(always)]

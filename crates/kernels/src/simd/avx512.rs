@@ -1,4 +1,5 @@
-//! x86-64 with AVX-512 F, VL, DQ and BW: sixteen lanes, and eight for the rest of a row of channels.
+//! Vectors for x86-64 with AVX-512 F, VL, DQ and BW: sixteen lanes. The half vector has eight
+//! lanes.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -17,7 +18,8 @@ fn mask(count: usize) -> __mmask16 {
     u16::MAX.checked_shr(16 - u32::try_from(count.min(16)).unwrap_or(16)).unwrap_or(0)
 }
 
-// SAFETY: whole loads and stores touch sixteen elements; masked ones touch the elements whose mask bit is set.
+// SAFETY: whole loads and stores touch sixteen numbers; partial ones touch only the numbers whose
+// mask bit is set.
 unsafe impl Vector for F32x16 {
     const LANES: usize = 16;
     type Half = F32x8;
@@ -25,7 +27,8 @@ unsafe impl Vector for F32x16 {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        // SAFETY: AVX-512 is enabled (the caller's promise); so in every method below.
+        // SAFETY: the caller guarantees that AVX-512 is enabled. The same holds in every method
+        // below.
         unsafe { Self(_mm512_set1_ps(value)) }
     }
     #[inline(always)]

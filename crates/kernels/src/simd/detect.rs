@@ -1,4 +1,4 @@
-//! Questions to the CPU, or to the kernel where the CPU cannot be asked by a program.
+//! Feature detection: asks the CPU, or the kernel where a program cannot ask the CPU.
 #![allow(unsafe_code)]
 
 /// Whether the CPU has AVX2 and FMA.
@@ -17,13 +17,13 @@ pub(super) fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512bw")
 }
 
-/// NEON belongs to the base of this architecture.
+/// Always true: NEON belongs to the base of AArch64.
 #[cfg(target_arch = "aarch64")]
 pub(super) const fn has_neon() -> bool {
     true
 }
 
-/// Whether the CPU has NEON, by the kernel's word (`AT_HWCAP`, of which bit 12 is `HWCAP_NEON`).
+/// Whether the CPU has NEON, according to the kernel (`AT_HWCAP`; bit 12 is `HWCAP_NEON`).
 #[cfg(target_arch = "arm")]
 pub(super) fn has_neon() -> bool {
     unsafe extern "C" {
@@ -31,23 +31,24 @@ pub(super) fn has_neon() -> bool {
     }
     const AT_HWCAP: std::ffi::c_ulong = 16;
     const HWCAP_NEON: std::ffi::c_ulong = 1 << 12;
-    // SAFETY: the call reads the process's auxiliary vector, for any argument.
+    // SAFETY: the call reads the auxiliary vector of the process and accepts any argument.
     unsafe { getauxval(AT_HWCAP) & HWCAP_NEON != 0 }
 }
 
-/// What the kernel says about vectors.
+/// What the kernel reports about the vector extension.
 #[cfg(target_arch = "riscv64")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
-    /// Version 1.0.
+    /// Version 1.0 is present.
     Version1,
-    /// None, or the draft that cannot run this code.
+    /// There is no vector extension, or only the draft 0.7.1, which cannot run this code.
     Without,
-    /// The kernel cannot be asked.
+    /// The kernel does not have the system call.
     Unknown,
 }
 
-/// Asks `riscv_hwprobe` (Linux 6.4; syscall 258) for the base extensions (key 4), of which bit 2 is `V` 1.0.
+/// Asks the kernel for the base extensions with `riscv_hwprobe` (Linux 6.4; system call 258, key
+/// 4). Bit 2 of the value is version 1.0 of `V`.
 #[cfg(target_arch = "riscv64")]
 pub(super) fn probe_rvv() -> Probe {
     #[repr(C)]
@@ -57,7 +58,7 @@ pub(super) fn probe_rvv() -> Probe {
     }
     let mut pair = Pair { key: 4, value: 0 };
     let result: isize;
-    // SAFETY: the call reads and writes the one pair; no CPU set is given.
+    // SAFETY: the call reads and writes one pair and takes no CPU set.
     unsafe {
         std::arch::asm!(
             "ecall",

@@ -9,7 +9,7 @@ use super::detect;
 /// An instruction set that the kernels are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
-    /// No vectors: plain `f32` arithmetic, on every CPU.
+    /// No vectors: plain `f32` arithmetic, available on every CPU.
     Scalar,
     /// x86-64 with AVX2 and FMA: 8 lanes.
     Avx2,
@@ -21,21 +21,21 @@ pub enum Isa {
     Rvv,
 }
 
-/// A name that is no instruction set, or one that this CPU or build lacks.
+/// Why an instruction set cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
-    /// Not a name we know.
+    /// The name is not one of the known instruction sets.
     #[error("unknown instruction set {name:?}: expected scalar, avx2, avx512, neon or rvv")]
     Unknown {
-        /// What was given.
+        /// The name that was given.
         name: String,
     },
-    /// Known, but not to be had here.
-    #[error("instruction set {isa} is not available on this CPU (available: {available})")]
+    /// The instruction set is known, but this CPU or build does not have it.
+    #[error("instruction set {isa} is not available on this CPU; available are: {available}")]
     Unavailable {
-        /// What was asked for.
+        /// The instruction set that was asked for.
         isa: Isa,
-        /// What there is, best last.
+        /// The instruction sets that are available, comma separated, the fastest last.
         available: String,
     },
 }
@@ -44,10 +44,10 @@ pub enum IsaError {
 pub const ISA_VARIABLE: &str = "PORTRAITD_ISA";
 
 impl Isa {
-    /// Every instruction set, also those of other architectures.
+    /// Every instruction set, including those of other architectures.
     pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon, Self::Rvv];
 
-    /// The name that [`FromStr`] and `--isa` take.
+    /// The name that [`FromStr`] and the option `--isa` accept.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,11 +59,12 @@ impl Isa {
         }
     }
 
-    /// Whether this build has kernels for it and this CPU runs them.
+    /// Whether this build has kernels for the instruction set and this CPU can run them.
     ///
-    /// RISC-V's vectors are taken only when the kernel's `riscv_hwprobe` reports version 1.0: parts with the draft 0.7.1
-    /// set the same bit of the auxiliary vector and would decode other instructions. Where that call is missing (Linux
-    /// before 6.4, QEMU before 8.2), name `rvv` explicitly.
+    /// RISC-V vectors are used only if the kernel's `riscv_hwprobe` reports version 1.0: CPUs with
+    /// the draft 0.7.1 set the same bit of the auxiliary vector but decode the instructions
+    /// differently. Where the call is missing (Linux before 6.4, QEMU before 8.2), name `rvv`
+    /// explicitly.
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -80,7 +81,8 @@ impl Isa {
         }
     }
 
-    /// Whether kernels for it may be run here: it [is available](Self::is_available), or nobody can say that it is not.
+    /// Whether the kernels may run here: the instruction set [is available](Self::is_available), or
+    /// it cannot be detected (RISC-V without `riscv_hwprobe`).
     #[must_use]
     pub fn is_usable(self) -> bool {
         #[cfg(target_arch = "riscv64")]
@@ -90,7 +92,8 @@ impl Isa {
         self.is_available()
     }
 
-    /// What this CPU has, slowest first. Never empty: [`Isa::Scalar`] is always there.
+    /// The instruction sets of this CPU, slowest first. Never empty, because [`Isa::Scalar`] is
+    /// always available.
     #[must_use]
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
@@ -102,13 +105,14 @@ impl Isa {
         Self::available().into_iter().next_back().unwrap_or(Self::Scalar)
     }
 
-    /// The instruction set to use: the one named, else the one in `PORTRAITD_ISA`, else [`Isa::detect`].
+    /// The instruction set to use: `name` if it is given, else the value of `PORTRAITD_ISA`, else
+    /// the result of [`Isa::detect`]. The name `auto` also selects [`Isa::detect`].
     ///
-    /// A set that is named is trusted where the build has it and the CPU cannot be asked (RISC-V without
-    /// `riscv_hwprobe`).
+    /// An instruction set that is named explicitly is also accepted if the build has kernels for it
+    /// and the CPU cannot be asked (RISC-V without `riscv_hwprobe`).
     ///
     /// # Errors
-    /// The name is unknown, or this CPU or build cannot run it.
+    /// [`IsaError`] if the name is unknown, or if this CPU or build cannot run the instruction set.
     pub fn choose(name: Option<&str>) -> Result<Self, IsaError> {
         let from_environment = std::env::var(ISA_VARIABLE).ok().filter(|name| !name.is_empty());
         match name.or(from_environment.as_deref()) {

@@ -1,4 +1,4 @@
-//! AArch64 Advanced SIMD: four lanes, multiplication by a lane.
+//! Vectors for AArch64 NEON (Advanced SIMD): four lanes, with multiplication by a lane.
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
@@ -10,7 +10,7 @@ use super::vector::Vector;
 #[repr(transparent)]
 pub struct F32x4(pub(crate) float32x4_t);
 
-// SAFETY: whole loads and stores touch four elements, their partial forms `count` elements.
+// SAFETY: whole loads and stores touch four numbers, their partial forms `count` numbers.
 unsafe impl Vector for F32x4 {
     const LANES: usize = 4;
     type Half = F32x4;
@@ -18,7 +18,7 @@ unsafe impl Vector for F32x4 {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        // SAFETY: NEON is part of AArch64; so in every method below.
+        // SAFETY: NEON is part of AArch64. The same holds in every method below.
         unsafe { Self(vdupq_n_f32(value)) }
     }
     #[inline(always)]
@@ -33,7 +33,7 @@ unsafe impl Vector for F32x4 {
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self {
-        // By lanes: a copy of a variable length would be a call into the C library.
+        // Lane by lane, because a copy of variable length would become a call into the C library.
         // SAFETY: `count` numbers are readable.
         unsafe {
             let zero = vdupq_n_f32(0.0);

@@ -1,12 +1,9 @@
-//! No vectors: an `f32` is a vector of one lane.
-//!
-//! On CPUs with many scalar registers and a fused multiply-add (RISC-V), the register blocking of the generic kernels is
-//! what makes this fast.
+//! The vector of one lane: a plain `f32`.
 #![allow(unsafe_code)]
 
 use super::vector::Vector;
 
-// SAFETY: `load` and `store` touch one element, and their partial forms `count` elements, which is 0 or 1.
+// SAFETY: `load` and `store` touch one number, and their partial forms `count` numbers, 0 or 1.
 unsafe impl Vector for f32 {
     const LANES: usize = 1;
     type Half = f32;
@@ -18,23 +15,23 @@ unsafe impl Vector for f32 {
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { *from }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { *to = self }
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self {
-        // SAFETY: the caller's promise; nothing is read for a count of 0.
+        // SAFETY: the caller upholds this function's contract; nothing is read for a count of 0.
         if count > 0 { unsafe { *from } } else { 0.0 }
     }
     #[inline(always)]
     unsafe fn store_partial(self, to: *mut f32, count: usize) {
         if count > 0 {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds this function's contract.
             unsafe { *to = self }
         }
     }
@@ -56,7 +53,7 @@ unsafe impl Vector for f32 {
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
-        // Elsewhere `mul_add` may be a call into the C library.
+        // On other architectures `mul_add` may be a call into the C library.
         if cfg!(any(target_arch = "riscv64", target_arch = "aarch64")) { a.mul_add(b, self) } else { self + a * b }
     }
     #[inline(always)]
@@ -90,7 +87,7 @@ unsafe impl Vector for f32 {
     }
     #[inline(always)]
     unsafe fn round_and_power_of_two(self) -> (Self, Self) {
-        // Adding 1.5 * 2^23 leaves the rounded integer in the low bits, whatever the sign.
+        // Adding 1.5 * 2^23 leaves the rounded integer in the low bits, for either sign.
         let shifted = self + 12_582_912.0;
         let n = shifted - 12_582_912.0;
         (n, f32::from_bits(shifted.to_bits().wrapping_add(127) << 23))

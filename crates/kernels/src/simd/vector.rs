@@ -1,52 +1,55 @@
-//! The operations that the generic kernels need from a vector of `f32`.
+//! The operations of a vector of `f32` that the generic kernels need.
 #![allow(unsafe_code)]
 
 /// A vector of `LANES` single-precision numbers.
 ///
-/// Implementations are zero-cost wrappers of a register type. Every method is `#[inline(always)]` and must be called only
-/// where the target features of the instruction set are enabled: the kernels' entry points in the instruction set's own
-/// file enable them, and everything between them and these methods is inlined into those.
+/// Implementations are zero-cost wrappers of a register type. Every method is `#[inline(always)]`
+/// and may only be called where the target features of the instruction set are enabled. The entry
+/// points of the kernels enable them, and everything between an entry point and these methods is
+/// inlined.
 ///
 /// # Safety
-/// An implementation's `load`, `store` and their partial forms touch exactly the elements that their docs name, and no
-/// method has a precondition beyond those listed.
+/// The `load` and `store` methods of an implementation and their partial forms touch exactly the
+/// elements that their documentation names. No method has a precondition beyond those listed.
 pub unsafe trait Vector: Copy {
     /// Numbers in a vector.
     const LANES: usize;
 
-    /// A vector of at least 1 and at most `LANES` numbers, for the rest of a row of channels: half as wide where the
-    /// instruction set has both widths, else the vector itself.
+    /// A vector for the remaining channels of a pixel. It has at least 1 and at most `LANES` lanes:
+    /// half as many where the instruction set has both widths, else it is the vector itself.
     type Half: Vector;
 
-    /// Up to four consecutive numbers to be multiplied, one at a time, with a whole vector: a register where the
-    /// instruction set multiplies by a lane, an address where it broadcasts from memory.
+    /// Four consecutive numbers that are multiplied, one at a time, with a whole vector. This is a
+    /// register if the instruction set multiplies by a lane, and an address if it broadcasts from
+    /// memory.
     type Group: Copy;
 
-    /// All lanes `value`.
+    /// A vector with `value` in all lanes.
     ///
     /// # Safety
     /// The instruction set's target features are enabled.
     unsafe fn splat(value: f32) -> Self;
 
-    /// `LANES` numbers from `from`, unaligned.
+    /// Loads `LANES` numbers from `from`. No alignment is needed.
     ///
     /// # Safety
     /// `from` is valid for reading `LANES` numbers; the target features are enabled.
     unsafe fn load(from: *const f32) -> Self;
 
-    /// `LANES` numbers to `to`, unaligned.
+    /// Stores `LANES` numbers to `to`. No alignment is needed.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` numbers; the target features are enabled.
     unsafe fn store(self, to: *mut f32);
 
-    /// The first `count` lanes from `from`, the others zero. `count` is at most `LANES`.
+    /// Loads the first `count` lanes from `from` and sets the others to zero. `count` is at most
+    /// `LANES`.
     ///
     /// # Safety
     /// `from` is valid for reading `count` numbers; the target features are enabled.
     unsafe fn load_partial(from: *const f32, count: usize) -> Self;
 
-    /// The first `count` lanes to `to`. `count` is at most `LANES`.
+    /// Stores the first `count` lanes to `to`. `count` is at most `LANES`.
     ///
     /// # Safety
     /// `to` is valid for writing `count` numbers; the target features are enabled.
@@ -76,37 +79,40 @@ pub unsafe trait Vector: Copy {
     /// The instruction set's target features are enabled.
     unsafe fn div(self, other: Self) -> Self;
 
-    /// `self + a * b`, with one rounding where the instruction set can.
+    /// `self + a * b`, with a single rounding where the instruction set can do that.
     ///
     /// # Safety
     /// The instruction set's target features are enabled.
     unsafe fn fma(self, a: Self, b: Self) -> Self;
 
-    /// The larger of each pair; which one for a NaN is unspecified.
+    /// The larger number of each pair. If one of them is NaN, either may be returned.
     ///
     /// # Safety
     /// The instruction set's target features are enabled.
     unsafe fn max(self, other: Self) -> Self;
 
-    /// The smaller of each pair; which one for a NaN is unspecified.
+    /// The smaller number of each pair. If one of them is NaN, either may be returned.
     ///
     /// # Safety
     /// The instruction set's target features are enabled.
     unsafe fn min(self, other: Self) -> Self;
 
-    /// Four numbers to multiply by.
+    /// The four numbers at `from`, ready for [`Vector::fma_lane`].
     ///
     /// # Safety
-    /// `from` is valid for reading 4 numbers for as long as the group is used; the target features are enabled.
+    /// `from` is valid for reading 4 numbers for as long as the group is used; the target features
+    /// are enabled.
     unsafe fn group(from: *const f32) -> Self::Group;
 
-    /// `self + weights * group[LANE]`, `LANE` in `0..4`.
+    /// `self + weights * group[LANE]`, with `LANE` in `0..4`.
     ///
     /// # Safety
-    /// The instruction set's target features are enabled, and the group's memory has not changed.
+    /// The instruction set's target features are enabled, and the memory of the group has not
+    /// changed.
     unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self;
 
-    /// Rounded to the nearest integer `n`, as `(n, 2^n)`. Lanes are within -126..=126.
+    /// Rounds each lane to the nearest integer `n` and returns `(n, 2^n)`. Lanes must be within
+    /// -126..=126.
     ///
     /// # Safety
     /// The instruction set's target features are enabled.

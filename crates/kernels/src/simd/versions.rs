@@ -1,30 +1,34 @@
-//! Plain loops, compiled once for each width of register: the compiler finds the vector instructions, this file chooses
-//! between its results at run time. For integer loops, and float loops that are not reassociated: Rust contracts nothing,
-//! so the bits are the same whichever version runs.
+//! Plain loops that are compiled once per register width. The compiler finds the vector
+//! instructions, and the code here chooses between the compiled versions at run time.
+//!
+//! This suits integer loops, and float loops whose operations need not be reordered: Rust never
+//! fuses or reorders float operations, so every version gives the same bits.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
 
 use super::isa::Isa;
 
-/// An instruction set that this CPU is known to run.
+/// An instruction set that this CPU is known to run. Values are only made after that check, so
+/// functions that take a `Usable` may run its instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usable(Isa);
 
 impl Usable {
-    /// `isa`, where this CPU and build have it.
+    /// Checks `isa`. Returns `None` if this CPU or build does not have it.
     pub fn new(isa: Isa) -> Option<Self> {
         isa.is_usable().then_some(Self(isa))
     }
 
-    /// What `PORTRAITD_ISA` names, else the best that there is; asked once. A name that cannot be had counts as none:
-    /// whoever takes it from the user says so (see [`Isa::choose`]).
+    /// The instruction set that `PORTRAITD_ISA` names, else the fastest one of this CPU. It is
+    /// determined once. A name that cannot be used is ignored here; [`Isa::choose`] reports it as
+    /// an error.
     pub fn chosen() -> Self {
         static CHOSEN: OnceLock<Usable> = OnceLock::new();
         *CHOSEN.get_or_init(|| Self(Isa::choose(None).unwrap_or_else(|_| Isa::detect())))
     }
 
-    /// Which it is.
+    /// The instruction set that was checked.
     pub const fn isa(self) -> Isa {
         self.0
     }
@@ -34,8 +38,9 @@ impl Usable {
         cfg!(target_arch = "x86_64") && matches!(self.0, Isa::Avx2 | Isa::Avx512)
     }
 
-    /// Whether AVX-512 with VBMI and VNNI may be used: bytes picked from a whole register at once, products summed where
-    /// they are made. Not every CPU with [`Isa::Avx512`] has them (Skylake does not, Ice Lake and Zen 4 do).
+    /// Whether AVX-512 with VBMI and VNNI may be used, which can pick bytes from a whole register
+    /// and sum products in one instruction. Not every CPU with [`Isa::Avx512`] has them (Skylake
+    /// does not, Ice Lake and Zen 4 do).
     pub(crate) fn has_avx512_vbmi(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Isa::Avx512
@@ -52,8 +57,9 @@ impl Default for Usable {
     }
 }
 
-/// A function of plain loops, in a version for AVX2 and one for the target's base (SSE2, NEON on 64-bit Arm, none). Its
-/// first argument is the [`Usable`] instruction set. AVX-512 takes the version for AVX2: twice as wide was not faster.
+/// Defines a function of plain loops that is compiled twice: for AVX2, and for the base of the
+/// target (SSE2, NEON on 64-bit Arm, or no vectors). Its first argument is the [`Usable`]
+/// instruction set. AVX-512 uses the version for AVX2, because wider registers were not faster.
 macro_rules! versions {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<const $parameter:ident: $kind:ty>)?
         ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
@@ -72,7 +78,7 @@ macro_rules! versions {
                 fn avx2 $(<const $parameter: $kind>)? ($($argument: $type),*) {
                     body $(::<$parameter>)? ($($argument),*);
                 }
-                // SAFETY: the CPU has AVX2; whoever made the `Usable` has asked it.
+                // SAFETY: the CPU has AVX2: this was checked when the `Usable` was made.
                 unsafe { avx2 $(::<$parameter>)? ($($argument),*) };
                 return;
             }

@@ -134,7 +134,7 @@ impl GuidedMatte {
     /// filtered. With a `format` (NV12 or RGB24) the person's colours are made too, for [`GuidedMatte::push`].
     ///
     /// # Errors
-    /// As [`Matte::start`], and where the source cannot be scaled.
+    /// The same as [`Matte::start`], and where the source cannot be scaled.
     pub fn start(
         &mut self,
         mask: &MaskView<'_>,

@@ -1,9 +1,9 @@
-//! The row kernels of each instruction set. These files use the generic kernels and the vector types;
-//! nothing but the dispatch uses them.
+//! The row kernels of each instruction set. These files use the generic kernels and the vector
+//! types; only the dispatch uses these files.
 //!
-//! Where the compiler has a vector type, a file instantiates the generic kernels for it. The vectors of
-//! RISC-V have no fixed size, and the NEON intrinsics of 32-bit Arm are not stable, so those two hold
-//! the same row kernels in assembly.
+//! Where the compiler has a vector type, a file instantiates the generic kernels for it. The
+//! vectors of RISC-V have no fixed size, and the NEON intrinsics of 32-bit Arm are not stable, so
+//! the files of these two hold the same row kernels in assembly.
 
 pub mod scalar;
 

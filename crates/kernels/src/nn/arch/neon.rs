@@ -12,7 +12,8 @@ impl DenseProduct for F32x4 {
         weights: &mut *const f32,
         groups: usize,
     ) {
-        // SAFETY: the caller's promise; where the cast is to an array of the same size, it is the same type.
+        // SAFETY: the caller upholds this function's contract. Where a pointer is cast to an array
+        // of the size that was matched, it has that type already.
         unsafe {
             match (P, N) {
                 _ if groups == 0 => {}
@@ -28,10 +29,11 @@ impl DenseProduct for F32x4 {
     }
 }
 
-// The inner loops of the dense product, spelled out: the compiler loads weights two registers at a time and keeps an address and a
-// counter for each, which were a third of the loop's instructions. `v0` to `v3` hold weights.
+// The inner loops of the dense product are in assembly, because the compiler loads the weights two
+// registers at a time and keeps an address and a counter for each, which made up a third of the
+// instructions of the loop. `v0` to `v3` hold weights.
 
-/// One depth of four pixels times four vectors: loads its weights.
+/// Loads the weights of one depth and multiplies four pixels by four vectors.
 macro_rules! depth_4x4 {
     ($lane:literal) => {
         concat!(
@@ -76,7 +78,8 @@ macro_rules! depth_4x4 {
     };
 }
 
-/// One depth of eight pixels times two vectors, whose weights are in the registers named.
+/// Multiplies eight pixels by two vectors for one depth. The weights are in the registers that are
+/// named.
 macro_rules! depth_8x2 {
     ($lane:literal, $v:literal, $w:literal) => {
         concat!(
@@ -114,10 +117,10 @@ macro_rules! depth_8x2 {
     };
 }
 
-/// [`Vector::multiply_groups`], four pixels times four vectors.
+/// [`DenseProduct::multiply_groups`] for four pixels times four vectors.
 ///
 /// # Safety
-/// As there, with at least one group.
+/// The same as there; `groups` is at least 1.
 #[inline(always)]
 unsafe fn multiply_4x4(
     acc: &mut [[F32x4; 4]; 4],
@@ -127,7 +130,7 @@ unsafe fn multiply_4x4(
 ) {
     let [[a00, a01, a02, a03], [a10, a11, a12, a13], [a20, a21, a22, a23], [a30, a31, a32, a33]] = acc;
     let [p0, p1, p2, p3] = pixels;
-    // SAFETY: reads what the caller says, and nothing else.
+    // SAFETY: the assembly reads what the contract allows, and nothing else.
     unsafe {
         std::arch::asm!(
             "2:",
@@ -154,10 +157,10 @@ unsafe fn multiply_4x4(
     }
 }
 
-/// [`Vector::multiply_groups`], eight pixels times two vectors.
+/// [`DenseProduct::multiply_groups`] for eight pixels times two vectors.
 ///
 /// # Safety
-/// As there, with at least one group.
+/// The same as there; `groups` is at least 1.
 #[inline(always)]
 unsafe fn multiply_8x2(
     acc: &mut [[F32x4; 2]; 8],
@@ -167,7 +170,7 @@ unsafe fn multiply_8x2(
 ) {
     let [[a00, a01], [a10, a11], [a20, a21], [a30, a31], [a40, a41], [a50, a51], [a60, a61], [a70, a71]] = acc;
     let [p0, p1, p2, p3, p4, p5, p6, p7] = pixels;
-    // SAFETY: reads what the caller says, and nothing else.
+    // SAFETY: the assembly reads what the contract allows, and nothing else.
     unsafe {
         std::arch::asm!(
             "2:",

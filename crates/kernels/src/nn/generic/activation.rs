@@ -10,14 +10,17 @@ use crate::simd::Vector;
 /// The instruction set's target features are enabled.
 #[inline(always)]
 pub unsafe fn sigmoid<V: Vector>(x: V) -> V {
-    // SAFETY: the caller's promise; no memory is touched.
+    // SAFETY: the caller upholds this function's contract; no memory is touched.
     unsafe {
-        // e^-x = 2^n * e^r with n = round(-x / ln 2) and |r| <= ln 2 / 2; beyond +-87 the answer is 0 or 1 to f32.
+        // e^-x = 2^n * e^r with n = round(-x / ln 2) and |r| <= ln 2 / 2. Beyond +-87 the result is
+        // 0 or 1 in `f32`.
         let x = V::splat(0.0).sub(x).max(V::splat(-87.0)).min(V::splat(87.0));
         let (n, power) = x.mul(V::splat(std::f32::consts::LOG2_E)).round_and_power_of_two();
-        // ln 2 in two parts, so that n * ln 2 is subtracted without losing r's low bits.
+        // ln 2 is split into two parts, so that n * ln 2 is subtracted without losing the low bits
+        // of r.
         let r = x.fma(n, V::splat(-0.693_359_4)).fma(n, V::splat(2.121_944_4e-4));
-        // Degree 5 through the Chebyshev nodes of +-ln 2 / 2: relative error under 1.7e-7.
+        // A polynomial of degree 5 through the Chebyshev nodes of +-ln 2 / 2; its relative error is
+        // under 1.7e-7.
         let mut p = V::splat(0.008_369_184);
         for coefficient in [0.041_917_76, 0.166_665_05, 0.499_988_68, 1.0, 1.000_000_1] {
             p = V::splat(coefficient).fma(p, r);
@@ -33,7 +36,7 @@ pub unsafe fn sigmoid<V: Vector>(x: V) -> V {
 /// The instruction set's target features are enabled.
 #[inline(always)]
 pub unsafe fn hard_swish<V: Vector>(x: V) -> V {
-    // SAFETY: the caller's promise; no memory is touched.
+    // SAFETY: the caller upholds this function's contract; no memory is touched.
     unsafe {
         let gate = V::splat(0.5).fma(x, V::splat(1.0 / 6.0));
         x.mul(gate.max(V::splat(0.0)).min(V::splat(1.0)))
@@ -46,7 +49,7 @@ pub unsafe fn hard_swish<V: Vector>(x: V) -> V {
 /// The instruction set's target features are enabled.
 #[inline(always)]
 unsafe fn activate<V: Vector>(x: V, activation: Activation) -> V {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         match activation {
             Activation::None => x,
@@ -57,13 +60,13 @@ unsafe fn activate<V: Vector>(x: V, activation: Activation) -> V {
     }
 }
 
-/// `data[i] = activation(data[i])`.
+/// `data[i] = activation(data[i])` for `length` numbers.
 ///
 /// # Safety
 /// `data` is valid for `length` numbers; the target features are enabled.
 #[inline(always)]
 pub unsafe fn activate_all<V: Vector>(data: *mut f32, length: usize, activation: Activation) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         let mut i = 0;
         while i + V::LANES <= length {

@@ -1,4 +1,4 @@
-//! The dense convolution of a row. Register blocking is by const generics: `P` pixels times `N`
+//! The dense convolution of a row. Const generics set the register blocking: `P` pixels times `N`
 //! vectors of accumulators.
 #![allow(unsafe_code)]
 #![allow(
@@ -10,15 +10,15 @@ use super::activation::{activate_all, hard_swish};
 use crate::nn::rows::{Activation, ConvRow};
 use crate::simd::Vector;
 
-/// A vector with the inner loop of the dense product. Instruction sets for which the compiler's code
-/// is slow override the loop.
+/// A vector type with the inner loop of the dense product. An instruction set overrides the loop if
+/// the compiler's code for it is slow.
 pub trait DenseProduct: Vector {
-    /// `groups` times four depths of a tile of a dense product, all accumulators at once:
-    /// `acc[p][n] += weights[k][n] * pixels[p][k]` for each depth `k`. `weights` and the pixels' addresses move on.
+    /// Multiplies a tile of a dense product over `4 * groups` depths: `acc[p][n] += weights[k][n] *
+    /// pixels[p][k]` for each depth `k`. Advances `weights` and the addresses of the pixels.
     ///
     /// # Safety
-    /// Each pixel is valid for reading `4 * groups` numbers and `weights` for `4 * groups * N` vectors; the target features are
-    /// enabled.
+    /// Each pixel is valid for reading `4 * groups` numbers and `weights` for `4 * groups * N`
+    /// vectors; the target features are enabled.
     #[inline(always)]
     unsafe fn multiply_groups<const P: usize, const N: usize>(
         acc: &mut [[Self; N]; P],
@@ -26,15 +26,16 @@ pub trait DenseProduct: Vector {
         weights: &mut *const f32,
         groups: usize,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { multiply_groups_by_lane(acc, pixels, weights, groups) }
     }
 }
 
-/// [`DenseProduct::multiply_groups`] by the other methods: a lane of the inputs at a time.
+/// [`DenseProduct::multiply_groups`] in terms of the other methods, one lane of the inputs at a
+/// time.
 ///
 /// # Safety
-/// As [`DenseProduct::multiply_groups`].
+/// The same as [`DenseProduct::multiply_groups`].
 #[inline(always)]
 pub unsafe fn multiply_groups_by_lane<V: Vector, const P: usize, const N: usize>(
     acc: &mut [[V; N]; P],
@@ -42,7 +43,7 @@ pub unsafe fn multiply_groups_by_lane<V: Vector, const P: usize, const N: usize>
     weights: &mut *const f32,
     groups: usize,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         for _ in 0..groups {
             let mut inputs = [V::group(pixels[0]); P];
@@ -74,7 +75,8 @@ pub unsafe fn multiply_groups_by_lane<V: Vector, const P: usize, const N: usize>
     }
 }
 
-/// Width of the next block of dense weights: `max` vectors if that leaves no single vector behind, else two or one.
+/// Width of the next block of packed dense weights, in channels, when `rest` channels are left. A
+/// block has `max` vectors unless that leaves a single vector over, else two or one.
 #[must_use]
 pub const fn block_width(rest: usize, lanes: usize, half: usize, max: usize) -> usize {
     let vectors = rest / lanes;
@@ -91,7 +93,8 @@ pub const fn block_width(rest: usize, lanes: usize, half: usize, max: usize) -> 
     count * lanes
 }
 
-/// `P` pixels times `N` vectors of output channels, `channels` of which exist.
+/// Computes a tile of `P` pixels times `N` vectors of output channels. At the end of the row of
+/// channels some of these do not exist and are not stored.
 ///
 /// # Safety
 /// The row's pointers are valid for these pixels and channels; the target features are enabled.
@@ -102,7 +105,8 @@ unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
     packed: *const f32,
     n0: usize,
 ) {
-    // SAFETY: the caller's promise: every address below is inside the row's input, packed weights, residual or output.
+    // SAFETY: the caller upholds this function's contract: every address below is inside the row's
+    // input, packed weights, residual or output.
     unsafe {
         let width = N * V::LANES;
         let channels = (row.channels - n0).min(width);
@@ -155,8 +159,9 @@ unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
                 k -= 1;
             }
         }
-        // The match is outside the loops, so that each branch is straight-line code. The loops must be short enough for the
-        // compiler to unroll: else the accumulators live in memory. So the sigmoid comes after the stores.
+        // The match is outside the loops, so that each branch is straight-line code. The loops must
+        // be short enough for the compiler to unroll, or the accumulators would live in memory. The
+        // sigmoid is too long for that, so it is applied after the stores.
         match row.activation {
             Activation::None | Activation::Sigmoid => {}
             Activation::Relu => {
@@ -215,14 +220,14 @@ unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
     }
 }
 
-/// The sigmoid of `pixels` stored pixels, and their sums.
+/// Applies the sigmoid to `pixels` stored pixels and adds the results to the sums.
 ///
 /// # Safety
 /// The row's pointers are valid for these pixels and channels; the target features are enabled.
 #[inline(always)]
 unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: usize, channels: usize) {
     for x in x..x + pixels {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe {
             let at = row.output.add(x * row.output_step + n0);
             activate_all::<V>(at, channels, Activation::Sigmoid);
@@ -235,17 +240,17 @@ unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: 
     }
 }
 
-/// A block of `N` vectors of channels over the whole row, `P` pixels at a time.
+/// Computes a block of `N` vectors of channels over the whole row, `P` pixels at a time.
 ///
 /// # Safety
-/// As [`conv_tile`], for the whole row.
+/// The same as [`conv_tile`], for the whole row.
 #[inline(always)]
 pub unsafe fn conv_block<V: DenseProduct, const P: usize, const N: usize>(
     row: &ConvRow,
     packed: *const f32,
     n0: usize,
 ) {
-    // SAFETY: the caller's promise; tiles stay within the row's width.
+    // SAFETY: the caller upholds this function's contract; tiles stay within the width of the row.
     unsafe {
         let mut x = 0;
         while x + P <= row.width {

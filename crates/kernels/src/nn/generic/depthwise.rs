@@ -10,7 +10,7 @@ use super::lanes::lanes_width;
 use crate::nn::rows::{Activation, DepthwiseRow};
 use crate::simd::Vector;
 
-/// Adds one input column's part to each output of a tile that it reaches.
+/// Adds the contribution of one input column to each output of the tile that uses the column.
 ///
 /// # Safety
 /// The instruction set's target features are enabled.
@@ -22,13 +22,14 @@ unsafe fn depthwise_column<V: Vector, const K: usize, const S: usize, const T: u
 ) {
     for t in 0..T {
         if COLUMN >= t * S && COLUMN - t * S < K {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds this function's contract.
             unsafe { acc[t] = acc[t].fma(value, weights[COLUMN - t * S]) }
         }
     }
 }
 
-/// `T` output pixels of one vector of channels; `left` of its lanes exist if `PARTIAL`.
+/// Computes `T` output pixels of one vector of channels. If `PARTIAL`, only the lanes of existing
+/// channels are loaded and stored.
 ///
 /// # Safety
 /// The row's pointers are valid for these pixels and channels; the target features are enabled.
@@ -40,7 +41,8 @@ unsafe fn depthwise_tile<V: Vector, const K: usize, const S: usize, const T: usi
     c: usize,
     sum: &mut V,
 ) {
-    // SAFETY: the caller's promise: every address below is inside the row's inputs, packed weights or output.
+    // SAFETY: the caller upholds this function's contract: every address below is inside the row's
+    // inputs, packed weights or output.
     unsafe {
         let left = row.channels - c;
         let load = |at: *const f32| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
@@ -52,8 +54,9 @@ unsafe fn depthwise_tile<V: Vector, const K: usize, const S: usize, const T: usi
             for (i, weights) in weights.iter_mut().enumerate() {
                 *weights = V::load(w.add(i * V::LANES));
             }
-            // Each input is loaded once and used by every output of the tile that it reaches. One call a column instead of a
-            // loop: a loop of this size would not be unrolled, and the accumulators would live in memory.
+            // Each input is loaded once and used by every output of the tile that needs it. There
+            // is one call per column instead of a loop: a loop of this size would not be unrolled,
+            // and the accumulators would live in memory.
             macro_rules! columns {
                 ($($column:literal)*) => {
                     $(if $column < (T - 1) * S + K {
@@ -70,10 +73,10 @@ unsafe fn depthwise_tile<V: Vector, const K: usize, const S: usize, const T: usi
     }
 }
 
-/// Activation, addend, sums and stores of a depthwise tile.
+/// Applies the activation, adds the addend, updates the sums and stores a depthwise tile.
 ///
 /// # Safety
-/// As [`depthwise_tile`].
+/// The same as [`depthwise_tile`].
 #[inline(always)]
 unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
     row: &DepthwiseRow,
@@ -82,7 +85,7 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
     acc: &mut [V; T],
     sum: &mut V,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         let left = row.channels - c;
         match row.activation {
@@ -98,7 +101,7 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
                 }
             }
             Activation::Sigmoid => {
-                // A copy, so that this long loop does not keep the accumulators in memory.
+                // A copy, so that this long loop does not force the accumulators into memory.
                 let mut copy = *acc;
                 for x in &mut copy {
                     *x = sigmoid(*x);
@@ -130,13 +133,13 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
     }
 }
 
-/// One output pixel with a kernel of any side and stride.
+/// Computes one output pixel with a kernel of any size and stride.
 ///
 /// # Safety
-/// As [`depthwise_tile`].
+/// The same as [`depthwise_tile`].
 #[inline(always)]
 unsafe fn depthwise_any<V: Vector>(row: &DepthwiseRow, x: usize, packed: *const f32, c: usize, sum: &mut V) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         let left = (row.channels - c).min(V::LANES);
         let mut acc = [V::load(packed); 1];
@@ -152,13 +155,13 @@ unsafe fn depthwise_any<V: Vector>(row: &DepthwiseRow, x: usize, packed: *const 
     }
 }
 
-/// All pixels of one vector of channels.
+/// Computes all pixels of one vector of channels.
 ///
 /// # Safety
-/// As [`depthwise_tile`], for the whole row.
+/// The same as [`depthwise_tile`], for the whole row.
 #[inline(always)]
 unsafe fn depthwise_lanes<V: Vector, const T: usize>(row: &DepthwiseRow, packed: *const f32, c: usize) {
-    // SAFETY: the caller's promise; tiles stay within the row's width.
+    // SAFETY: the caller upholds this function's contract; tiles stay within the width of the row.
     unsafe {
         let mut sum = V::splat(0.0);
         let mut x = 0;
@@ -200,13 +203,14 @@ unsafe fn depthwise_lanes<V: Vector, const T: usize>(row: &DepthwiseRow, packed:
     }
 }
 
-/// See [`DepthwiseRow`].
+/// Computes a [`DepthwiseRow`], `T` pixels at a time.
 ///
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
 pub unsafe fn depthwise_row<V: Vector, const T: usize>(row: &DepthwiseRow) {
-    // SAFETY: the caller's promise; blocks are laid out as `lanes_width` says.
+    // SAFETY: the caller upholds this function's contract; blocks are laid out according to
+    // `lanes_width`.
     unsafe {
         let mut packed = row.packed;
         let mut c = 0;

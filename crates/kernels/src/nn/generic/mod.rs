@@ -1,7 +1,7 @@
 //! The row kernels, written once over [`Vector`](crate::simd::Vector).
 //!
-//! Each function is `#[inline(always)]` and is instantiated inside a function that enables the target
-//! features of an instruction set (see `instantiate_kernels`).
+//! Each function is `#[inline(always)]` and is instantiated inside a function that enables the
+//! target features of an instruction set (see `instantiate_kernels`).
 
 pub mod activation;
 pub mod dense;
@@ -9,10 +9,12 @@ pub mod depthwise;
 pub mod lanes;
 pub mod upsample;
 
-/// Makes the `KERNELS` table of a vector type: each entry enables the features and inlines the generic kernel.
+/// Defines the `KERNELS` table of a vector type. Each entry enables the target features and inlines
+/// the generic kernel.
 ///
-/// `blocks` lists how many vectors of output channels a tile of the dense product has, most first, and with each how many
-/// pixels: their product is the number of accumulators.
+/// `blocks` lists the possible numbers of vectors of output channels in a tile of the dense
+/// product, the largest first, each with the number of pixels of the tile. Their product is the
+/// number of accumulators.
 macro_rules! instantiate_kernels {
     (features = [$($feature:literal)?], vector = $vector:ty, isa = $isa:ident,
      blocks = [$most:literal => $most_pixels:literal $(, $vectors:literal => $pixels:literal)*], depthwise_tile = $tile:literal,
@@ -41,7 +43,7 @@ macro_rules! instantiate_kernels {
 
             $(#[target_feature(enable = $feature)])?
             unsafe fn conv(row: &ConvRow) {
-                // SAFETY: the caller answers for the pointers; the features are enabled here.
+                // SAFETY: the caller guarantees valid pointers; the features are enabled here.
                 unsafe {
                     let mut packed = row.packed;
                     let mut n = 0;

@@ -5,13 +5,15 @@ use super::lanes::lanes_width;
 use crate::nn::rows::UpsampleRow;
 use crate::simd::Vector;
 
-/// One vector of channels of an upsampled row; `left` of its lanes exist if `PARTIAL`.
+/// Upsamples one vector of channels. If `PARTIAL`, only the lanes of existing channels are loaded
+/// and stored.
 ///
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
 unsafe fn upsample_lanes<V: Vector, const PARTIAL: bool>(row: &UpsampleRow, c: usize) {
-    // SAFETY: the caller's promise; the first and the last pixel are their own neighbours.
+    // SAFETY: the caller upholds this function's contract; the first and the last pixel are their
+    // own neighbours.
     unsafe {
         let left = row.channels - c;
         let load = |at: *const f32| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
@@ -36,13 +38,13 @@ unsafe fn upsample_lanes<V: Vector, const PARTIAL: bool>(row: &UpsampleRow, c: u
     }
 }
 
-/// See [`UpsampleRow`].
+/// Computes an [`UpsampleRow`].
 ///
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
 pub unsafe fn upsample_row<V: Vector>(row: &UpsampleRow) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         let mut c = 0;
         while c < row.channels {

@@ -145,7 +145,7 @@ impl Dense {
         scratch: *mut f32,
         maps: &impl Resolve,
     ) {
-        // SAFETY: the caller's promise; rows, pixels and channels stay within the shapes, which the program's check has
+        // SAFETY: the caller upholds this function's contract; rows, pixels and channels stay within the shapes, which the program's check has
         // compared with the weights.
         unsafe {
             let weights = self.weights();
@@ -224,7 +224,7 @@ impl Dense {
     /// # Safety
     /// Each half ran with its scratch memory; `mean` is valid for the output's channels.
     pub(in crate::nn) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
 
@@ -234,7 +234,7 @@ impl Dense {
     /// As the kernel's.
     unsafe fn each_group(&self, kernels: &Kernels, row: &ConvRow, weights: *const f32) {
         for group in &self.groups {
-            // SAFETY: the caller's promise for the whole row holds for some of its channels.
+            // SAFETY: the caller upholds this function's contract for the whole row holds for some of its channels.
             unsafe {
                 let mut row = *row;
                 row.packed = weights.add(group.packed);
@@ -299,7 +299,7 @@ impl Dense {
     /// `low` is valid for the residual's shape, `to` for a row.
     unsafe fn upsample(&self, kernels: &Kernels, low: *const f32, y: usize, first: usize, count: usize, to: *mut f32) {
         let (height, width) = (self.output.height / 2, self.output.width / 2);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe {
             upsample_row(
                 kernels,
@@ -315,7 +315,7 @@ impl Dense {
     /// One row of one group of channels, pixels next to each other.
     ///
     /// # Safety
-    /// As [`Dense::run`]; `to` is valid for a row of the group.
+    /// The same as [`Dense::run`]; `to` is valid for a row of the group.
     #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
     pub(super) unsafe fn expand_row(
         &self,
@@ -330,7 +330,7 @@ impl Dense {
     ) {
         let group = &self.groups[group];
         let zero = 0_isize;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe {
             let (residual, residual_step) = match self.residual {
                 None => (std::ptr::null(), 0),
@@ -371,7 +371,7 @@ impl Dense {
 /// # Safety
 /// `from` is valid for `width` numbers in each of `channels` planes, `to` for `width * channels`.
 unsafe fn interleave(from: *const f32, plane: usize, to: *mut f32, width: usize, channels: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller upholds this function's contract.
     unsafe {
         if channels == 3 {
             let planes = [0, 1, 2].map(|c| std::slice::from_raw_parts(from.add(c * plane), width));

@@ -87,7 +87,7 @@ impl Sums {
     /// `scratch` is valid for the step's places; so in the methods below.
     pub(super) unsafe fn clear(self, scratch: *mut f32) {
         for at in [self.row, self.halves[0], self.halves[1]] {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds this function's contract.
             unsafe { scratch.add(at).write_bytes(0, self.channels) }
         }
     }
@@ -95,7 +95,7 @@ impl Sums {
     /// Adds the row's sums of `count` channels from `first` to those of a half.
     pub(super) unsafe fn end_row(self, scratch: *mut f32, half: usize, first: usize, count: usize) {
         for c in first..first + count {
-            // SAFETY: the caller's promise; there are `channels` of each.
+            // SAFETY: the caller upholds this function's contract; there are `channels` of each.
             unsafe {
                 *scratch.add(self.halves[half] + c) += *scratch.add(self.row + c);
                 *scratch.add(self.row + c) = 0.0;
@@ -107,7 +107,7 @@ impl Sums {
     pub(super) unsafe fn finish(self, scratch: [*mut f32; 2], mean: *mut f32, pixels: usize) {
         let scale = 1.0 / pixels as f32;
         for c in 0..self.channels {
-            // SAFETY: the caller's promise; the mean has as many channels.
+            // SAFETY: the caller upholds this function's contract; the mean has as many channels.
             unsafe {
                 let sum = *scratch[0].add(self.halves[0] + c) + *scratch[1].add(self.halves[1] + c);
                 *mean.add(c) = sum * scale;

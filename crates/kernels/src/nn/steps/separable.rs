@@ -79,30 +79,30 @@ impl Separable {
         self.units
     }
 
-    /// As [`Dense::gate`].
+    /// The same as [`Dense::gate`].
     ///
     /// # Safety
-    /// As there.
+    /// The same as there.
     pub(in crate::nn) unsafe fn gate(&mut self, maps: &impl Resolve) {
         if let Some(expand) = &mut self.expand {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller upholds this function's contract.
             unsafe { expand.gate(maps) }
         }
     }
 
-    /// As [`Dense::finish`].
+    /// The same as [`Dense::finish`].
     ///
     /// # Safety
-    /// As there.
+    /// The same as there.
     pub(in crate::nn) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
 
     /// Runs a half of the step, or all of it, but for the mean's last step.
     ///
     /// # Safety
-    /// As [`Dense::run`].
+    /// The same as [`Dense::run`].
     #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
     pub(in crate::nn) unsafe fn run(
         &self,
@@ -114,7 +114,7 @@ impl Separable {
         scratch: *mut f32,
         maps: &impl Resolve,
     ) {
-        // SAFETY: the caller's promise; see `Dense::run`.
+        // SAFETY: the caller upholds this function's contract; see `Dense::run`.
         unsafe {
             let weights = self.expand.as_ref().map_or(std::ptr::null(), Dense::weights);
             let row_addresses = scratch.add(self.rows).cast::<*const f32>();
@@ -194,7 +194,7 @@ impl Separable {
 /// Both rows are valid for `width` pixels.
 unsafe fn copy_channels(from: *const f32, from_step: usize, to: *mut f32, count: usize, width: usize) {
     for x in 0..width {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { to.add(x * count).copy_from_nonoverlapping(from.add(x * from_step), count) }
     }
 }

@@ -1,8 +1,9 @@
-//! 32-bit Arm with NEON: four lanes.
+//! The row kernels for 32-bit Arm with NEON: four lanes.
 //!
-//! NEON's intrinsics are not stable on this architecture, nor are its vector types as operands of `asm!`; so the row kernels are
-//! whole functions in assembly (`kernels.s`), which the assembler takes whatever the build's target features are. Blocks of channels
-//! are 8 or 4 wide; the one to three channels that may be left over run on the scalar kernels.
+//! The NEON intrinsics are not stable on this architecture, and its vector types are not accepted
+//! as operands of `asm!`. So the row kernels are whole functions in assembly (`kernels.s`), which
+//! assemble whatever the target features of the build are. Blocks of channels are 8 or 4 wide; the
+//! scalar kernels compute the one to three channels that may remain.
 #![allow(unsafe_code)]
 
 use std::mem::offset_of;
@@ -22,7 +23,7 @@ unsafe extern "C" {
     fn portraitd_neon_sigmoid(data: *mut f32, vectors: usize);
 }
 
-// The offsets that the assembly reads.
+// The offsets that the assembly relies on.
 const _: () = {
     assert!(offset_of!(ConvRow, offsets) == 8 && offset_of!(ConvRow, depth) == 16 && offset_of!(ConvRow, skip) == 20);
     assert!(
@@ -54,14 +55,15 @@ fn block_width(rest: usize) -> usize {
 
 unsafe fn conv(row: &ConvRow) {
     let sigmoid = row.activation == Activation::Sigmoid;
-    // The assembly has no sigmoid, and the sums are of what it gives.
+    // The assembly has no sigmoid, and the sums are taken after the activation.
     let sums = if sigmoid { std::ptr::null_mut() } else { row.sums };
     let inner = ConvRow { sums, activation: if sigmoid { Activation::None } else { row.activation }, ..*row };
     let mut packed = row.packed;
     let mut first = 0;
     while first < row.channels {
         let width = block_width(row.channels - first);
-        // SAFETY: the caller answers for the row; blocks are laid out as `block_width` says.
+        // SAFETY: the caller guarantees a valid row; blocks are laid out according to
+        // `block_width`.
         unsafe {
             match width {
                 8 => portraitd_neon_conv8(&raw const inner, packed, first),
@@ -85,7 +87,7 @@ unsafe fn conv(row: &ConvRow) {
     }
     if sigmoid {
         for x in 0..row.width {
-            // SAFETY: the kernels have just written these; the sums are one a channel.
+            // SAFETY: the kernels have just written these pixels; there is one sum per channel.
             unsafe {
                 let pixel = row.output.add(x * row.output_step);
                 activate(pixel, row.channels, Activation::Sigmoid);
@@ -95,21 +97,21 @@ unsafe fn conv(row: &ConvRow) {
     }
 }
 
-/// `to[i] += from[i]`, unless `to` is null.
+/// `to[i] += from[i]` for `count` numbers. Does nothing if `to` is null.
 ///
 /// # Safety
-/// Both are valid for `count` numbers.
+/// `from`, and `to` unless it is null, are valid for `count` numbers.
 unsafe fn add(from: *const f32, to: *mut f32, count: usize) {
     for i in 0..if to.is_null() { 0 } else { count } {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe { *to.add(i) += *from.add(i) }
     }
 }
 
 unsafe fn depthwise(row: &DepthwiseRow) {
     if row.activation == Activation::Sigmoid {
-        // No net of ours has one: the assembly leaves it out.
-        // SAFETY: the caller answers for the row.
+        // The assembly has no sigmoid: the supported networks do not need it here.
+        // SAFETY: the caller guarantees a valid row.
         return unsafe { depthwise_sigmoid(row) };
     }
     let mut packed = row.packed;
@@ -132,14 +134,15 @@ unsafe fn depthwise(row: &DepthwiseRow) {
     }
 }
 
-/// The channels from `first` on, by plain loops: an array of the input rows' shifted addresses, which the scalar kernel would need,
-/// has no place here.
+/// Computes the channels from `first` on with plain loops. The scalar kernel would need an array of
+/// shifted row addresses, for which there is no memory here.
 ///
 /// # Safety
-/// The row is valid; its activation is no sigmoid; weights are packed one channel after another.
+/// The row is valid; its activation is not the sigmoid; the weights are packed one channel after
+/// another.
 unsafe fn depthwise_rest(row: &DepthwiseRow, mut packed: *const f32, first: usize) {
     for c in first..row.channels {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller upholds this function's contract.
         unsafe {
             for x in 0..row.width {
                 let mut sum = *packed;
@@ -165,11 +168,12 @@ unsafe fn depthwise_rest(row: &DepthwiseRow, mut packed: *const f32, first: usiz
     }
 }
 
-/// A depthwise row with a sigmoid: linear, then the sigmoid, then what comes after it.
+/// Computes a depthwise row with a sigmoid: the linear part first, then the sigmoid, the addend and
+/// the sums.
 unsafe fn depthwise_sigmoid(row: &DepthwiseRow) {
     let addend = std::ptr::null();
     let linear = DepthwiseRow { activation: Activation::None, addend, sums: std::ptr::null_mut(), ..*row };
-    // SAFETY: the caller answers for the row.
+    // SAFETY: the caller guarantees a valid row.
     unsafe {
         depthwise(&linear);
         for x in 0..row.width {
@@ -185,7 +189,7 @@ unsafe fn depthwise_sigmoid(row: &DepthwiseRow) {
 
 unsafe fn upsample(row: &UpsampleRow) {
     let whole = row.channels / 4 * 4;
-    // SAFETY: the caller answers for the row.
+    // SAFETY: the caller guarantees a valid row.
     unsafe {
         for first in (0..whole).step_by(4) {
             portraitd_neon_upsample(row, first);
@@ -204,7 +208,7 @@ unsafe fn upsample(row: &UpsampleRow) {
 
 unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
     let whole = if activation == Activation::Sigmoid { length / 4 * 4 } else { 0 };
-    // SAFETY: the caller answers for the memory.
+    // SAFETY: the caller guarantees valid memory.
     unsafe {
         if whole > 0 {
             portraitd_neon_sigmoid(data, whole / 4);

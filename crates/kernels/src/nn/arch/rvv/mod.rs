@@ -1,8 +1,9 @@
-//! RISC-V vectors 1.0, any VLEN of 128 or more.
+//! The row kernels for RISC-V vectors 1.0, with any VLEN of 128 or more.
 //!
-//! The compiler has no vector type without a size, so the row kernels are assembly (`kernels.s`). All use groups of four
-//! registers (`LMUL` 4): a block of channels is as wide as such a group, 16 at a VLEN of 128, and a narrower rest is a shorter
-//! vector length. The packed weights have no padding.
+//! The compiler has no vector type without a size, so the row kernels are assembly (`kernels.s`).
+//! All of them use groups of four registers (`LMUL` 4). A block of channels is as wide as such a
+//! group (16 at a VLEN of 128), and a narrower remainder uses a shorter vector length. The packed
+//! weights have no padding.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,12 +22,12 @@ unsafe extern "C" {
     fn portraitd_rvv_sigmoid(data: *mut f32, length: usize);
 }
 
-/// Numbers in a group of four registers. Only called where the vector unit is.
+/// The numbers in a group of four registers. May only be called on a CPU with the vector extension.
 fn lanes() -> usize {
     static LANES: AtomicUsize = AtomicUsize::new(0);
     match LANES.load(Ordering::Relaxed) {
         0 => {
-            // SAFETY: these kernels are only reached on a CPU with vectors.
+            // SAFETY: these kernels only run on a CPU with vectors.
             let lanes = unsafe { portraitd_rvv_lanes() };
             LANES.store(lanes, Ordering::Relaxed);
             lanes
@@ -41,13 +42,13 @@ fn width(rest: usize) -> usize {
 
 unsafe fn conv(row: &ConvRow) {
     let sigmoid = row.activation == Activation::Sigmoid;
-    // The sums are of what the sigmoid gives.
+    // The sums are taken after the activation.
     let inner = ConvRow { sums: if sigmoid { std::ptr::null_mut() } else { row.sums }, ..*row };
     let mut packed = row.packed;
     let mut first = 0;
     while first < row.channels {
         let width = width(row.channels - first);
-        // SAFETY: the caller answers for the row; blocks are laid out as `width` says.
+        // SAFETY: the caller guarantees a valid row; blocks are laid out according to `width`.
         unsafe {
             portraitd_rvv_conv(&raw const inner, packed, first, width);
             packed = packed.add((1 + row.block_depth) * width);
@@ -56,7 +57,7 @@ unsafe fn conv(row: &ConvRow) {
     }
     if sigmoid {
         for x in 0..row.width {
-            // SAFETY: the kernel has just written these; the sums are one a channel.
+            // SAFETY: the kernel has just written these pixels; there is one sum per channel.
             unsafe {
                 let pixel = row.output.add(x * row.output_step);
                 portraitd_rvv_sigmoid(pixel, row.channels);
@@ -72,8 +73,8 @@ unsafe fn conv(row: &ConvRow) {
 
 unsafe fn depthwise(row: &DepthwiseRow) {
     if row.activation == Activation::Sigmoid {
-        // No net of ours has one: the assembly leaves it out.
-        // SAFETY: the caller answers for the row.
+        // The assembly has no sigmoid: the supported networks do not need it here.
+        // SAFETY: the caller guarantees a valid row.
         return unsafe { depthwise_sigmoid(row) };
     }
     let mut packed = row.packed;
@@ -89,11 +90,12 @@ unsafe fn depthwise(row: &DepthwiseRow) {
     }
 }
 
-/// A depthwise row with a sigmoid: linear, then the sigmoid, then what comes after it.
+/// Computes a depthwise row with a sigmoid: the linear part first, then the sigmoid, the addend and
+/// the sums.
 unsafe fn depthwise_sigmoid(row: &DepthwiseRow) {
     let addend = std::ptr::null();
     let linear = DepthwiseRow { activation: Activation::None, addend, sums: std::ptr::null_mut(), ..*row };
-    // SAFETY: the caller answers for the row.
+    // SAFETY: the caller guarantees a valid row.
     unsafe {
         depthwise(&linear);
         for x in 0..row.width {
@@ -122,7 +124,7 @@ unsafe fn upsample(row: &UpsampleRow) {
 }
 
 unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
-    // SAFETY: the caller answers for the memory.
+    // SAFETY: the caller guarantees valid memory.
     unsafe {
         match activation {
             Activation::Sigmoid => portraitd_rvv_sigmoid(data, length),
