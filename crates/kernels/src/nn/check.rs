@@ -1,18 +1,19 @@
-//! The check that everything which runs a program relies on.
+//! The consistency check of a program. Everything that runs a program relies on it.
 
 use super::program::{Convolution, Depthwise, Interpolation, MapId, Program, ProgramError, Shape, Step};
 
-/// The largest side or channel count of a map: products of three fit in a `usize` of 32 bits with room to spare.
-const MOST: usize = 1 << 13;
+/// The largest side or channel count of a map. The product of two of them and a channel count fits
+/// a 32-bit `usize` after the check of [`MAX_NUMBERS`].
+const MAX_SIDE: usize = 1 << 13;
 
-/// The most numbers in one map.
-const MOST_NUMBERS: usize = 1 << 28;
+/// The largest number of values in one map.
+const MAX_NUMBERS: usize = 1 << 28;
 
 impl Program {
-    /// Checks every index, shape and weight count.
+    /// Checks every index, every shape and the number of weights.
     ///
     /// # Errors
-    /// Names the first step that is wrong, and how.
+    /// [`ProgramError`] names the first step that is inconsistent, and the problem.
     pub fn check(&self) -> Result<(), ProgramError> {
         let fail = |step: usize, problem: String| {
             let output = self.steps.get(step).and_then(|step| step.writes().first().copied());
@@ -25,12 +26,12 @@ impl Program {
         }
         for (map, shape) in self.maps.iter().enumerate() {
             let sides = [shape.height, shape.width, shape.channels];
-            if sides.iter().any(|&side| side == 0 || side > MOST) || shape.len() > MOST_NUMBERS {
-                return fail(end, format!("map {map} has the impossible shape {sides:?}"));
+            if sides.iter().any(|&side| side == 0 || side > MAX_SIDE) || shape.len() > MAX_NUMBERS {
+                return fail(end, format!("map {map} has an unsupported shape {sides:?}"));
             }
         }
         if self.input >= self.maps.len() || self.output >= self.maps.len() || self.input == self.output {
-            return fail(end, "input or output is no map".to_owned());
+            return fail(end, "the input or the output is not a map, or both are the same map".to_owned());
         }
         let mut written = vec![false; self.maps.len()];
         written[self.input] = true;
@@ -43,7 +44,7 @@ impl Program {
             for map in step.writes() {
                 match written.get_mut(map) {
                     Some(written) if !*written => *written = true,
-                    _ => return fail(index, format!("writes map {map}, which is no map or was written before")),
+                    _ => return fail(index, format!("writes map {map}, which does not exist or was written before")),
                 }
             }
             if let Err(problem) = self.check_step(step) {
@@ -75,7 +76,9 @@ impl Program {
                         return Err("the expanding convolution is not 1x1".to_owned());
                     }
                     Some(expand) => self.check_convolution(expand, input, middle)?,
-                    None if input.channels != out.channels => return Err("channels change".to_owned()),
+                    None if input.channels != out.channels => {
+                        return Err("input and output have different channels".to_owned());
+                    }
                     None => {}
                 }
                 check_depthwise(depthwise, middle, out)?;
@@ -85,10 +88,10 @@ impl Program {
                 let (input, output) = (self.shape(*input), self.shape(*output));
                 let wanted = [input.height * factor, input.width * factor, input.channels];
                 if *factor == 0
-                    || *factor > MOST
+                    || *factor > MAX_SIDE
                     || wanted != [output.height, output.width, output.channels * factor * factor]
                 {
-                    return Err(format!("{input:?} does not shuffle into {output:?}"));
+                    return Err(format!("{input:?} cannot be shuffled into {output:?}"));
                 }
                 Ok(())
             }
@@ -105,24 +108,24 @@ impl Program {
             }
             Step::Clamp { input, output, low, high } => {
                 same(*input, *output)?;
-                if low <= high { Ok(()) } else { Err(format!("clamps to {low}..={high}")) }
+                if low <= high { Ok(()) } else { Err(format!("the limits {low}..={high} are not a range")) }
             }
             Step::Resize { input, output, interpolation, factor } => {
                 let (input, output) = (self.shape(*input), self.shape(*output));
                 let known = *interpolation == Interpolation::Nearest || *factor == 2;
                 let wanted =
                     Shape { height: input.height * factor, width: input.width * factor, channels: input.channels };
-                if known && *factor >= 1 && *factor <= MOST && wanted == output {
+                if known && *factor >= 1 && *factor <= MAX_SIDE && wanted == output {
                     Ok(())
                 } else {
-                    Err(format!("{input:?} does not grow by {factor} into {output:?}"))
+                    Err(format!("{input:?} cannot be enlarged by {factor} into {output:?}"))
                 }
             }
             Step::Mean { input, output } => self.check_mean(Some(*output), *input),
             Step::Pool { input, output, kernel, stride, padding, .. } => {
                 let (input, output) = (self.shape(*input), self.shape(*output));
                 if input.channels != output.channels {
-                    return Err("channels change".to_owned());
+                    return Err("input and output have different channels".to_owned());
                 }
                 check_windows([*kernel, *kernel], *stride, *padding, input, output)
             }
@@ -132,7 +135,7 @@ impl Program {
                 for &input in inputs {
                     let input = self.shape(input);
                     if (input.height, input.width) != (output.height, output.width) {
-                        return Err(format!("{input:?} beside {output:?}"));
+                        return Err(format!("{input:?} cannot be concatenated into {output:?}"));
                     }
                     channels += input.channels;
                 }
@@ -144,7 +147,7 @@ impl Program {
     fn check_mean(&self, mean: Option<MapId>, of: MapId) -> Result<(), String> {
         match mean {
             Some(mean) if self.shape(mean) != Shape::vector(self.shape(of).channels) => {
-                Err(format!("the mean's shape is {:?}", self.shape(mean)))
+                Err(format!("the mean has the wrong shape {:?}", self.shape(mean)))
             }
             _ => Ok(()),
         }
@@ -180,7 +183,7 @@ fn check_depthwise(d: &Depthwise, input: Shape, output: Shape) -> Result<(), Str
     Ok(())
 }
 
-/// Every window must touch the input.
+/// Checks that every window touches the input.
 fn check_windows(
     kernel: [usize; 2],
     stride: usize,
@@ -192,8 +195,8 @@ fn check_windows(
     for axis in 0..2 {
         let (input, output) = sides[axis];
         let (kernel, padding) = (kernel[axis], padding[axis]);
-        if kernel == 0 || kernel > MOST || stride == 0 || stride > MOST || padding >= kernel {
-            return Err(format!("kernel {kernel}, stride {stride}, padding {padding}"));
+        if kernel == 0 || kernel > MAX_SIDE || stride == 0 || stride > MAX_SIDE || padding >= kernel {
+            return Err(format!("unsupported kernel {kernel}, stride {stride} or padding {padding}"));
         }
         if (output - 1) * stride >= input + padding {
             return Err(format!("{output} windows of {kernel}, {stride} apart, do not fit {input} pixels"));

@@ -1,32 +1,34 @@
-//! A program as a file, so that it can be run where its origin cannot be read: emulated CPUs, benches, fuzzers.
+//! A program as a file, so that it can run where the original network cannot be read: on emulated
+//! CPUs, in benchmarks and in fuzzers.
 //!
-//! Little-endian 32-bit words. A format for moving programs between builds of one version, not for keeping them.
+//! The file is a sequence of little-endian 32-bit words. It moves programs between builds of the
+//! same version and is not meant for storage.
 
 use super::program::{
     Arithmetic, Convolution, Depthwise, Interpolation, Pooling, Program, ProgramError, Residual, Shape, Step,
 };
 use super::rows::Activation;
 
-/// `PPRG`, then the version.
+/// The letters `PPRG`, then the version.
 const MAGIC: [u32; 2] = [u32::from_le_bytes(*b"PPRG"), 1];
 
-/// Why a file is no program.
+/// Why a file cannot be read as a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DumpError {
-    /// Not such a file, or cut off, or of another version.
-    #[error("word {at}: {problem}")]
+    /// The file is not a dump, is truncated, or has another version.
+    #[error("the dump cannot be read: word {at}: {problem}")]
     Malformed {
-        /// Index of the 32-bit word.
+        /// Index of the 32-bit word at which reading stopped.
         at: usize,
-        /// What is wrong.
+        /// The problem with that word.
         problem: &'static str,
     },
-    /// A file, but the program in it makes no sense.
+    /// The file was read, but the program in it is inconsistent.
     #[error(transparent)]
     Program(#[from] ProgramError),
 }
 
-/// Writes words.
+/// Writes a dump word by word.
 #[derive(Default)]
 struct Writer(Vec<u32>);
 
@@ -39,7 +41,7 @@ impl Writer {
             self.number(number);
         }
     }
-    /// A number that may be missing.
+    /// Writes a number that may be missing: 0, or the number plus one.
     fn optional(&mut self, number: Option<usize>) {
         self.number(number.map_or(0, |number| number + 1));
     }
@@ -57,7 +59,7 @@ impl Writer {
     }
 }
 
-/// Reads words.
+/// Reads a dump word by word.
 struct Reader<'a> {
     words: &'a [u32],
     at: usize,
@@ -68,13 +70,13 @@ impl Reader<'_> {
         Err(DumpError::Malformed { at: self.at, problem })
     }
     fn word(&mut self) -> Result<u32, DumpError> {
-        let Some(&word) = self.words.get(self.at) else { return self.fail("the end") };
+        let Some(&word) = self.words.get(self.at) else { return self.fail("the file ends too early") };
         self.at += 1;
         Ok(word)
     }
     fn number(&mut self) -> Result<usize, DumpError> {
         let word = self.word()?;
-        usize::try_from(word).or_else(|_| self.fail("too large"))
+        usize::try_from(word).or_else(|_| self.fail("the number is too large"))
     }
     fn pair(&mut self) -> Result<[usize; 2], DumpError> {
         Ok([self.number()?, self.number()?])
@@ -82,17 +84,22 @@ impl Reader<'_> {
     fn optional(&mut self) -> Result<Option<usize>, DumpError> {
         Ok(self.number()?.checked_sub(1))
     }
-    fn truth(&mut self) -> Result<bool, DumpError> {
+    fn boolean(&mut self) -> Result<bool, DumpError> {
         match self.word()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => self.fail("neither 0 nor 1"),
+            _ => self.fail("expected 0 or 1"),
         }
     }
-    /// A count of things of which each takes at least a word: no more than there are words left.
+    /// Reads the count of items that take at least one word each, so it cannot exceed the words
+    /// that are left.
     fn count(&mut self) -> Result<usize, DumpError> {
         let count = self.number()?;
-        if count <= self.words.len() - self.at { Ok(count) } else { self.fail("more than the file has") }
+        if count <= self.words.len() - self.at {
+            Ok(count)
+        } else {
+            self.fail("the count exceeds the rest of the file")
+        }
     }
     fn floats(&mut self) -> Result<Vec<f32>, DumpError> {
         let count = self.count()?;
@@ -106,14 +113,14 @@ impl Reader<'_> {
             1 => Ok(Activation::Relu),
             2 => Ok(Activation::HardSwish),
             3 => Ok(Activation::Sigmoid),
-            _ => self.fail("no activation"),
+            _ => self.fail("unknown activation"),
         }
     }
     fn convolution(&mut self) -> Result<Convolution, DumpError> {
         let (kernel, stride, padding) = (self.pair()?, self.number()?, self.pair()?);
         let activation = self.activation()?;
         let gate = self.optional()?;
-        let (residual, upsampled) = (self.optional()?, self.truth()?);
+        let (residual, upsampled) = (self.optional()?, self.boolean()?);
         let residual = residual.map(|map| Residual { map, upsampled });
         Ok(Convolution {
             kernel,
@@ -137,9 +144,9 @@ impl Reader<'_> {
             }
             1 => {
                 let (input, mean) = (self.number()?, self.optional()?);
-                let expand = if self.truth()? { Some(self.convolution()?) } else { None };
+                let expand = if self.boolean()? { Some(self.convolution()?) } else { None };
                 let (kernel, stride, padding) = (self.number()?, self.number()?, self.pair()?);
-                let (activation, add_input) = (self.activation()?, self.truth()?);
+                let (activation, add_input) = (self.activation()?, self.boolean()?);
                 let (weights, bias) = (self.floats()?, self.floats()?);
                 let depthwise = Depthwise { kernel, stride, padding, weights, bias, activation, add_input };
                 Step::Depthwise { input, output, expand, depthwise, mean }
@@ -149,7 +156,7 @@ impl Reader<'_> {
                 Step::PixelShuffle { input, output, factor, activation }
             }
             3 => {
-                let operation = if self.truth()? { Arithmetic::Multiply } else { Arithmetic::Add };
+                let operation = if self.boolean()? { Arithmetic::Multiply } else { Arithmetic::Add };
                 let (a, b, activation) = (self.number()?, self.number()?, self.activation()?);
                 Step::Arithmetic { operation, a, b, output, activation }
             }
@@ -157,13 +164,13 @@ impl Reader<'_> {
             5 => Step::LeakyRelu { input: self.number()?, output, slopes: self.floats()? },
             6 => {
                 let (input, factor) = (self.number()?, self.number()?);
-                let interpolation = if self.truth()? { Interpolation::Bilinear } else { Interpolation::Nearest };
+                let interpolation = if self.boolean()? { Interpolation::Bilinear } else { Interpolation::Nearest };
                 Step::Resize { input, output, interpolation, factor }
             }
             7 => Step::Mean { input: self.number()?, output },
             8 => {
                 let (input, kernel, stride, padding) = (self.number()?, self.number()?, self.number()?, self.pair()?);
-                let pooling = if self.truth()? { Pooling::Average } else { Pooling::Max };
+                let pooling = if self.boolean()? { Pooling::Average } else { Pooling::Max };
                 Step::Pool { input, output, pooling, kernel, stride, padding }
             }
             9 => {
@@ -174,18 +181,18 @@ impl Reader<'_> {
             10 => Step::Softmax { input: self.number()?, output },
             11 => {
                 let input = self.number()?;
-                let [low, high] = self.floats()?[..] else { return self.fail("not two limits") };
+                let [low, high] = self.floats()?[..] else { return self.fail("expected two limits") };
                 Step::Clamp { input, output, low, high }
             }
-            _ => return self.fail("no step"),
+            _ => return self.fail("unknown kind of step"),
         })
     }
 }
 
-/// The program as bytes.
+/// Serialises the program.
 ///
 /// # Panics
-/// A number in the program is beyond 2^32: never in a program that passed its check.
+/// If a number in the program is 2^32 or more. A program that passed its check has no such number.
 #[must_use]
 pub fn write(program: &Program) -> Vec<u8> {
     let mut w = Writer(MAGIC.to_vec());
@@ -264,23 +271,23 @@ pub fn write(program: &Program) -> Vec<u8> {
     w.0.into_iter().flat_map(u32::to_le_bytes).collect()
 }
 
-/// A checked program from bytes.
+/// Reads a program and checks it.
 ///
 /// # Errors
-/// The bytes are not what [`write()`] makes, or the program is inconsistent.
+/// [`DumpError`] if the bytes were not made by [`write()`], or if the program is inconsistent.
 pub fn read(bytes: &[u8]) -> Result<Program, DumpError> {
     let words: Vec<u32> =
         bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
     let mut r = Reader { words: &words, at: 0 };
     for magic in MAGIC {
         if r.word()? != magic {
-            return r.fail("not a program of this version");
+            return r.fail("not a program dump of this version");
         }
     }
     let (input, output) = (r.number()?, r.number()?);
     let (maps, steps) = (r.number()?, r.number()?);
     if maps.saturating_add(steps) > words.len() {
-        return r.fail("more than the file has");
+        return r.fail("the count exceeds the rest of the file");
     }
     let mut program = Program { maps: Vec::new(), names: Vec::new(), steps: Vec::new(), input, output };
     for _ in 0..maps {

@@ -1,4 +1,5 @@
-//! A program made ready for one instruction set: weights packed, memory laid out.
+//! A program that is prepared for one instruction set: its weights are packed and its memory is
+//! laid out.
 #![allow(unsafe_code)]
 
 use std::time::Instant;
@@ -15,31 +16,31 @@ use super::steps::separable::Separable;
 use super::steps::upsample::upsample_row;
 use crate::simd::Isa;
 
-/// Why a program cannot run.
+/// Why a program cannot be prepared or run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MachineError {
-    /// The program makes no sense.
-    #[error("bad program: {0}")]
+    /// The program is inconsistent.
+    #[error("the program is inconsistent: {0}")]
     Program(#[from] ProgramError),
-    /// No kernels for this instruction set in this build.
-    #[error("this build has no kernels for {0}")]
+    /// This build has no kernels for the instruction set, or the CPU cannot run them.
+    #[error("this build or CPU cannot run kernels for {0}")]
     Isa(Isa),
-    /// A thread could not be started.
-    #[error("the net's second thread cannot be started: {0}")]
+    /// The second thread could not be started. The text is the error of the operating system.
+    #[error("cannot start the second thread of the network: {0}")]
     Thread(String),
-    /// The caller's buffer has the wrong length.
-    #[error("the {what} has {has} numbers, but the net's has {wanted}")]
+    /// A buffer of the caller has the wrong length.
+    #[error("the {what} has {has} numbers, but the network requires {wanted}")]
     Length {
-        /// `input` or `output`.
+        /// Which buffer: `input` or `output`.
         what: &'static str,
-        /// What was given.
+        /// Length of the buffer, in numbers.
         has: usize,
-        /// What the program asks for.
+        /// Length that the program requires.
         wanted: usize,
     },
 }
 
-/// How a picture's numbers are ordered.
+/// The order of the input's dimensions, the innermost last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// `[height, width, channels]`.
@@ -48,7 +49,7 @@ pub enum Order {
     Planar,
 }
 
-/// A step, packed.
+/// A step with its packed weights.
 #[derive(Debug)]
 enum PreparedStep {
     Dense(Box<Dense>),
@@ -58,8 +59,8 @@ enum PreparedStep {
 
 /// A program that is ready to run on one instruction set.
 ///
-/// Owns all memory that a run needs: [`Machine::run`] allocates nothing. Runs on the caller's thread, or on that and a second one
-/// ([`Machine::use_two_threads`]).
+/// A machine owns all memory that a run needs, so [`Machine::run`] allocates nothing. It runs on
+/// the thread of the caller, or on that thread and a second one ([`Machine::use_two_threads`]).
 #[derive(Debug)]
 pub struct Machine {
     program: Program,
@@ -67,11 +68,12 @@ pub struct Machine {
     prepared: Vec<PreparedStep>,
     layout: MemoryLayout,
     arena: Aligned,
-    /// Of the caller's thread, and of the second one.
+    /// The scratch memory of the caller's thread and of the second thread.
     scratch: [Aligned; 2],
     pair: Option<ThreadPair>,
     timing: ThreadTiming,
-    /// The input, interleaved, if the caller gives planes and a step can't read those.
+    /// The interleaved input. It is used if the caller passes planes and some step cannot read
+    /// planes.
     interleaved: Aligned,
     kept: bool,
 }
@@ -85,41 +87,42 @@ struct Addresses<'a> {
     output: *mut f32,
 }
 
-// SAFETY: it only tells addresses; what they are used for keeps the halves of a step apart.
+// SAFETY: this type only computes addresses. The steps that use them keep their halves apart.
 unsafe impl Sync for Addresses<'_> {}
 
-/// What both halves of a step are given.
+/// The addresses that both halves of a step receive.
 struct Operands {
     input: *const f32,
     output: *mut f32,
     scratch: [*mut f32; 2],
 }
 
-// SAFETY: the halves of a step write different pixels of the output, and each its own scratch memory.
+// SAFETY: the halves of a step write different pixels of the output, and each has its own scratch
+// memory.
 unsafe impl Sync for Operands {}
 
 impl Resolve for Addresses<'_> {
     fn at(&self, map: MapId) -> *mut f32 {
         if map == self.program.input {
-            // Never written: the program's check says so.
+            // The input is never written: the program's check guarantees that.
             self.input.cast_mut()
         } else if map == self.program.output {
             self.output
         } else {
             let offset = self.layout.offsets[map].expect("every written map has a place");
-            // SAFETY: the layout lies inside the arena.
+            // SAFETY: every offset of the layout lies inside the arena.
             unsafe { self.arena.add(offset) }
         }
     }
 }
 
 impl Machine {
-    /// Packs `program` for `isa`. With `keep`, every map can be read after a run ([`Machine::map`]).
-    ///
-    /// The caller answers for the CPU having `isa` ([`Isa::choose`] does).
+    /// Prepares `program` for `isa`. If `keep` is set, every map can be read after a run
+    /// ([`Machine::map`]), which needs more memory.
     ///
     /// # Errors
-    /// The program is inconsistent, or this build or CPU lacks the instruction set.
+    /// [`MachineError`] if the program is inconsistent, or if this build or CPU cannot run the
+    /// instruction set.
     pub fn new(program: Program, isa: Isa, keep: bool) -> Result<Self, MachineError> {
         program.check()?;
         let kernels = Kernels::of(isa).filter(|_| isa.is_usable()).ok_or(MachineError::Isa(isa))?;
@@ -177,11 +180,14 @@ impl Machine {
         })
     }
 
-    /// Starts a second thread, which lives as long as the machine and sleeps between runs. What a run computes stays the same, to the
-    /// bit; steps that are too small to share stay on the caller's thread, and so do whole runs where that has been faster lately.
+    /// Starts a second thread, which lives as long as the machine and sleeps between runs. Does
+    /// nothing if it exists already.
+    ///
+    /// The results stay the same to the bit. Steps that are too small to share stay on the caller's
+    /// thread, and so do whole runs if one thread was faster recently.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// [`MachineError::Thread`] if the thread cannot be started.
     pub fn use_two_threads(&mut self) -> Result<(), MachineError> {
         if self.pair.is_none() {
             self.scratch[1] = Aligned::zeros(self.scratch[0].as_slice().len());
@@ -190,35 +196,36 @@ impl Machine {
         Ok(())
     }
 
-    /// How many threads a run uses: 1 or 2.
+    /// The number of threads that a run may use: 1 or 2.
     #[must_use]
     pub fn threads(&self) -> usize {
         1 + usize::from(self.pair.is_some())
     }
 
-    /// The program.
+    /// The program that the machine runs.
     #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }
 
-    /// The instruction set.
+    /// The instruction set that the machine was prepared for.
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.kernels.isa
     }
 
-    /// Bytes of feature maps and scratch memory.
+    /// Size of the feature maps and the scratch memory, in bytes.
     #[must_use]
     pub fn working_bytes(&self) -> usize {
         let scratch = self.scratch.iter().map(|scratch| scratch.as_slice().len()).sum::<usize>();
         4 * (self.arena.as_slice().len() + scratch + self.interleaved.as_slice().len())
     }
 
-    /// Runs the net on `input`, whose numbers are in `order`; `output` is `[height, width, channels]`.
+    /// Runs the network on `input`, whose dimensions are in `order`. `output` is `[height, width,
+    /// channels]`.
     ///
     /// # Errors
-    /// A buffer has the wrong length.
+    /// [`MachineError::Length`] if a buffer has the wrong length.
     pub fn run(&mut self, input: &[f32], order: Order, output: &mut [f32]) -> Result<(), MachineError> {
         let wanted = self.program.maps[self.program.input].len();
         if input.len() != wanted {
@@ -252,8 +259,9 @@ impl Machine {
             output: output.as_mut_ptr(),
         };
         for (step, prepared) in self.program.steps.iter().zip(&mut self.prepared) {
-            // SAFETY: every map of a step is valid for its shape; the layout keeps what a step writes apart from what it
-            // reads; the scratch memory is as long as the longest step asked for.
+            // SAFETY: every map of a step is valid for its shape; the layout keeps what a step
+            // writes apart from what it reads; the scratch memory is as long as the largest step
+            // needs.
             unsafe {
                 match (step, prepared) {
                     (Step::Convolution { input: from, output, mean, .. }, PreparedStep::Dense(dense)) => {
@@ -301,13 +309,13 @@ impl Machine {
             }
         }
         if let Some(started) = started {
-            self.timing.took(started.elapsed().as_secs_f32(), both);
+            self.timing.record(started.elapsed().as_secs_f32(), both);
         }
         Ok(())
     }
 
-    /// A map as the last run left it, `[height, width, channels]`; `None` for the input, the output (the caller has those), and
-    /// for every map if the machine was not made to keep them.
+    /// A map after the last run, as `[height, width, channels]`. `None` for the input and the
+    /// output (the caller has those), and for every map if the machine was not made with `keep`.
     #[must_use]
     pub fn map(&self, map: MapId) -> Option<(Shape, &[f32])> {
         let shape = *self.program.maps.get(map)?;
@@ -316,7 +324,7 @@ impl Machine {
     }
 }
 
-/// Whether a step reads the picture row by row into a ring of its own, and so can take planes.
+/// Whether a step copies the picture row by row into a ring buffer, and so can read planes.
 fn takes_planes(step: &Step) -> bool {
     matches!(step, Step::Convolution { convolution, .. } if convolution.kernel != [1, 1] || convolution.stride != 1)
 }
@@ -324,7 +332,8 @@ fn takes_planes(step: &Step) -> bool {
 /// Runs a step that has no row kernel of its own.
 ///
 /// # Safety
-/// Every map is valid for its shape, and what is written does not overlap what is read.
+/// Every map is valid for its shape, and the maps that are written do not overlap those that are
+/// read.
 unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &Addresses<'_>) {
     let shape = |map: MapId| program.maps[map];
     // SAFETY: the caller upholds this function's contract.
@@ -357,7 +366,7 @@ unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &
         Step::Resize { input, output, interpolation: Interpolation::Bilinear, .. } => {
             let (from, to) = (shape(*input), shape(*output));
             for y in 0..to.height {
-                // SAFETY: as above; the output has twice the input's height and width.
+                // SAFETY: as above; the output has twice the height and width of the input.
                 unsafe {
                     let row = maps.at(*output).add(y * to.width * to.channels);
                     upsample_row(kernels, maps.at(*input), from, y, to.channels, row);

@@ -1,22 +1,23 @@
-//! Where each feature map lies in the arena: maps that are not needed at the same time share memory.
+//! The position of each feature map in the arena. Maps that are never needed at the same time share
+//! memory.
 
 use super::pack::CACHE_LINE;
 use super::program::{MapId, Program};
 
-/// Offsets of the maps, and how long the arena is.
+/// The offsets of the maps and the length of the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MemoryLayout {
-    /// Offset of each map in `f32`s, a multiple of a cache line. The program's input and output have none: they are the
-    /// caller's memory.
+    /// Offset of each map in `f32`s, a multiple of a cache line. The program's input and output
+    /// have none, because they are in the caller's memory.
     pub offsets: Vec<Option<usize>>,
     /// Length of the arena in `f32`s.
     pub length: usize,
 }
 
-/// Plans the arena. A step's outputs never overlap anything that the step reads. With `keep`, every map keeps its own place,
-/// so that all can be read after a run.
+/// Plans the arena. The outputs of a step never overlap anything that the step reads. If `keep` is
+/// set, no map shares memory, so that all of them can be read after a run.
 pub(super) fn plan(program: &Program, keep: bool) -> MemoryLayout {
-    // First and last step in which a map is in use.
+    // The first and the last step that uses each map.
     let mut first = vec![None; program.maps.len()];
     let mut last = vec![0; program.maps.len()];
     for (index, step) in program.steps.iter().enumerate() {
@@ -31,7 +32,7 @@ pub(super) fn plan(program: &Program, keep: bool) -> MemoryLayout {
     let mut order: Vec<MapId> = (0..program.maps.len())
         .filter(|&map| first[map].is_some() && map != program.input && map != program.output)
         .collect();
-    // Large maps first: what is small then fits into the gaps.
+    // Large maps are placed first, so that small ones fit into the gaps.
     order.sort_by_key(|&map| (std::cmp::Reverse(program.maps[map].len()), map));
     let mut offsets: Vec<Option<usize>> = vec![None; program.maps.len()];
     let mut placed: Vec<MapId> = Vec::new();

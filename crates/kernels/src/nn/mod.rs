@@ -10,7 +10,8 @@
 //!
 //! | layer, from the top | files | uses |
 //! |---|---|---|
-//! | programs | `machine`, `steps`, `simple`, `memory`, `pool`, `check`, `dump` | dispatch, program, rows |
+//! | machine | `machine`, `steps`, `simple`, `memory`, `pool` | dispatch, the data structures |
+//! | tools | `check`, `dump`, `oracle` | the data structures |
 //! | dispatch | `dispatch` | arch |
 //! | kernels per instruction set | `arch` | generic, simd |
 //! | generic kernels | `generic` | rows, simd |

@@ -1,9 +1,10 @@
-//! The obviously right, slow twins: a program run by plain loops, in double precision where sums are long.
+//! The oracle of the network's kernels: the same computations by plain loops, in double precision
+//! where sums are long. It is slow and meant for tests.
 
 use super::program::{Arithmetic, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step};
 use super::rows::Activation;
 
-/// One number through an activation.
+/// The activation of a single number.
 #[must_use]
 pub fn activate(x: f64, activation: Activation) -> f64 {
     match activation {
@@ -14,10 +15,10 @@ pub fn activate(x: f64, activation: Activation) -> f64 {
     }
 }
 
-/// A map: shape and numbers.
+/// A feature map that owns its numbers.
 #[derive(Clone, Debug)]
 pub struct Map {
-    /// Its shape.
+    /// The shape of the map.
     pub shape: Shape,
     /// `[height, width, channels]`.
     pub data: Vec<f32>,
@@ -42,12 +43,12 @@ impl Map {
     }
 }
 
-/// Input index of tap `k` of window `at`, if it is inside the input.
+/// Input index of tap `k` of window `at`, or `None` if it lies outside the input.
 fn tap(at: usize, stride: usize, k: usize, padding: usize, side: usize) -> Option<usize> {
     (at * stride + k).checked_sub(padding).filter(|&i| i < side)
 }
 
-/// A bilinear sample at twice the resolution, half-pixel centres, borders replicated.
+/// A bilinear sample at twice the resolution, with half-pixel centres and replicated borders.
 #[must_use]
 pub fn upsampled(map: &Map, y: usize, x: usize, c: usize) -> f64 {
     let sides = |at: usize, side: usize| {
@@ -61,7 +62,8 @@ pub fn upsampled(map: &Map, y: usize, x: usize, c: usize) -> f64 {
     row(y0) * (1.0 - fy) + row(y1) * fy
 }
 
-/// A dense convolution.
+/// A dense convolution with its gate, residual and activation. `maps` returns the maps that these
+/// refer to.
 #[must_use]
 pub fn convolution(c: &Convolution, input: &Map, output: Shape, maps: &dyn Fn(MapId) -> Map) -> Map {
     let gate = c.gate.map(maps);
@@ -90,7 +92,7 @@ pub fn convolution(c: &Convolution, input: &Map, output: Shape, maps: &dyn Fn(Ma
     })
 }
 
-/// A depthwise convolution.
+/// A depthwise convolution with its activation and the addition of its input.
 #[must_use]
 pub fn depthwise(d: &Depthwise, input: &Map, output: Shape) -> Map {
     Map::from_fn(output, |y, x, c| {
@@ -108,7 +110,7 @@ pub fn depthwise(d: &Depthwise, input: &Map, output: Shape) -> Map {
     })
 }
 
-/// Means over all pixels.
+/// The mean of each channel over all pixels.
 #[must_use]
 pub fn mean(input: &Map) -> Map {
     let Shape { height, width, channels } = input.shape;
@@ -118,10 +120,10 @@ pub fn mean(input: &Map) -> Map {
     })
 }
 
-/// Runs a checked program and returns every map.
+/// Runs a program and returns every map. Maps that no step writes are empty.
 ///
 /// # Panics
-/// The program or the input's length is wrong: this is for tests.
+/// If the program is inconsistent or the input has the wrong length.
 #[must_use]
 pub fn run(program: &Program, input: &[f32]) -> Vec<Map> {
     program.check().expect("a sound program");

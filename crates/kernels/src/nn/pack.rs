@@ -1,17 +1,18 @@
-//! Memory for the kernels: cache-line aligned buffers, and weights in the order in which a kernel reads them.
+//! Memory for the kernels: buffers that are aligned to cache lines, and weights in the order in
+//! which a kernel reads them.
 #![allow(unsafe_code)]
 
 use super::rows::Kernels;
 
-/// One cache line.
+/// The memory of one cache line, 64 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct CacheLine([f32; 16]);
 
-/// Numbers in a cache line.
+/// Number of `f32`s in a cache line.
 pub const CACHE_LINE: usize = 16;
 
-/// A buffer of `f32` that starts at a cache line.
+/// A buffer of `f32`s that starts at a cache line.
 #[derive(Clone, Debug, Default)]
 pub struct Aligned {
     lines: Vec<CacheLine>,
@@ -19,13 +20,13 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// `length` zeros.
+    /// A buffer of `length` zeros.
     #[must_use]
     pub fn zeros(length: usize) -> Self {
         Self { lines: vec![CacheLine([0.0; CACHE_LINE]); length.div_ceil(CACHE_LINE)], length }
     }
 
-    /// A copy of `from`.
+    /// A buffer with a copy of `from`.
     #[must_use]
     pub fn copy_of(from: &[f32]) -> Self {
         let mut buffer = Self::zeros(from.len());
@@ -33,27 +34,29 @@ impl Aligned {
         buffer
     }
 
-    /// The numbers.
+    /// The numbers of the buffer.
     #[must_use]
     pub fn as_slice(&self) -> &[f32] {
-        // SAFETY: a line is sixteen `f32`s without padding, and there are at least `length` of them.
+        // SAFETY: a cache line is sixteen `f32`s without padding, and there are at least `length`
+        // of them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 
-    /// The numbers.
+    /// The numbers of the buffer, for writing.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as above; the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
     }
 }
 
-/// Packs dense weights `[channel][depth]` and biases for [`super::rows::ConvRow`].
+/// Packs dense weights `[channel][depth]` and biases `[channel]` for [`super::rows::ConvRow`].
 #[must_use]
 pub fn dense(kernels: &Kernels, weights: &[f32], bias: &[f32], depth: usize) -> Aligned {
     pack(kernels.block_width, weights, bias, depth)
 }
 
-/// Packs depthwise weights `[channel][row][column]` and biases for [`super::rows::DepthwiseRow`].
+/// Packs depthwise weights `[channel][row][column]` and biases `[channel]` for
+/// [`super::rows::DepthwiseRow`].
 #[must_use]
 pub fn depthwise(kernels: &Kernels, weights: &[f32], bias: &[f32], taps: usize) -> Aligned {
     pack(kernels.lanes_width, weights, bias, taps)
@@ -79,7 +82,8 @@ fn pack(width: fn(usize) -> usize, weights: &[f32], bias: &[f32], depth: usize) 
     packed
 }
 
-/// Multiplies dense 1x1 weights by a gate on the input's channels: `to[block][k][n] = from[block][k][n] * gate[k]`.
+/// Multiplies packed dense 1x1 weights by a gate on the input's channels: `to[block][k][n] =
+/// from[block][k][n] * gate[k]`. Biases are copied.
 pub fn gate(from: &[f32], to: &mut [f32], widths: &[usize], gate: &[f32]) {
     let (mut from, mut to) = (from, to);
     for &width in widths {

@@ -1,9 +1,13 @@
-//! The second thread of a net: a fixed pool of the caller and one helper.
+//! The second thread of a network: a pair of the caller's thread and one helper.
 //!
-//! [`ThreadPair::both`] runs a job's two halves, the first on the caller's thread. The second is the helper's if it comes in time; else the
-//! caller takes it too, so that a helper that sleeps or has no CPU never holds up a run for longer than the half that it began. Waiting
-//! is by a bounded spin (the steps of a net follow each other within microseconds), then by sleeping in the kernel. Nothing is
-//! allocated after [`ThreadPair::new`].
+//! [`ThreadPair::both`] runs the two halves of a job. The caller runs the first half. The helper
+//! runs the second half if it starts before the caller has finished; otherwise the caller runs that
+//! too. So a helper that sleeps or has no CPU never delays a run by more than the half that it has
+//! begun.
+//!
+//! A waiting thread first spins for a bounded time, because the steps of a network follow each
+//! other within microseconds, and then sleeps in the kernel. Nothing is allocated after
+//! [`ThreadPair::new`].
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -12,35 +16,36 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// A job: called with 0 and with 1.
+/// A job: it is called once with 0 and once with 1.
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// Nothing to do.
+/// There is no job.
 const IDLE: u32 = 0;
-/// The second half waits for somebody to take it.
+/// The second half is available.
 const POSTED: u32 = 1;
-/// The helper works on it.
+/// The helper is running the second half.
 const TAKEN: u32 = 2;
-/// The helper is done with it.
+/// The helper has finished the second half.
 const DONE: u32 = 3;
-/// The helper is to end.
+/// The helper must end.
 const STOP: u32 = 4;
 
-/// How often somebody who waits looks before sleeping: some tens of microseconds.
-const LOOKS: u32 = 2_000;
+/// How often a waiting thread polls before it sleeps: some tens of microseconds.
+const POLLS: u32 = 2_000;
 
 struct Shared {
     state: AtomicU32,
     job: UnsafeCell<Option<*const Job<'static>>>,
-    /// Whether the helper, or the caller, is about to sleep or sleeps.
+    /// Whether the helper, and the caller, sleeps or is about to sleep.
     sleeps: [AtomicBool; 2],
     failed: AtomicBool,
     lock: Mutex<()>,
     changed: [Condvar; 2],
 }
 
-// SAFETY: `job` is written by the caller's thread only while the state is IDLE, and read by the helper only after it has turned POSTED
-// into TAKEN; the job itself is `Sync`, and `both` does not return while the helper uses it.
+// SAFETY: `job` is written by the caller's thread only while the state is IDLE, and read by the
+// helper only after it has changed POSTED into TAKEN. The job is `Sync`, and `both` does not return
+// while the helper uses it.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -49,9 +54,9 @@ const HELPER: usize = 0;
 const CALLER: usize = 1;
 
 impl Shared {
-    /// Waits until the state is one that `wanted` accepts, and returns it.
+    /// Waits until `wanted` accepts the state, and returns the state.
     fn wait(&self, who: usize, wanted: impl Fn(u32) -> bool) -> u32 {
-        for _ in 0..LOOKS {
+        for _ in 0..POLLS {
             let state = self.state.load(Ordering::Acquire);
             if wanted(state) {
                 return state;
@@ -100,20 +105,20 @@ impl Shared {
     }
 }
 
-/// How often each way of running is tried, in runs.
+/// Each number of threads is tried once in this many runs.
 const PERIOD: u32 = 32;
 
-/// Chooses between one thread and two by what runs have taken lately: where the second core is busy, or slow, one is faster, and the
-/// results are the same.
+/// Chooses between one thread and two by the durations of recent runs. Two threads are slower if
+/// the second core is busy or slow. The results are the same either way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ThreadTiming {
     runs: u32,
-    /// Smoothed seconds of a run on one thread, and on two; 0: not known yet.
+    /// Smoothed duration in seconds of a run on one thread, and on two; 0 if not known yet.
     seconds: [f32; 2],
 }
 
 impl ThreadTiming {
-    /// Whether the next run is to use both threads.
+    /// Whether the next run shall use both threads.
     pub(super) fn both(self) -> bool {
         match self.runs % PERIOD {
             0 => false,
@@ -122,16 +127,16 @@ impl ThreadTiming {
         }
     }
 
-    /// A run took so long, on `both` threads or one.
-    pub(super) fn took(&mut self, seconds: f32, both: bool) {
+    /// Records the duration of a run that used one thread, or `both`.
+    pub(super) fn record(&mut self, seconds: f32, both: bool) {
         let average = &mut self.seconds[usize::from(both)];
-        // A run that was interrupted says little of the others.
+        // Bounds the influence of a run that was interrupted.
         *average = if *average > 0.0 { *average + (seconds.min(2.0 * *average) - *average) / 4.0 } else { seconds };
         self.runs = self.runs.wrapping_add(1);
     }
 }
 
-/// The caller's thread and a helper.
+/// The caller's thread and a helper thread.
 pub(super) struct ThreadPair {
     shared: Arc<Shared>,
     helper: Option<JoinHandle<()>>,
@@ -159,14 +164,15 @@ impl ThreadPair {
         Ok(Self { shared, helper: Some(helper) })
     }
 
-    /// Runs `job(0)` and `job(1)`, at the same time if the helper is there.
+    /// Runs `job(0)` and `job(1)`, at the same time if the helper is available.
     ///
     /// # Panics
-    /// A half panics.
+    /// If either half panics.
     pub(super) fn both(&mut self, job: &Job<'_>) {
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes. The helper uses the job between POSTED and DONE, and this function neither returns nor
-        // unwinds before the state has left POSTED and TAKEN. The state is IDLE here: the borrow is unique.
+        // SAFETY: only the lifetime changes. The helper uses the job between POSTED and DONE, and
+        // this function neither returns nor unwinds before the state has left POSTED and TAKEN. The
+        // state is IDLE here, so the borrow is unique.
         unsafe {
             let job: *const Job<'_> = job;
             *shared.job.get() = Some(std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job));
@@ -193,7 +199,7 @@ impl Drop for ThreadPair {
     fn drop(&mut self) {
         self.shared.change(STOP, HELPER);
         if let Some(helper) = self.helper.take() {
-            // What the helper's halves do cannot make it end otherwise.
+            // A panic in a half is caught, so the helper always ends normally.
             let _ = helper.join();
         }
     }
@@ -206,23 +212,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faster_way_is_chosen_and_the_other_tried_now_and_then() {
+    fn the_faster_number_of_threads_is_chosen_and_the_other_tried_now_and_then() {
         let mut timing = ThreadTiming::default();
         let mut run = |alone: f32, together: f32| {
             let both = timing.both();
-            timing.took(if both { together } else { alone }, both);
+            timing.record(if both { together } else { alone }, both);
             both
         };
         let count = |runs: &[bool]| runs.iter().filter(|both| **both).count();
         let free: Vec<bool> = (0..PERIOD).map(|_| run(1.0, 0.6)).collect();
         assert_eq!(count(&free), free.len() - 1, "all but the first, which tries one thread");
-        // Somebody takes the second core: one thread within a period, but for trials.
+        // Another program takes the second core: within a period one thread is used, except for
+        // trials.
         for _ in 0..PERIOD {
             run(1.0, 5.0);
         }
         let busy: Vec<bool> = (0..PERIOD).map(|_| run(1.0, 5.0)).collect();
         assert_eq!(count(&busy), 1, "the trial");
-        // And gives it back: found by the trials.
+        // The core is free again: the trials find that.
         for _ in 0..20 * PERIOD {
             run(1.0, 0.6);
         }

@@ -1,122 +1,127 @@
-//! A net as a list of fused steps over feature maps: what is computed, not how.
+//! A network as a list of fused steps over feature maps. It says what is computed, and leaves open
+//! how.
 //!
-//! A program owns its weights in plain order. It is checked once ([`Program::check`]); everything that runs it relies on
-//! that check.
+//! A program owns its weights in plain order. [`Program::check`] checks it once, and everything
+//! that runs it relies on that check.
 
 use super::rows::Activation;
 
-/// Height, width and channels of a feature map; `[height, width, channels]` `f32`, row-major, the channels innermost.
+/// The shape of a feature map: `[height, width, channels]` of `f32`, row-major, with the channels
+/// innermost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// Pixels a row.
+    /// Number of pixels per row.
     pub width: usize,
-    /// Numbers a pixel.
+    /// Number of values per pixel.
     pub channels: usize,
 }
 
 impl Shape {
-    /// A vector: a map of one pixel.
+    /// The shape of a vector: a map of one pixel.
     #[must_use]
     pub const fn vector(channels: usize) -> Self {
         Self { height: 1, width: 1, channels }
     }
 
-    /// Numbers in the map.
+    /// Number of values in the map.
     #[must_use]
     pub const fn len(self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// Whether the map has no numbers.
+    /// Whether the map has no values.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
 }
 
-/// Which feature map: an index into [`Program::maps`].
+/// The number of a feature map: an index into [`Program::maps`].
 pub type MapId = usize;
 
-/// A map added to a convolution's result before the activation.
+/// A map that is added to the result of a convolution before the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Residual {
-    /// The map.
+    /// The map to add.
     pub map: MapId,
-    /// It has half the height and width, and is upsampled bilinearly (half-pixel centres) on the way.
+    /// Whether the map has half the height and width, and is upsampled bilinearly (half-pixel
+    /// centres) before it is added.
     pub upsampled: bool,
 }
 
-/// A dense convolution.
+/// A dense convolution: its weights and geometry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convolution {
     /// Rows and columns of the kernel.
     pub kernel: [usize; 2],
-    /// Input pixels between windows, both ways.
+    /// Input pixels from one window to the next, in both directions.
     pub stride: usize,
-    /// Rows and columns of zeros above and to the left of the input; below and to the right as many as the output's size asks
-    /// for.
+    /// Rows of zeros above the input, and columns of zeros to the left of it. Below and to the
+    /// right there are as many as the size of the output requires.
     pub padding: [usize; 2],
     /// `[output channel][kernel row][kernel column][input channel]`.
     pub weights: Vec<f32>,
-    /// One an output channel.
+    /// One bias per output channel.
     pub bias: Vec<f32>,
-    /// Applied last.
+    /// The activation, which is applied last.
     pub activation: Activation,
-    /// A vector that the input's channels are multiplied by first (1x1 kernels only).
+    /// A vector by which the input's channels are multiplied first. Only 1x1 kernels may have one.
     pub gate: Option<MapId>,
-    /// Added before the activation.
+    /// A map that is added before the activation.
     pub residual: Option<Residual>,
 }
 
-/// A convolution of each channel with its own square kernel.
+/// A depthwise convolution, in which each channel has its own square kernel: its weights and
+/// geometry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Depthwise {
-    /// Side of the kernel.
+    /// Side of the kernel, in pixels.
     pub kernel: usize,
-    /// Input pixels between windows, both ways.
+    /// Input pixels from one window to the next, in both directions.
     pub stride: usize,
-    /// As in [`Convolution`].
+    /// Rows and columns of zeros, as in [`Convolution::padding`].
     pub padding: [usize; 2],
     /// `[channel][kernel row][kernel column]`.
     pub weights: Vec<f32>,
-    /// One a channel.
+    /// One bias per channel.
     pub bias: Vec<f32>,
-    /// Applied before the addition of the input.
+    /// The activation, which is applied before the input is added.
     pub activation: Activation,
-    /// Add the convolution's own input to the result (stride 1, same size).
+    /// Whether the input of the depthwise convolution is added to the result (stride 1 and equal
+    /// sizes only).
     pub add_input: bool,
 }
 
-/// Arithmetic on two maps.
+/// An operation on two maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
-    /// Sum.
+    /// The sum.
     Add,
-    /// Product.
+    /// The product.
     Multiply,
 }
 
-/// What a pooling window gives.
+/// The value that a pooling window yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// The largest number; pixels outside the map don't take part.
+    /// The largest value. Pixels outside the map are ignored.
     Max,
     /// The mean of the pixels inside the map.
     Average,
 }
 
-/// How a map grows.
+/// The interpolation that enlarges a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
-    /// The nearest pixel (each is repeated).
+    /// Each pixel is repeated.
     Nearest,
-    /// Bilinear, half-pixel centres, borders replicated.
+    /// Bilinear interpolation with half-pixel centres and replicated borders.
     Bilinear,
 }
 
-/// One step of a program.
+/// A step of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// A dense convolution.
@@ -127,92 +132,95 @@ pub enum Step {
         output: MapId,
         /// Weights and geometry.
         convolution: Convolution,
-        /// Where the output's mean over all pixels goes, if anybody asks.
+        /// The map for the mean of the output over all pixels, if a later step needs it.
         mean: Option<MapId>,
     },
-    /// A depthwise convolution, after a 1x1 convolution whose result is never stored if there is one.
+    /// A depthwise convolution. A 1x1 convolution may come before it, whose result is never stored.
     Depthwise {
         /// Input map.
         input: MapId,
         /// Output map.
         output: MapId,
-        /// What makes the depthwise convolution's input from the input map, 1x1, stride 1.
+        /// The 1x1 convolution (stride 1) that makes the input of the depthwise convolution from
+        /// the input map.
         expand: Option<Convolution>,
         /// Weights and geometry.
         depthwise: Depthwise,
-        /// Where the output's mean over all pixels goes, if anybody asks.
+        /// The map for the mean of the output over all pixels, if a later step needs it.
         mean: Option<MapId>,
     },
-    /// Channels become pixels: `[h, w, (dy * factor + dx) * c + i]` goes to `[h * factor + dy, w * factor + dx, i]`; then the
-    /// activation. With a 1x1 convolution before it, this is a transposed convolution whose stride is its kernel.
+    /// Channels become pixels: `[h, w, (dy * factor + dx) * c + i]` goes to `[h * factor + dy, w *
+    /// factor + dx, i]`. The activation follows. After a 1x1 convolution, this makes a transposed
+    /// convolution whose stride equals its kernel.
     PixelShuffle {
         /// Input map.
         input: MapId,
         /// Output map.
         output: MapId,
-        /// Output pixels an input pixel, each way.
+        /// Output pixels per input pixel, in each direction.
         factor: usize,
-        /// Applied last.
+        /// The activation, which is applied last.
         activation: Activation,
     },
-    /// `activation(a op b)`; `b` may be a vector, which then applies to every pixel.
+    /// `activation(a op b)`. If `b` is a vector, it is applied to every pixel.
     Arithmetic {
-        /// What is done.
+        /// The operation.
         operation: Arithmetic,
-        /// First operand, of the output's shape.
+        /// First operand, which has the shape of the output.
         a: MapId,
-        /// Second operand.
+        /// Second operand: the shape of the output, or a vector.
         b: MapId,
         /// Output map.
         output: MapId,
-        /// Applied last.
+        /// The activation, which is applied last.
         activation: Activation,
     },
-    /// An activation on its own.
+    /// An activation as a step of its own.
     Activate {
         /// Input map.
         input: MapId,
         /// Output map.
         output: MapId,
-        /// Applied to every number.
+        /// The activation that is applied to every value.
         activation: Activation,
     },
-    /// `x < 0 ? slope[channel] * x : x`.
+    /// Leaky rectifier: `x < 0 ? slope[channel] * x : x`.
     LeakyRelu {
         /// Input map.
         input: MapId,
         /// Output map.
         output: MapId,
-        /// One a channel.
+        /// One slope per channel.
         slopes: Vec<f32>,
     },
-    /// `min(max(x, low), high)`.
+    /// Limits every value: `min(max(x, low), high)`.
     Clamp {
         /// Input map.
         input: MapId,
         /// Output map.
         output: MapId,
-        /// The least number.
+        /// The lower limit.
         low: f32,
-        /// The largest number.
+        /// The upper limit.
         high: f32,
     },
-    /// Growth by a whole factor.
+    /// Enlarges a map by a whole factor.
     Resize {
         /// Input map.
         input: MapId,
         /// Output map.
         output: MapId,
-        /// How.
+        /// The interpolation.
         interpolation: Interpolation,
-        /// Output pixels an input pixel, each way; 2 where bilinear.
+        /// Output pixels per input pixel, in each direction. Bilinear interpolation supports 2
+        /// only.
         factor: usize,
     },
-    /// The mean over all pixels.
+    /// The mean of each channel over all pixels.
     Mean {
         /// Input map.
         input: MapId,
-        /// A vector.
+        /// Output map, a vector.
         output: MapId,
     },
     /// Pooling over square windows.
@@ -221,23 +229,23 @@ pub enum Step {
         input: MapId,
         /// Output map.
         output: MapId,
-        /// What a window gives.
+        /// The value that a window yields.
         pooling: Pooling,
-        /// Side of the window.
+        /// Side of the window, in pixels.
         kernel: usize,
-        /// Input pixels between windows.
+        /// Input pixels from one window to the next.
         stride: usize,
-        /// As in [`Convolution`].
+        /// Rows and columns outside the input, as in [`Convolution::padding`].
         padding: [usize; 2],
     },
-    /// Maps of one size next to each other, in the channels.
+    /// Joins maps of equal height and width along their channels.
     Concatenate {
-        /// Input maps, in order.
+        /// Input maps, in the order of their channels.
         inputs: Vec<MapId>,
         /// Output map.
         output: MapId,
     },
-    /// `e^x / sum of e^x` over each pixel's channels.
+    /// Softmax over the channels of each pixel: `e^x / sum of e^x`.
     Softmax {
         /// Input map.
         input: MapId,
@@ -246,31 +254,32 @@ pub enum Step {
     },
 }
 
-/// A net.
+/// A network: its feature maps and its steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// Every feature map.
+    /// The shape of every feature map.
     pub maps: Vec<Shape>,
-    /// What each map is in the net that the program was made from: the node whose output it equals. Empty for a map that no node
-    /// of that net has.
+    /// For each map, the name of the node of the original network whose output the map holds. Empty
+    /// if no node of that network has this output.
     pub names: Vec<String>,
-    /// In the order in which they run. Each map but the input is written by exactly one step, before any reads it.
+    /// The steps in the order in which they run. Exactly one step writes each map other than the
+    /// input, and it comes before every step that reads the map.
     pub steps: Vec<Step>,
-    /// The picture.
+    /// The map that holds the picture.
     pub input: MapId,
-    /// The mask.
+    /// The map that holds the mask.
     pub output: MapId,
 }
 
-/// A program that makes no sense.
+/// The reason why a program is inconsistent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("step {step} ({name}): {problem}")]
 pub struct ProgramError {
-    /// Index of the step; the number of steps where the program as a whole is wrong.
+    /// Index of the step. The number of steps if the problem concerns the whole program.
     pub step: usize,
     /// Name of the step's output map.
     pub name: String,
-    /// What is wrong.
+    /// A description of the problem.
     pub problem: String,
 }
 
@@ -363,7 +372,8 @@ impl Step {
         }
     }
 
-    /// Makes the step write its result to another map (its mean, if any, stays where it is).
+    /// Makes the step write its result to another map. Its mean, if there is one, stays where it
+    /// is.
     pub fn set_output(&mut self, to: MapId) {
         match self {
             Self::Convolution { output, .. }
@@ -381,7 +391,7 @@ impl Step {
         }
     }
 
-    /// Replaces every map that the step reads or writes by `number` of it.
+    /// Replaces the number of every map that the step reads or writes by `number` of it.
     pub fn renumber(&mut self, number: impl Fn(MapId) -> MapId) {
         if let Some(&output) = self.writes().first() {
             self.set_output(number(output));
@@ -432,7 +442,7 @@ impl Step {
         }
     }
 
-    /// What kind of step it is, in a word.
+    /// The kind of the step, as a short name for listings.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -454,7 +464,7 @@ impl Step {
 }
 
 impl Program {
-    /// Multiply-adds of one run, in convolutions.
+    /// Multiply-adds of one run, counting convolutions only.
     #[must_use]
     pub fn multiply_adds(&self) -> usize {
         let dense = |c: &Convolution, pixels: usize| c.weights.len() * pixels;

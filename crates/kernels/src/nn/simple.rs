@@ -1,8 +1,8 @@
-//! Steps that the fast nets have little of: plain loops over slices.
+//! Steps that take little time in the supported networks, as plain loops over slices.
 
 use super::program::{Arithmetic, Pooling, Shape};
 
-/// `a op b`; `b` is as long as `a`, or one pixel long.
+/// `a op b`. `b` is as long as `a`, or one pixel long.
 pub(super) fn arithmetic(operation: Arithmetic, a: &[f32], b: &[f32], output: &mut [f32]) {
     for (output, a) in output.chunks_mut(b.len()).zip(a.chunks(b.len())) {
         for ((output, a), b) in output.iter_mut().zip(a).zip(b) {
@@ -23,14 +23,14 @@ pub(super) fn leaky_relu(input: &[f32], slopes: &[f32], output: &mut [f32]) {
     }
 }
 
-/// `min(max(x, low), high)`; what is not a number stays so.
+/// `min(max(x, low), high)`. NaN stays NaN.
 pub(super) fn clamp(input: &[f32], low: f32, high: f32, output: &mut [f32]) {
     for (output, x) in output.iter_mut().zip(input) {
         *output = x.clamp(low, high);
     }
 }
 
-/// Each pixel `factor` times, both ways.
+/// Repeats each pixel `factor` times in both directions.
 pub(super) fn nearest(input: &[f32], shape: Shape, factor: usize, output: &mut [f32]) {
     let row = shape.width * shape.channels;
     for (rows, input) in output.chunks_exact_mut(row * factor * factor).zip(input.chunks_exact(row)) {
@@ -46,7 +46,7 @@ pub(super) fn nearest(input: &[f32], shape: Shape, factor: usize, output: &mut [
     }
 }
 
-/// The mean over all pixels.
+/// The mean of each channel over all pixels.
 pub(super) fn mean(input: &[f32], output: &mut [f32]) {
     output.fill(0.0);
     for pixel in input.chunks_exact(output.len()) {
@@ -60,7 +60,8 @@ pub(super) fn mean(input: &[f32], output: &mut [f32]) {
     }
 }
 
-/// Pooling over windows of `kernel` pixels each way, `stride` apart, `padding` pixels above and to the left.
+/// Pooling over square windows of `kernel` pixels that are `stride` apart, with `padding` rows
+/// above and columns to the left.
 pub(super) fn pool(
     pooling: Pooling,
     (kernel, stride, padding): (usize, usize, [usize; 2]),
@@ -101,12 +102,12 @@ pub(super) fn pool(
     }
 }
 
-/// The input's indices that window `at` covers.
+/// The indices of the input that window `at` covers.
 fn window(at: usize, stride: usize, padding: usize, kernel: usize, side: usize) -> std::ops::Range<usize> {
     (at * stride).saturating_sub(padding)..(at * stride + kernel).saturating_sub(padding).min(side)
 }
 
-/// One input of a concatenation, to `offset` in each pixel.
+/// Copies one input of a concatenation to the channels from `offset` on.
 pub(super) fn concatenate(input: &[f32], channels: usize, output: &mut [f32], output_channels: usize, offset: usize) {
     for (to, from) in output.chunks_exact_mut(output_channels).zip(input.chunks_exact(channels)) {
         to[offset..offset + channels].copy_from_slice(from);
@@ -128,7 +129,7 @@ pub(super) fn softmax(input: &[f32], channels: usize, output: &mut [f32]) {
     }
 }
 
-/// Channels become pixels, see [`super::program::Step::PixelShuffle`].
+/// Turns channels into pixels, see [`super::program::Step::PixelShuffle`].
 pub(super) fn pixel_shuffle(input: &[f32], shape: Shape, factor: usize, output: &mut [f32]) {
     let channels = shape.channels / (factor * factor);
     let run = factor * channels;
@@ -137,7 +138,7 @@ pub(super) fn pixel_shuffle(input: &[f32], shape: Shape, factor: usize, output: 
     {
         for (dy, row) in rows.chunks_exact_mut(shape.width * run).enumerate() {
             if run == 2 {
-                // One channel, twice the size: what a mask ends in.
+                // One channel at twice the size is the usual last step of a mask.
                 for (to, from) in row.chunks_exact_mut(2).zip(input.chunks_exact(4)) {
                     to.copy_from_slice(&from[2 * dy..2 * dy + 2]);
                 }

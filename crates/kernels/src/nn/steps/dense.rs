@@ -7,10 +7,10 @@ use crate::nn::pack::{self, Aligned, CACHE_LINE};
 use crate::nn::program::{Convolution, MapId, Residual, Shape};
 use crate::nn::rows::{Activation, ConvRow, Kernels};
 
-/// About as many numbers as may stay in the first cache beside the weights.
+/// Number of values that may stay in the first-level cache beside the weights.
 const CHUNK: usize = 4096;
 
-/// A convolution, packed for an instruction set.
+/// A dense convolution that is packed for an instruction set.
 #[derive(Clone, Debug)]
 pub(in crate::nn) struct Dense {
     kernel: [usize; 2],
@@ -21,12 +21,13 @@ pub(in crate::nn) struct Dense {
     gate: Option<MapId>,
     input: Shape,
     output: Shape,
-    /// Packed by groups of channels that are computed together; where each group's channels and weights start.
+    /// The packed weights, by groups of channels that are computed together.
     packed: Aligned,
     groups: Vec<ChannelGroup>,
-    /// The packed weights times the gate.
+    /// The packed weights multiplied by the gate.
     gated: Aligned,
-    /// Where the ring's rows are, twice over: a window's rows are next to each other in it, whichever comes first.
+    /// The offsets of the ring's rows, listed twice, so that the rows of a window are adjacent in
+    /// the list whichever row comes first.
     offsets: Vec<isize>,
     ring: usize,
     upsampled: usize,
@@ -35,7 +36,7 @@ pub(in crate::nn) struct Dense {
 }
 
 impl Dense {
-    /// Packs `c`. `group` is how many channels are wanted at a time.
+    /// Packs `c` in groups of `group` channels and reserves the scratch memory.
     pub(in crate::nn) fn new(
         kernels: &Kernels,
         c: &Convolution,
@@ -82,17 +83,17 @@ impl Dense {
         dense
     }
 
-    /// The step's units, if two threads may share it.
+    /// The units of the step.
     pub(in crate::nn) const fn units(&self) -> Units {
         self.units
     }
 
-    /// Whether runs of pixels are computed, whatever their rows.
+    /// Whether the step works on runs of pixels that may span rows.
     fn chunked(&self) -> bool {
         self.direct() && !self.residual.is_some_and(|residual| residual.upsampled)
     }
 
-    /// Pixels in such a run.
+    /// Pixels per run.
     fn chunk(&self) -> usize {
         (CHUNK / self.input.channels).max(24).next_multiple_of(24)
     }
@@ -107,13 +108,14 @@ impl Dense {
         (((self.output.width - 1) * self.stride + self.kernel[1]) * self.input.channels).next_multiple_of(CACHE_LINE)
     }
 
-    /// Applies the gate to the weights, before a run.
+    /// Applies the gate to the weights. Must be called before each run.
     ///
     /// # Safety
-    /// The gate's map holds its vector.
+    /// The map of the gate holds its vector.
     pub(in crate::nn) unsafe fn gate(&mut self, maps: &impl Resolve) {
         let Some(gate) = self.gate else { return };
-        // SAFETY: the map has as many numbers as the input has channels (checked with the program).
+        // SAFETY: the map has as many numbers as the input has channels; the program's check
+        // compared them.
         let vector = unsafe { std::slice::from_raw_parts(maps.at(gate), self.input.channels) };
         for group in &self.groups {
             let from = &self.packed.as_slice()[group.packed..];
@@ -121,18 +123,18 @@ impl Dense {
         }
     }
 
-    /// The weights to use.
+    /// The weights to use: gated ones if there is a gate.
     pub(super) fn weights(&self) -> *const f32 {
         if self.gate.is_some() { self.gated.as_slice().as_ptr() } else { self.packed.as_slice().as_ptr() }
     }
 
-    /// Runs a half of the convolution, or all of it, but for the mean's last step.
+    /// Runs one half of the convolution, or all of it. The mean is completed by [`Dense::finish`].
     ///
-    /// `planar`: the input is channel planes, not interleaved.
+    /// If `planar` is set, the input consists of channel planes instead of interleaved pixels.
     ///
     /// # Safety
-    /// [`Dense::gate`] has been called; `input` and `output` are valid for their shapes and don't overlap; `scratch` is valid for the
-    /// step's places, and nobody else's.
+    /// [`Dense::gate`] has been called; `input` and `output` are valid for their shapes and do not
+    /// overlap; `scratch` is valid for the step's places and is used by no other thread.
     #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
     pub(in crate::nn) unsafe fn run(
         &self,
@@ -145,8 +147,8 @@ impl Dense {
         scratch: *mut f32,
         maps: &impl Resolve,
     ) {
-        // SAFETY: the caller upholds this function's contract; rows, pixels and channels stay within the shapes, which the program's check has
-        // compared with the weights.
+        // SAFETY: the caller upholds this function's contract; rows, pixels and channels stay
+        // within the shapes, which the program's check has compared with the weights.
         unsafe {
             let weights = self.weights();
             let (pixels, channels) = (self.output.height * self.output.width, self.output.channels);
@@ -219,10 +221,10 @@ impl Dense {
         }
     }
 
-    /// The mean, once every half has run.
+    /// Computes the mean after every half has run.
     ///
     /// # Safety
-    /// Each half ran with its scratch memory; `mean` is valid for the output's channels.
+    /// Each half ran with its scratch memory; `mean` is valid for the channels of the output.
     pub(in crate::nn) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
         // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
@@ -231,10 +233,10 @@ impl Dense {
     /// Calls the kernel for each group of channels of a row.
     ///
     /// # Safety
-    /// As the kernel's.
+    /// The same as for the kernel.
     unsafe fn each_group(&self, kernels: &Kernels, row: &ConvRow, weights: *const f32) {
         for group in &self.groups {
-            // SAFETY: the caller upholds this function's contract for the whole row holds for some of its channels.
+            // SAFETY: a contract that holds for the whole row holds for some of its channels.
             unsafe {
                 let mut row = *row;
                 row.packed = weights.add(group.packed);
@@ -263,20 +265,21 @@ impl Dense {
         row.skip = top * row.depth;
     }
 
-    /// Copies input rows into the ring up to the last that output row `y` needs, with zeros left and right.
+    /// Copies input rows into the ring, up to the last one that output row `y` needs, with zeros on
+    /// the left and right.
     ///
     /// # Safety
-    /// `input` is valid for its shape, `ring` for the ring.
+    /// `input` is valid for its shape, and `ring` for all rows of the ring.
     unsafe fn fill_ring(&self, input: *const f32, planar: bool, ring: *mut f32, y: usize, filled: &mut usize) {
         let channels = self.input.channels;
         let left = self.padding[1] * channels;
         let length = self.ring_row();
         let used = self.input.width.min(length / channels - self.padding[1]);
         let end = (y * self.stride + self.kernel[0]).saturating_sub(self.padding[0]).min(self.input.height);
-        // Rows that no window needs (a stride beyond the kernel) are skipped.
+        // Rows that no window needs (if the stride exceeds the kernel) are skipped.
         let start = (*filled).max((y * self.stride).saturating_sub(self.padding[0]));
         for from in start..end {
-            // SAFETY: the row is inside the input, and the slot inside the ring.
+            // SAFETY: the row is inside the input, and its place is inside the ring.
             unsafe {
                 let to = ring.add((from % self.kernel[0]) * length);
                 to.write_bytes(0, left);
@@ -293,10 +296,11 @@ impl Dense {
         *filled = end.max(*filled);
     }
 
-    /// Upsamples channels `first..first + count` of the residual's row `y` to `to`, pixels `count` apart.
+    /// Upsamples channels `first..first + count` of row `y` of the residual to `to`, with pixels
+    /// `count` apart.
     ///
     /// # Safety
-    /// `low` is valid for the residual's shape, `to` for a row.
+    /// `low` is valid for the shape of the residual, and `to` for a row.
     unsafe fn upsample(&self, kernels: &Kernels, low: *const f32, y: usize, first: usize, count: usize, to: *mut f32) {
         let (height, width) = (self.output.height / 2, self.output.width / 2);
         // SAFETY: the caller upholds this function's contract.
@@ -312,7 +316,7 @@ impl Dense {
         }
     }
 
-    /// One row of one group of channels, pixels next to each other.
+    /// Computes one row of one group of channels. Pixels are adjacent in `to`.
     ///
     /// # Safety
     /// The same as [`Dense::run`]; `to` is valid for a row of the group.
@@ -366,7 +370,7 @@ impl Dense {
     }
 }
 
-/// Channel planes to interleaved pixels.
+/// Converts channel planes to interleaved pixels. `plane` is the distance between planes.
 ///
 /// # Safety
 /// `from` is valid for `width` numbers in each of `channels` planes, `to` for `width * channels`.

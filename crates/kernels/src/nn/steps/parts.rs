@@ -1,47 +1,49 @@
-//! What the dense and the depthwise step share: places in the scratch memory, the division into halves
-//! for two threads, sums for means, and groups of channels.
+//! The parts that the dense and the depthwise step share: places in the scratch memory, the
+//! division into halves for two threads, the sums for means, and groups of channels.
 #![allow(unsafe_code)]
 
 use crate::nn::pack::{Aligned, CACHE_LINE};
 use crate::nn::program::MapId;
 use crate::nn::rows::Kernels;
 
-/// Gives a step's scratch buffers their places.
+/// Assigns places in the scratch memory to the buffers of a step. Offsets are in `f32`s.
 #[derive(Debug, Default)]
 pub(in crate::nn) struct Places {
     length: usize,
 }
 
 impl Places {
-    /// A place for `count` numbers.
+    /// Reserves `count` numbers and returns their offset, a multiple of a cache line.
     pub(super) fn take(&mut self, count: usize) -> usize {
         let at = self.length;
         self.length += count.next_multiple_of(CACHE_LINE);
         at
     }
 
-    /// Numbers that all places need.
+    /// Numbers that all places need together.
     pub(in crate::nn) const fn length(&self) -> usize {
         self.length
     }
 }
 
-/// Where a map's numbers are: the first, as a pointer.
+/// Resolves feature maps to addresses.
 pub(in crate::nn) trait Resolve {
-    /// The map's first number.
+    /// The address of the map's first number.
     fn at(&self, map: MapId) -> *mut f32;
 }
 
-/// Steps with fewer multiply-adds than this run on one thread: they take less time than telling another thread does.
+/// Steps with fewer multiply-adds run on one thread, because handing a half to another thread would
+/// take longer.
 const WORTH_SPLITTING: usize = 200_000;
 
-/// A step's units (rows, or runs of pixels) and where its second half begins. The split depends on the step alone, and a sum is
-/// always that of the first half plus that of the second: one thread and two compute the same, to the bit.
+/// The units of a step (rows, or runs of pixels) and the division into two halves. The division
+/// depends on the step alone, and a total is always the sum of the first half plus the sum of the
+/// second. So one thread and two threads give the same result to the bit.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::nn) struct Units {
-    /// How many.
+    /// Number of units.
     pub count: usize,
-    /// The second half's first; `count` if the step is not worth splitting.
+    /// First unit of the second half; `count` if the step is not worth splitting.
     pub split: usize,
 }
 
@@ -56,7 +58,7 @@ impl Units {
         self.split < self.count
     }
 
-    /// The units of a half; of both if the step is not to be shared.
+    /// The units of a half, or all units if `half` is `None`.
     pub(in crate::nn) const fn of(self, half: Option<usize>) -> std::ops::Range<usize> {
         match half {
             None => 0..self.count,
@@ -70,7 +72,9 @@ impl Units {
     }
 }
 
-/// Sums over a map: of one row at a time, so that a small number is never added to a large one, and of the rows of each half.
+/// Sums over a map. Each row is summed by itself first, so that a small number is never added to a
+/// large one; then the rows of each half are summed. The fields are offsets into the scratch
+/// memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sums {
     pub(super) row: usize,
@@ -83,8 +87,10 @@ impl Sums {
         Self { row: places.take(channels), halves: [places.take(channels), places.take(channels)], channels }
     }
 
+    /// Sets all sums to zero.
+    ///
     /// # Safety
-    /// `scratch` is valid for the step's places; so in the methods below.
+    /// `scratch` is valid for the places of the step. The same holds for the methods below.
     pub(super) unsafe fn clear(self, scratch: *mut f32) {
         for at in [self.row, self.halves[0], self.halves[1]] {
             // SAFETY: the caller upholds this function's contract.
@@ -92,10 +98,10 @@ impl Sums {
         }
     }
 
-    /// Adds the row's sums of `count` channels from `first` to those of a half.
+    /// Adds the row's sums of `count` channels from `first` on to the sums of a half.
     pub(super) unsafe fn end_row(self, scratch: *mut f32, half: usize, first: usize, count: usize) {
         for c in first..first + count {
-            // SAFETY: the caller upholds this function's contract; there are `channels` of each.
+            // SAFETY: the caller upholds this function's contract; each sum has `channels` numbers.
             unsafe {
                 *scratch.add(self.halves[half] + c) += *scratch.add(self.row + c);
                 *scratch.add(self.row + c) = 0.0;
@@ -103,7 +109,8 @@ impl Sums {
         }
     }
 
-    /// `mean[c]`, of `pixels` pixels; each half's sums are in the scratch memory of whom ran it.
+    /// Writes `mean[c]` over `pixels` pixels. The sums of each half are in the scratch memory of
+    /// the thread that ran it.
     pub(super) unsafe fn finish(self, scratch: [*mut f32; 2], mean: *mut f32, pixels: usize) {
         let scale = 1.0 / pixels as f32;
         for c in 0..self.channels {
@@ -116,7 +123,7 @@ impl Sums {
     }
 }
 
-/// A run of channels.
+/// A run of channels that are computed together, and the position of their packed weights.
 #[derive(Clone, Debug)]
 pub(super) struct ChannelGroup {
     pub(super) first: usize,
@@ -125,7 +132,7 @@ pub(super) struct ChannelGroup {
     pub(super) widths: Vec<usize>,
 }
 
-/// Splits channels into groups of `most` and packs each.
+/// Splits the channels into groups of at most `most` and packs each group.
 pub(super) fn groups(
     channels: usize,
     most: usize,
@@ -148,7 +155,7 @@ pub(super) fn groups(
     (Aligned::copy_of(&all), groups)
 }
 
-/// Which rows of a kernel fall on the input for output row `y`: the first, and how many.
+/// The rows of a kernel that lie on the input for output row `y`: the first one, and their number.
 pub(super) fn valid_rows(y: usize, stride: usize, padding: usize, kernel: usize, height: usize) -> (usize, usize) {
     let top = padding.saturating_sub(y * stride);
     let end = (height + padding).saturating_sub(y * stride).min(kernel);

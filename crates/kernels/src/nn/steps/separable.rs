@@ -1,5 +1,5 @@
-//! The depthwise convolution with the 1x1 convolution that may feed it: loops over rows that call the
-//! row kernels.
+//! The depthwise convolution with the 1x1 convolution that may feed it: loops over rows that call
+//! the row kernels.
 #![allow(unsafe_code)]
 
 use super::dense::Dense;
@@ -8,7 +8,8 @@ use crate::nn::pack::{self, Aligned, CACHE_LINE};
 use crate::nn::program::{Convolution, Depthwise, Shape};
 use crate::nn::rows::{Activation, DepthwiseRow, Kernels};
 
-/// A depthwise convolution and what feeds it, packed for an instruction set.
+/// A depthwise convolution and the optional 1x1 convolution before it, packed for an instruction
+/// set.
 #[derive(Clone, Debug)]
 pub(in crate::nn) struct Separable {
     expand: Option<Dense>,
@@ -21,7 +22,7 @@ pub(in crate::nn) struct Separable {
     output: Shape,
     packed: Aligned,
     groups: Vec<ChannelGroup>,
-    /// Addresses of a window's rows.
+    /// Place of the addresses of a window's rows.
     rows: usize,
     ring: usize,
     sums: Sums,
@@ -69,17 +70,18 @@ impl Separable {
 
     /// Numbers in a row of the ring of `channels` channels.
     fn ring_row(&self, channels: usize) -> usize {
-        // As wide as the windows or, where the last columns are in no window, as the input.
+        // The ring is as wide as the windows or, if the last columns are in no window, as the
+        // input.
         let wanted = ((self.output.width - 1) * self.stride + self.kernel).max(self.padding[1] + self.input.width);
         (wanted * channels).next_multiple_of(CACHE_LINE)
     }
 
-    /// The step's units, if two threads may share it.
+    /// The units of the step.
     pub(in crate::nn) const fn units(&self) -> Units {
         self.units
     }
 
-    /// The same as [`Dense::gate`].
+    /// Applies the gate of the 1x1 convolution, see [`Dense::gate`].
     ///
     /// # Safety
     /// The same as there.
@@ -90,7 +92,7 @@ impl Separable {
         }
     }
 
-    /// The same as [`Dense::finish`].
+    /// Computes the mean, see [`Dense::finish`].
     ///
     /// # Safety
     /// The same as there.
@@ -99,7 +101,7 @@ impl Separable {
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
 
-    /// Runs a half of the step, or all of it, but for the mean's last step.
+    /// Runs one half of the step, or all of it. The mean is completed by [`Separable::finish`].
     ///
     /// # Safety
     /// The same as [`Dense::run`].

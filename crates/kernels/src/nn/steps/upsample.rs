@@ -4,10 +4,12 @@
 use crate::nn::program::Shape;
 use crate::nn::rows::{Kernels, UpsampleRow};
 
-/// Upsamples `count` channels to row `y` of twice the height and width, output pixels `count` apart.
+/// Upsamples `count` channels to row `y` of a map of twice the height and width, with output pixels
+/// `count` apart.
 ///
 /// # Safety
-/// `low` is valid for the shape (less the channels before it), `to` for a row of `2 * width` pixels.
+/// `low` is valid for the shape (less the channels before it), and `to` for a row of `2 * width`
+/// pixels.
 pub(in crate::nn) unsafe fn upsample_row(
     kernels: &Kernels,
     low: *const f32,
