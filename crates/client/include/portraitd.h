@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * portraitd.h: reads a ring of portraitd, version 1. C11, header only, no dependency but the C library of Linux.
+ * portraitd.h: reads portraitd's rings, version 1. C11, header only. It needs only the C library of
+ * Linux.
  *
- * A ring comes from the D-Bus method org.portraitd.Camera1.Attach, which returns two descriptors: `memory`, which holds
- * the frames, and `event`, a pipe that brings one byte for each. Then:
+ * The D-Bus method org.portraitd.Camera1.Attach returns two descriptors: `memory`, which contains
+ * the frames, and `event`, a pipe that receives one byte for each frame. Use them so:
  *
  *     struct portraitd_ring ring;
- *     int error = portraitd_ring_open(&ring, memory, event);      // takes both descriptors over, also where it fails
+ *     int error = portraitd_ring_open(&ring, memory, event);  // owns both descriptors, even on failure
  *     unsigned char *pixels = malloc(ring.frame_bytes);
  *     struct portraitd_frame frame;
  *     while ((error = portraitd_ring_wait(&ring, -1)) > 0)
  *         if (portraitd_ring_read(&ring, pixels, &frame))
  *             use(pixels + ring.planes[0].start, ring.planes[0].stride);
- *     portraitd_ring_close(&ring);                                // -EPIPE: the ring is closed; attach again
+ *     portraitd_ring_close(&ring);                            // after -EPIPE: attach again
  *
- * A ring struct belongs to one thread at a time. Functions return a negative errno on failure. The memory is read-only
- * for clients, and may not be shortened under them; everything that its header says is checked before it is used.
+ * Only one thread at a time may use a ring struct. Functions return a negative errno on failure.
+ * The memory is read-only for clients and sealed against shrinking. Every value in its header is
+ * checked before it is used.
  *
- * What each number means is written in docs/design/ring.md.
+ * docs/design/ring.md specifies every field.
  */
 #ifndef PORTRAITD_H
 #define PORTRAITD_H
@@ -34,7 +36,7 @@
 #include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "a ring is little-endian; on this machine every number would have to be swapped"
+#error "rings are little-endian, and this header does not swap bytes: big-endian machines are not supported"
 #endif
 
 #define PORTRAITD_MAGIC "PORTRAIT"
@@ -88,18 +90,19 @@
 #define PORTRAITD_FLAG_DEGRADED (1u << 3)
 #define PORTRAITD_FLAG_PRIVATE (1u << 4)
 
-/* A four-character code as the number that ring.fourcc holds. */
+/* The number that ring.fourcc contains for a four-character code. */
 #define PORTRAITD_FOURCC(a, b, c, d) \
     ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
-/* A person of a frame; the box in pixels of the source. */
+/* A person in a frame. The box is in source pixels; the confidence is 0 to 1. */
 struct portraitd_person {
     uint32_t id;
     float x, y, width, height;
     float confidence;
 };
 
-/* What a slot says about its frame. Times are CLOCK_MONOTONIC nanoseconds; the crop is in pixels of the source. */
+/* The description of a frame. Times are CLOCK_MONOTONIC nanoseconds. The crop is x, y, width,
+ * height in source pixels. */
 struct portraitd_frame {
     uint64_t index; /* counts the frames of the ring from 1 */
     uint64_t sequence;
@@ -113,14 +116,14 @@ struct portraitd_frame {
     struct portraitd_person people[PORTRAITD_MAX_PEOPLE];
 };
 
-/* A plane of the pictures that portraitd_ring_read copies. */
+/* One plane of the copy that portraitd_ring_read makes. */
 struct portraitd_plane {
     size_t start;  /* bytes from the start of the copy */
     size_t stride; /* bytes from one row to the next */
     uint32_t rows;
 };
 
-/* An open ring. Read it, and leave it to the functions below to change. */
+/* An open ring. Callers may read the fields; only the functions below change them. */
 struct portraitd_ring {
     int memory;
     int event;
@@ -133,14 +136,14 @@ struct portraitd_ring {
     uint32_t fourcc;
     uint32_t width;
     uint32_t height;
-    uint32_t color_matrix; /* 0 does not apply, 1 BT.601, 2 BT.709, 3 BT.2020 */
-    uint32_t color_range;  /* 0 does not apply, 1 limited, 2 full */
+    uint32_t color_matrix; /* 0 not applicable, 1 BT.601, 2 BT.709, 3 BT.2020 */
+    uint32_t color_range;  /* 0 not applicable, 1 limited, 2 full */
     uint32_t plane_count;
     struct portraitd_plane planes[PORTRAITD_MAX_PLANES];
-    size_t frame_bytes; /* what portraitd_ring_read copies */
+    size_t frame_bytes; /* bytes that portraitd_ring_read copies */
     uint64_t last;      /* index of the last frame read */
-    uint64_t torn;      /* copies that were overtaken and thrown away */
-    uint64_t skipped;   /* frames published and not read */
+    uint64_t torn;      /* copies that the writer overtook and that were discarded */
+    uint64_t skipped;   /* frames published but not read */
 };
 
 static inline uint32_t portraitd_u32(const unsigned char *at)
@@ -164,7 +167,8 @@ static inline float portraitd_f32(const unsigned char *at)
     return value;
 }
 
-/* Bytes of picture in a row of a plane, and its rows; 0 where the format or the plane is unknown. */
+/* Returns the bytes of one row of a plane and sets `rows`; returns 0 if the format or the plane is
+ * unknown. */
 static inline size_t portraitd_row_bytes(uint32_t fourcc, uint32_t plane, size_t width, size_t height, uint32_t *rows)
 {
     size_t half = (width + 1) / 2;
@@ -197,7 +201,7 @@ static inline size_t portraitd_row_bytes(uint32_t fourcc, uint32_t plane, size_t
     }
 }
 
-/* Gives back what portraitd_ring_open took; closing `event` is how a client leaves. */
+/* Releases the mapping and both descriptors. Closing `event` ends the attachment. */
 static inline void portraitd_ring_close(struct portraitd_ring *ring)
 {
     if (ring->map != NULL)
@@ -210,7 +214,7 @@ static inline void portraitd_ring_close(struct portraitd_ring *ring)
     ring->memory = ring->event = -1;
 }
 
-/* Reads and checks a header: fills `ring`, or returns -EPROTO. `size` is that of the file. */
+/* Checks a header and fills `ring`, or returns -EPROTO. `size` is the size of the memory in bytes. */
 static inline int portraitd_parse(struct portraitd_ring *ring, const unsigned char *header, uint64_t size)
 {
     if (memcmp(header + PORTRAITD_HEADER_MAGIC, PORTRAITD_MAGIC, 8) != 0 ||
@@ -253,15 +257,16 @@ static inline int portraitd_parse(struct portraitd_ring *ring, const unsigned ch
         if (ring->planes[plane].start + (size_t)stride * rows > ring->frame_bytes)
             ring->frame_bytes = ring->planes[plane].start + (size_t)stride * rows;
     }
-    uint32_t no_rows; /* and no plane beyond those */
+    uint32_t no_rows; /* the format must not have more planes */
     if (portraitd_row_bytes(ring->fourcc, ring->plane_count, ring->width, ring->height, &no_rows) != 0)
         return -EPROTO;
     ring->map_bytes = (size_t)total;
     return 0;
 }
 
-/* Opens a ring and takes both descriptors over. -EPERM: the memory is not sealed against shrinking. -EPROTO: its header
- * cannot be, or is of another version. */
+/* Opens a ring and takes ownership of both descriptors, even on failure. Returns 0, -EPERM if the
+ * memory is not sealed against shrinking, or -EPROTO if its header is invalid or has another
+ * version. */
 static inline int portraitd_ring_open(struct portraitd_ring *ring, int memory, int event)
 {
     enum { get_seals = 1034, seal_shrink = 2 }; /* F_GET_SEALS and F_SEAL_SHRINK, which need _GNU_SOURCE */
@@ -283,7 +288,7 @@ static inline int portraitd_ring_open(struct portraitd_ring *ring, int memory, i
     else if ((map = mmap(NULL, sizeof header, PROT_READ, MAP_SHARED, memory, 0)) == MAP_FAILED)
         error = -errno;
     else {
-        /* A copy, so that what was checked is what is used. */
+        /* Work on a copy, so that the checked values are the ones that are used. */
         memcpy(header, map, sizeof header);
         munmap(map, sizeof header);
         error = portraitd_parse(ring, header, (uint64_t)status.st_size);
@@ -300,22 +305,24 @@ static inline int portraitd_ring_open(struct portraitd_ring *ring, int memory, i
     return error;
 }
 
-/* Not 0 when the service has closed the ring: no more frames will come, attach again. */
+/* Returns nonzero if the service has closed the ring: no more frames will come, and the client must
+ * attach again. */
 static inline int portraitd_ring_closed(const struct portraitd_ring *ring)
 {
     const _Atomic uint32_t *closed = (const _Atomic uint32_t *)(const void *)(ring->map + PORTRAITD_HEADER_CLOSED);
     return atomic_load_explicit(closed, memory_order_acquire) != 0;
 }
 
-/* The index of the newest complete frame; 0 before the first. */
+/* Returns the index of the newest complete frame; 0 before the first. */
 static inline uint64_t portraitd_ring_newest(const struct portraitd_ring *ring)
 {
     const _Atomic uint64_t *latest = (const _Atomic uint64_t *)(const void *)(ring->map + PORTRAITD_HEADER_LATEST);
     return atomic_load_explicit(latest, memory_order_acquire);
 }
 
-/* Waits until a frame is announced that is newer than the last one read: 1. 0: none in `timeout_ms` (-1 waits for ever; a
- * wait that was woken for nothing begins anew). -EPIPE: the ring is closed, or the service has gone. -EINTR: a signal. */
+/* Waits for a frame that is newer than the last one read. Returns 1 if there is one, and 0 if none
+ * came within `timeout_ms` (-1: no limit; a spurious wake-up restarts the timeout). Returns -EPIPE
+ * if the ring is closed or the service has gone, and -EINTR on a signal. */
 static inline int portraitd_ring_wait(struct portraitd_ring *ring, int timeout_ms)
 {
     for (;;) {
@@ -327,7 +334,7 @@ static inline int portraitd_ring_wait(struct portraitd_ring *ring, int timeout_m
         if (poller.revents & POLLIN) {
             if (read(ring->event, bytes, sizeof bytes) < 0 && errno != EAGAIN)
                 return -errno;
-            /* After the read: what was published before its byte was written is seen here. */
+            /* Check after the read: a frame is published before its byte is written. */
             if (portraitd_ring_newest(ring) > ring->last)
                 return 1;
         }
@@ -338,12 +345,13 @@ static inline int portraitd_ring_wait(struct portraitd_ring *ring, int timeout_m
     }
 }
 
-/* Copies the planes of the newest frame to `pixels` (ring->frame_bytes bytes, laid out as ring->planes says) and what is
- * known of it to `frame`. Returns 1; 0 where no frame is newer than the last one read. Never a mixture of two frames: a
- * copy that the writer overtook is thrown away and the newest frame is tried, four times at most.
+/* Copies the planes of the newest frame to `pixels` (ring->frame_bytes bytes, in the layout of
+ * ring->planes) and its description to `frame`. Returns 1, or 0 if no frame is newer than the last
+ * one read, or if the writer overtook all four attempts. A copy that the writer overtook is
+ * discarded, so the result is never a mixture of two frames.
  *
- * The memcpy races with the writer, which C does not define for plain bytes; the compilers that Linux programs are built
- * with copy the bytes as they are, and a copy that raced is never used. */
+ * The memcpy races with the writer, which C does not define for plain bytes. Compilers for Linux
+ * copy the bytes as they are, and a copy that raced is never used. */
 static inline int portraitd_ring_read(struct portraitd_ring *ring, void *pixels, struct portraitd_frame *frame)
 {
     for (int attempt = 0; attempt < 4; attempt++) {
@@ -376,7 +384,7 @@ static inline int portraitd_ring_read(struct portraitd_ring *ring, void *pixels,
                 frame->people[i].confidence = portraitd_f32(person + 20);
             }
             memcpy(pixels, slot + PORTRAITD_SLOT_HEADER_BYTES, ring->frame_bytes);
-            /* All of the copy before the second look. */
+            /* The whole copy happens before the second check of the lock. */
             atomic_thread_fence(memory_order_acquire);
             if (atomic_load_explicit(lock, memory_order_relaxed) == 2 * index) {
                 if (ring->last != 0)
