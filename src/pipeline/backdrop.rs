@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portraitd_protocol::ServiceError;
 
 use super::camera::invalid;
-use portraitd_media::{OwnedPicture, PixelFormat, Rectangle, Size, image};
+use portraitd_media::{OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
 
 /// The largest picture that is decoded, in pixels: what a camera of 24 megapixels takes.
@@ -50,7 +50,7 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, Ser
     let failed = |error: &dyn std::fmt::Display| ServiceError::Failed(format!("{}: {error}", name.display()));
     let mut smaller =
         OwnedPicture::zeroed(PixelFormat::Rgb24, size, picture.color()).map_err(|error| failed(&error))?;
-    let whole = Rectangle::of_size(picture.size());
+    let whole = PixelRect::of_size(picture.size());
     ViewRenderer::new()
         .render(&picture.as_picture(), whole, &mut smaller.as_picture_mut())
         .map_err(|error| failed(&error))?;

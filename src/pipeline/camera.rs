@@ -32,7 +32,7 @@ use crate::service::metrics::CameraReport;
 use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{FrameFormat, Source};
-use portraitd_media::{OwnedPicture, Rectangle, Size, even_size};
+use portraitd_media::{OwnedPicture, Size, UnitRect, even_size};
 use portraitd_vision::net::EngineOptions;
 use portraitd_vision::net::{Library, Model};
 
@@ -121,7 +121,7 @@ enum Patience {
 pub struct Reconfiguration {
     tuning: Tuning,
     choice: FramingChoice,
-    zones: Vec<Rectangle>,
+    zones: Vec<UnitRect>,
     backdrop: Backdrop,
     allow_source: bool,
     /// The net, where it is another one than now.
@@ -691,7 +691,7 @@ impl CameraService for Camera {
         let shots = self.inner.shared.shots();
         match (shots.latest(), shots.frame_size()) {
             (Some(shot), Some(size)) => shot.crop.to_fractions(size).to_tuple(),
-            _ => Rectangle::UNIT.to_tuple(),
+            _ => UnitRect::WHOLE.to_tuple(),
         }
     }
 
@@ -794,12 +794,12 @@ const fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-const fn rectangle((x, y, width, height): Fractions) -> Rectangle {
-    Rectangle::new(narrow(x), narrow(y), narrow(width), narrow(height))
+const fn rectangle((x, y, width, height): Fractions) -> UnitRect {
+    UnitRect::new(narrow(x), narrow(y), narrow(width), narrow(height))
 }
 
 /// The zones whose people are ignored, fractions of the frame.
-fn zones_of(framing: &config::Framing) -> Vec<Rectangle> {
+fn zones_of(framing: &config::Framing) -> Vec<UnitRect> {
     framing.zones.iter().map(|zone| rectangle((*zone).into())).collect()
 }
 
@@ -809,7 +809,7 @@ fn framing_choice(framing: &config::Framing) -> FramingChoice {
         speed: framing.speed,
         max_zoom: narrow(framing.max_zoom),
         lead_room: narrow(framing.lead_room),
-        manual_crop: Rectangle::UNIT,
+        manual_crop: UnitRect::WHOLE,
         output: (framing.output_width > 0 && framing.output_height > 0)
             .then(|| Size::new(framing.output_width, framing.output_height)),
     }

@@ -22,7 +22,7 @@ use portraitd_framing::Shot;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::latest::Waited;
 use portraitd_media::{Frame, FrameFormat};
-use portraitd_media::{PixelFormat, Rectangle, Size};
+use portraitd_media::{PixelFormat, PixelRect, Size};
 use portraitd_render::composite;
 use portraitd_render::composite::CompositeRenderer;
 use portraitd_render::mask::{EdgeRenderer, draw_mask};
@@ -155,7 +155,7 @@ impl Job {
                     let shot = self.shared.shot(observation.sequence, observation.capture_ns);
                     let Some(mask) = observation.mask_view() else { continue };
                     let mut slot = self.ring.begin();
-                    let whole = Rectangle::of_size(self.format.size);
+                    let whole = PixelRect::of_size(self.format.size);
                     if let Err(error) = draw_mask(&mut matte, &mask, whole, &mut slot.picture()) {
                         self.complain(&error);
                         continue;
@@ -184,7 +184,7 @@ impl Job {
     /// A mask of the frame's own size, whose edges follow the frame's: it waits for its frame's mask as a composite does.
     fn draw_edges(&mut self, renderer: &mut EdgeRenderer, frame: &Frame, shot: Shot) {
         let observation = self.mask_for(frame);
-        let whole = Rectangle::of_size(frame.format.size);
+        let whole = PixelRect::of_size(frame.format.size);
         let mut slot = self.ring.begin();
         let mut picture = slot.picture();
         if let Some(mask) = observation.as_ref().and_then(|observation| observation.mask_view()) {
@@ -204,7 +204,7 @@ impl Job {
         let size = frame.format.size;
         let crop = match self.key.stream {
             StreamKind::View => fit_aspect(shot.crop, self.key.size),
-            _ => fit_aspect(Rectangle::of_size(size), self.key.size),
+            _ => fit_aspect(PixelRect::of_size(size), self.key.size),
         };
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
         let observation = observation.filter(|observation| observation.frame == size);
@@ -221,7 +221,7 @@ impl Job {
     fn draw_composite(&mut self, renderer: &mut CompositeRenderer, frame: &Frame, shot: Shot) {
         let crop = match self.key.crop {
             CropMode::View => fit_aspect(shot.crop, self.key.size),
-            CropMode::Full => fit_aspect(Rectangle::of_size(frame.format.size), self.key.size),
+            CropMode::Full => fit_aspect(PixelRect::of_size(frame.format.size), self.key.size),
         };
         let observation = self.mask_for(frame);
         let backdrop = self.shared.backdrop();
@@ -282,7 +282,7 @@ impl Job {
 /// What a slot says of a frame.
 fn slot_info<'a>(
     frame: &Frame,
-    crop: Rectangle,
+    crop: PixelRect,
     observation: Option<&Observation>,
     people: &'a mut [Person; MAX_PEOPLE],
 ) -> SlotInfo<'a> {
@@ -306,7 +306,7 @@ fn slot_info<'a>(
 fn list_people(observation: &Observation, frame: Size, people: &mut [Person; MAX_PEOPLE]) -> usize {
     let mut count = 0;
     for (to, from) in people.iter_mut().zip(&observation.people) {
-        let Rectangle { x, y, width, height } = from.bounds.to_pixels(frame);
+        let PixelRect { x, y, width, height } = from.bounds.to_pixels(frame);
         *to = Person { id: from.id, rectangle: [x, y, width, height], confidence: from.confidence };
         count += 1;
     }
@@ -315,7 +315,7 @@ fn list_people(observation: &Observation, frame: Size, people: &mut [Person; MAX
 
 /// The largest part of `crop` with the aspect of `size`: trimmed from both sides, or from the bottom, never from the top,
 /// where the heads are.
-pub(crate) fn fit_aspect(crop: Rectangle, size: Size) -> Rectangle {
+pub(crate) fn fit_aspect(crop: PixelRect, size: Size) -> PixelRect {
     let aspect = size.aspect();
     if crop.is_empty() || aspect <= 0.0 {
         return crop;
@@ -325,9 +325,9 @@ pub(crate) fn fit_aspect(crop: Rectangle, size: Size) -> Rectangle {
         return crop;
     }
     if width < crop.width {
-        Rectangle::new(crop.x + (crop.width - width) * 0.5, crop.y, width, crop.height)
+        PixelRect::new(crop.x + (crop.width - width) * 0.5, crop.y, width, crop.height)
     } else {
-        Rectangle::new(crop.x, crop.y, crop.width, crop.width / aspect)
+        PixelRect::new(crop.x, crop.y, crop.width, crop.width / aspect)
     }
 }
 
@@ -337,10 +337,10 @@ mod tests {
 
     #[test]
     fn another_aspect_is_cut_from_the_sides_or_the_bottom() {
-        let crop = Rectangle::new(100.0, 50.0, 640.0, 360.0);
+        let crop = PixelRect::new(100.0, 50.0, 640.0, 360.0);
         assert_eq!(fit_aspect(crop, Size::new(1280, 720)), crop);
-        assert_eq!(fit_aspect(crop, Size::new(360, 360)), Rectangle::new(240.0, 50.0, 360.0, 360.0));
-        assert_eq!(fit_aspect(crop, Size::new(640, 320)), Rectangle::new(100.0, 50.0, 640.0, 320.0));
+        assert_eq!(fit_aspect(crop, Size::new(360, 360)), PixelRect::new(240.0, 50.0, 360.0, 360.0));
+        assert_eq!(fit_aspect(crop, Size::new(640, 320)), PixelRect::new(100.0, 50.0, 640.0, 320.0));
         assert_eq!(fit_aspect(crop, Size::new(3840, 2161)), crop, "less than half a pixel is not worth a cut");
     }
 }

@@ -13,7 +13,7 @@ use crate::publish::dbus::service::{FramingStatus, PublishedState, Value, Values
 use crate::service::metrics::Histogram;
 use portraitd_framing::{Limits, SettingsError, Shot, Subject};
 use portraitd_media::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
-use portraitd_media::{OwnedPicture, Rectangle};
+use portraitd_media::{OwnedPicture, UnitRect};
 use portraitd_vision::net::Model;
 use portraitd_vision::observer::Observation;
 
@@ -118,7 +118,7 @@ pub(super) struct Shared {
     tuning: Mutex<Tuning>,
     figures: Mutex<Figures>,
     backdrop: Mutex<Arc<Backdrop>>,
-    zones: Mutex<Vec<Rectangle>>,
+    zones: Mutex<Vec<UnitRect>>,
     next_model: Mutex<Option<Model>>,
     generation: AtomicU32,
     /// Counts how often everybody was to be forgotten.
@@ -139,7 +139,7 @@ impl Shared {
         shots: ShotKeeper,
         state: PublishedState,
         backdrop: Backdrop,
-        zones: Vec<Rectangle>,
+        zones: Vec<UnitRect>,
     ) -> Self {
         Self {
             name: name.to_owned(),
@@ -379,11 +379,11 @@ impl Shared {
     }
 
     /// Calls `read` with the zones whose people are ignored, fractions of the frame.
-    pub(super) fn with_zones<T>(&self, read: impl FnOnce(&[Rectangle]) -> T) -> T {
+    pub(super) fn with_zones<T>(&self, read: impl FnOnce(&[UnitRect]) -> T) -> T {
         read(&lock(&self.zones))
     }
 
-    pub(super) fn set_zones(&self, zones: Vec<Rectangle>) {
+    pub(super) fn set_zones(&self, zones: Vec<UnitRect>) {
         *lock(&self.zones) = zones;
     }
 

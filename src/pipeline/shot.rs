@@ -7,7 +7,7 @@ use portraitd_protocol::{FramingMode, FramingSpeed, FramingState};
 
 use portraitd_framing::{Director, Limits, Settings, SettingsError, Shot, Subject};
 use portraitd_media::FrameFormat;
-use portraitd_media::{Rectangle, Size, even_size};
+use portraitd_media::{PixelRect, Size, UnitRect, even_size};
 
 /// How many frames back an answer is remembered: more than render threads can be behind.
 const REMEMBERED: usize = 16;
@@ -20,7 +20,7 @@ pub(super) struct FramingChoice {
     pub(super) max_zoom: f32,
     pub(super) lead_room: f32,
     /// Fractions of the frame.
-    pub(super) manual_crop: Rectangle,
+    pub(super) manual_crop: UnitRect,
     /// Size of the view; `None` is the source's own.
     pub(super) output: Option<Size>,
 }
@@ -36,7 +36,7 @@ pub(super) struct ShotKeeper {
     newest_ns: u64,
 }
 
-const NOTHING: Shot = Shot { crop: Rectangle::new(0.0, 0.0, 0.0, 0.0), state: FramingState::Inactive, still: true };
+const NOTHING: Shot = Shot { crop: PixelRect::new(0.0, 0.0, 0.0, 0.0), state: FramingState::Inactive, still: true };
 
 impl ShotKeeper {
     pub(super) fn new(choice: FramingChoice) -> Self {
@@ -121,7 +121,7 @@ impl ShotKeeper {
             return *shot;
         }
         let Some(director) = &mut self.director else {
-            let crop = self.format.map(|format| Rectangle::of_size(format.size)).unwrap_or_default();
+            let crop = self.format.map(|format| PixelRect::of_size(format.size)).unwrap_or_default();
             return Shot { crop, ..NOTHING };
         };
         let shot = director.step(capture_ns);
@@ -179,7 +179,7 @@ mod tests {
         let mut shot = NOTHING;
         for frame in frames {
             let at_ns = 1_000_000_000 + frame * 33_333_333;
-            keeper.observe(at_ns, &[Subject { id: 1, bounds: Rectangle::new(0.2, 0.5, 0.15, 0.5) }]);
+            keeper.observe(at_ns, &[Subject { id: 1, bounds: UnitRect::new(0.2, 0.5, 0.15, 0.5) }]);
             shot = keeper.shot(frame, at_ns);
         }
         shot
@@ -191,7 +191,7 @@ mod tests {
             speed: FramingSpeed::Normal,
             max_zoom: 2.0,
             lead_room: 0.0,
-            manual_crop: Rectangle::UNIT,
+            manual_crop: UnitRect::WHOLE,
             output: None,
         });
         assert!(!keeper.set_format(format(1280, 720)));
@@ -217,6 +217,6 @@ mod tests {
         run(&mut keeper, 0..300);
         keeper.forget();
         assert!(keeper.set_format(format(640, 480)));
-        assert_eq!(run(&mut keeper, 300..301).crop, Rectangle::new(0.0, 0.0, 640.0, 480.0));
+        assert_eq!(run(&mut keeper, 300..301).crop, PixelRect::new(0.0, 0.0, 640.0, 480.0));
     }
 }

@@ -22,7 +22,7 @@ use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::latest::Waited;
 use portraitd_media::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
-use portraitd_media::{Colorimetry, PixelFormat, Rectangle, Size};
+use portraitd_media::{Colorimetry, PixelFormat, Size, UnitRect};
 use portraitd_vision::Observation;
 use portraitd_vision::Person;
 use portraitd_vision::net::{EngineOptions, Library, Model};
@@ -416,7 +416,7 @@ async fn what_is_seen_in_a_scene_that_is_over_is_not_told() {
     let mut rig = Rig::new(60.0);
     let shared = rig.camera.shared();
     let seen = |people: usize| {
-        let person = Person { id: 1, bounds: Rectangle::UNIT, confidence: 1.0 };
+        let person = Person { id: 1, bounds: UnitRect::WHOLE, confidence: 1.0 };
         Arc::new(Observation { people: vec![person; people], ..Observation::default() })
     };
     let scene = shared.scene();

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
 use portraitd_framing::{MOST_PEOPLE, Subject};
-use portraitd_media::Rectangle;
+use portraitd_media::UnitRect;
 use portraitd_media::latest::Waited;
 use portraitd_vision::Person;
 use portraitd_vision::net::{EngineOptions, Library, Model};
@@ -233,7 +233,7 @@ impl Vision {
 
 /// Tells the director and the render threads what was seen.
 fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
-    let mut subjects = [Subject { id: 0, bounds: Rectangle::UNIT }; MOST_PEOPLE];
+    let mut subjects = [Subject { id: 0, bounds: UnitRect::WHOLE }; MOST_PEOPLE];
     let mut count = 0;
     for (to, subject) in subjects.iter_mut().zip(portraitd_render::subjects(&observation)) {
         *to = subject;
@@ -245,7 +245,7 @@ fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
 }
 
 /// Whether the person's centre lies in one of `zones`.
-fn is_within(person: &Person, zones: &[Rectangle]) -> bool {
+fn is_within(person: &Person, zones: &[UnitRect]) -> bool {
     let (x, y) = person.bounds.center();
     zones.iter().any(|zone| x >= zone.x && x <= zone.right() && y >= zone.y && y <= zone.bottom())
 }

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::clients::{ClientFds, RingClients};
 use super::memory::{RingBody, map};
-use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, PlaneMut, Rectangle, Size};
+use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, PlaneMut, Size};
 
 /// Why a ring cannot be made, or a client not added.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,7 @@ pub struct SlotInfo<'a> {
     /// How much older than this frame that frame is, nanoseconds.
     pub mask_age_ns: u64,
     /// The part of the source that is shown, in source pixels.
-    pub crop: Rectangle,
+    pub crop: PixelRect,
     /// See [`portraitd_protocol::layout::flags`].
     pub flags: u32,
     /// The people, boxes in source pixels; those after the sixteenth are left out.
@@ -299,7 +299,7 @@ impl SlotWriter<'_> {
         put(slot::PUBLISH_NS, &now_ns.to_le_bytes());
         put(slot::MASK_SEQUENCE, &info.mask_sequence.to_le_bytes());
         put(slot::MASK_AGE_NS, &info.mask_age_ns.to_le_bytes());
-        let Rectangle { x, y, width, height } = info.crop;
+        let PixelRect { x, y, width, height } = info.crop;
         for (place, value) in [x, y, width, height].into_iter().enumerate() {
             put(slot::CROP + 4 * place, &value.to_le_bytes());
         }

@@ -14,7 +14,7 @@ use portraitd::publish::dbus::service::{
 };
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
-use portraitd_media::{Colorimetry, PixelFormat, Rectangle, Size};
+use portraitd_media::{Colorimetry, PixelFormat, PixelRect, Size};
 use portraitd_protocol::layout::flags;
 use portraitd_protocol::{CameraState, Inset, Person, ServiceError, StreamKind};
 use tokio::sync::watch;
@@ -40,7 +40,7 @@ pub fn publish(writer: &mut RingWriter) {
         capture_ns: index * 1000,
         mask_sequence: index + 99,
         mask_age_ns: 33,
-        crop: Rectangle::new(10.0, 20.0, 30.0, 40.0),
+        crop: PixelRect::new(10.0, 20.0, 30.0, 40.0),
         flags: flags::MASK_VALID | flags::STILL,
         people: &people,
     });

@@ -13,7 +13,7 @@ use super::tuning::{
     STEP_S, STOP, TRANSITION_S, ZOOM_IN, ZOOM_OUT, frequency,
 };
 use super::{LARGEST_SIDE, Limits, Settings, SettingsError, Shot, Subject};
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{PixelRect, Size, UnitRect};
 
 /// The director's clock at its start: far enough from 0 that an observation may lie before it.
 const EPOCH: u64 = 60_000_000_000;
@@ -154,7 +154,7 @@ fn checked(settings: &Settings) -> Result<Stage, SettingsError> {
     }
     let crop = settings.manual_crop;
     let numbers = [crop.x, crop.y, crop.width, crop.height].iter().all(|number| number.is_finite());
-    if !numbers || crop.is_empty() || !Rectangle::UNIT.contains(&crop, 1e-5) {
+    if !numbers || crop.is_empty() || !UnitRect::WHOLE.contains(&crop, 1e-5) {
         return Err(SettingsError::ManualCrop { crop });
     }
     Stage::new(settings.frame, settings.output, max_zoom)
@@ -366,7 +366,7 @@ impl Director {
     }
 
     /// The crop between the last two steps, as far as the time owed says.
-    fn between(&self) -> Rectangle {
+    fn between(&self) -> PixelRect {
         let (from, to) = (self.stage.area(&self.previous), self.stage.area(&self.pose));
         let share = self.owed as f64 / STEP as f64;
         let blend = |from: f64, to: f64| from + (to - from) * share;

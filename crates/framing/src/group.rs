@@ -6,13 +6,13 @@
 
 use super::tuning::{ABSENT, CONFIRM, CONFIRM_DRASTIC, COVERED, FLICKER, GRACE, JOIN, LEAVE, SAME_PLACE, SLACK};
 use super::{MOST_PEOPLE, Subject};
-use portraitd_media::Rectangle;
+use portraitd_media::UnitRect;
 
 #[derive(Clone, Copy, Debug)]
 struct Person {
     id: u32,
     /// As last seen, fractions of the frame.
-    bounds: Rectangle,
+    bounds: UnitRect,
     /// When this appearance began.
     seen_since: u64,
     /// The first observation without this person.
@@ -62,9 +62,9 @@ fn past(from: u64, now: u64, least: u64) -> bool {
 }
 
 /// `bounds` clipped to the frame; `None` where nothing is left, or where they are not numbers.
-fn within_frame(bounds: &Rectangle) -> Option<Rectangle> {
+fn within_frame(bounds: &UnitRect) -> Option<UnitRect> {
     let numbers = [bounds.x, bounds.y, bounds.right(), bounds.bottom()].iter().all(|number| number.is_finite());
-    let clipped = bounds.intersection(&Rectangle::UNIT);
+    let clipped = bounds.intersection(&UnitRect::WHOLE);
     (numbers && !clipped.is_empty()).then_some(clipped)
 }
 
@@ -113,7 +113,7 @@ impl Group {
     }
 
     /// Somebody new where a member was last seen is that member: ids do not outlive a long blink.
-    fn take_over(&mut self, id: u32, bounds: &Rectangle, subjects: &[Subject]) {
+    fn take_over(&mut self, id: u32, bounds: &UnitRect, subjects: &[Subject]) {
         if self.people.iter().flatten().any(|person| person.id == id) {
             return;
         }
@@ -246,7 +246,7 @@ impl Group {
     }
 
     /// The union of the members as last seen, fractions of the frame; `None` where there are none.
-    pub fn bounds(&self) -> Option<Rectangle> {
+    pub fn bounds(&self) -> Option<UnitRect> {
         let mut members = self.people.iter().flatten().filter(|person| person.member).map(|person| person.bounds);
         let first = members.next()?;
         Some(members.fold(first, |union, bounds| union.union(&bounds)))

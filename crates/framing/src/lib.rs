@@ -36,7 +36,7 @@ pub use director::Director;
 
 use portraitd_protocol::{FramingMode, FramingSpeed, FramingState};
 
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{PixelRect, Size, UnitRect};
 
 /// The largest width and height taken, pixels. Crops are published as `f32`, exact to a fraction of a pixel up to here.
 pub const LARGEST_SIDE: u32 = 32_768;
@@ -59,7 +59,7 @@ pub struct Settings {
     pub speed: FramingSpeed,
     /// What [`FramingMode::Manual`] shows, in fractions of the frame. The crop is the smallest of the output's aspect
     /// that holds it, within the zoom range.
-    pub manual_crop: Rectangle,
+    pub manual_crop: UnitRect,
     /// Room given to people who walk in the direction they walk in, as a fraction of the crop: 0 (none) to 0.25.
     pub lead_room: f32,
 }
@@ -73,7 +73,7 @@ impl Settings {
             mode: FramingMode::Follow,
             max_zoom: 2.0,
             speed: FramingSpeed::Normal,
-            manual_crop: Rectangle::UNIT,
+            manual_crop: UnitRect::WHOLE,
             lead_room: 0.0,
         }
     }
@@ -115,7 +115,7 @@ pub enum SettingsError {
         crop.x, crop.y, crop.width, crop.height)]
     ManualCrop {
         /// The value given.
-        crop: Rectangle,
+        crop: UnitRect,
     },
 }
 
@@ -125,14 +125,14 @@ pub struct Subject {
     /// The same from mask to mask for the same person.
     pub id: u32,
     /// Bounding box, in fractions of the frame. Clipped to the frame; one that is empty or not numbers is left out.
-    pub bounds: Rectangle,
+    pub bounds: UnitRect,
 }
 
 /// What a frame shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shot {
     /// Pixels of the frame. Whole and even once converged; between pixels, with the aspect exact, while moving.
-    pub crop: Rectangle,
+    pub crop: PixelRect,
     /// What the director does.
     pub state: FramingState,
     /// Whether the crop rests.
@@ -147,7 +147,7 @@ pub struct Limits {
     /// The zoom at which a source pixel is an output pixel. Below 1 the output is larger than any crop.
     pub zoom_without_upscaling: f32,
     /// The whole frame, or as much as the output's aspect lets be shown, pixels of the frame.
-    pub largest_crop: Rectangle,
+    pub largest_crop: PixelRect,
     /// Width and height of the smallest crop, pixels of the frame.
     pub smallest_crop: (f32, f32),
     /// Top speed of pan and tilt in a (moderate, drastic) move, crops a second.

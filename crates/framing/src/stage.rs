@@ -2,9 +2,9 @@
 
 use super::SettingsError;
 use super::tuning::{HEADROOM, SIDE_MARGIN, SMALLEST_SIDE, SMALLEST_ZOOM, UPSCALING};
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{PixelRect, Size, UnitRect};
 
-/// A rectangle in pixels of the frame. Like [`Rectangle`], in the precision the integration needs.
+/// A rectangle in pixels of the frame. Like [`PixelRect`], in the precision the integration needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Area {
     pub x: f64,
@@ -19,14 +19,14 @@ impl Area {
     }
 
     /// `fractions` of a frame of `width` by `height` pixels.
-    pub fn from_fractions(fractions: &Rectangle, width: f64, height: f64) -> Self {
+    pub fn from_fractions(fractions: &UnitRect, width: f64, height: f64) -> Self {
         let (x, y, w, h) = fractions.to_tuple();
         Self { x: x * width, y: y * height, width: w * width, height: h * height }
     }
 
     /// The same, as it is published.
-    pub fn to_rectangle(self) -> Rectangle {
-        Rectangle::new(narrow(self.x), narrow(self.y), narrow(self.width), narrow(self.height))
+    pub fn to_rectangle(self) -> PixelRect {
+        PixelRect::new(narrow(self.x), narrow(self.y), narrow(self.width), narrow(self.height))
     }
 }
 

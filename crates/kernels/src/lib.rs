@@ -19,5 +19,5 @@ pub mod simd;
 mod testing;
 
 pub use picture::{
-    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, PixelRect, Plane, PlaneMut, Range, Size,
 };

@@ -1,7 +1,6 @@
 //! Pictures in memory: pixel formats, colour, sizes, and borrowed planes that have been checked once.
 
-use std::fmt;
-
+pub use portraitd_protocol::geometry::PixelRect;
 pub use portraitd_protocol::pixel::{Colorimetry, Matrix, PixelFormat, Range, Size};
 
 /// One borrowed plane: rows of bytes, `stride_bytes` apart.
@@ -222,46 +221,6 @@ impl<'a> PictureMut<'a> {
     }
 }
 
-/// A rectangle in pixels of a named picture: pixel `i` covers `i..i + 1`. It may begin and end within a pixel.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Region {
-    /// Left edge.
-    pub x: f32,
-    /// Top edge.
-    pub y: f32,
-    /// Extent to the right.
-    pub width: f32,
-    /// Extent downwards.
-    pub height: f32,
-}
-
-impl Region {
-    /// The largest coordinate that kernels accept, either way.
-    pub const LIMIT: f32 = 65_536.0;
-
-    /// A region from its corner and extent.
-    pub const fn new(x: f32, y: f32, width: f32, height: f32) -> Self {
-        Self { x, y, width, height }
-    }
-
-    /// The whole picture of `size`.
-    pub const fn of_size(size: Size) -> Self {
-        Self::new(0.0, 0.0, size.width as f32, size.height as f32)
-    }
-
-    /// Whether it is a rectangle at all (numbers, a positive extent) within [`Region::LIMIT`] of the origin.
-    pub fn is_valid(&self) -> bool {
-        let near = |value: f32| value.abs() <= Self::LIMIT;
-        near(self.x) && near(self.y) && self.width > 0.0 && self.height > 0.0 && near(self.width) && near(self.height)
-    }
-}
-
-impl fmt::Display for Region {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}, {}) {}x{}", self.x, self.y, self.width, self.height)
-    }
-}
-
 /// Checks (bytes, stride) of each plane against what the format and size need.
 fn check(format: PixelFormat, size: Size, planes: [(usize, usize); 3]) -> Result<(), PictureError> {
     if size.is_empty() {
@@ -374,15 +333,5 @@ mod tests {
             assert_eq!(written, packed_bytes(format, Size::new(4, 4)), "{format}");
             assert_eq!(data[0], 0);
         }
-    }
-
-    #[test]
-    fn a_region_must_be_a_rectangle() {
-        assert!(Region::new(-3.5, 0.0, 1.0, 0.25).is_valid());
-        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e9] {
-            assert!(!Region::new(0.0, 0.0, bad, 1.0).is_valid(), "{bad}");
-            assert!(!Region::new(0.0, 0.0, 1.0, bad).is_valid(), "{bad}");
-        }
-        assert!(!Region::new(f32::NAN, 0.0, 1.0, 1.0).is_valid());
     }
 }

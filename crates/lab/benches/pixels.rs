@@ -13,7 +13,7 @@ use portraitd_framing::{Director, Settings, Subject};
 use portraitd_kernels::blend::{Backdrop, Compositor, Edge, MaskValues, MaskView};
 use portraitd_kernels::sample::{SampleSpec, Sampler};
 use portraitd_kernels::scale::{Filter, Scaler};
-use portraitd_media::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, Rectangle, Region, Size, packed_bytes};
+use portraitd_media::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use portraitd_render::{EdgeRenderer, ViewRenderer};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineOptions, Library};
@@ -107,7 +107,7 @@ fn pixels(criterion: &mut Criterion) {
     let frame = &frames("walk", 1)[0];
     let picture = frame.as_picture();
     let plain = Nv12::of(frame.bytes(), 1280, 720);
-    let whole = Region::of_size(SIZE);
+    let whole = PixelRect::of_size(SIZE);
     let mut seeing = observer();
     seeing.infer(&picture).expect("the net runs");
     let raw = seeing.raw().to_vec();
@@ -188,7 +188,7 @@ fn pixels(criterion: &mut Criterion) {
     let mut mattes = [vec![0; 1280 * 720], vec![0; 1280 * 720]];
     let draw_edges = |edges: &mut EdgeRenderer, out: &mut [u8]| {
         let mut out = PictureMut::packed(PixelFormat::Grey, SIZE, out).expect("a picture");
-        edges.render(&picture, Rectangle::of_size(SIZE), &mask, &mut out).expect("drawn");
+        edges.render(&picture, PixelRect::of_size(SIZE), &mask, &mut out).expect("drawn");
     };
     draw_edges(&mut edges, &mut mattes[0]);
     plain::guided_matte(plain, &raw, grid, &mut mattes[1]);
@@ -205,7 +205,7 @@ fn pixels(criterion: &mut Criterion) {
     let mut views = [vec![0; frame.bytes().len()], vec![0; frame.bytes().len()]];
     let draw_view = |scaler: &mut Scaler, out: &mut [u8]| {
         let mut out = PictureMut::packed(PixelFormat::Nv12, SIZE, out).expect("a picture");
-        scaler.scale(&picture, Region::new(CROP[0], CROP[1], CROP[2], CROP[3]), &mut out).expect("scaled");
+        scaler.scale(&picture, PixelRect::new(CROP[0], CROP[1], CROP[2], CROP[3]), &mut out).expect("scaled");
     };
     draw_view(&mut scaler, &mut views[0]);
     plain::view(plain, CROP, &mut views[1]);
@@ -222,7 +222,7 @@ fn pixels(criterion: &mut Criterion) {
     let copied = in_turns(
         || {
             let mut out = PictureMut::packed(PixelFormat::Nv12, SIZE, kernel).expect("a picture");
-            copier.render(&picture, Rectangle::of_size(SIZE), &mut out).expect("copied");
+            copier.render(&picture, PixelRect::of_size(SIZE), &mut out).expect("copied");
         },
         || reference.copy_from_slice(black_box(frame.bytes())),
     );

@@ -2,7 +2,7 @@
 
 use portraitd_kernels::blend::Matte;
 use portraitd_lab::eval::score;
-use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Rectangle};
+use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect};
 use portraitd_render::draw_mask;
 use portraitd_scene::{Scene, SceneOptions};
 use portraitd_vision::net::{EngineOptions, Library};
@@ -44,7 +44,7 @@ fn observe(scene: &str, seconds: u64) -> Seen {
         seen.looks += u64::from(observation.inference_ns > 0);
         seen.still += u64::from(observation.still);
         let view = observation.mask_view().expect("a mask");
-        draw_mask(&mut matte, &view, Rectangle::of_size(size), &mut mask.as_picture_mut()).expect("drawn");
+        draw_mask(&mut matte, &view, PixelRect::of_size(size), &mut mask.as_picture_mut()).expect("drawn");
         seen.iou_sum += score(mask.bytes(), scene.truth(sequence).alpha.bytes(), size).iou;
     }
     seen
@@ -73,7 +73,7 @@ fn another_size_is_another_scene() {
     // The same still room and person, first large, then small: the coarse luma is all but the same.
     for (sequence, scene) in (0..).zip(["still", "still", "still?size=640x360", "still?size=640x360"]) {
         let scene = Scene::new(&SceneOptions::parse(scene).expect("a scene")).expect("a scene");
-        let (picture, frame) = (scene.picture(sequence), Rectangle::of_size(scene.format().size));
+        let (picture, frame) = (scene.picture(sequence), PixelRect::of_size(scene.format().size));
         observer
             .observe(&picture.as_picture(), sequence, sequence * 33_333_333, |_| false, &mut observation)
             .expect("seen");

@@ -2,7 +2,6 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`geometry`] | rectangles |
 //! | [`owned`] | pictures that own their memory |
 //! | [`image`] | PNG and JPEG in, PNG out; reads and writes files |
 //! | [`frame`] | a captured picture, lent by its source and reference-counted |
@@ -28,7 +27,6 @@ pub mod blank;
 pub mod clock;
 pub mod file;
 pub mod frame;
-pub mod geometry;
 pub mod image;
 pub mod latest;
 pub mod options;
@@ -39,12 +37,11 @@ pub mod text;
 
 pub use blank::BlankFrames;
 pub use frame::{Buffer, Frame, FrameFormat, Lease};
-pub use geometry::{Rectangle, even_size};
 pub use latest::Latest;
 pub use options::SpecError;
 pub use owned::OwnedPicture;
 pub use portraitd_kernels::picture::{
-    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Region, Size,
-    packed_bytes,
+    Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Size, packed_bytes,
 };
+pub use portraitd_protocol::geometry::{PixelRect, UnitRect, even_size};
 pub use source::{CameraError, Source, Stream, StreamCounters, StreamEvent, Wanted};

@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`words`] | streams, modes and states, each with its spelling on D-Bus |
+//! | [`geometry`] | rectangles in pixels and in fractions |
 //! | [`pixel`] | sizes, pixel formats, colorimetry |
 //! | [`layout`] | version 1 of the ring: offsets, and the check of a header that another process wrote |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
@@ -11,6 +12,7 @@
 
 #[cfg(feature = "dbus")]
 pub mod error;
+pub mod geometry;
 pub mod layout;
 pub mod names;
 pub mod pixel;
@@ -19,6 +21,7 @@ pub mod words;
 
 #[cfg(feature = "dbus")]
 pub use error::ServiceError;
+pub use geometry::{PixelRect, UnitRect, even_size};
 pub use layout::{Person, RingLayout};
 pub use pixel::{Colorimetry, Matrix, PixelFormat, Range, Size};
 pub use words::{

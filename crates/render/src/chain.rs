@@ -6,7 +6,7 @@ use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 
 use crate::{RenderError, draw_mask};
 use portraitd_framing::{Director, Settings, SettingsError, Shot, Subject};
-use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size};
+use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, even_size};
 use portraitd_vision::net::{EngineOptions, Library, ModelError};
 use portraitd_vision::observer::ObserveError;
 use portraitd_vision::observer::{Observation, Observer};
@@ -55,7 +55,7 @@ pub struct Chain {
     net: Observer,
     /// What the net said at the look that made the last mask, and what that covers, pixels.
     unsmoothed: Vec<f32>,
-    covers: Rectangle,
+    covers: PixelRect,
     matte: Matte,
     mask: OwnedPicture,
 }
@@ -71,7 +71,7 @@ impl Chain {
             observer: load()?,
             net: load()?,
             unsmoothed: Vec::new(),
-            covers: Rectangle::default(),
+            covers: PixelRect::default(),
             director: Director::new(Settings::new(size, even_size(size)))?,
             observation: Observation::default(),
             matte: Matte::new(),
@@ -141,10 +141,10 @@ fn draw(
     out: &mut OwnedPicture,
     values: &[f32],
     size: Size,
-    covers: Rectangle,
+    covers: PixelRect,
 ) -> Result<(), ChainError> {
     let view = MaskView::new(MaskValues::Float(values), size, covers.into())
         .map_err(|error| ChainError::Mask { size, reason: error.to_string() })?;
-    draw_mask(matte, &view, Rectangle::of_size(out.size()), &mut out.as_picture_mut())?;
+    draw_mask(matte, &view, PixelRect::of_size(out.size()), &mut out.as_picture_mut())?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use portraitd_kernels::scale::{Filter, Scaler};
 use portraitd_protocol::BackgroundMode;
 
 use super::RenderError;
-use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, Rectangle, Size, packed_bytes};
+use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 
 /// The least blur, as a fraction of the output's height: less would leave faces to be recognised.
 const LEAST_BLUR: f64 = 0.02;
@@ -64,7 +64,7 @@ impl CompositeRenderer {
     pub fn render(
         &mut self,
         source: &Picture<'_>,
-        crop: Rectangle,
+        crop: PixelRect,
         mask: Option<&MaskView<'_>>,
         background: &Background<'_>,
         output: &mut PictureMut<'_>,
@@ -122,11 +122,11 @@ fn prepare<'a>(
 }
 
 /// The largest centred part of a picture of `source` with the aspect of `output`.
-fn cover(source: Size, output: Size) -> Rectangle {
+fn cover(source: Size, output: Size) -> PixelRect {
     let (width, height) = (source.width as f32, source.height as f32);
     let aspect = output.aspect();
     let (wide, high) = if width > height * aspect { (height * aspect, height) } else { (width, width / aspect) };
-    Rectangle::new((width - wide) * 0.5, (height - high) * 0.5, wide, high)
+    PixelRect::new((width - wide) * 0.5, (height - high) * 0.5, wide, high)
 }
 
 #[cfg(test)]
@@ -146,13 +146,13 @@ mod tests {
         let color = Colorimetry::default();
         let source = Picture::packed(PixelFormat::Rgb24, SIZE, color, &bytes).expect("a picture");
         let values: Vec<f32> = (0..32 * 32).map(|index| if index % 32 < 16 { 1.0 } else { 0.0 }).collect();
-        let covers = Rectangle::of_size(SIZE).into();
+        let covers = PixelRect::of_size(SIZE).into();
         let mask = MaskView::new(MaskValues::Float(&values), SIZE, covers).expect("a mask");
         let mut out = vec![77; 32 * 32 * 3];
         let mut output = PictureMut::packed(PixelFormat::Rgb24, SIZE, &mut out).expect("a picture");
         let background = Background { version: 1, mode, color: [1, 2, 3], blur: 0.05, image };
         CompositeRenderer::new()
-            .render(&source, Rectangle::of_size(SIZE), with_mask.then_some(&mask), &background, &mut output)
+            .render(&source, PixelRect::of_size(SIZE), with_mask.then_some(&mask), &background, &mut output)
             .expect("drawn");
         out
     }

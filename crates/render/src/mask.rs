@@ -4,7 +4,7 @@ use portraitd_kernels::blend::{Edge, GuidedMatte, MaskView, Matte};
 use portraitd_kernels::scale::{Filter, Scaler};
 
 use super::RenderError;
-use portraitd_media::{Picture, PictureMut, PixelFormat, Rectangle};
+use portraitd_media::{Picture, PictureMut, PixelFormat, PixelRect};
 
 /// Fills `output` (GREY) with what `mask` says of `region` of the source (source pixels), bilinearly, half-pixel centres,
 /// the grid's border replicated. `matte` keeps the tables between calls.
@@ -14,7 +14,7 @@ use portraitd_media::{Picture, PictureMut, PixelFormat, Rectangle};
 pub fn draw_mask(
     matte: &mut Matte,
     mask: &MaskView<'_>,
-    region: Rectangle,
+    region: PixelRect,
     output: &mut PictureMut<'_>,
 ) -> Result<(), RenderError> {
     let size = output.size();
@@ -53,7 +53,7 @@ impl EdgeRenderer {
     pub fn render(
         &mut self,
         source: &Picture<'_>,
-        region: Rectangle,
+        region: PixelRect,
         mask: &MaskView<'_>,
         output: &mut PictureMut<'_>,
     ) -> Result<(), RenderError> {
@@ -87,13 +87,13 @@ mod tests {
         let grid = Size::new(16, 9);
         let values: Vec<f32> =
             (0..16 * 9).map(|i| [1.0, 0.6, 0.2, 0.0][(i % 16_usize).saturating_sub(6).min(3)]).collect();
-        let mask = MaskView::new(MaskValues::Float(&values), grid, Rectangle::of_size(size).into()).expect("a mask");
+        let mask = MaskView::new(MaskValues::Float(&values), grid, PixelRect::of_size(size).into()).expect("a mask");
         let mut out = vec![7; 320 * 180];
         let mut output = PictureMut::packed(PixelFormat::Grey, size, &mut out).expect("a picture");
-        EdgeRenderer::new().render(&source, Rectangle::of_size(size), &mask, &mut output).expect("drawn");
+        EdgeRenderer::new().render(&source, PixelRect::of_size(size), &mask, &mut output).expect("drawn");
         let mut plain = vec![7; 320 * 180];
         let mut output = PictureMut::packed(PixelFormat::Grey, size, &mut plain).expect("a picture");
-        draw_mask(&mut Matte::new(), &mask, Rectangle::of_size(size), &mut output).expect("drawn");
+        draw_mask(&mut Matte::new(), &mask, PixelRect::of_size(size), &mut output).expect("drawn");
         // How far the rows are from the picture's own edge, in whole pixels of 255.
         let off = |mask: &[u8]| {
             let truth = |index: usize| if index % 320 < 150 { 255 } else { 0 };

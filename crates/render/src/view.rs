@@ -4,7 +4,7 @@ use portraitd_kernels::scale::{Filter, Scaler};
 use portraitd_protocol::Inset;
 
 use super::RenderError;
-use portraitd_media::{Picture, PictureMut, PixelFormat, Rectangle, Size};
+use portraitd_media::{Picture, PictureMut, PixelFormat, PixelRect, Size};
 
 /// An inset is this part of the view's width.
 const INSET_PART: u32 = 4;
@@ -41,7 +41,7 @@ impl ViewRenderer {
     pub fn render(
         &mut self,
         source: &Picture<'_>,
-        crop: Rectangle,
+        crop: PixelRect,
         output: &mut PictureMut<'_>,
     ) -> Result<(), RenderError> {
         self.scaler.scale(source, crop.into(), output)?;
@@ -55,7 +55,7 @@ impl ViewRenderer {
     pub fn render_with_inset(
         &mut self,
         source: &Picture<'_>,
-        crop: Rectangle,
+        crop: PixelRect,
         inset: Inset,
         output: &mut PictureMut<'_>,
     ) -> Result<(), RenderError> {
@@ -72,7 +72,7 @@ impl ViewRenderer {
         }
         let inner = Size::new(frame.size.width - 2 * INSET_BORDER_PX, frame.size.height - 2 * INSET_BORDER_PX);
         if let Some(mut window) = output.window(frame.x + INSET_BORDER_PX, frame.y + INSET_BORDER_PX, inner) {
-            self.inset.scale(source, Rectangle::of_size(source.size()).into(), &mut window)?;
+            self.inset.scale(source, PixelRect::of_size(source.size()).into(), &mut window)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ mod tests {
         let source = Picture::packed(PixelFormat::Nv12, size, Colorimetry::default(), &source).expect("a picture");
         let mut out = vec![0; packed_bytes(format, size)];
         let mut output = PictureMut::packed(format, size, &mut out).expect("a picture");
-        let crop = Rectangle::new(10.0, 10.0, 128.0, 72.0);
+        let crop = PixelRect::new(10.0, 10.0, 128.0, 72.0);
         ViewRenderer::new().render_with_inset(&source, crop, inset, &mut output).expect("drawn");
         out
     }

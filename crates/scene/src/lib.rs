@@ -38,7 +38,7 @@ use sprite::{Mapping, Sprite};
 
 use portraitd_media::playback::FrameRate;
 use portraitd_media::{CameraError, FrameFormat};
-use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image, packed_bytes};
+use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image, packed_bytes};
 
 /// What is true of one frame.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub struct SceneTruth {
     /// `Grey`, of the frame's size: 255 is a person, 0 is the room.
     pub alpha: OwnedPicture,
     /// The visible part (alpha of a half and more) of each person who can be seen, in pixels; from the left.
-    pub people: Vec<Rectangle>,
+    pub people: Vec<PixelRect>,
 }
 
 /// A scene, ready to be rendered.
@@ -289,7 +289,7 @@ impl Scene {
 }
 
 /// The smallest rectangle about every place that holds `wanted`.
-fn bounds(owner: &[usize], width: usize, wanted: usize) -> Option<Rectangle> {
+fn bounds(owner: &[usize], width: usize, wanted: usize) -> Option<PixelRect> {
     let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
     for (y, row) in owner.chunks_exact(width).enumerate() {
         for (x, _) in row.iter().enumerate().filter(|(_, owner)| **owner == wanted) {
@@ -297,7 +297,7 @@ fn bounds(owner: &[usize], width: usize, wanted: usize) -> Option<Rectangle> {
             (top, bottom) = (top.min(y), y + 1);
         }
     }
-    (right > 0).then(|| Rectangle::new(left as f32, top as f32, (right - left) as f32, (bottom - top) as f32))
+    (right > 0).then(|| PixelRect::new(left as f32, top as f32, (right - left) as f32, (bottom - top) as f32))
 }
 
 /// `front`, premultiplied by `alpha`, over `back`.

@@ -63,7 +63,7 @@ fn the_truth_says_who_is_where() {
     for second in 0..12 {
         let truth = walk.truth(frame(second));
         let [person] = truth.people[..] else { panic!("one person at {second} s") };
-        assert!(Rectangle::of_size(Size::new(320, 180)).contains(&person, 0.0));
+        assert!(PixelRect::of_size(Size::new(320, 180)).contains(&person, 0.0));
         let share = person.height / 180.0;
         assert!((0.55..0.75).contains(&share), "as large as in a call, at {second} s: {share}");
         left_edge.push(person.x);

@@ -6,7 +6,7 @@
 //! second row: [`rows_to_read`]), so that a sensor's noise nearly cancels out and an edge that moves does not. The comparison
 //! is with the frame that the net saw last, not with the frame before: what changes slowly adds up until it counts.
 
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{Size, UnitRect};
 
 /// Cells of the grid that is compared.
 pub const GRID: Size = Size::new(128, 72);
@@ -104,23 +104,23 @@ impl MotionDetector {
     }
 
     /// What has changed, all of it in one rectangle, in fractions of the frame; none where nothing has.
-    pub fn bounds(&self) -> Option<Rectangle> {
+    pub fn bounds(&self) -> Option<UnitRect> {
         let cells = self.cells().filter(|(_, changed)| *changed).map(|(cell, _)| cell);
         cells.reduce(|all, cell| all.union(&cell))
     }
 
     /// Whether anything has changed outside of `window` (fractions of the frame).
-    pub fn is_outside(&self, window: &Rectangle) -> bool {
+    pub fn is_outside(&self, window: &UnitRect) -> bool {
         self.any && self.cells().any(|(cell, changed)| changed && cell.intersection(window).is_empty())
     }
 
-    fn cells(&self) -> impl Iterator<Item = (Rectangle, bool)> + '_ {
+    fn cells(&self) -> impl Iterator<Item = (UnitRect, bool)> + '_ {
         let (width, height) = (1.0 / GRID.width as f32, 1.0 / GRID.height as f32);
         let rows = self.changed.chunks_exact(GRID.width as usize).enumerate();
         rows.flat_map(move |(y, row)| {
             row.iter()
                 .enumerate()
-                .map(move |(x, changed)| (Rectangle::new(x as f32 * width, y as f32 * height, width, height), *changed))
+                .map(move |(x, changed)| (UnitRect::new(x as f32 * width, y as f32 * height, width, height), *changed))
         })
     }
 }
@@ -165,8 +165,8 @@ mod tests {
         assert!(!detector.is_still());
         let bounds = detector.bounds().expect("a change");
         assert_eq!((bounds.x, bounds.y), (60.0 / 128.0, 30.0 / 72.0));
-        assert!(detector.is_outside(&Rectangle::new(0.0, 0.0, 0.4, 1.0)));
-        assert!(!detector.is_outside(&Rectangle::new(0.4, 0.3, 0.2, 0.4)));
+        assert!(detector.is_outside(&UnitRect::new(0.0, 0.0, 0.4, 1.0)));
+        assert!(!detector.is_outside(&UnitRect::new(0.4, 0.3, 0.2, 0.4)));
     }
 
     #[test]
@@ -201,6 +201,6 @@ mod tests {
         detector.compare(&[1, 2, 3]);
         assert!(detector.is_still());
         detector.reset();
-        assert!(!detector.is_still() && detector.is_outside(&Rectangle::new(0.0, 0.0, 0.5, 0.5)));
+        assert!(!detector.is_still() && detector.is_outside(&UnitRect::new(0.0, 0.0, 0.5, 0.5)));
     }
 }

@@ -6,10 +6,9 @@
 use crate::net::manifest::{ColorOrder, Fit, Input, Layout, Manifest};
 use crate::net::{Model, ModelError};
 use crate::{Attention, Look, MotionDetector, Person, Region, RegionFinder, Smoother, Tracker, motion_gate};
-use portraitd_kernels::Region as PixelRegion;
 use portraitd_kernels::blend::{MaskValues, MaskView};
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
-use portraitd_media::{Picture, Rectangle, Size};
+use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
 /// What was seen in one frame.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +31,7 @@ pub struct Observation {
     pub frame: Size,
     /// What the grid covers, in pixels of the frame: a window about the people, or all of it; may reach beyond it. Outside
     /// there is nobody.
-    pub covers: Rectangle,
+    pub covers: PixelRect,
     /// The people, with boxes in fractions of the frame.
     pub people: Vec<Person>,
     /// How many looks the net had.
@@ -54,7 +53,7 @@ struct Held {
     sequence: u64,
     capture_ns: u64,
     mask: Vec<f32>,
-    covers: Rectangle,
+    covers: PixelRect,
     people: Vec<Person>,
 }
 
@@ -97,7 +96,7 @@ pub enum ObserveError {
 impl Observation {
     /// The mask as renderers take it; `None` for one that was never filled.
     pub fn mask_view(&self) -> Option<MaskView<'_>> {
-        MaskView::new(MaskValues::Float(&self.mask), self.size, self.covers.into()).ok()
+        MaskView::new(MaskValues::Float(&self.mask), self.size, self.covers).ok()
     }
 }
 
@@ -148,17 +147,17 @@ impl Observer {
     ///
     /// # Errors
     /// [`ObserveError`].
-    pub fn infer(&mut self, picture: &Picture<'_>) -> Result<(Rectangle, u64), ObserveError> {
-        self.infer_part(picture, Rectangle::UNIT)
+    pub fn infer(&mut self, picture: &Picture<'_>) -> Result<(PixelRect, u64), ObserveError> {
+        self.infer_part(picture, UnitRect::WHOLE)
     }
 
     /// The same of a part of the picture (fractions of it).
-    fn infer_part(&mut self, picture: &Picture<'_>, part: Rectangle) -> Result<(Rectangle, u64), ObserveError> {
+    fn infer_part(&mut self, picture: &Picture<'_>, part: UnitRect) -> Result<(PixelRect, u64), ObserveError> {
         let region = part.to_pixels(picture.size());
-        let sampled = self.sampler.sample(picture, region.into(), &mut self.input)?;
+        let sampled = self.sampler.sample(picture, region, &mut self.input)?;
         let started = std::time::Instant::now();
         self.model.run(&self.input, &mut self.raw)?;
-        Ok((sampled.covers.into(), u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
+        Ok((sampled.covers, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// A picture by itself, looked at more than once: the whole, and then up to `closer` times the people's own rectangle;
@@ -167,10 +166,10 @@ impl Observer {
     ///
     /// # Errors
     /// [`ObserveError`].
-    pub fn study(&mut self, picture: &Picture<'_>, closer: usize) -> Result<Rectangle, ObserveError> {
+    pub fn study(&mut self, picture: &Picture<'_>, closer: usize) -> Result<PixelRect, ObserveError> {
         self.reset();
         let mut searches = if closer > 0 { MOST_SEARCHES } else { 0 };
-        let (mut closer, mut covers, mut seen_whole) = (closer, Rectangle::default(), false);
+        let (mut closer, mut covers, mut seen_whole) = (closer, PixelRect::default(), false);
         for time_ns in 0.. {
             let look = self.attention.next(picture.size(), time_ns, &self.motion);
             match look {
@@ -188,7 +187,7 @@ impl Observer {
             self.find_regions(picture.size(), covers, Source::Raw);
             self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
         }
-        if self.in_frame.is_empty() && covers != Rectangle::of_size(picture.size()) {
+        if self.in_frame.is_empty() && covers != PixelRect::of_size(picture.size()) {
             (covers, _) = self.infer(picture)?;
         }
         Ok(covers)
@@ -226,7 +225,7 @@ impl Observer {
             self.frame_size = picture.size();
         }
         let every = motion_gate::rows_to_read(picture.size());
-        self.gate.sample_luma(picture, PixelRegion::of_size(picture.size()), every)?;
+        self.gate.sample_luma(picture, PixelRect::of_size(picture.size()), every)?;
         self.motion.compare(self.gate.luma());
         // After rest there is time for a second look in one frame: whoever has moved at once is found at once.
         let most_looks = if self.spare_frames > 0 { 2 } else { 1 };
@@ -273,7 +272,7 @@ impl Observer {
 
     /// What the net has said at this look becomes the mask, or only tells where to look next. Returns whether it is a mask
     /// with somebody in it.
-    fn take_in(&mut self, look: Look, frame: Size, covers: Rectangle, sequence: u64, capture_ns: u64) -> bool {
+    fn take_in(&mut self, look: Look, frame: Size, covers: PixelRect, sequence: u64, capture_ns: u64) -> bool {
         // Before the first mask there is none to keep.
         let is_mask = matches!(look, Look::Frame | Look::Window(_)) || self.held.mask.is_empty();
         if !is_mask {
@@ -299,9 +298,9 @@ impl Observer {
     }
 
     /// Cleans a mask that covers `covers` (pixels of the frame), and lists its regions in fractions of the frame.
-    fn find_regions(&mut self, frame: Size, covers: Rectangle, source: Source) {
+    fn find_regions(&mut self, frame: Size, covers: PixelRect, source: Source) {
         let size = self.model.output_size();
-        let share = covers.area() / Rectangle::of_size(frame).area();
+        let share = covers.area() / PixelRect::of_size(frame).area();
         let mask = match source {
             Source::Held => &mut self.held.mask,
             Source::Raw => {
@@ -311,9 +310,9 @@ impl Observer {
             }
         };
         let in_frame = |region: &Region| {
-            let bounds = region.bounds.scaled(covers.width, covers.height);
-            let bounds = Rectangle::new(bounds.x + covers.x, bounds.y + covers.y, bounds.width, bounds.height);
-            let bounds = bounds.to_fractions(frame).intersection(&Rectangle::UNIT);
+            let part = region.bounds.scaled(covers.width, covers.height);
+            let bounds = PixelRect::new(part.x + covers.x, part.y + covers.y, part.width, part.height);
+            let bounds = bounds.to_fractions(frame).intersection(&UnitRect::WHOLE);
             Region { bounds, area: region.area * share, ..*region }
         };
         self.in_frame.clear();
@@ -331,10 +330,10 @@ enum Source {
 }
 
 /// The part of the frame that a look is at, in fractions.
-const fn part_of(look: Look) -> Rectangle {
+const fn part_of(look: Look) -> UnitRect {
     match look {
         Look::Window(part) | Look::Search(part) => part,
-        Look::Keep | Look::Frame | Look::Glance => Rectangle::UNIT,
+        Look::Keep | Look::Frame | Look::Glance => UnitRect::WHOLE,
     }
 }
 
@@ -346,7 +345,7 @@ pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f3
     let size = manifest.input.size();
     let mut input = vec![0.0; 3 * size.width as usize * size.height as usize];
     let mut sampler = Sampler::new(sample_spec(&manifest.input, manifest.input.layout))?;
-    sampler.sample(picture, PixelRegion::of_size(picture.size()), &mut input)?;
+    sampler.sample(picture, PixelRect::of_size(picture.size()), &mut input)?;
     Ok(input)
 }
 

@@ -15,7 +15,7 @@ use portraitd_vision::net::EngineOptions;
 use portraitd_vision::net::{Layout, Library};
 
 use portraitd_kernels::convert::to_nv12;
-use portraitd_kernels::picture::{PictureMut, Region};
+use portraitd_kernels::picture::{PictureMut, PixelRect};
 use portraitd_kernels::sample::{self, SampleSpec, Sampler};
 
 use super::Test;
@@ -137,7 +137,7 @@ fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
         ..SampleSpec::new(model.manifest().input.size())
     };
     let mut values = vec![0.0; model.input_len()];
-    Sampler::new(spec)?.sample(picture, Region::of_size(picture.size()), &mut values)?;
+    Sampler::new(spec)?.sample(picture, PixelRect::of_size(picture.size()), &mut values)?;
     let mut mask = vec![0.0; usize::try_from(model.output_size().area())?];
     model.run(&values, &mut mask)?;
     Ok(mask.into_iter().map(|value| value > 0.5).collect())

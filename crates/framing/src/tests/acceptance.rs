@@ -16,8 +16,8 @@ impl Noise {
         f32::from(u16::try_from(self.0 >> 16).unwrap()) / 32_767.5 - 1.0
     }
 
-    fn on(&mut self, bounds: Rectangle, amount: f32) -> Rectangle {
-        Rectangle::new(
+    fn on(&mut self, bounds: UnitRect, amount: f32) -> UnitRect {
+        UnitRect::new(
             bounds.x + self.next() * amount,
             bounds.y + self.next() * amount,
             bounds.width + self.next() * amount,
@@ -47,7 +47,7 @@ fn a1_a_still_scene_with_mask_noise_never_moves_again() {
 
 /// A step of `step` crops; (seconds to the first motion, seconds from there to 90 %, overshoot as a share of the step).
 fn step_response(step: f32, every: u32) -> (f64, f64, f64) {
-    let left = Rectangle::new(0.25, 0.3, 0.15, 0.45);
+    let left = UnitRect::new(0.25, 0.3, 0.15, 0.45);
     let mut rig = Rig::standard();
     rig.every = every;
     rig.settle(&[subject(1, left)]);
@@ -89,7 +89,7 @@ fn a4_a_nod_moves_nothing() {
         for of_frame in [false, true] {
             let mut rig = Rig::standard();
             rig.every = every;
-            let head = Rectangle::new(0.42, 0.35, 0.16, 0.42);
+            let head = UnitRect::new(0.42, 0.35, 0.16, 0.42);
             rig.settle(&[subject(1, head)]);
             let crop = rig.director.step(nanoseconds(rig.now())).crop;
             let amount = if of_frame { 0.06 } else { 0.06 * crop.height / FRAME.height as f32 };
@@ -102,7 +102,7 @@ fn a4_a_nod_moves_nothing() {
             rig.run(20.0, |t| vec![subject(1, shifted(head, nod(t, 0.3), 0.0))]);
             rig.run(20.0, |t| {
                 let nod = nod(t, 0.0);
-                vec![subject(1, Rectangle { y: head.y + nod, height: head.height - nod, ..head })]
+                vec![subject(1, UnitRect { y: head.y + nod, height: head.height - nod, ..head })]
             });
             // Up and down at once, half a second each.
             rig.run(20.0, |t| vec![subject(1, shifted(head, 0.0, if nod(t, 0.1) > 0.0 { amount } else { -amount }))]);
@@ -122,7 +122,7 @@ fn a5_who_leaves_is_waited_for_and_who_returns_is_framed_once() {
         let start = rig.shots[0].0;
         let moved = rig.first_motion().expect("it opens");
         assert!(moved >= 2.0, "still for {moved}");
-        let full = Rectangle::of_size(FRAME);
+        let full = PixelRect::of_size(FRAME);
         for (at, shot) in &rig.shots {
             assert!(at - start < 4.5 || shot.crop == full, "{at} {shot:?}");
         }
@@ -144,7 +144,7 @@ fn a5_who_leaves_is_waited_for_and_who_returns_is_framed_once() {
 #[test]
 fn a6_a_blink_and_a_passer_by_move_nothing() {
     for every in [1, 3, 6] {
-        let (a, b) = (subject(1, Rectangle::new(0.3, 0.4, 0.12, 0.5)), subject(2, Rectangle::new(0.5, 0.4, 0.12, 0.5)));
+        let (a, b) = (subject(1, UnitRect::new(0.3, 0.4, 0.12, 0.5)), subject(2, UnitRect::new(0.5, 0.4, 0.12, 0.5)));
         let mut rig = Rig::standard();
         rig.every = every;
         rig.settle(&[a, b]);
@@ -157,13 +157,13 @@ fn a6_a_blink_and_a_passer_by_move_nothing() {
         rig.run(10.0, |t| if t < 1.95 { Vec::new() } else { vec![a, b] });
         // Somebody runs through, from edge to edge.
         rig.run(10.0, |t| {
-            let through = subject(3, Rectangle::new((t / 1.45) as f32, 0.3, 0.12, 0.6));
+            let through = subject(3, UnitRect::new((t / 1.45) as f32, 0.3, 0.12, 0.6));
             if t < 1.45 { vec![a, b, through] } else { vec![a, b] }
         });
         assert_eq!(rig.changes_since(0.0), 0, "a mask every {every}");
         assert!(rig.shots.iter().all(|(_, shot)| shot.state == FramingState::Converged));
         // Who stays joins, and who goes leaves.
-        rig.run(8.0, |_| vec![a, b, subject(3, Rectangle::new(0.8, 0.3, 0.12, 0.6))]);
+        rig.run(8.0, |_| vec![a, b, subject(3, UnitRect::new(0.8, 0.3, 0.12, 0.6))]);
         assert!(rig.shot().crop.width > crop.width);
     }
 }
@@ -171,7 +171,7 @@ fn a6_a_blink_and_a_passer_by_move_nothing() {
 /// The crop at `times` (s) of a course with steps, moderate and drastic, and a leave, at `fps`, stamps off by up to
 /// `jitter` seconds.
 fn course(fps: u32, jitter: f64, times: &[f64]) -> Vec<Shot> {
-    let at = |x: f32| vec![subject(1, Rectangle::new(x, 0.3, 0.15, 0.45))];
+    let at = |x: f32| vec![subject(1, UnitRect::new(x, 0.3, 0.15, 0.45))];
     let people = |t: f64| match t {
         t if t < 8.0 => at(0.25),
         t if t < 14.0 => at(0.38),
@@ -232,7 +232,7 @@ fn a7_a_stamp_out_of_order_is_ignored() {
     assert!(a.moves() > 0);
 }
 
-fn jump(a: Rectangle, b: Rectangle) -> f32 {
+fn jump(a: UnitRect, b: UnitRect) -> f32 {
     let edges = [(a.x - b.x) / a.width, (a.right() - b.right()) / a.width];
     let levels = [(a.y - b.y) / a.height, (a.bottom() - b.bottom()) / a.height];
     edges.iter().chain(&levels).fold(0.0, |most: f32, edge| most.max(edge.abs()))
@@ -244,10 +244,10 @@ proptest! {
     fn a8_a_change_in_motion_does_not_jump(
         when in 0.0f64..8.0, to_mode in 0usize..4, from_mode in 0usize..4, size in 0usize..3, zoom in 1.0f32..4.0,
     ) {
-        let manual_crop = Rectangle::new(0.1, 0.2, 0.5, 0.5);
+        let manual_crop = UnitRect::new(0.1, 0.2, 0.5, 0.5);
         let mut settings = Settings { mode: FramingMode::ALL[from_mode], manual_crop, ..Settings::new(FRAME, OUTPUT) };
         let mut rig = Rig::new(settings);
-        let people = |t: f64| vec![subject(1, Rectangle::new(if t < 4.0 { 0.2 } else { 0.7 }, 0.3, 0.15, 0.45))];
+        let people = |t: f64| vec![subject(1, UnitRect::new(if t < 4.0 { 0.2 } else { 0.7 }, 0.3, 0.15, 0.45))];
         rig.run(when, people);
         let before = rig.director.step(nanoseconds(rig.now())).crop.to_fractions(settings.frame);
         settings.frame = [FRAME, Size::new(1280, 720), Size::new(641, 361)][size];

@@ -4,7 +4,7 @@ use portraitd_protocol::{FramingSpeed, FramingState};
 
 use super::*;
 
-fn framed(settings: Settings, people: &[Subject]) -> Rectangle {
+fn framed(settings: Settings, people: &[Subject]) -> PixelRect {
     let mut rig = Rig::new(settings);
     rig.settle(people);
     rig.run(0.1, |_| people.to_vec());
@@ -12,15 +12,15 @@ fn framed(settings: Settings, people: &[Subject]) -> Rectangle {
 }
 
 /// The person in fractions of the crop.
-fn within(crop: Rectangle, bounds: Rectangle, frame: Size) -> Rectangle {
+fn within(crop: PixelRect, bounds: UnitRect, frame: Size) -> UnitRect {
     let person = bounds.to_pixels(frame);
     let (x, y) = ((person.x - crop.x) / crop.width, (person.y - crop.y) / crop.height);
-    Rectangle::new(x, y, person.width / crop.width, person.height / crop.height)
+    UnitRect::new(x, y, person.width / crop.width, person.height / crop.height)
 }
 
 #[test]
 fn somebody_is_in_the_middle_with_headroom_and_margins() {
-    let wide = Rectangle::new(0.3, 0.35, 0.45, 0.5);
+    let wide = UnitRect::new(0.3, 0.35, 0.45, 0.5);
     let crop = framed(Settings::new(FRAME, OUTPUT), &[subject(1, wide)]);
     let person = within(crop, wide, FRAME);
     assert!((person.center().0 - 0.5).abs() < 0.03, "{person:?}");
@@ -31,7 +31,7 @@ fn somebody_is_in_the_middle_with_headroom_and_margins() {
 #[test]
 fn somebody_at_the_edge_is_shown_as_far_as_the_frame_goes() {
     for (x, edge) in [(-0.05, 0.0), (0.9, 1.0)] {
-        let crop = framed(Settings::new(FRAME, OUTPUT), &[subject(1, Rectangle::new(x, 0.5, 0.15, 0.5))]);
+        let crop = framed(Settings::new(FRAME, OUTPUT), &[subject(1, UnitRect::new(x, 0.5, 0.15, 0.5))]);
         let touches = if edge > 0.5 { crop.right() - 1920.0 } else { crop.x };
         assert_eq!(touches, 0.0, "{crop:?}");
         assert!(crop.width < 1200.0);
@@ -41,7 +41,7 @@ fn somebody_at_the_edge_is_shown_as_far_as_the_frame_goes() {
 #[test]
 fn at_the_edge_the_dead_band_does_not_press_on() {
     let mut rig = Rig::standard();
-    let at_edge = [subject(1, Rectangle::new(0.0, 0.5, 0.12, 0.4))];
+    let at_edge = [subject(1, UnitRect::new(0.0, 0.5, 0.12, 0.4))];
     rig.settle(&at_edge);
     rig.run(20.0, |_| at_edge.to_vec());
     assert_eq!((rig.changes_since(0.0), rig.director.moves()), (0, 1));
@@ -51,7 +51,7 @@ fn at_the_edge_the_dead_band_does_not_press_on() {
 fn a_tall_frame_is_cut_at_the_bottom() {
     let frame = Size::new(720, 1280);
     let settings = Settings::new(frame, Size::new(640, 360));
-    let tall = Rectangle::new(0.1, 0.3, 0.8, 0.7);
+    let tall = UnitRect::new(0.1, 0.3, 0.8, 0.7);
     let crop = framed(settings, &[subject(1, tall)]);
     // 405 rows are not even: the crop is the next smaller one with even sides of this aspect.
     assert!((crop.width - 720.0).abs() <= 2.0 && (crop.height - 405.0).abs() <= 2.0, "{crop:?}");
@@ -66,7 +66,7 @@ fn an_upright_output_from_a_wide_frame_follows_across() {
     let settings = Settings::new(FRAME, Size::new(540, 960));
     for x in [0.05, 0.3, 0.7] {
         // Too near for any zoom: the strip is as high as the frame, and still follows.
-        let near = Rectangle::new(x, 0.1, 0.2, 0.9);
+        let near = UnitRect::new(x, 0.1, 0.2, 0.9);
         let crop = framed(settings, &[subject(1, near)]);
         assert_eq!((crop.y, crop.height), (0.0, 1080.0));
         assert!((crop.width - 607.5).abs() <= 2.0, "{crop:?}");
@@ -91,7 +91,7 @@ fn a_flat_output_keeps_its_aspect_while_moving_too() {
 
 #[test]
 fn two_people_are_framed_together_also_while_they_touch() {
-    let (a, b) = (Rectangle::new(0.25, 0.45, 0.14, 0.5), Rectangle::new(0.5, 0.4, 0.14, 0.55));
+    let (a, b) = (UnitRect::new(0.25, 0.45, 0.14, 0.5), UnitRect::new(0.5, 0.4, 0.14, 0.55));
     let mut rig = Rig::standard();
     rig.settle(&[subject(1, a), subject(2, b)]);
     let crop = rig.director.step(nanoseconds(rig.now())).crop;
@@ -104,15 +104,15 @@ fn two_people_are_framed_together_also_while_they_touch() {
 
 #[test]
 fn a_group_that_needs_nearly_the_whole_frame_gets_it() {
-    let people = [subject(1, Rectangle::new(0.05, 0.4, 0.15, 0.5)), subject(2, Rectangle::new(0.6, 0.4, 0.15, 0.5))];
+    let people = [subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.5)), subject(2, UnitRect::new(0.6, 0.4, 0.15, 0.5))];
     let crop = framed(Settings::new(FRAME, OUTPUT), &people);
-    assert_eq!(crop, Rectangle::of_size(FRAME));
+    assert_eq!(crop, PixelRect::of_size(FRAME));
 }
 
 #[test]
 fn who_goes_for_good_leaves_the_group() {
     let mut rig = Rig::standard();
-    let (a, b) = (subject(1, Rectangle::new(0.25, 0.45, 0.12, 0.5)), subject(2, Rectangle::new(0.55, 0.4, 0.12, 0.5)));
+    let (a, b) = (subject(1, UnitRect::new(0.25, 0.45, 0.12, 0.5)), subject(2, UnitRect::new(0.55, 0.4, 0.12, 0.5)));
     rig.settle(&[a, b]);
     rig.run(10.0, |_| vec![a]);
     assert!(rig.first_motion().expect("it closes") >= 2.0);
@@ -136,7 +136,7 @@ fn somebody_under_a_new_id_is_followed_soon() {
 
 #[test]
 fn the_zoom_stays_in_its_range() {
-    let far = [subject(1, Rectangle::new(0.5, 0.5, 0.02, 0.06))];
+    let far = [subject(1, UnitRect::new(0.5, 0.5, 0.02, 0.06))];
     let crop = framed(Settings::new(FRAME, OUTPUT), &far);
     assert_eq!((crop.width, crop.height), (960.0, 540.0));
     // Not enlarged more than 1.5 times.
@@ -146,7 +146,7 @@ fn the_zoom_stays_in_its_range() {
     assert_eq!((crop.width, crop.height), (480.0, 270.0));
     // An output larger than the frame by more than that: no zoom at all.
     let settings = Settings::new(Size::new(640, 360), Size::new(1280, 720));
-    assert_eq!(framed(settings, &far), Rectangle::of_size(settings.frame));
+    assert_eq!(framed(settings, &far), PixelRect::of_size(settings.frame));
     let limits = Director::new(settings).unwrap().limits();
     assert_eq!((limits.max_zoom, limits.zoom_without_upscaling), (1.0, 0.5));
 }
@@ -154,7 +154,7 @@ fn the_zoom_stays_in_its_range() {
 #[test]
 fn moderate_moves_rest_in_between() {
     let mut rig = Rig::standard();
-    let low = Rectangle::new(0.3, 0.35, 0.16, 0.42);
+    let low = UnitRect::new(0.3, 0.35, 0.16, 0.42);
     rig.settle(&[subject(1, low)]);
     // A step, and another as soon as the first move has come to rest.
     rig.run(6.0, |_| vec![subject(1, shifted(low, 0.1, 0.0))]);
@@ -175,8 +175,8 @@ fn moderate_moves_rest_in_between() {
 fn calm_is_slower_and_quick_is_faster() {
     let time = |speed| {
         let mut rig = Rig::new(Settings { speed, ..Settings::new(FRAME, OUTPUT) });
-        rig.settle(&[subject(1, Rectangle::new(0.1, 0.4, 0.15, 0.45))]);
-        rig.run(10.0, |_| vec![subject(1, Rectangle::new(0.5, 0.4, 0.15, 0.45))]);
+        rig.settle(&[subject(1, UnitRect::new(0.1, 0.4, 0.15, 0.45))]);
+        rig.run(10.0, |_| vec![subject(1, UnitRect::new(0.5, 0.4, 0.15, 0.45))]);
         rig.shots.windows(2).filter(|pair| pair[0].1.crop != pair[1].1.crop).count()
     };
     let (calm, normal, quick) = (time(FramingSpeed::Calm), time(FramingSpeed::Normal), time(FramingSpeed::Quick));
@@ -186,8 +186,8 @@ fn calm_is_slower_and_quick_is_faster() {
 #[test]
 fn a_stale_mask_holds_and_a_stall_does_not_leap() {
     let mut rig = Rig::standard();
-    rig.settle(&[subject(1, Rectangle::new(0.05, 0.4, 0.15, 0.45))]);
-    rig.run(0.8, |_| vec![subject(1, Rectangle::new(0.75, 0.4, 0.15, 0.45))]);
+    rig.settle(&[subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
+    rig.run(0.8, |_| vec![subject(1, UnitRect::new(0.75, 0.4, 0.15, 0.45))]);
     assert!(!rig.shot().still);
     // No masks any more: it comes to rest on the way, about a second later, without a jerk.
     rig.every = u32::MAX;
@@ -200,14 +200,14 @@ fn a_stale_mask_holds_and_a_stall_does_not_leap() {
     // Frames stop for a minute; the mask that follows is taken as new.
     rig.count += 60 * 30;
     rig.every = 1;
-    rig.run(0.2, |_| vec![subject(1, Rectangle::new(0.05, 0.4, 0.15, 0.45))]);
+    rig.run(0.2, |_| vec![subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
     assert_eq!(rig.shot().crop, resting.crop);
-    rig.run(0.1, |_| vec![subject(1, Rectangle::new(0.05, 0.4, 0.15, 0.45))]);
+    rig.run(0.1, |_| vec![subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
     assert_ne!(rig.shot().crop, resting.crop);
     // And a stall in motion is worth 0.2 s.
     let before = rig.shot().crop;
     rig.count += 60 * 30;
-    rig.run(0.01, |_| vec![subject(1, Rectangle::new(0.05, 0.4, 0.15, 0.45))]);
+    rig.run(0.01, |_| vec![subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
     let moved = (before.x - rig.shot().crop.x) / before.width;
     assert!(moved <= 0.6 * 0.2 + 0.01, "{moved}");
 }
@@ -257,7 +257,7 @@ fn one_late_answer_of_the_net_counts_from_its_own_frame() {
 
 #[test]
 fn a_member_who_blinks_out_may_come_back_under_another_id() {
-    let (a, b) = (subject(1, Rectangle::new(0.3, 0.4, 0.12, 0.5)), subject(2, Rectangle::new(0.5, 0.4, 0.12, 0.5)));
+    let (a, b) = (subject(1, UnitRect::new(0.3, 0.4, 0.12, 0.5)), subject(2, UnitRect::new(0.5, 0.4, 0.12, 0.5)));
     let mut rig = Rig::standard();
     rig.settle(&[a, b]);
     // Nearly where they were: a mask is never quite the same.
@@ -276,7 +276,7 @@ fn a_member_who_blinks_out_may_come_back_under_another_id() {
 
 #[test]
 fn strips_come_to_rest_or_are_refused() {
-    let person = subject(0, Rectangle::new(0.0, 0.27, 0.02, 0.05));
+    let person = subject(0, UnitRect::new(0.0, 0.27, 0.02, 0.05));
     for height in [16, 17, 18, 19, 20, 21] {
         // The largest crop is `height` and a half pixels high, which even ones are not.
         let output = Size::new(640, 5 * height + 2);

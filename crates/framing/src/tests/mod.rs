@@ -9,13 +9,13 @@ use proptest::test_runner::Config;
 
 use super::tuning::{DRASTIC_PACE, ZOOM_IN, ZOOM_OUT};
 use super::{Director, Settings, Shot, Subject};
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{PixelRect, Size, UnitRect};
 
 pub const FRAME: Size = Size::new(1920, 1080);
 pub const OUTPUT: Size = Size::new(1280, 720);
 
 /// Somebody in the middle: wants a zoom of about 1.5.
-pub const SITTING: Rectangle = Rectangle::new(0.4, 0.4, 0.2, 0.6);
+pub const SITTING: UnitRect = UnitRect::new(0.4, 0.4, 0.2, 0.6);
 
 /// So many cases of a property, or as many as `PROPTEST_CASES` says.
 pub fn at_least(cases: u32) -> Config {
@@ -23,12 +23,12 @@ pub fn at_least(cases: u32) -> Config {
     Config { cases: if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { cases }, ..config }
 }
 
-pub fn subject(id: u32, bounds: Rectangle) -> Subject {
+pub fn subject(id: u32, bounds: UnitRect) -> Subject {
     Subject { id, bounds }
 }
 
-pub fn shifted(bounds: Rectangle, x: f32, y: f32) -> Rectangle {
-    Rectangle { x: bounds.x + x, y: bounds.y + y, ..bounds }
+pub fn shifted(bounds: UnitRect, x: f32, y: f32) -> UnitRect {
+    UnitRect { x: bounds.x + x, y: bounds.y + y, ..bounds }
 }
 
 pub fn nanoseconds(seconds: f64) -> u64 {
@@ -113,7 +113,7 @@ fn rates(from: &(f64, Shot), to: &(f64, Shot)) -> (f64, f64, f64) {
 /// Asserts that no speed and no acceleration is above the limits, and that the crop is inside the frame. Frames must be
 /// regular. Rounding to even pixels at the ends of a move, and `f32`, are allowed for.
 pub fn assert_limits(shots: &[(f64, Shot)], frame: Size, acceleration: f64) {
-    let whole = Rectangle::of_size(frame);
+    let whole = PixelRect::of_size(frame);
     for (_, shot) in shots {
         assert!(whole.contains(&shot.crop, 0.0), "{shot:?}");
         assert!(shot.crop.width >= 2.0 && shot.crop.height >= 2.0, "{shot:?}");

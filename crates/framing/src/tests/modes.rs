@@ -5,7 +5,7 @@ use portraitd_protocol::{FramingMode, FramingState};
 use super::*;
 
 fn with(mode: FramingMode) -> Settings {
-    Settings { mode, manual_crop: Rectangle::new(0.25, 0.25, 0.5, 0.5), ..Settings::new(FRAME, OUTPUT) }
+    Settings { mode, manual_crop: UnitRect::new(0.25, 0.25, 0.5, 0.5), ..Settings::new(FRAME, OUTPUT) }
 }
 
 #[test]
@@ -14,7 +14,7 @@ fn off_shows_the_whole_frame() {
     rig.settle(&[subject(1, SITTING)]);
     assert_eq!(rig.director.step(1), rig.director.step(nanoseconds(rig.now())));
     let shot = rig.director.step(nanoseconds(rig.now()));
-    let whole = Rectangle::of_size(FRAME);
+    let whole = PixelRect::of_size(FRAME);
     assert_eq!(shot, Shot { crop: whole, state: FramingState::Inactive, still: true });
     rig.director.reframe();
     rig.run(5.0, |_| vec![subject(1, SITTING)]);
@@ -28,7 +28,7 @@ fn turning_off_and_on_eases() {
     rig.run(0.1, |_| vec![subject(1, SITTING)]);
     rig.director.set(with(FramingMode::Off)).unwrap();
     rig.run(2.0, |_| vec![subject(1, SITTING)]);
-    let whole = Rectangle::of_size(FRAME);
+    let whole = PixelRect::of_size(FRAME);
     let there = rig.shots.iter().find(|(_, shot)| shot.crop == whole).unwrap().0 - rig.shots[2].0;
     assert!((0.45..0.6).contains(&there), "{there}");
     rig.shots.clear();
@@ -78,17 +78,17 @@ fn reframe_does_not_wait_and_ends_in_the_same_place() {
 fn manual_eases_to_the_smallest_crop_that_holds_it() {
     let mut rig = Rig::new(with(FramingMode::Manual));
     rig.settle(&[]);
-    assert_eq!(rig.director.step(1).crop, Rectangle::new(480.0, 270.0, 960.0, 540.0));
-    let square = Rectangle::new(0.0, 0.4, 0.3, 0.6);
+    assert_eq!(rig.director.step(1).crop, PixelRect::new(480.0, 270.0, 960.0, 540.0));
+    let square = UnitRect::new(0.0, 0.4, 0.3, 0.6);
     rig.director.set(Settings { manual_crop: square, ..with(FramingMode::Manual) }).unwrap();
     rig.run(1.0, |_| Vec::new());
     assert!(rig.shots.iter().any(|(_, shot)| shot.state == FramingState::Framing));
     let shot = rig.shot();
     assert_eq!((shot.state, shot.still), (FramingState::Converged, true));
     assert!(shot.crop.contains(&square.to_pixels(FRAME), 0.0), "{shot:?}");
-    assert_eq!(shot.crop, Rectangle::new(0.0, 432.0, 1152.0, 648.0));
+    assert_eq!(shot.crop, PixelRect::new(0.0, 432.0, 1152.0, 648.0));
     // Too small a wish meets the zoom range.
-    let tiny = Rectangle::new(0.5, 0.5, 0.001, 0.001);
+    let tiny = UnitRect::new(0.5, 0.5, 0.001, 0.001);
     rig.director.set(Settings { manual_crop: tiny, ..with(FramingMode::Manual) }).unwrap();
     rig.run(1.0, |_| Vec::new());
     assert_eq!(rig.shot().crop.width, 960.0);
@@ -100,7 +100,7 @@ fn following_with_nobody_there_opens_after_a_while() {
     rig.run(0.5, |_| Vec::new());
     rig.director.set(with(FramingMode::Follow)).unwrap();
     rig.run(5.0, |_| Vec::new());
-    assert_eq!(rig.shot().crop, Rectangle::of_size(FRAME));
+    assert_eq!(rig.shot().crop, PixelRect::of_size(FRAME));
     assert_limits(&rig.shots, FRAME, 2.45);
 }
 
@@ -140,7 +140,7 @@ fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
     let crops = [(0.0, 0.0, 0.0, 0.5), (0.6, 0.0, 0.5, 0.5), (f32::NAN, 0.0, 0.5, 0.5), (-0.1, 0.0, 0.5, 0.5)];
     let mut bad: Vec<Settings> = crops
         .iter()
-        .map(|&(x, y, width, height)| Settings { manual_crop: Rectangle::new(x, y, width, height), ..good })
+        .map(|&(x, y, width, height)| Settings { manual_crop: UnitRect::new(x, y, width, height), ..good })
         .collect();
     for max_zoom in [0.99, 4.01, f32::NAN, f32::INFINITY, -2.0] {
         bad.push(Settings { max_zoom, ..good });
@@ -169,7 +169,7 @@ fn who_walks_has_room_ahead_and_who_stops_is_in_the_middle_again() {
         let start = shifted(SITTING, -0.25, 0.0);
         rig.settle(&[subject(1, start)]);
         let at = |seconds: f64| shifted(start, 0.08 * seconds as f32, 0.0);
-        let share = |rig: &Rig, person: Rectangle| {
+        let share = |rig: &Rig, person: UnitRect| {
             let crop = rig.shot().crop;
             (person.center().0 * FRAME.width as f32 - crop.x) / crop.width
         };

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn bounds() -> impl Strategy<Value = Rectangle> {
-    (-0.2f32..1.0, -0.2f32..1.0, 0.02f32..0.7, 0.05f32..1.0).prop_map(|(x, y, w, h)| Rectangle::new(x, y, w, h))
+fn bounds() -> impl Strategy<Value = UnitRect> {
+    (-0.2f32..1.0, -0.2f32..1.0, 0.02f32..0.7, 0.05f32..1.0).prop_map(|(x, y, w, h)| UnitRect::new(x, y, w, h))
 }
 
 fn people() -> impl Strategy<Value = Vec<Subject>> {
@@ -84,7 +84,7 @@ proptest! {
         rig.run(patience, |_| last.clone());
         let resting = rig.shot();
         prop_assert!(resting.still, "{resting:?}");
-        let whole = Rectangle::of_size(frame);
+        let whole = PixelRect::of_size(frame);
         for (_, shot) in &rig.shots {
             let crop = shot.crop;
             prop_assert!(whole.contains(&crop, 0.0), "{shot:?}");
@@ -105,7 +105,7 @@ proptest! {
         for (kind, stamp, id, [x, y, width, height], mode) in events {
             now = now.saturating_add(stamp % 100_000_000);
             let time = if kind.is_multiple_of(16) { stamp } else { now };
-            let bounds = Rectangle::new(x, y, width, height);
+            let bounds = UnitRect::new(x, y, width, height);
             match kind % 5 {
                 0 => director.observe(time, &[subject(id, bounds), subject(1, SITTING)]),
                 1 => director.observe(time, &[]),
@@ -116,7 +116,7 @@ proptest! {
                     settings.manual_crop = bounds;
                     let _ = director.set(settings);
                     settings.max_zoom = 3.0;
-                    settings.manual_crop = Rectangle::new(0.0, 0.5, 0.25, 0.25);
+                    settings.manual_crop = UnitRect::new(0.0, 0.5, 0.25, 0.25);
                     settings.output.height = id % 4000;
                     let _ = director.set(settings);
                 }
@@ -124,7 +124,7 @@ proptest! {
                 _ => {}
             }
             let shot = director.step(time);
-            prop_assert!(Rectangle::of_size(FRAME).contains(&shot.crop, 0.0), "{shot:?}");
+            prop_assert!(PixelRect::of_size(FRAME).contains(&shot.crop, 0.0), "{shot:?}");
             prop_assert!(shot.crop.width >= 1.0 && shot.crop.height >= 1.0, "{shot:?}");
         }
     }

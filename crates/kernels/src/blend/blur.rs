@@ -8,7 +8,7 @@
 use super::error::BlendError;
 use super::matte::{Edge, MaskView, Matte};
 use crate::cast;
-use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size, packed_bytes};
+use crate::picture::{Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use crate::scale::{Filter, Scaler};
 
 /// Output pixels a cell, each way.
@@ -65,7 +65,7 @@ impl Blur {
     pub fn scene_background(
         &mut self,
         source: &Picture<'_>,
-        crop: Region,
+        crop: PixelRect,
         mask: Option<&MaskView<'_>>,
         radius: f32,
         size: Size,
@@ -93,7 +93,7 @@ impl Blur {
     }
 
     /// How much each cell counts: nothing where it or a neighbour is a person.
-    fn weigh(&mut self, mask: Option<&MaskView<'_>>, crop: Region) -> Result<(), BlendError> {
+    fn weigh(&mut self, mask: Option<&MaskView<'_>>, crop: PixelRect) -> Result<(), BlendError> {
         let (width, height) = (self.size.width as usize, self.size.height as usize);
         self.weights.clear();
         self.weights.resize(width * height, 255);

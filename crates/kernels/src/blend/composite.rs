@@ -5,7 +5,7 @@ use super::guided::{self, GuidedMatte};
 use super::matte::{Edge, MaskView, Matte, MatteRows};
 use super::rows;
 use crate::convert::Affine;
-use crate::picture::{Picture, PictureMut, PixelFormat, Region, Size};
+use crate::picture::{Picture, PictureMut, PixelFormat, PixelRect, Size};
 use crate::scale::{Filter, Scaler};
 use crate::simd::Usable;
 
@@ -74,7 +74,7 @@ impl Compositor {
     pub fn compose(
         &mut self,
         source: &Picture<'_>,
-        crop: Region,
+        crop: PixelRect,
         mask: Option<&MaskView<'_>>,
         edge: Edge,
         backdrop: &Backdrop<'_>,
@@ -99,7 +99,7 @@ impl Compositor {
                 BackdropRows::Picture(*picture)
             }
             Backdrop::Stretched(picture) if picture.format() == format => {
-                BackdropRows::Stretched(behind.start(*picture, Region::of_size(picture.size()), size, format)?)
+                BackdropRows::Stretched(behind.start(*picture, PixelRect::of_size(picture.size()), size, format)?)
             }
             Backdrop::Picture(picture) | Backdrop::Stretched(picture) => {
                 let (found_format, found) = (picture.format(), picture.size());

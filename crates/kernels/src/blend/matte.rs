@@ -3,7 +3,7 @@
 use super::rows;
 use crate::cast;
 use crate::component::Channel;
-use crate::picture::{Plane, Region, Size};
+use crate::picture::{PixelRect, Plane, Size};
 use crate::scale::plane::{Channels, PlaneScaler};
 use crate::scale::{Filter, ScaleError, Span};
 use crate::simd::Usable;
@@ -32,7 +32,7 @@ pub enum MaskError {
     },
     /// What it covers is no rectangle.
     #[error("a mask cannot cover the region {0}")]
-    Region(Region),
+    PixelRect(PixelRect),
 }
 
 /// A borrowed mask: a grid of values over a region of a source picture, checked once.
@@ -40,7 +40,7 @@ pub enum MaskError {
 pub struct MaskView<'a> {
     values: MaskValues<'a>,
     size: Size,
-    covers: Region,
+    covers: PixelRect,
 }
 
 impl<'a> MaskView<'a> {
@@ -48,7 +48,7 @@ impl<'a> MaskView<'a> {
     ///
     /// # Errors
     /// [`MaskError`] where the number of values is another, or `covers` is no rectangle.
-    pub fn new(values: MaskValues<'a>, size: Size, covers: Region) -> Result<Self, MaskError> {
+    pub fn new(values: MaskValues<'a>, size: Size, covers: PixelRect) -> Result<Self, MaskError> {
         let found = match values {
             MaskValues::Float(values) => values.len(),
             MaskValues::Byte(values) => values.len(),
@@ -58,7 +58,7 @@ impl<'a> MaskView<'a> {
             return Err(MaskError::Length { size, expected, found });
         }
         if !covers.is_valid() {
-            return Err(MaskError::Region(covers));
+            return Err(MaskError::PixelRect(covers));
         }
         Ok(Self { values, size, covers })
     }
@@ -69,7 +69,7 @@ impl<'a> MaskView<'a> {
     }
 
     /// What the grid covers, in source pixels.
-    pub const fn covers(&self) -> Region {
+    pub const fn covers(&self) -> PixelRect {
         self.covers
     }
 }
@@ -123,12 +123,12 @@ impl Matte {
     pub fn start(
         &mut self,
         mask: &MaskView<'_>,
-        crop: Region,
+        crop: PixelRect,
         size: Size,
         edge: Option<Edge>,
     ) -> Result<MatteRows<'_>, ScaleError> {
         if !crop.is_valid() {
-            return Err(ScaleError::Region(crop));
+            return Err(ScaleError::PixelRect(crop));
         }
         if size.is_empty() {
             return Err(ScaleError::Empty(size));
@@ -138,7 +138,7 @@ impl Matte {
             MaskValues::Byte(values) => self.grid.extend_from_slice(values),
             MaskValues::Float(values) => self.grid.extend(values.iter().map(|value| cast::byte(value * 255.0))),
         }
-        let Region { x, y, width, height } = mask.covers;
+        let PixelRect { x, y, width, height } = mask.covers;
         let (x, columns) = span(crop.x, crop.width, size.width, x, width, mask.size.width);
         let (y, rows) = span(crop.y, crop.height, size.height, y, height, mask.size.height);
         let widest = x.scale.max(y.scale);

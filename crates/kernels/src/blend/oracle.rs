@@ -2,11 +2,11 @@
 
 use super::matte::Edge;
 use crate::cast;
-use crate::picture::{Region, Size};
+use crate::picture::{PixelRect, Size};
 
 /// What `values` (0..=1, row-major, over `covers` of the source) are at pixel (`x`, `y`) of an output of `size` that shows
 /// `crop`: bilinear between centres of cells, 0 outside of `covers`. For outputs finer than the mask.
-pub fn mask_at(values: &[f64], grid: Size, covers: Region, crop: Region, size: Size, x: u32, y: u32) -> f64 {
+pub fn mask_at(values: &[f64], grid: Size, covers: PixelRect, crop: PixelRect, size: Size, x: u32, y: u32) -> f64 {
     let place = |origin: f32, extent: f32, count: u32, position: u32, covers: f32, covered: f32, cells: u32| {
         let at = f64::from(origin) + (f64::from(position) + 0.5) * f64::from(extent) / f64::from(count);
         (at - f64::from(covers)) / f64::from(covered) * f64::from(cells)
@@ -92,6 +92,6 @@ pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], [radius, 
 pub fn between_cells(cells: &[f64], grid: Size, factor: usize, x: usize, y: usize) -> f64 {
     let at = |value: usize| u32::try_from(value).unwrap_or(0);
     let pixels = Size::new(grid.width * at(factor), grid.height * at(factor));
-    let whole = Region::of_size(grid);
+    let whole = PixelRect::of_size(grid);
     mask_at(cells, grid, whole, whole, pixels, at(x), at(y))
 }

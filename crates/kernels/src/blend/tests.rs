@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Region, Size, packed_bytes};
+use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use crate::scale::{Filter, Scaler};
 use crate::testing::{Canvas, Guarded, picture};
 
@@ -24,11 +24,11 @@ proptest! {
     ) {
         let values = mask(grid_width, grid_height, seed);
         let grid = Size::new(grid_width, grid_height);
-        let covers = Region::new(-3.25, 7.5, 80.0, 50.0);
+        let covers = PixelRect::new(-3.25, 7.5, 80.0, 50.0);
         let as_bytes: Vec<u8> = values.iter().map(|value| crate::cast::byte(value * 255.0)).collect();
         let all = if bytes { MaskValues::Byte(&as_bytes) } else { MaskValues::Float(&values) };
         let view = MaskView::new(all, grid, covers).expect("valid");
-        let (crop, size) = (Region::new(x, y, wide, high), Size::new(width, height));
+        let (crop, size) = (PixelRect::new(x, y, wide, high), Size::new(width, height));
         let mut matte = Matte::new();
         let mut rows = matte.start(&view, crop, size, None).expect("valid");
         let exact: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
@@ -39,7 +39,7 @@ proptest! {
             for (column, &found) in (0..).zip(&out) {
                 let expected = oracle::mask_at(&exact, grid, covers, crop, size, column, row) * 255.0;
                 // On the very edge of what is covered rounding may decide either way.
-                let beside = Region { x: crop.x + 1e-3, y: crop.y + 1e-3, ..crop };
+                let beside = PixelRect { x: crop.x + 1e-3, y: crop.y + 1e-3, ..crop };
                 let other = oracle::mask_at(&exact, grid, covers, beside, size, column, row) * 255.0;
                 let near = |expected: f64| (f64::from(found) - expected).abs() <= 0.8;
                 prop_assert!(near(expected) || near(other), "({}, {}): {} and not {}", column, row, found, expected);
@@ -57,9 +57,9 @@ proptest! {
         let format = if rgb { PixelFormat::Rgb24 } else { PixelFormat::Nv12 };
         let size = Size::new(width, height);
         let source = source.picture();
-        let crop = Region::new(1.5, 0.75, source.size().width as f32 - 3.0, source.size().height as f32 - 2.0);
+        let crop = PixelRect::new(1.5, 0.75, source.size().width as f32 - 3.0, source.size().height as f32 - 2.0);
         let values = mask(9, 7, seed);
-        let view = MaskView::new(MaskValues::Float(&values), Size::new(9, 7), Region::new(-2.0, -1.0, 40.0, 30.0));
+        let view = MaskView::new(MaskValues::Float(&values), Size::new(9, 7), PixelRect::new(-2.0, -1.0, 40.0, 30.0));
         let view = view.expect("valid");
         let edge = Edge::default();
 
@@ -135,7 +135,7 @@ fn all_or_nothing_is_exact() {
     let size = Size::new(40, 30);
     let source = Canvas::noise(PixelFormat::Nv12, size, 0, 5);
     let backdrop = Canvas::noise(PixelFormat::Nv12, size, 0, 6);
-    let whole = Region::of_size(size);
+    let whole = PixelRect::of_size(size);
     for (value, expected) in [(1.0, &source), (0.0, &backdrop), (f32::NAN, &backdrop), (-3.0, &backdrop)] {
         let values = [value; 12];
         let view = MaskView::new(MaskValues::Float(&values), Size::new(4, 3), whole).expect("valid");
@@ -161,10 +161,11 @@ fn a_blurred_room_has_nobody_in_it() {
         }
     }
     let source = Picture::packed(PixelFormat::Rgb24, size, Colorimetry::default(), &rgb).expect("whole");
-    let mask = MaskView::new(MaskValues::Float(&values), grid, Region::of_size(size)).expect("valid");
+    let mask = MaskView::new(MaskValues::Float(&values), grid, PixelRect::of_size(size)).expect("valid");
     let mut blur = Blur::new();
     for radius in [0.0, 8.0, 40.0, 1e9] {
-        let room = blur.scene_background(&source, Region::of_size(size), Some(&mask), radius, size, PixelFormat::Rgb24);
+        let room =
+            blur.scene_background(&source, PixelRect::of_size(size), Some(&mask), radius, size, PixelFormat::Rgb24);
         let room = room.expect("valid");
         assert_eq!(room.size(), Size::new(40, 23));
         assert!(room.plane(0).data.iter().all(|value| value.abs_diff(90) <= 1), "{radius}: {room:?}");
@@ -174,7 +175,7 @@ fn a_blurred_room_has_nobody_in_it() {
     crate::convert::to_nv12(&source, &mut picture, Colorimetry::default()).expect("same size");
     let source = picture.as_picture(Colorimetry::default());
     let room = blur
-        .scene_background(&source, Region::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12)
+        .scene_background(&source, PixelRect::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12)
         .expect("valid");
     let grey = crate::convert::rgb_to_ycc([90; 3], Colorimetry::default());
     let (luma, chroma) = room.plane(0).data.split_at(40 * 23);
@@ -182,9 +183,9 @@ fn a_blurred_room_has_nobody_in_it() {
     assert!(chroma.iter().all(|value| value.abs_diff(128) <= 1), "{chroma:?}");
     // Everybody: nothing of the room is left, and nothing of the people either.
     let all = [1.0; 4];
-    let mask = MaskView::new(MaskValues::Float(&all), Size::new(2, 2), Region::of_size(size)).expect("valid");
+    let mask = MaskView::new(MaskValues::Float(&all), Size::new(2, 2), PixelRect::of_size(size)).expect("valid");
     let room = blur
-        .scene_background(&source, Region::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12)
+        .scene_background(&source, PixelRect::of_size(size), Some(&mask), 20.0, size, PixelFormat::Nv12)
         .expect("valid");
     assert!(room.plane(0).data.iter().all(|&value| value == 128));
 }
@@ -200,7 +201,7 @@ fn blur_spreads_a_point_as_far_as_its_radius_says() {
     let mut blur = Blur::new();
     let width = |blur: &mut Blur, radius: f32| {
         let room = blur
-            .scene_background(&source, Region::of_size(size), None, radius, size, PixelFormat::Nv12)
+            .scene_background(&source, PixelRect::of_size(size), None, radius, size, PixelFormat::Nv12)
             .expect("valid");
         let row = room.plane(0).row(45);
         row[..160].iter().filter(|&&value| value > 16).count()
@@ -215,7 +216,7 @@ fn blur_costs_the_same_at_any_radius() {
     let mut blur = Blur::new();
     let mut additions = |radius: f32| {
         blur::ADDITIONS.set(0);
-        let whole = Region::of_size(size);
+        let whole = PixelRect::of_size(size);
         blur.scene_background(&source.picture(), whole, None, radius, size, PixelFormat::Nv12).expect("valid");
         blur::ADDITIONS.get()
     };
@@ -230,7 +231,7 @@ fn what_cannot_be_composed_is_refused() {
     let source = Canvas::noise(PixelFormat::Nv12, size, 0, 5);
     let other = Canvas::noise(PixelFormat::Nv12, Size::new(8, 8), 0, 6);
     let mut compositor = Compositor::new(Filter::Cubic);
-    let whole = Region::of_size(size);
+    let whole = PixelRect::of_size(size);
     let mut grey = Guarded::new(PixelFormat::Grey, size, 0);
     let color = Backdrop::Color([0; 3]);
     let source = source.picture();
@@ -246,10 +247,10 @@ fn what_cannot_be_composed_is_refused() {
     let values = [1.0; 4];
     assert!(MaskView::new(MaskValues::Float(&values), Size::new(3, 2), whole).is_err());
     assert!(MaskView::new(MaskValues::Float(&[]), Size::new(0, 2), whole).is_err());
-    let far = Region::new(0.0, 0.0, f32::NAN, 1.0);
-    assert!(matches!(MaskView::new(MaskValues::Float(&values), Size::new(2, 2), far), Err(MaskError::Region(_))));
+    let far = PixelRect::new(0.0, 0.0, f32::NAN, 1.0);
+    assert!(matches!(MaskView::new(MaskValues::Float(&values), Size::new(2, 2), far), Err(MaskError::PixelRect(_))));
     let mask = MaskView::new(MaskValues::Float(&values), Size::new(2, 2), whole).expect("valid");
-    let crop = Region::new(0.0, 0.0, 0.0, 1.0);
+    let crop = PixelRect::new(0.0, 0.0, 0.0, 1.0);
     let result = compositor.compose(&source, crop, Some(&mask), Edge::default(), &color, &mut out.picture());
     assert!(matches!(result, Err(BlendError::Scale(_))));
     assert!(out.plane(0).iter().all(|&byte| byte == 0xa5), "nothing is written on an error");

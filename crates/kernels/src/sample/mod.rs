@@ -24,7 +24,7 @@ use area::Windows;
 use crate::cast;
 use crate::component::{Component, components};
 use crate::convert::{Affine, picture_to_rgb};
-use crate::picture::{Colorimetry, Picture, PixelFormat, Region, Size};
+use crate::picture::{Colorimetry, Picture, PixelFormat, PixelRect, Size};
 use crate::scale::{AxisFilter, Filter, Span, fir};
 use crate::simd::Usable;
 
@@ -63,7 +63,7 @@ struct Reading {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     spec: SampleSpec,
-    key: Option<(PixelFormat, Size, Region, usize)>,
+    key: Option<(PixelFormat, Size, PixelRect, usize)>,
     /// One row of the source in so many is read.
     every: usize,
     /// Full resolution, and chroma.
@@ -113,10 +113,10 @@ impl Sampler {
     }
 
     /// Where the grid would lie over a source for `region` of it.
-    pub fn covers(&self, region: Region) -> Sampled {
+    pub fn covers(&self, region: PixelRect) -> Sampled {
         let Size { width, height } = self.spec.size;
         if self.spec.fit == Fit::Stretch {
-            return Sampled { covers: region, content: Region::of_size(self.spec.size) };
+            return Sampled { covers: region, content: PixelRect::of_size(self.spec.size) };
         }
         let grid = [f64::from(width), f64::from(height)];
         let extent = [f64::from(region.width), f64::from(region.height)];
@@ -128,8 +128,8 @@ impl Sampler {
         let [inner_left, inner_top] = margin.map(|margin| cast::single(margin / scale));
         let [inner_wide, inner_high] = extent.map(|extent| cast::single(extent / scale));
         Sampled {
-            covers: Region::new(region.x - left, region.y - top, wide, high),
-            content: Region::new(inner_left, inner_top, inner_wide, inner_high),
+            covers: PixelRect::new(region.x - left, region.y - top, wide, high),
+            content: PixelRect::new(inner_left, inner_top, inner_wide, inner_high),
         }
     }
 
@@ -138,7 +138,12 @@ impl Sampler {
     ///
     /// # Errors
     /// [`SampleError`] where the region is none or the output has another length; nothing is written then.
-    pub fn sample(&mut self, source: &Picture<'_>, region: Region, output: &mut [f32]) -> Result<Sampled, SampleError> {
+    pub fn sample(
+        &mut self,
+        source: &Picture<'_>,
+        region: PixelRect,
+        output: &mut [f32],
+    ) -> Result<Sampled, SampleError> {
         let pixels = self.luma.len();
         if output.len() != pixels * 3 {
             return Err(SampleError::Output { expected: pixels * 3, found: output.len() });
@@ -182,7 +187,12 @@ impl Sampler {
     ///
     /// # Errors
     /// [`SampleError`] where the region is none.
-    pub fn sample_luma(&mut self, source: &Picture<'_>, region: Region, every: usize) -> Result<Sampled, SampleError> {
+    pub fn sample_luma(
+        &mut self,
+        source: &Picture<'_>,
+        region: PixelRect,
+        every: usize,
+    ) -> Result<Sampled, SampleError> {
         let sampled = self.prepare(source, region, every.clamp(1, source.size().height as usize))?;
         let luma = self.luma_weights(source);
         let width = self.spec.size.width as usize;
@@ -202,9 +212,9 @@ impl Sampler {
     }
 
     /// Makes ready for a picture: tables are made anew if format, size, region or the rows that are read have changed.
-    fn prepare(&mut self, source: &Picture<'_>, region: Region, every: usize) -> Result<Sampled, SampleError> {
+    fn prepare(&mut self, source: &Picture<'_>, region: PixelRect, every: usize) -> Result<Sampled, SampleError> {
         if !region.is_valid() {
-            return Err(SampleError::Region(region));
+            return Err(SampleError::PixelRect(region));
         }
         let sampled = self.covers(region);
         let (covers, size) = (sampled.covers, self.spec.size);
@@ -221,7 +231,7 @@ impl Sampler {
         Ok(sampled)
     }
 
-    fn build(&mut self, source: &Picture<'_>, covers: Region) {
+    fn build(&mut self, source: &Picture<'_>, covers: PixelRect) {
         let all = components(source.format());
         self.reading_count = if source.format() == PixelFormat::Grey { 1 } else { 3 };
         for (group, component) in self.groups.iter_mut().zip([all[0], all[1]]) {
@@ -330,7 +340,7 @@ impl Sampler {
 }
 
 /// Where the samples of a component lie under the grid.
-fn spans(component: &Component, source: &Picture<'_>, covers: Region, size: Size) -> (Span, Span) {
+fn spans(component: &Component, source: &Picture<'_>, covers: PixelRect, size: Size) -> (Span, Span) {
     #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
     let span = |origin: f32, extent: f32, count: u32, covered: usize, source: usize| Span {
         origin: f64::from(origin) / covered as f64,

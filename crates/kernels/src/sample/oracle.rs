@@ -5,7 +5,7 @@
 
 use super::spec::{ChannelLayout, ChannelOrder, SampleSpec};
 use crate::component::{components, value};
-use crate::picture::{Picture, PixelFormat, Range, Region};
+use crate::picture::{Picture, PixelFormat, PixelRect, Range};
 
 /// Shares of pixels, `(pixel, share)`, whose mean is the grid's sample `position`. `covered` is the pixels that a sample
 /// of the component covers: the window is never narrower.
@@ -21,7 +21,7 @@ pub(super) fn shares(origin: f32, extent: f32, count: u32, position: u32, covere
 }
 
 /// The mean of component `index` over the window of pixel (`x`, `y`) of the grid; `covers` is what the grid covers.
-pub fn component(source: &Picture<'_>, covers: Region, spec: &SampleSpec, index: usize, x: u32, y: u32) -> f64 {
+pub fn component(source: &Picture<'_>, covers: PixelRect, spec: &SampleSpec, index: usize, x: u32, y: u32) -> f64 {
     let component = components(source.format())[index];
     // A block that sticks out of a picture of odd size is whole all the same: replicate by blocks.
     let clamp = |i: i64, count: u32, covered: usize| {
@@ -58,7 +58,7 @@ pub fn to_rgb(source: &Picture<'_>, [a, b, c]: [f64; 3]) -> [f64; 3] {
 }
 
 /// The whole tensor for a grid that covers `covers` of `source`.
-pub fn sample(source: &Picture<'_>, covers: Region, spec: &SampleSpec) -> Vec<f64> {
+pub fn sample(source: &Picture<'_>, covers: PixelRect, spec: &SampleSpec) -> Vec<f64> {
     let (width, height) = (spec.size.width as usize, spec.size.height as usize);
     let mut out = vec![0.0; 3 * width * height];
     for (y, row) in (0..spec.size.height).enumerate() {

@@ -1,6 +1,6 @@
 //! What a network wants of its input, and where a sampled grid lies.
 
-use crate::picture::{Region, Size};
+use crate::picture::{PixelRect, Size};
 
 /// How the tensor lies in memory. Batch size is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,9 +68,9 @@ impl SampleSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sampled {
     /// The region of the source that the whole grid covers, in source pixels.
-    pub covers: Region,
+    pub covers: PixelRect,
     /// The region of the grid that holds the rectangle asked for, in grid pixels.
-    pub content: Region,
+    pub content: PixelRect,
 }
 
 /// Why a picture cannot be sampled.
@@ -89,12 +89,12 @@ pub enum SampleError {
     },
     /// The rectangle is none, or a very distant one.
     #[error("cannot sample the region {0}: it is empty, not a number, or beyond 65536 pixels")]
-    Region(Region),
+    PixelRect(PixelRect),
     /// More than 16384 pixels would go into one of the grid.
     #[error("cannot sample {region} to {size}: more than 16384 pixels to one")]
     Ratio {
         /// The region, widened to the grid's shape.
-        region: Region,
+        region: PixelRect,
         /// The grid.
         size: Size,
     },

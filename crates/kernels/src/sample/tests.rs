@@ -24,7 +24,7 @@ fn spec() -> impl Strategy<Value = SampleSpec> {
     )
 }
 
-fn check(sampler: &mut Sampler, source: &Canvas, region: Region) -> Result<(), TestCaseError> {
+fn check(sampler: &mut Sampler, source: &Canvas, region: PixelRect) -> Result<(), TestCaseError> {
     let spec = sampler.spec();
     let picture = source.picture();
     let mut output = vec![f32::NAN; sampler.luma.len() * 3];
@@ -72,7 +72,7 @@ proptest! {
         spec in spec(),
     ) {
         let (w, h) = (source.size.width as f32, source.size.height as f32);
-        let region = Region::new(x * w, y * h, width * w, height * h);
+        let region = PixelRect::new(x * w, y * h, width * w, height * h);
         check(&mut Sampler::new(spec).expect("valid"), &source, region)?;
     }
 
@@ -83,8 +83,8 @@ proptest! {
     ) {
         let mut sampler = Sampler::new(spec).expect("valid");
         for source in &sources {
-            check(&mut sampler, source, Region::of_size(source.size))?;
-            check(&mut sampler, source, Region::new(0.5, -1.25, 9.3, 17.0))?;
+            check(&mut sampler, source, PixelRect::of_size(source.size))?;
+            check(&mut sampler, source, PixelRect::new(0.5, -1.25, 9.3, 17.0))?;
         }
     }
 
@@ -106,7 +106,7 @@ proptest! {
         }
         let spec = SampleSpec::new(Size::new(size.0, size.1));
         let [mut thinned, mut all] = [(); 2].map(|()| Sampler::new(spec).expect("valid"));
-        let region = Region::of_size(source.size);
+        let region = PixelRect::of_size(source.size);
         thinned.sample_luma(&source.picture(), region, every).expect("valid");
         all.sample_luma(&repeated.picture(), region, 1).expect("valid");
         for (one, other) in thinned.luma().iter().zip(all.luma()) {
@@ -123,7 +123,7 @@ proptest! {
     ) {
         let spec = SampleSpec::new(Size::new(size.0, size.1));
         let source = source.picture();
-        let covers = Region::of_size(source.size());
+        let covers = PixelRect::of_size(source.size());
         let ours = oracle::sample(&source, covers, &spec);
         for y in 0..size.1 {
             for x in 0..size.0 {
@@ -165,9 +165,9 @@ fn a_picture_of_colours_is_the_mean_of_its_pixels_converted() {
     let yuv = picture.as_picture(Colorimetry::default());
     let mut sampler = Sampler::new(SampleSpec::new(Size::new(26, 15))).expect("valid");
     let mut ours = vec![0.0; 26 * 15 * 3];
-    sampler.sample(&yuv, Region::of_size(size), &mut ours).expect("valid");
+    sampler.sample(&yuv, PixelRect::of_size(size), &mut ours).expect("valid");
     let mut from_rgb = ours.clone();
-    sampler.sample(&source, Region::of_size(size), &mut from_rgb).expect("valid");
+    sampler.sample(&source, PixelRect::of_size(size), &mut from_rgb).expect("valid");
     for (a, b) in ours.iter().zip(&from_rgb) {
         assert!((a - b).abs() * 255.0 < 1.5, "{a} and not {b}");
     }
@@ -177,13 +177,13 @@ fn a_picture_of_colours_is_the_mean_of_its_pixels_converted() {
 fn shape_is_kept_by_padding() {
     let spec = SampleSpec { fit: Fit::PadReplicate, ..SampleSpec::new(Size::new(256, 144)) };
     let sampler = Sampler::new(spec).expect("valid");
-    let sampled = sampler.covers(Region::new(0.0, 0.0, 480.0, 640.0));
-    assert_eq!(sampled.content, Region::new(74.0, 0.0, 108.0, 144.0));
+    let sampled = sampler.covers(PixelRect::new(0.0, 0.0, 480.0, 640.0));
+    assert_eq!(sampled.content, PixelRect::new(74.0, 0.0, 108.0, 144.0));
     assert!((sampled.covers.width / sampled.covers.height - 256.0 / 144.0).abs() < 1e-5);
     assert_eq!((sampled.covers.y, sampled.covers.height), (0.0, 640.0));
     assert!((sampled.covers.x + 328.888_9).abs() < 1e-3);
-    let same = sampler.covers(Region::new(10.0, 20.0, 640.0, 360.0));
-    assert_eq!(same.content, Region::new(0.0, 0.0, 256.0, 144.0));
+    let same = sampler.covers(PixelRect::new(10.0, 20.0, 640.0, 360.0));
+    assert_eq!(same.content, PixelRect::new(0.0, 0.0, 256.0, 144.0));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn borders_are_replicated_never_black() {
     let source = Canvas { color: Colorimetry { range: crate::picture::Range::Full, ..source.color }, ..source };
     let mut sampler = Sampler::new(SampleSpec::new(Size::new(5, 5))).expect("valid");
     let mut output = vec![0.0; 75];
-    for region in [Region::new(-100.0, -50.0, 300.0, 300.0), Region::new(1000.0, -900.0, 3.0, 3.0)] {
+    for region in [PixelRect::new(-100.0, -50.0, 300.0, 300.0), PixelRect::new(1000.0, -900.0, 3.0, 3.0)] {
         sampler.sample(&source.picture(), region, &mut output).expect("valid");
         assert!(output.iter().all(|value| (value * 255.0 - 200.0).abs() < 0.01), "{output:?}");
     }
@@ -209,8 +209,8 @@ fn tall_and_wide() {
         for format in [PixelFormat::Nv12, PixelFormat::Yuyv, PixelFormat::Rgb24] {
             let source = Canvas::noise(format, size, 5, 3);
             let mut sampler = Sampler::new(SampleSpec::new(grid)).expect("valid");
-            check(&mut sampler, &source, Region::of_size(size)).expect("as the oracle says");
-            check(&mut sampler, &source, Region::new(-3.5, -200.25, 4000.0, 3900.0)).expect("as the oracle says");
+            check(&mut sampler, &source, PixelRect::of_size(size)).expect("as the oracle says");
+            check(&mut sampler, &source, PixelRect::new(-3.5, -200.25, 4000.0, 3900.0)).expect("as the oracle says");
         }
     }
 }
@@ -224,11 +224,11 @@ fn what_cannot_be_sampled_is_refused() {
     let source = Canvas::noise(PixelFormat::Nv12, Size::new(8, 8), 0, 1);
     let source = source.picture();
     let mut output = [7.0; 12];
-    let mut attempt = |region: Region, length: usize| sampler.sample(&source, region, &mut output[..length]);
-    assert!(matches!(attempt(Region::new(0.0, 0.0, f32::NAN, 1.0), 12), Err(SampleError::Region(_))));
-    assert!(matches!(attempt(Region::new(0.0, 0.0, 60_000.0, 1.0), 12), Err(SampleError::Ratio { .. })));
+    let mut attempt = |region: PixelRect, length: usize| sampler.sample(&source, region, &mut output[..length]);
+    assert!(matches!(attempt(PixelRect::new(0.0, 0.0, f32::NAN, 1.0), 12), Err(SampleError::PixelRect(_))));
+    assert!(matches!(attempt(PixelRect::new(0.0, 0.0, 60_000.0, 1.0), 12), Err(SampleError::Ratio { .. })));
     assert_eq!(
-        attempt(Region::of_size(source.size()), 11).expect_err("too short").to_string(),
+        attempt(PixelRect::of_size(source.size()), 11).expect_err("too short").to_string(),
         "the output holds 11 values, and the tensor 12"
     );
     assert_eq!(output, [7.0; 12]);

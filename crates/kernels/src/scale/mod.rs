@@ -28,7 +28,7 @@ use plane::{Channels, PlaneScaler};
 use crate::cast;
 use crate::component::{Channel, Component, components};
 use crate::convert::{Affine, picture_to_rgb};
-use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Region, Size};
+use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, Size};
 use crate::simd::Usable;
 
 /// Why a picture cannot be scaled.
@@ -36,12 +36,12 @@ use crate::simd::Usable;
 pub enum ScaleError {
     /// The crop is no rectangle, or a very distant one.
     #[error("cannot scale the region {0}: it is empty, not a number, or beyond 65536 pixels")]
-    Region(Region),
+    PixelRect(PixelRect),
     /// More than 16384 source samples would go into one output sample.
     #[error("cannot scale {region} to {size}: more than 16384 pixels to one")]
     Ratio {
         /// The crop.
-        region: Region,
+        region: PixelRect,
         /// The output size.
         size: Size,
     },
@@ -98,7 +98,7 @@ impl Scaler {
     pub fn scale(
         &mut self,
         source: &Picture<'_>,
-        crop: Region,
+        crop: PixelRect,
         output: &mut PictureMut<'_>,
     ) -> Result<Colorimetry, ScaleError> {
         let size = output.size();
@@ -122,12 +122,12 @@ impl Scaler {
     pub fn start<'s, 'a>(
         &'s mut self,
         source: Picture<'a>,
-        crop: Region,
+        crop: PixelRect,
         size: Size,
         format: PixelFormat,
     ) -> Result<ScaledRows<'s, 'a>, ScaleError> {
         if !crop.is_valid() {
-            return Err(ScaleError::Region(crop));
+            return Err(ScaleError::PixelRect(crop));
         }
         if size.is_empty() {
             return Err(ScaleError::Empty(size));
@@ -173,7 +173,7 @@ impl Scaler {
 }
 
 /// Where the samples of an output plane with one sample to `subsampled` pixels (each path) lie over a source component.
-fn spans(component: &Component, source: &Picture<'_>, crop: Region, size: Size, subsampled: usize) -> (Span, Span) {
+fn spans(component: &Component, source: &Picture<'_>, crop: PixelRect, size: Size, subsampled: usize) -> (Span, Span) {
     #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
     let span = |origin: f32, extent: f32, count: u32, covers: usize, source: usize| {
         let ratio = subsampled as f64 / covers as f64;

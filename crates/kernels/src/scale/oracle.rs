@@ -2,7 +2,7 @@
 
 use super::axis::Filter;
 use crate::component::{Component, components, value};
-use crate::picture::{Picture, Region, Size};
+use crate::picture::{Picture, PixelRect, Size};
 
 /// How much of the source sample whose centre is `offset` samples from the centre of the output sample goes into it, at
 /// `scale` source samples an output sample; not yet normalised.
@@ -43,7 +43,7 @@ fn weight(offset: f64, scale: f64, filter: Filter) -> f64 {
 pub fn component(
     source: &Picture<'_>,
     index: usize,
-    crop: Region,
+    crop: PixelRect,
     size: Size,
     subsampled: u32,
     filter: Filter,

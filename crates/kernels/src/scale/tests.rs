@@ -14,7 +14,7 @@ const TOLERANCE: f64 = 0.75;
 /// What the oracle makes of plane `plane`, interleaved; `None` where the way leads through R'G'B'.
 fn expected(
     source: &Picture<'_>,
-    crop: Region,
+    crop: PixelRect,
     size: Size,
     format: PixelFormat,
     filter: Filter,
@@ -41,7 +41,7 @@ fn expected(
 /// The same where the way leads through R'G'B': rounded there, as the scaler does, so that only rounding differs.
 fn expected_by_rgb(
     source: &Picture<'_>,
-    crop: Region,
+    crop: PixelRect,
     size: Size,
     format: PixelFormat,
     filter: Filter,
@@ -82,7 +82,13 @@ fn expected_by_rgb(
     vec![luma, chroma]
 }
 
-fn check(source: &Canvas, crop: Region, size: Size, format: PixelFormat, filter: Filter) -> Result<(), TestCaseError> {
+fn check(
+    source: &Canvas,
+    crop: PixelRect,
+    size: Size,
+    format: PixelFormat,
+    filter: Filter,
+) -> Result<(), TestCaseError> {
     let source = source.picture();
     let mut out = Guarded::new(format, size, 3);
     let mut scaler = Scaler::new(filter);
@@ -126,7 +132,7 @@ proptest! {
         filter in prop::sample::select(&[Filter::Linear, Filter::Cubic][..]),
     ) {
         let (w, h) = (source.size.width as f32, source.size.height as f32);
-        let crop = Region::new(x * w, y * h, width * w, height * h);
+        let crop = PixelRect::new(x * w, y * h, width * w, height * h);
         check(&source, crop, Size::new(size.0, size.1), format, filter)?;
     }
 
@@ -138,7 +144,7 @@ proptest! {
         filter in prop::sample::select(&[Filter::Linear, Filter::Cubic][..]),
     ) {
         let size = Size::new(source.size.width / 2, source.size.height / 2);
-        let crop = Region::new(x, y, size.width as f32 * zoom, size.height as f32 * zoom);
+        let crop = PixelRect::new(x, y, size.width as f32 * zoom, size.height as f32 * zoom);
         check(&source, crop, size, format, filter)?;
     }
 
@@ -151,7 +157,7 @@ proptest! {
         let (x, y) = (offset.0.min(source.size.width - 1) & !1, offset.1.min(source.size.height - 1) & !1);
         let size = Size::new(source.size.width - x, source.size.height - y);
         let picture = source.picture();
-        let crop = Region::new(x as f32, y as f32, size.width as f32, size.height as f32);
+        let crop = PixelRect::new(x as f32, y as f32, size.width as f32, size.height as f32);
         let format = if source.format.is_rgb() { PixelFormat::Rgb24 } else { PixelFormat::Nv12 };
         let mut out = Guarded::new(format, size, 1);
         Scaler::new(filter).scale(&picture, crop, &mut out.picture()).expect("valid");
@@ -179,10 +185,10 @@ proptest! {
 fn the_largest_and_the_smallest() {
     let source = Canvas::noise(PixelFormat::Nv12, Size::new(4096, 16), 0, 7);
     for (size, crop) in [
-        (Size::new(16, 4096), Region::of_size(source.size)),
-        (Size::new(4096, 16), Region::of_size(source.size)),
-        (Size::new(1, 1), Region::of_size(source.size)),
-        (Size::new(16, 16), Region::new(4095.5, 15.5, 0.25, 0.25)),
+        (Size::new(16, 4096), PixelRect::of_size(source.size)),
+        (Size::new(4096, 16), PixelRect::of_size(source.size)),
+        (Size::new(1, 1), PixelRect::of_size(source.size)),
+        (Size::new(16, 16), PixelRect::new(4095.5, 15.5, 0.25, 0.25)),
     ] {
         for filter in [Filter::Linear, Filter::Cubic] {
             check(&source, crop, size, PixelFormat::Nv12, filter).expect("as the oracle says");
@@ -199,7 +205,7 @@ fn a_flat_picture_stays_flat() {
         for filter in [Filter::Linear, Filter::Cubic] {
             for (width, height) in [(300, 200), (700, 500), (299, 201), (251, 180), (40, 11), (7, 2)] {
                 let mut out = Guarded::new(PixelFormat::Nv12, Size::new(width, height), 0);
-                let crop = Region::new(0.3, 0.7, 299.0, 198.5);
+                let crop = PixelRect::new(0.3, 0.7, 299.0, 198.5);
                 Scaler::new(filter).scale(&source, crop, &mut out.picture()).expect("valid");
                 assert!(out.plane(0).iter().chain(out.plane(1).iter()).all(|&v| v == value), "{value} {width}");
             }
@@ -218,7 +224,7 @@ fn motion_has_no_stairs() {
     let mut scaler = Scaler::new(Filter::Cubic);
     let mean = |scaler: &mut Scaler, x: f32| {
         let mut out = Guarded::new(PixelFormat::Grey, Size::new(100, 2), 0);
-        scaler.scale(&source, Region::new(x, 1.0, 87.3, 2.0), &mut out.picture()).expect("valid");
+        scaler.scale(&source, PixelRect::new(x, 1.0, 87.3, 2.0), &mut out.picture()).expect("valid");
         out.plane(0).iter().map(|&value| f64::from(value)).sum::<f64>() / 200.0
     };
     let start = mean(&mut scaler, 50.0);
@@ -233,10 +239,10 @@ fn what_cannot_be_scaled_is_refused() {
     let source = Canvas::noise(PixelFormat::Yuyv, Size::new(8, 8), 0, 1);
     let source = source.picture();
     let mut scaler = Scaler::new(Filter::Cubic);
-    let whole = Region::of_size(source.size());
+    let whole = PixelRect::of_size(source.size());
     let size = Size::new(4, 4);
-    let nan = Region::new(f32::NAN, 0.0, 1.0, 1.0);
-    assert!(matches!(scaler.start(source, nan, size, PixelFormat::Nv12), Err(ScaleError::Region(_))));
+    let nan = PixelRect::new(f32::NAN, 0.0, 1.0, 1.0);
+    assert!(matches!(scaler.start(source, nan, size, PixelFormat::Nv12), Err(ScaleError::PixelRect(_))));
     let none = scaler.start(source, whole, Size::new(4, 0), PixelFormat::Nv12);
     assert!(matches!(none, Err(ScaleError::Empty(_))));
     let format = scaler.start(source, whole, size, PixelFormat::Yuyv);
@@ -244,7 +250,7 @@ fn what_cannot_be_scaled_is_refused() {
         format.expect_err("no such output").to_string(),
         "cannot scale to YUYV: the scaler writes NV12, RGB3 and GREY"
     );
-    let far = Region::new(0.0, 0.0, 65_000.0, 1.0);
+    let far = PixelRect::new(0.0, 0.0, 65_000.0, 1.0);
     assert!(matches!(scaler.start(source, far, Size::new(2, 2), PixelFormat::Nv12), Err(ScaleError::Ratio { .. })));
 }
 
@@ -256,12 +262,12 @@ fn every_instruction_set_gives_the_same_bits() {
         let source = source.picture();
         for filter in [Filter::Linear, Filter::Cubic] {
             for (width, height, crop) in [
-                (200, 120, Region::new(3.3, 4.7, 121.0, 60.5)),
-                (132, 70, Region::new(0.4, 0.2, 132.0, 70.0)),
-                (112, 60, Region::of_size(size)),
-                (70, 40, Region::of_size(size)),
-                (31, 17, Region::new(-5.0, -5.0, 140.0, 80.0)),
-                (9, 5, Region::new(40.0, 30.0, 8.0, 5.0)),
+                (200, 120, PixelRect::new(3.3, 4.7, 121.0, 60.5)),
+                (132, 70, PixelRect::new(0.4, 0.2, 132.0, 70.0)),
+                (112, 60, PixelRect::of_size(size)),
+                (70, 40, PixelRect::of_size(size)),
+                (31, 17, PixelRect::new(-5.0, -5.0, 140.0, 80.0)),
+                (9, 5, PixelRect::new(40.0, 30.0, 8.0, 5.0)),
             ] {
                 let output = if format.is_rgb() { PixelFormat::Rgb24 } else { PixelFormat::Nv12 };
                 let draw = |isa: crate::simd::Isa| {
@@ -296,7 +302,7 @@ fn a_creeping_crop_moves_steadily() {
             let mut sums = Vec::new();
             for step in 0..100_u8 {
                 let mut out = Guarded::new(PixelFormat::Grey, Size::new(64, 4), 0);
-                let crop = Region::new(10.0 + f32::from(step) / 10.0, 1.0, width, 4.0);
+                let crop = PixelRect::new(10.0 + f32::from(step) / 10.0, 1.0, width, 4.0);
                 scaler.scale(&source, crop, &mut out.picture()).expect("valid");
                 let row = out.plane(0)[..64].to_vec();
                 if let Some(before) = &before {

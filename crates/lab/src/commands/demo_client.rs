@@ -11,7 +11,7 @@ use portraitd_client::feed::{AttachOptions, FeedCounters, find_camera};
 use portraitd_client::picture::to_packed;
 use portraitd_client::{Feed, FrameCopy, connect};
 use portraitd_lab::eval::score;
-use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size};
+use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size};
 use portraitd_protocol::StreamKind;
 use portraitd_render::ViewRenderer;
 use portraitd_scene::Scene;
@@ -53,8 +53,8 @@ struct Gathered {
 #[derive(Default)]
 struct Moment {
     pictures: [Option<OwnedPicture>; 4],
-    crop: Rectangle,
-    people: Vec<Rectangle>,
+    crop: PixelRect,
+    people: Vec<PixelRect>,
 }
 
 const STREAMS: [StreamKind; 4] = [StreamKind::Source, StreamKind::Mask, StreamKind::View, StreamKind::Composite];
@@ -162,10 +162,10 @@ fn keep(gathered: &mut Gathered, index: usize, frame: &FrameCopy) -> anyhow::Res
         moment.pictures[index] = Some(OwnedPicture::new(format, size, Colorimetry::default(), packed.data)?);
         if STREAMS[index] == StreamKind::View {
             let [x, y, width, height] = frame.info().crop;
-            moment.crop = Rectangle::new(x, y, width, height);
+            moment.crop = PixelRect::new(x, y, width, height);
         }
         if STREAMS[index] == StreamKind::Mask {
-            let boxed = |[x, y, width, height]: [f32; 4]| Rectangle::new(x, y, width, height);
+            let boxed = |[x, y, width, height]: [f32; 4]| PixelRect::new(x, y, width, height);
             moment.people = frame.info().people().iter().map(|person| boxed(person.rectangle)).collect();
         }
     }
@@ -184,6 +184,6 @@ fn iou(frame: &FrameCopy, scene: &Scene, sequence: u64) -> anyhow::Result<f64> {
     let truth = scene.truth(sequence).alpha;
     let size = truth.size();
     let mut full = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-    ViewRenderer::new().render(&mask.as_picture(), Rectangle::of_size(grid), &mut full.as_picture_mut())?;
+    ViewRenderer::new().render(&mask.as_picture(), PixelRect::of_size(grid), &mut full.as_picture_mut())?;
     Ok(score(full.bytes(), truth.bytes(), size).iou)
 }

@@ -14,7 +14,7 @@ use portraitd::service::config::Color;
 use portraitd_framing::{Director, Settings};
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
-use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, Rectangle, Size, even_size, image};
+use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, UnitRect, even_size, image};
 use portraitd_protocol::BackgroundMode;
 use portraitd_render::{Background, CompositeRenderer, ViewRenderer, draw_mask, subjects};
 use portraitd_vision::net::EngineOptions;
@@ -190,7 +190,7 @@ impl Worker<'_> {
         if !self.arguments.json {
             return Ok(());
         }
-        let boxed = |bounds: Rectangle| [bounds.x, bounds.y, bounds.width, bounds.height];
+        let boxed = |bounds: UnitRect| [bounds.x, bounds.y, bounds.width, bounds.height];
         let people = self.observation.people.iter();
         let people: Vec<_> = people.map(|person| json!({ "id": person.id, "box": boxed(person.bounds) })).collect();
         let mut line = json!({ "input": input, "mask": mask.display().to_string(), "people": people, "ms": ms });
@@ -207,7 +207,7 @@ impl Worker<'_> {
         // The mask of a still is the net's own; people come from the cleaned one.
         self.observation.mask.clear();
         self.observation.mask.extend_from_slice(self.observer.raw());
-        let mut crop = Rectangle::of_size(picture.size());
+        let mut crop = PixelRect::of_size(picture.size());
         if self.arguments.view {
             let mut director = Director::new(Settings::new(picture.size(), even_size(picture.size())))?;
             let subjects: Vec<_> = subjects(&self.observation).collect();
@@ -242,11 +242,11 @@ impl Worker<'_> {
         self.draw(picture, crop, format)
     }
 
-    fn draw(&mut self, picture: &Picture<'_>, crop: Rectangle, format: PixelFormat) -> anyhow::Result<Drawn> {
+    fn draw(&mut self, picture: &Picture<'_>, crop: PixelRect, format: PixelFormat) -> anyhow::Result<Drawn> {
         let size = picture.size();
-        let whole = Rectangle::of_size(size);
+        let whole = PixelRect::of_size(size);
         let Observation { mask, size: grid, covers, .. } = &self.observation;
-        let mask_view = MaskView::new(MaskValues::Float(mask), *grid, (*covers).into())?;
+        let mask_view = MaskView::new(MaskValues::Float(mask), *grid, *covers)?;
         let mut mask = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
         draw_mask(&mut self.matte, &mask_view, whole, &mut mask.as_picture_mut())?;
         let mut view = None;

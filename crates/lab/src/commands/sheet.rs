@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image};
+use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
 
 /// A cell's picture, pixels.
@@ -23,9 +23,9 @@ pub(super) struct Row {
     /// Source, mask, view, composite: RGB24 or grey, of any size.
     pub(super) pictures: Vec<OwnedPicture>,
     /// The view's crop, pixels of the source.
-    pub(super) crop: Rectangle,
+    pub(super) crop: PixelRect,
     /// The people's boxes, pixels of the source.
-    pub(super) people: Vec<Rectangle>,
+    pub(super) people: Vec<PixelRect>,
 }
 
 /// Draws and writes the sheet.
@@ -76,7 +76,7 @@ impl Sheet {
         let mut small = OwnedPicture::zeroed(format, CELL, Colorimetry::default())?;
         ViewRenderer::new().render(
             &picture.as_picture(),
-            Rectangle::of_size(picture.size()),
+            PixelRect::of_size(picture.size()),
             &mut small.as_picture_mut(),
         )?;
         let channels = if format == PixelFormat::Grey { 1 } else { 3 };
@@ -90,7 +90,7 @@ impl Sheet {
     }
 
     /// A rectangle two pixels wide, `bounds` relative to the cell at (`x`, `y`), kept within it.
-    fn outline(&mut self, x: u32, y: u32, bounds: Rectangle, color: [u8; 3]) {
+    fn outline(&mut self, x: u32, y: u32, bounds: PixelRect, color: [u8; 3]) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the cell")]
         let within = |value: f32, most: u32| value.clamp(0.0, most as f32) as u32;
         let (left, right) = (within(bounds.x, CELL.width - 1), within(bounds.right(), CELL.width) - 1);

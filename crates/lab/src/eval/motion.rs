@@ -6,7 +6,7 @@
 //! - *Direction changes*: how often the centre turns back (pan, tilt), or the zoom, by more than [`TURN`], in
 //!   the worst [`TURN_WINDOW_S`] seconds. More than one is an oscillation.
 
-use portraitd_media::Rectangle;
+use portraitd_media::UnitRect;
 
 /// A crop has turned when it has come back by more than this: of the crop, or of the logarithm of its size.
 pub const TURN: f64 = 0.002;
@@ -16,15 +16,15 @@ pub const TURN_WINDOW_S: f64 = 2.0;
 
 /// The jitter of boxes over a video: for each frame, everybody's id and box in fractions of the frame. `None` where
 /// nobody is in three frames one after another.
-pub fn box_jitter<'a>(frames: impl IntoIterator<Item = &'a [(u32, Rectangle)]>) -> Option<f64> {
+pub fn box_jitter<'a>(frames: impl IntoIterator<Item = &'a [(u32, UnitRect)]>) -> Option<f64> {
     let frames: Vec<_> = frames.into_iter().collect();
     let (mut sum, mut count) = (0.0, 0_u64);
     for three in frames.windows(3) {
         for (id, bounds) in three[1] {
             let find =
-                |frame: &[(u32, Rectangle)]| frame.iter().find(|(other, _)| other == id).map(|(_, bounds)| *bounds);
+                |frame: &[(u32, UnitRect)]| frame.iter().find(|(other, _)| other == id).map(|(_, bounds)| *bounds);
             let (Some(before), Some(after)) = (find(three[0]), find(three[2])) else { continue };
-            let edges = |bounds: &Rectangle| [bounds.x, bounds.y, bounds.right(), bounds.bottom()].map(f64::from);
+            let edges = |bounds: &UnitRect| [bounds.x, bounds.y, bounds.right(), bounds.bottom()].map(f64::from);
             for ((a, b), c) in edges(&before).into_iter().zip(edges(bounds)).zip(edges(&after)) {
                 sum += (c - 2.0 * b + a).powi(2);
                 count += 1;
@@ -40,7 +40,7 @@ pub struct CropAt {
     /// Seconds since some moment.
     pub seconds: f64,
     /// Fractions of the frame, or pixels: speeds are in crops.
-    pub crop: Rectangle,
+    pub crop: UnitRect,
 }
 
 /// How a crop moved.
@@ -142,7 +142,7 @@ fn most_turns(turns: &[f64]) -> usize {
 mod tests {
     use super::*;
 
-    fn path(seconds: f64, crop: impl Fn(f64) -> Rectangle) -> Vec<CropAt> {
+    fn path(seconds: f64, crop: impl Fn(f64) -> UnitRect) -> Vec<CropAt> {
         (0..)
             .map(|index| f64::from(index) / 30.0)
             .take_while(|t| *t < seconds)
@@ -150,13 +150,13 @@ mod tests {
             .collect()
     }
 
-    fn panned(x: f64) -> Rectangle {
-        Rectangle::new(x as f32, 0.1, 0.5, 0.5)
+    fn panned(x: f64) -> UnitRect {
+        UnitRect::new(x as f32, 0.1, 0.5, 0.5)
     }
 
     #[test]
     fn boxes_that_stand_or_glide_have_no_jitter() {
-        let at = |x: f32| vec![(7, Rectangle::new(x, 0.5, 0.25, 0.5))];
+        let at = |x: f32| vec![(7, UnitRect::new(x, 0.5, 0.25, 0.5))];
         let frames = |places: &[f32]| places.iter().map(|x| at(*x)).collect::<Vec<_>>();
         let jitter = |places: &[f32]| box_jitter(frames(places).iter().map(Vec::as_slice));
         assert_eq!(jitter(&[0.0, 0.125, 0.25, 0.375]), Some(0.0));
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn turning_back_is_counted_and_trembling_is_not() {
         let turns =
-            |crop: &dyn Fn(f64) -> Rectangle| CropMotion::of(&path(12.0, crop)).expect("frames").direction_changes;
+            |crop: &dyn Fn(f64) -> UnitRect| CropMotion::of(&path(12.0, crop)).expect("frames").direction_changes;
         // A second there, a second back: three turns within two seconds, as the window holds both its ends.
         let swing = |t: f64| panned(0.2 + 0.1 * (t * std::f64::consts::PI).sin());
         assert_eq!(turns(&swing), DirectionChanges { pan: 3, tilt: 0, zoom: 0 });
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(turns(&tremble).pan, 0);
         let zoom = |t: f64| {
             let width = (0.5 + 0.1 * (t * std::f64::consts::PI).sin()) as f32;
-            Rectangle::new(0.5 - width / 2.0, 0.5 - width / 2.0, width, width)
+            UnitRect::new(0.5 - width / 2.0, 0.5 - width / 2.0, width, width)
         };
         assert_eq!(turns(&zoom), DirectionChanges { pan: 0, tilt: 0, zoom: 3 });
     }

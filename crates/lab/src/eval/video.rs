@@ -4,7 +4,7 @@ use portraitd_protocol::FramingState;
 
 use super::masks::{MaskFrame, MaskMeter};
 use super::motion::{CropAt, CropMotion, DirectionChanges, box_jitter};
-use portraitd_media::{Picture, Rectangle, Size};
+use portraitd_media::{Picture, Size, UnitRect};
 use portraitd_render::chain::{Chain, ChainError};
 
 /// What one frame came to.
@@ -19,9 +19,9 @@ pub struct Moment {
     /// The mask of the net alone, which sees each frame whole and by itself.
     pub net: MaskFrame,
     /// Everybody's id and box, fractions of the frame.
-    pub people: Vec<(u32, Rectangle)>,
+    pub people: Vec<(u32, UnitRect)>,
     /// The crop, fractions of the frame.
-    pub crop: Rectangle,
+    pub crop: UnitRect,
     /// What the director did.
     pub state: FramingState,
 }

@@ -2,7 +2,7 @@
 //! by overlap, then by the distance of the centres.
 
 use portraitd_framing::{MOST_PEOPLE, Subject};
-use portraitd_media::Rectangle;
+use portraitd_media::UnitRect;
 
 /// Overlap (intersection over union) from which two boxes may be one person.
 const OVERLAP: f32 = 0.05;
@@ -28,17 +28,17 @@ struct Track {
 
 impl Track {
     /// Where the box should be at `time_s`, if it goes on as it did.
-    fn expected(&self, time_s: f64) -> Rectangle {
+    fn expected(&self, time_s: f64) -> UnitRect {
         let seconds = seconds_between(self.seen_s, time_s);
         let bounds = self.subject.bounds;
         if !self.present || seconds > SPEED_S {
             return bounds;
         }
         let (x, y) = (self.speed.0 * narrow(seconds), self.speed.1 * narrow(seconds));
-        Rectangle { x: bounds.x + x, y: bounds.y + y, ..bounds }
+        UnitRect { x: bounds.x + x, y: bounds.y + y, ..bounds }
     }
 
-    fn see(&mut self, time_s: f64, bounds: Rectangle) {
+    fn see(&mut self, time_s: f64, bounds: UnitRect) {
         let seconds = seconds_between(self.seen_s, time_s);
         let ((x, y), (old_x, old_y)) = (bounds.center(), self.subject.bounds.center());
         self.speed = if self.present && seconds > 0.0 && seconds <= SPEED_S {
@@ -68,7 +68,7 @@ pub struct Association {
     named: Vec<Subject>,
 }
 
-fn distance(a: &Rectangle, b: &Rectangle) -> f32 {
+fn distance(a: &UnitRect, b: &UnitRect) -> f32 {
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
     (ax - bx).hypot(ay - by)
 }
@@ -77,8 +77,8 @@ impl Association {
     /// Names `boxes` (the largest, where there are more than [`MOST_PEOPLE`]), seen at `time_s`. Who was in the last
     /// observation has the first choice, so that a passer-by does not become the one who has just gone; but where
     /// somebody was last seen, nobody from elsewhere is put.
-    pub fn name(&mut self, time_s: f64, boxes: &[Rectangle]) -> &[Subject] {
-        let mut boxes: Vec<Rectangle> = boxes.iter().copied().filter(|bounds| !bounds.is_empty()).collect();
+    pub fn name(&mut self, time_s: f64, boxes: &[UnitRect]) -> &[Subject] {
+        let mut boxes: Vec<UnitRect> = boxes.iter().copied().filter(|bounds| !bounds.is_empty()).collect();
         boxes.sort_by(|a, b| b.area().total_cmp(&a.area()));
         boxes.truncate(MOST_PEOPLE);
         self.tracks.retain(|track| (0.0..=MEMORY_S).contains(&(time_s - track.seen_s)));
@@ -95,11 +95,11 @@ impl Association {
             DISTANCE.1
         };
         self.named.clear();
-        let overlapping = |track: &Track, bounds: &Rectangle| {
+        let overlapping = |track: &Track, bounds: &UnitRect| {
             let overlap = track.expected(time_s).iou(bounds);
             (overlap > OVERLAP).then_some(overlap)
         };
-        let near = |track: &Track, bounds: &Rectangle| {
+        let near = |track: &Track, bounds: &UnitRect| {
             let distance = distance(&track.expected(time_s), bounds);
             (distance <= reach).then_some(-distance)
         };
@@ -127,8 +127,8 @@ impl Association {
         &mut self,
         time_s: f64,
         present: bool,
-        boxes: &mut Vec<Rectangle>,
-        score: impl Fn(&Track, &Rectangle) -> Option<f32>,
+        boxes: &mut Vec<UnitRect>,
+        score: impl Fn(&Track, &UnitRect) -> Option<f32>,
     ) {
         loop {
             let mut best: Option<(f32, usize, usize)> = None;
@@ -161,8 +161,8 @@ mod tests {
         ids
     }
 
-    const LEFT: Rectangle = Rectangle::new(0.1, 0.3, 0.2, 0.6);
-    const RIGHT: Rectangle = Rectangle::new(0.6, 0.3, 0.2, 0.6);
+    const LEFT: UnitRect = UnitRect::new(0.1, 0.3, 0.2, 0.6);
+    const RIGHT: UnitRect = UnitRect::new(0.6, 0.3, 0.2, 0.6);
 
     #[test]
     fn a_blink_keeps_the_id_and_a_long_absence_does_not() {
@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn somebody_alone_is_followed_over_any_distance() {
         let mut association = Association::default();
-        association.name(0.0, &[Rectangle::new(0.0, 0.0, 0.1, 0.3)]);
-        assert_eq!(association.name(0.1, &[Rectangle::new(0.9, 0.7, 0.1, 0.3)])[0].id, 0);
+        association.name(0.0, &[UnitRect::new(0.0, 0.0, 0.1, 0.3)]);
+        assert_eq!(association.name(0.1, &[UnitRect::new(0.9, 0.7, 0.1, 0.3)])[0].id, 0);
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         let mut association = Association::default();
         assert_eq!(ids(association.name(0.0, &[LEFT, RIGHT])), [0, 1]);
         let right = association.name(0.2, &[RIGHT])[0].id;
-        let through = |step: u8| Rectangle { x: 0.9 - f32::from(step) * 0.1, y: 0.25, ..LEFT };
+        let through = |step: u8| UnitRect { x: 0.9 - f32::from(step) * 0.1, y: 0.25, ..LEFT };
         for step in 0..12 {
             let time_s = 0.4 + f64::from(step) * 0.12;
             assert_eq!(ids(association.name(time_s, &[RIGHT, through(step)])), [right, 2], "step {step}");
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_crowd_is_cut_to_the_largest() {
         let mut association = Association::default();
-        let crowd: Vec<Rectangle> = (0..100u8).map(|n| Rectangle::new(0.0, 0.0, f32::from(n) / 100.0, 0.5)).collect();
+        let crowd: Vec<UnitRect> = (0..100u8).map(|n| UnitRect::new(0.0, 0.0, f32::from(n) / 100.0, 0.5)).collect();
         let named = association.name(0.0, &crowd);
         assert_eq!(named.len(), MOST_PEOPLE);
         assert!(named.iter().all(|subject| subject.bounds.width > 0.83));

@@ -25,7 +25,7 @@ use serde_json::{Map, Number, Value};
 
 use associate::Association;
 use portraitd_framing::{Director, Settings, SettingsError, Shot};
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{Size, UnitRect};
 
 /// What is wrong with a trace.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +101,8 @@ fn size(sides: [u32; 2]) -> Size {
     Size::new(sides[0], sides[1])
 }
 
-fn rectangle(numbers: [f32; 4]) -> Rectangle {
-    Rectangle::new(numbers[0], numbers[1], numbers[2], numbers[3])
+fn rectangle(numbers: [f32; 4]) -> UnitRect {
+    UnitRect::new(numbers[0], numbers[1], numbers[2], numbers[3])
 }
 
 impl Header {
@@ -133,7 +133,7 @@ impl Header {
 struct Run {
     director: Director,
     association: Association,
-    boxes: Vec<Rectangle>,
+    boxes: Vec<UnitRect>,
 }
 
 impl Run {
@@ -204,7 +204,7 @@ pub fn run(input: impl BufRead, mut output: impl Write) -> Result<(), TraceError
         let Some(run) = &mut run else { continue };
         let (time, shot) = run.frame(&fields, line)?;
         let frame = settings.frame;
-        let (x, y, width, height) = shot.crop.to_tuple();
+        let [x, y, width, height] = [shot.crop.x, shot.crop.y, shot.crop.width, shot.crop.height].map(f64::from);
         let (across, down) = (f64::from(frame.width), f64::from(frame.height));
         let crop = serde_json::json!([x / across, y / down, width / across, height / down]);
         writeln!(output, r#"{{"t": {time}, "crop": {crop}, "state": "{}"}}"#, shot.state).map_err(TraceError::Write)?;

@@ -2,18 +2,18 @@
 //! is a property test of the director.)
 
 use portraitd_framing::Settings;
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{PixelRect, Size, UnitRect};
 use portraitd_protocol::{FramingMode, FramingState};
 use portraitd_scene::SceneName;
 
 use super::player::{Frame, Player, SIZE, scene};
 
 /// The frame after which the crop differs from `crop` for the first time, if it does.
-fn first_motion(frames: &[Frame], crop: Rectangle) -> Option<&Frame> {
+fn first_motion(frames: &[Frame], crop: PixelRect) -> Option<&Frame> {
     frames.iter().find(|frame| frame.shot.crop != crop)
 }
 
-fn assert_rests(frames: &[Frame], crop: Rectangle, what: &str) {
+fn assert_rests(frames: &[Frame], crop: PixelRect, what: &str) {
     if let Some(moved) = first_motion(frames, crop) {
         panic!("{what}: at {:.2} s {moved:?} and not {crop:?}", moved.seconds);
     }
@@ -28,7 +28,7 @@ fn tell_ids(frames: &[Frame]) {
 }
 
 /// How far apart two crops are, in crops: the worst edge.
-fn apart(a: Rectangle, b: Rectangle) -> f32 {
+fn apart(a: UnitRect, b: UnitRect) -> f32 {
     let across = [(a.x - b.x) / a.width, (a.right() - b.right()) / a.width];
     let down = [(a.y - b.y) / a.height, (a.bottom() - b.bottom()) / a.height];
     across.iter().chain(&down).fold(0.0, |most, edge| most.max(edge.abs()))
@@ -78,14 +78,17 @@ fn a5_who_leaves_is_waited_for_and_who_returns_is_framed_once() {
     let moved = first_motion(&away, settled.shot.crop).expect("it opens").seconds;
     println!("a5: nobody from {gone:.2} s, opens at {moved:.2} s");
     assert!(moved - 10.0 >= 2.0, "opens after {:.2} s", moved - 10.0);
-    let whole = Rectangle::of_size(SIZE);
+    let whole = PixelRect::of_size(SIZE);
     for frame in away.iter().filter(|frame| frame.seconds >= 14.5) {
         assert_eq!((frame.shot.crop, frame.shot.state), (whole, FramingState::Lost), "at {:.2} s", frame.seconds);
     }
     let moves = player.chain.director_mut().moves();
     let back = player.until(28.0);
     let last = back.last().expect("frames");
-    assert!(last.is_converged() && apart(last.shot.crop, settled.shot.crop) <= 0.02, "{last:?} {settled:?}");
+    assert!(
+        last.is_converged() && apart(last.shot.crop.to_fractions(SIZE), settled.shot.crop.to_fractions(SIZE)) <= 0.02,
+        "{last:?} {settled:?}"
+    );
     assert_eq!(player.chain.director_mut().moves(), moves + 1, "reframed once");
     let begun = first_motion(&back, whole).expect("it frames").seconds;
     assert!(begun - 17.0 <= 1.2, "framed {:.2} s after the return", begun - 17.0);
@@ -103,7 +106,7 @@ fn a5_who_walks_out_is_let_go() {
             .map(|f| f.seconds)
             .fold(from, f64::max)
     };
-    let whole = Rectangle::of_size(SIZE);
+    let whole = PixelRect::of_size(SIZE);
     for start in [0.0, 16.0] {
         let lost = seen(start + 3.0, start + 9.0);
         let opened = |frame: &&Frame| frame.seconds >= lost + 4.6 && frame.seconds < start + 11.0;
@@ -112,7 +115,10 @@ fn a5_who_walks_out_is_let_go() {
         }
     }
     for pair in frames.windows(2) {
-        assert!(apart(pair[0].shot.crop, pair[1].shot.crop) <= 0.03, "a jump: {pair:?}");
+        assert!(
+            apart(pair[0].shot.crop.to_fractions(SIZE), pair[1].shot.crop.to_fractions(SIZE)) <= 0.03,
+            "a jump: {pair:?}"
+        );
     }
     // The third second of the next round: at rest on whoever came back.
     assert!(frames.last().expect("frames").is_converged(), "{:?}", frames.last());
@@ -167,7 +173,7 @@ fn a7_the_path_does_not_depend_on_the_frame_rate() {
             let at = |frames: &[Frame]| {
                 frames.iter().find(|frame| (frame.seconds - seconds).abs() < 1e-3).expect("a frame").shot.crop
             };
-            let off = apart(at(&reference), at(&other));
+            let off = apart(at(&reference).to_fractions(SIZE), at(&other).to_fractions(SIZE));
             if off > worst.0 {
                 worst = (off, seconds);
             }
@@ -195,7 +201,7 @@ fn a8_a_change_in_motion_does_not_jump() {
                 frame: larger,
                 output: larger,
                 mode: FramingMode::Manual,
-                manual_crop: Rectangle::new(0.1, 0.1, 0.7, 0.7),
+                manual_crop: UnitRect::new(0.1, 0.1, 0.7, 0.7),
                 ..base
             },
         ),
@@ -231,7 +237,7 @@ fn a8_a_change_in_motion_does_not_jump() {
 }
 
 /// How far apart the centres and heights are, in crops.
-fn across_center(a: Rectangle, b: Rectangle) -> f32 {
+fn across_center(a: UnitRect, b: UnitRect) -> f32 {
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
     ((ax - bx) / a.width).abs().max(((ay - by) / a.height).abs()).max((a.height / b.height - 1.0).abs())
 }

@@ -2,7 +2,7 @@
 
 use portraitd_framing::Shot;
 use portraitd_media::playback::FrameRate;
-use portraitd_media::{OwnedPicture, Rectangle, Size};
+use portraitd_media::{OwnedPicture, PixelRect, Size, UnitRect};
 use portraitd_protocol::FramingState;
 use portraitd_render::chain::Chain;
 use portraitd_scene::{Scene, SceneName, SceneOptions, Scratch};
@@ -20,7 +20,7 @@ pub struct Frame {
     /// Pixels of the frame.
     pub shot: Shot,
     /// Ids and boxes, fractions of the frame.
-    pub people: Vec<(u32, Rectangle)>,
+    pub people: Vec<(u32, UnitRect)>,
 }
 
 impl Frame {
@@ -117,7 +117,7 @@ impl Player {
         let frames = self.until(seconds);
         let last = frames.last().expect("a frame").clone();
         assert!(last.is_converged(), "{last:?}");
-        let whole = Rectangle::of_size(self.scene.format().size);
+        let whole = PixelRect::of_size(self.scene.format().size);
         assert!(last.shot.crop.area() < 0.9 * whole.area(), "a crop that can move: {last:?}");
         last
     }

@@ -14,7 +14,7 @@
 //! Pure: time is the capture stamp. Rectangles are fractions of the frame. Why, with figures: `docs/design/attention.md`.
 
 use super::motion_gate::MotionDetector;
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{Size, UnitRect};
 
 /// Free room on the left and right of the people, as a share of their width.
 const MARGIN_X: f32 = 0.3;
@@ -44,13 +44,13 @@ const SEARCH_STILL_NS: u64 = 450_000_000;
 const RESET_GAP_NS: u64 = 2_500_000_000;
 
 /// The parts of the frame that are searched, one after another: people stand on the ground.
-const PARTS: [Rectangle; 6] = [
-    Rectangle::new(0.2, 0.25, 0.6, 0.75),
-    Rectangle::new(0.0, 0.25, 0.6, 0.75),
-    Rectangle::new(0.4, 0.25, 0.6, 0.75),
-    Rectangle::new(0.25, 0.0, 0.5, 0.6),
-    Rectangle::new(0.0, 0.0, 0.5, 0.6),
-    Rectangle::new(0.5, 0.0, 0.5, 0.6),
+const PARTS: [UnitRect; 6] = [
+    UnitRect::new(0.2, 0.25, 0.6, 0.75),
+    UnitRect::new(0.0, 0.25, 0.6, 0.75),
+    UnitRect::new(0.4, 0.25, 0.6, 0.75),
+    UnitRect::new(0.25, 0.0, 0.5, 0.6),
+    UnitRect::new(0.0, 0.0, 0.5, 0.6),
+    UnitRect::new(0.5, 0.0, 0.5, 0.6),
 ];
 
 /// What the net is to do with a frame.
@@ -61,11 +61,11 @@ pub enum Look {
     /// The whole frame, and what it says is the mask.
     Frame,
     /// This part of the frame, and what it says is the mask; outside there is nobody.
-    Window(Rectangle),
+    Window(UnitRect),
     /// The whole frame, to see whether somebody is outside of the window; the mask is kept.
     Glance,
     /// A part of the frame in which somebody may be; the mask is kept.
-    Search(Rectangle),
+    Search(UnitRect),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,7 +75,7 @@ enum Focus {
     /// People fill most of the frame.
     Whole,
     /// People are in there.
-    Window(Rectangle),
+    Window(UnitRect),
 }
 
 /// Decides where the net looks, for one camera.
@@ -165,8 +165,8 @@ impl Attention {
 
     /// What came of a look: the boxes of the people in it. Of a glance or a search they are candidates, to be confirmed by
     /// a look at the window that they get.
-    pub fn found(&mut self, look: Look, people: impl Iterator<Item = Rectangle>) {
-        let seen = people.fold(Rectangle::default(), |all, bounds| all.union(&bounds.intersection(&Rectangle::UNIT)));
+    pub fn found(&mut self, look: Look, people: impl Iterator<Item = UnitRect>) {
+        let seen = people.fold(UnitRect::default(), |all, bounds| all.union(&bounds.intersection(&UnitRect::WHOLE)));
         match (look, self.focus) {
             (Look::Keep, _) => {}
             (Look::Glance, Focus::Window(window)) => {
@@ -189,7 +189,7 @@ impl Attention {
 
     /// The rectangle that the net should look at for people in `people`: with margins, not stretched too much, within
     /// the frame.
-    fn window_for(&self, people: &Rectangle) -> Rectangle {
+    fn window_for(&self, people: &UnitRect) -> UnitRect {
         let mut window = people.expanded(people.width * MARGIN_X, people.height * MARGIN_Y);
         // Of the window's pixels: above 1 they become narrower than they are.
         let stretch = self.stretch * window.width / window.height;
@@ -200,10 +200,10 @@ impl Attention {
             let higher = window.height * stretch / MOST_STRETCH - window.height;
             window = window.expanded(0.0, higher * 0.5);
         }
-        window.moved_into(&Rectangle::UNIT)
+        window.moved_into(&UnitRect::WHOLE)
     }
 
-    fn focus_on(&mut self, people: &Rectangle) {
+    fn focus_on(&mut self, people: &UnitRect) {
         let wanted = self.window_for(people);
         let limit = if self.focus == Focus::Whole { WINDOW_BELOW } else { WHOLE_FROM };
         if wanted.area() >= limit {
@@ -215,7 +215,7 @@ impl Attention {
             return;
         };
         let needed = people.expanded(people.width * MARGIN_X * MARGIN_KEPT, people.height * MARGIN_Y * MARGIN_KEPT);
-        let needed = needed.intersection(&Rectangle::UNIT);
+        let needed = needed.intersection(&UnitRect::WHOLE);
         if window.contains(&needed, 1e-4) && window.area() <= MOST_SLACK * wanted.area() {
             return;
         }
@@ -233,7 +233,7 @@ impl Attention {
 
     /// `window` moved towards the centre of `wanted` by whole cells, so that the history of each cell is another cell's, not
     /// a blur of four; within the frame.
-    fn shifted(&self, window: &Rectangle, wanted: &Rectangle) -> Rectangle {
+    fn shifted(&self, window: &UnitRect, wanted: &UnitRect) -> UnitRect {
         let axis = |from: f32, extent: f32, to: f32, wanted_extent: f32, cells: u32| {
             let cell = extent / cells.max(1) as f32;
             let way = to + (wanted_extent - extent) * 0.5 - from;
@@ -241,14 +241,14 @@ impl Attention {
             let most = ((1.0 - from - extent) / cell).floor().max(least);
             from + (way / cell).round().clamp(least, most) * cell
         };
-        Rectangle {
+        UnitRect {
             x: axis(window.x, window.width, wanted.x, wanted.width, self.grid.width),
             y: axis(window.y, window.height, wanted.y, wanted.height, self.grid.height),
             ..*window
         }
     }
 
-    fn next_part(&mut self) -> Rectangle {
+    fn next_part(&mut self) -> UnitRect {
         let part = PARTS[self.part % PARTS.len()];
         self.part = (self.part + 1) % PARTS.len();
         part

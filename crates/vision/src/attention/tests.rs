@@ -39,20 +39,20 @@ impl Rig {
     }
 
     /// One frame; every look finds `people`.
-    fn frame(&mut self, motion: &MotionDetector, people: &[Rectangle]) -> Look {
+    fn frame(&mut self, motion: &MotionDetector, people: &[UnitRect]) -> Look {
         self.now_ns += STEP_NS;
         let look = self.attention.next(FRAME, self.now_ns, motion);
         self.attention.found(look, people.iter().copied());
         look
     }
 
-    fn frames(&mut self, count: usize, motion: &MotionDetector, people: &[Rectangle]) -> Vec<Look> {
+    fn frames(&mut self, count: usize, motion: &MotionDetector, people: &[UnitRect]) -> Vec<Look> {
         (0..count).map(|_| self.frame(motion, people)).collect()
     }
 }
 
-fn small() -> Rectangle {
-    Rectangle::new(0.4, 0.3, 0.1, 0.6)
+fn small() -> UnitRect {
+    UnitRect::new(0.4, 0.3, 0.1, 0.6)
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn the_first_look_is_at_the_frame_and_the_next_at_the_people() {
     let mut rig = Rig::new();
     assert_eq!(rig.frame(&moving(), &[small()]), Look::Frame);
     let Look::Window(window) = rig.frame(&moving(), &[small()]) else { panic!("no window") };
-    assert!(window.contains(&small(), 0.0) && Rectangle::UNIT.contains(&window, 1e-5), "{window:?}");
+    assert!(window.contains(&small(), 0.0) && UnitRect::WHOLE.contains(&window, 1e-5), "{window:?}");
     assert!(window.area() < 0.35, "{window:?}");
     // The frame and the grid are alike: 0.28 to 0.84 is a stretch of three.
     assert!((window.height / window.width - 3.0).abs() < 0.05, "{window:?}");
@@ -99,7 +99,7 @@ fn motion_outside_draws_a_glance_but_not_every_look() {
 fn who_comes_in_outside_is_taken_into_the_window() {
     let mut rig = Rig::new();
     rig.frames(5, &moving(), &[small()]);
-    let other = Rectangle::new(0.8, 0.3, 0.1, 0.6);
+    let other = UnitRect::new(0.8, 0.3, 0.1, 0.6);
     let looks = rig.frames(40, &moving_at(110, 40), &[small(), other]);
     let Some(Look::Window(window)) = looks.last() else { panic!("{looks:?}") };
     assert!(window.contains(&small(), 0.0) && window.contains(&other, 0.0), "{window:?}");
@@ -112,12 +112,12 @@ fn the_window_rests_while_people_sway_and_follows_by_whole_cells() {
     let Look::Window(first) = rig.frame(&moving_at(60, 40), &[small()]) else { panic!("no window") };
     for step in 0..20 {
         let sway = 0.01 * (step as f32).sin();
-        let people = [Rectangle { x: small().x + sway, ..small() }];
+        let people = [UnitRect { x: small().x + sway, ..small() }];
         assert_eq!(rig.frame(&moving_at(60, 40), &people), Look::Window(first));
     }
     let mut windows = vec![first];
     for step in 0..60 {
-        let people = [Rectangle { x: small().x + 0.005 * step as f32, ..small() }];
+        let people = [UnitRect { x: small().x + 0.005 * step as f32, ..small() }];
         if let Look::Window(window) = rig.frame(&moving_at(60, 40), &people)
             && windows.last() != Some(&window)
         {
@@ -135,10 +135,10 @@ fn the_window_rests_while_people_sway_and_follows_by_whole_cells() {
 #[test]
 fn large_people_are_looked_at_in_the_whole_frame() {
     let mut rig = Rig::new();
-    let close = Rectangle::new(0.2, 0.1, 0.6, 0.9);
+    let close = UnitRect::new(0.2, 0.1, 0.6, 0.9);
     assert!(rig.frames(40, &moving(), &[close]).iter().all(|look| *look == Look::Frame));
     // On the brink it stays as it is.
-    let brink = Rectangle::new(0.3, 0.15, 0.5, 0.85);
+    let brink = UnitRect::new(0.3, 0.15, 0.5, 0.85);
     let focus = rig.attention.focus;
     rig.frames(5, &moving(), &[brink]);
     assert_eq!(rig.attention.focus, focus);
@@ -155,7 +155,7 @@ fn who_is_lost_is_searched_in_the_frame_and_its_parts() {
         looks.iter().filter_map(|look| if let Look::Search(part) = look { Some(*part) } else { None }).collect();
     assert!(parts.len() >= 14, "{looks:?}");
     for corner in [(0.01, 0.5), (0.99, 0.5), (0.5, 0.01), (0.5, 0.99)] {
-        let point = Rectangle::new(corner.0, corner.1, 1e-3, 1e-3);
+        let point = UnitRect::new(corner.0, corner.1, 1e-3, 1e-3);
         assert!(parts.iter().any(|part| part.contains(&point, 1e-3)), "{corner:?} is never searched");
     }
     // What a part shows is only a candidate until a window of its own shows it.
@@ -171,7 +171,7 @@ fn what_moves_is_searched_first() {
     let mut rig = Rig::new();
     rig.frame(&moving_at(20, 40), &[]);
     let Look::Search(part) = rig.frame(&moving_at(20, 40), &[]) else { panic!("no search") };
-    assert!(part.contains(&Rectangle::new(20.0 / 128.0, 40.0 / 72.0, 1.0 / 128.0, 1.0 / 72.0), 1e-4), "{part:?}");
+    assert!(part.contains(&UnitRect::new(20.0 / 128.0, 40.0 / 72.0, 1.0 / 128.0, 1.0 / 72.0), 1e-4), "{part:?}");
     assert!(part.area() < 0.05, "{part:?}");
 }
 
@@ -205,10 +205,10 @@ proptest::proptest! {
         let frame = if portrait { Size::new(720, 1280) } else { FRAME };
         let mut attention = Attention::new(GRID);
         for (step, (x, y, width, height)) in (0u64..).zip(boxes) {
-            let people = Rectangle::new(x, y, width, height).intersection(&Rectangle::UNIT);
+            let people = UnitRect::new(x, y, width, height).intersection(&UnitRect::WHOLE);
             let look = attention.next(frame, 1_000_000_000 + step * STEP_NS, &moving());
             if let Look::Window(window) | Look::Search(window) = look {
-                assert!(Rectangle::UNIT.contains(&window, 1e-4), "{window:?}");
+                assert!(UnitRect::WHOLE.contains(&window, 1e-4), "{window:?}");
                 assert!(window.width > 0.0 && window.height > 0.0);
             }
             attention.found(look, std::iter::once(people));

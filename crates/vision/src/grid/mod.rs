@@ -3,7 +3,7 @@
 //! Bilinear with cell centres at half integers (so that a grid and its enlargement have the same centre); border values are
 //! continued outwards by half a cell. Writes into the caller's memory and allocates nothing.
 
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{Size, UnitRect};
 
 /// Columns worked on at once: their positions in the grid fit in the first-level cache, on the stack.
 const TILE: usize = 64;
@@ -14,7 +14,7 @@ pub(super) struct Lattice {
     /// Cells in a row, and rows.
     pub size: Size,
     /// What it lies over, in fractions of the frame; not empty.
-    pub covers: Rectangle,
+    pub covers: UnitRect,
 }
 
 /// Fills `out`, `[height, width]` of `to`, with the values `[height, width]` of `from`; where `from` does not lie, with

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const WHOLE: Rectangle = Rectangle::UNIT;
+const WHOLE: UnitRect = UnitRect::WHOLE;
 
 /// The obviously right one: a cell's value from its centre, in f64. None outside the grid, or at its very edge, where
 /// rounding may decide.
@@ -31,7 +31,7 @@ fn naive(values: &[f32], from: Lattice, to: Lattice, x: u32, y: u32) -> Option<f
     Some(upper * (1.0 - down) + lower * down)
 }
 
-fn lattice(width: u32, height: u32, covers: Rectangle) -> Lattice {
+fn lattice(width: u32, height: u32, covers: UnitRect) -> Lattice {
     Lattice { size: Size::new(width, height), covers }
 }
 
@@ -56,9 +56,9 @@ fn enlarging_keeps_the_centre_and_continues_the_border() {
 
 #[test]
 fn outside_the_grid_is_what_was_asked_for() {
-    let out = brought(&[1.0], lattice(1, 1, Rectangle::new(0.25, 0.5, 0.5, 0.25)), lattice(4, 4, WHOLE));
+    let out = brought(&[1.0], lattice(1, 1, UnitRect::new(0.25, 0.5, 0.5, 0.25)), lattice(4, 4, WHOLE));
     assert_eq!(out, [9., 9., 9., 9., 9., 9., 9., 9., 9., 1., 1., 9., 9., 9., 9., 9.]);
-    let beside = lattice(1, 1, Rectangle::new(-4.0, -3.0, 2.0, 2.0));
+    let beside = lattice(1, 1, UnitRect::new(-4.0, -3.0, 2.0, 2.0));
     assert_eq!(brought(&[1.0], beside, lattice(1, 1, WHOLE)), [9.0]);
 }
 
@@ -67,8 +67,8 @@ fn a_shift_by_whole_cells_is_exact() {
     let values: Vec<f32> = (0..64).map(|at| at as f32 * 0.37).collect();
     let moved = brought(
         &values,
-        lattice(8, 8, Rectangle::new(0.25, 0.25, 0.5, 0.5)),
-        lattice(8, 8, Rectangle::new(0.375, 0.25, 0.5, 0.5)),
+        lattice(8, 8, UnitRect::new(0.25, 0.25, 0.5, 0.5)),
+        lattice(8, 8, UnitRect::new(0.375, 0.25, 0.5, 0.5)),
     );
     for (y, row) in moved.chunks(8).enumerate() {
         assert_eq!(row[..6], values[y * 8 + 2..y * 8 + 8]);
@@ -87,7 +87,7 @@ proptest! {
         covers in (-0.5f32..0.9, -0.5f32..0.9, 0.05f32..1.5, 0.05f32..1.5),
         view in (-0.2f32..0.5, -0.2f32..0.5, 0.1f32..1.2, 0.1f32..1.2),
     ) {
-        let rectangle = |(x, y, width, height)| Rectangle::new(x, y, width, height);
+        let rectangle = |(x, y, width, height)| UnitRect::new(x, y, width, height);
         let (from, to) = (lattice(width, height, rectangle(covers)), lattice(out_width, out_height, rectangle(view)));
         for (at, cell) in (0u32..).zip(brought(&values, from, to)) {
             if let Some(expected) = naive(&values, from, to, at % out_width, at / out_width) {

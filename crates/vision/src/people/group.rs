@@ -1,7 +1,7 @@
 //! People who touch: which tracks one region is made of, and how its box is split between them.
 
 use super::{Claims, MOST_PEOPLE, Regions, Track};
-use portraitd_media::Rectangle;
+use portraitd_media::UnitRect;
 
 /// The least share of a track's box that a region must cover to be made of it.
 const LEAST_COVERED: f32 = 0.5;
@@ -33,7 +33,7 @@ pub(super) fn claim(tracks: &[Track], regions: &Regions, claims: &mut Claims) {
         if count < 2 {
             continue;
         }
-        let union = members.iter().fold(Rectangle::default(), |union, t| union.union(&tracks[*t].bounds));
+        let union = members.iter().fold(UnitRect::default(), |union, t| union.union(&tracks[*t].bounds));
         let single = members.iter().map(|t| tracks[*t].bounds.iou(&region.bounds)).fold(0.0, f32::max);
         let better = if members.iter().all(|t| tracks[*t].is_visible()) { BETTER_SEEN } else { BETTER_HIDDEN };
         let fit = union.iou(&region.bounds);
@@ -48,7 +48,7 @@ fn members(
     tracks: &[Track],
     nearest: &[Option<usize>; MOST_PEOPLE],
     index: usize,
-    region: &Rectangle,
+    region: &UnitRect,
 ) -> ([usize; MOST_PEOPLE], usize) {
     let (mut members, mut count) = ([0; MOST_PEOPLE], 0);
     for (t, track) in tracks.iter().enumerate() {
@@ -79,8 +79,8 @@ pub(super) fn split(
     tracks: &[Track],
     claims: &Claims,
     index: usize,
-    region: &Rectangle,
-) -> [Option<Rectangle>; MOST_PEOPLE] {
+    region: &UnitRect,
+) -> [Option<UnitRect>; MOST_PEOPLE] {
     let mut parts = [None; MOST_PEOPLE];
     let (mut order, mut count) = ([0; MOST_PEOPLE], 0);
     for t in claims.members(index) {
@@ -88,7 +88,7 @@ pub(super) fn split(
         count += 1;
     }
     let order = &mut order[..count];
-    let spread = |center: fn(&Rectangle) -> f32| {
+    let spread = |center: fn(&UnitRect) -> f32| {
         let centers = order.iter().map(|t| center(&tracks[*t].bounds));
         let (low, high) = centers.fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)));
         high - low
@@ -113,7 +113,7 @@ pub(super) fn split(
         let (width, height) = if beside { (width * widen, height) } else { (width, height * widen) };
         let (width, height) = (width.min(region.width), height.min(region.height));
         let (x, y) = track.bounds.center();
-        let mut part = Rectangle::new(x - width * 0.5, y - height * 0.5, width, height).moved_into(region);
+        let mut part = UnitRect::new(x - width * 0.5, y - height * 0.5, width, height).moved_into(region);
         let start = if beside { &mut part.x } else { &mut part.y };
         if place == 0 {
             *start = if beside { region.x } else { region.y };
@@ -130,10 +130,10 @@ pub(super) fn split(
 fn coming_out(
     tracks: &[Track],
     order: &[usize],
-    region: &Rectangle,
+    region: &UnitRect,
     beside: bool,
 ) -> impl Fn(&Track) -> Option<f32> + use<> {
-    let ends = |bounds: &Rectangle| if beside { (bounds.x, bounds.right()) } else { (bounds.y, bounds.bottom()) };
+    let ends = |bounds: &UnitRect| if beside { (bounds.x, bounds.right()) } else { (bounds.y, bounds.bottom()) };
     let seen = order.iter().map(|t| &tracks[*t]).filter(|track| track.is_visible());
     let (low, high) = seen.fold((f32::MAX, f32::MIN), |(low, high), track| {
         let (start, end) = ends(&track.settled);
@@ -149,7 +149,7 @@ fn coming_out(
 }
 
 /// The share of `part` that lies in `whole`.
-fn share(part: &Rectangle, whole: &Rectangle) -> f32 {
+fn share(part: &UnitRect, whole: &UnitRect) -> f32 {
     let area = part.area();
     if area > 0.0 { part.intersection(whole).area() / area } else { 0.0 }
 }

@@ -16,7 +16,7 @@
 mod group;
 
 use super::Region;
-use portraitd_media::Rectangle;
+use portraitd_media::UnitRect;
 
 /// The most people followed at once, as many as a slot header of the ring holds.
 pub const MOST_PEOPLE: usize = 16;
@@ -62,7 +62,7 @@ pub struct Person {
     /// Who: counted from 1, never used again for another.
     pub id: u32,
     /// Their box, in fractions of the frame. Split by estimate where several people touch.
-    pub bounds: Rectangle,
+    pub bounds: UnitRect,
     /// The mean probability of their region, 0.5..=1; a quarter of that for somebody who is smaller than the nets see well.
     pub confidence: f32,
 }
@@ -79,10 +79,10 @@ impl Person {
 struct Track {
     id: u32,
     /// Where they were last seen; then where they should be, while hidden.
-    bounds: Rectangle,
+    bounds: UnitRect,
     /// The mean of where they were seen of late. While somebody passes by, one region holds both, and the box grows and
     /// leans after the passer-by; this one stays.
-    settled: Rectangle,
+    settled: UnitRect,
     /// Frame widths and heights a second.
     speed: (f32, f32),
     /// The (width, height) when last seen apart from others.
@@ -252,7 +252,7 @@ impl Track {
     }
 
     /// Takes the measured box `bounds`; the own one is where it was predicted `step_s` after the last.
-    fn move_to(&mut self, bounds: Rectangle, confidence: f32, step_s: f32, capture_ns: u64) {
+    fn move_to(&mut self, bounds: UnitRect, confidence: f32, step_s: f32, capture_ns: u64) {
         if step_s > 0.0 {
             let ((x, y), (predicted_x, predicted_y)) = (bounds.center(), self.bounds.center());
             // After a time in hiding the error has built up since then.
@@ -283,7 +283,7 @@ fn score(track: &Track, region: &Region, now_ns: u64) -> f32 {
 }
 
 /// The IoU of two boxes, and up to half a point for near centres (less where the sizes differ).
-fn fit(a: &Rectangle, b: &Rectangle, slack: f32) -> f32 {
+fn fit(a: &UnitRect, b: &UnitRect, slack: f32) -> f32 {
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
     let distance = (ax - bx).hypot(ay - by);
     let reach = 0.25 * (a.width.hypot(a.height) + b.width.hypot(b.height)) + slack;
@@ -301,10 +301,10 @@ struct Regions {
 
 impl Regions {
     fn largest(regions: &[Region]) -> Self {
-        const NONE: Region = Region { bounds: Rectangle::new(0.0, 0.0, 0.0, 0.0), area: 0.0, confidence: 0.0 };
+        const NONE: Region = Region { bounds: UnitRect::new(0.0, 0.0, 0.0, 0.0), area: 0.0, confidence: 0.0 };
         let mut largest = Self { of: [NONE; MOST_PEOPLE], count: 0 };
         for region in regions {
-            let Rectangle { x, y, width, height } = region.bounds;
+            let UnitRect { x, y, width, height } = region.bounds;
             let finite = [x, y, width, height, region.area].iter().all(|number| number.is_finite());
             if !finite || region.bounds.is_empty() {
                 continue;

@@ -5,12 +5,12 @@ use super::*;
 const RATES: [f32; 4] = [5.0, 10.0, 15.0, 30.0];
 
 fn region(x: f32, y: f32, width: f32, height: f32) -> Region {
-    Region { bounds: Rectangle::new(x, y, width, height), area: width * height * 0.7, confidence: 0.9 }
+    Region { bounds: UnitRect::new(x, y, width, height), area: width * height * 0.7, confidence: 0.9 }
 }
 
 /// People as the mask shows them: those whose boxes overlap are one region. Boxes are cut at the frame's edge.
-fn seen(boxes: &[Rectangle]) -> Vec<Region> {
-    let mut blobs: Vec<Rectangle> = boxes.iter().map(|b| b.intersection(&Rectangle::UNIT)).collect();
+fn seen(boxes: &[UnitRect]) -> Vec<Region> {
+    let mut blobs: Vec<UnitRect> = boxes.iter().map(|b| b.intersection(&UnitRect::WHOLE)).collect();
     blobs.retain(|blob| !blob.is_empty());
     while let Some((a, b)) = (0..blobs.len())
         .flat_map(|a| (0..a).map(move |b| (a, b)))
@@ -26,8 +26,8 @@ fn seen(boxes: &[Rectangle]) -> Vec<Region> {
 fn play(
     rate: f32,
     seconds: f32,
-    scene: impl Fn(f32) -> Vec<Rectangle>,
-    mut check: impl FnMut(f32, &[Person], &[Rectangle]),
+    scene: impl Fn(f32) -> Vec<UnitRect>,
+    mut check: impl FnMut(f32, &[Person], &[UnitRect]),
 ) {
     let mut tracker = Tracker::new();
     for frame in 0..(seconds * rate) as u32 {
@@ -45,7 +45,7 @@ fn ids(people: &[Person]) -> Vec<u32> {
 #[test]
 fn walking_keeps_the_id() {
     for rate in RATES {
-        let scene = |time: f32| vec![Rectangle::new(0.4 + 0.3 * (time * 1.5).sin(), 0.2, 0.15, 0.7)];
+        let scene = |time: f32| vec![UnitRect::new(0.4 + 0.3 * (time * 1.5).sin(), 0.2, 0.15, 0.7)];
         play(rate, 10.0, scene, |time, people, boxes| {
             assert_eq!(ids(people), [1], "{rate} fps, {time} s");
             assert!(people[0].bounds.iou(&boxes[0]) > 0.99);
@@ -60,7 +60,7 @@ fn ids_survive_a_second_of_occlusion_and_no_more() {
             for speed in [0.0, 0.1] {
                 let scene = |time: f32| {
                     let hidden = (2.0..2.0 + hidden_s).contains(&time);
-                    let person = Rectangle::new(0.2 + speed * time, 0.2, 0.2, 0.6);
+                    let person = UnitRect::new(0.2 + speed * time, 0.2, 0.2, 0.6);
                     if hidden { Vec::new() } else { vec![person] }
                 };
                 let mut last = Vec::new();
@@ -80,7 +80,7 @@ fn two_who_touch_and_part_keep_their_ids() {
         // Towards each other, together for 2 s, and apart again.
         let scene = |time: f32| {
             let apart = ((time - 3.0).abs() - 1.0).max(-0.1) * 0.15;
-            vec![Rectangle::new(0.3 - apart, 0.2, 0.2, 0.8), Rectangle::new(0.5 + apart, 0.3, 0.18, 0.7)]
+            vec![UnitRect::new(0.3 - apart, 0.2, 0.2, 0.8), UnitRect::new(0.5 + apart, 0.3, 0.18, 0.7)]
         };
         let mut touched = false;
         play(rate, 6.0, scene, |time, people, boxes| {
@@ -88,7 +88,7 @@ fn two_who_touch_and_part_keep_their_ids() {
             touched |= seen(boxes).len() == 1;
             // By place at first: the order of the regions is that of `seen`.
             let left = people.iter().find(|person| person.id == people[0].id).unwrap();
-            let near = |person: &Person, truth: &Rectangle| person.bounds.iou(truth) > 0.75;
+            let near = |person: &Person, truth: &UnitRect| person.bounds.iou(truth) > 0.75;
             assert!(
                 near(left, &boxes[0]) && near(&people[1], &boxes[1]),
                 "{rate} fps, {time} s: {people:?}, {boxes:?}"
@@ -103,7 +103,7 @@ fn two_who_touch_and_part_keep_their_ids() {
 fn one_who_walks_past_another_keeps_the_id() {
     for rate in [10.0, 15.0, 30.0] {
         let scene =
-            |time: f32| vec![Rectangle::new(0.4, 0.4, 0.2, 0.6), Rectangle::new(-0.1 + 0.25 * time, 0.15, 0.16, 0.85)];
+            |time: f32| vec![UnitRect::new(0.4, 0.4, 0.2, 0.6), UnitRect::new(-0.1 + 0.25 * time, 0.15, 0.16, 0.85)];
         let mut last = Vec::new();
         play(rate, 3.8, scene, |time, people, boxes| {
             if time < 0.4 {
@@ -124,11 +124,10 @@ fn who_runs_past_two_takes_nobodys_id() {
         for width in [0.1, 0.15, 0.2] {
             for back in [false, true] {
                 let scene = |time: f32| {
-                    let mut boxes =
-                        vec![Rectangle::new(0.30, 0.45, 0.16, 0.55), Rectangle::new(0.51, 0.43, 0.19, 0.57)];
+                    let mut boxes = vec![UnitRect::new(0.30, 0.45, 0.16, 0.55), UnitRect::new(0.51, 0.43, 0.19, 0.57)];
                     if (1.0..2.4).contains(&time) {
                         let x = if back { 1.2 - (time - 1.0) } else { -0.2 + (time - 1.0) };
-                        boxes.push(Rectangle::new(x - width * 0.5, 0.38, width, 0.62));
+                        boxes.push(UnitRect::new(x - width * 0.5, 0.38, width, 0.62));
                     }
                     boxes
                 };
@@ -147,7 +146,7 @@ fn who_runs_past_two_takes_nobodys_id() {
 fn three_in_a_row_keep_their_ids() {
     let scene = |time: f32| {
         let apart = (time - 1.5).abs().max(0.5) * 0.1 - 0.06;
-        let person = |place: f32| Rectangle::new(0.4 + place * (0.2 + apart), 0.3, 0.2, 0.7);
+        let person = |place: f32| UnitRect::new(0.4 + place * (0.2 + apart), 0.3, 0.2, 0.7);
         vec![person(-1.0), person(0.0), person(1.0)]
     };
     let mut fewest = usize::MAX;
@@ -162,7 +161,7 @@ fn three_in_a_row_keep_their_ids() {
 #[test]
 fn entering_at_the_edge_is_one_person() {
     for rate in RATES {
-        let scene = |time: f32| vec![Rectangle::new(0.97 - 0.35 * time, 0.1, 0.25, 0.9)];
+        let scene = |time: f32| vec![UnitRect::new(0.97 - 0.35 * time, 0.1, 0.25, 0.9)];
         play(rate, 2.0, scene, |time, people, _| assert_eq!(ids(people), [1], "{rate} fps, {time} s"));
     }
 }
@@ -170,9 +169,9 @@ fn entering_at_the_edge_is_one_person() {
 #[test]
 fn a_newcomer_who_touches_gets_an_id_when_apart() {
     let scene = |time: f32| {
-        let mut boxes = vec![Rectangle::new(0.4, 0.2, 0.2, 0.8)];
+        let mut boxes = vec![UnitRect::new(0.4, 0.2, 0.2, 0.8)];
         if time > 1.0 {
-            boxes.push(Rectangle::new(0.55 + (time - 1.5).max(0.0) * 0.15, 0.25, 0.2, 0.75));
+            boxes.push(UnitRect::new(0.55 + (time - 1.5).max(0.0) * 0.15, 0.25, 0.2, 0.75));
         }
         boxes
     };
@@ -187,9 +186,9 @@ fn a_newcomer_who_touches_gets_an_id_when_apart() {
 fn an_arm_held_out_is_not_somebody_who_left() {
     let scene = |time: f32| {
         let width = if time > 1.6 { 0.27 } else { 0.2 };
-        let mut boxes = vec![Rectangle::new(0.3, 0.3, width, 0.7)];
+        let mut boxes = vec![UnitRect::new(0.3, 0.3, width, 0.7)];
         if time < 1.5 {
-            boxes.push(Rectangle::new(0.55, 0.3, 0.2, 0.7));
+            boxes.push(UnitRect::new(0.55, 0.3, 0.2, 0.7));
         }
         boxes
     };

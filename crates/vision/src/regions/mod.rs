@@ -4,7 +4,7 @@
 
 use super::THRESHOLD;
 use super::label::{Connectivity, Labels, Run};
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{PixelRect, Size, UnitRect};
 
 /// A share of pixels, in parts of 10,000: compared in whole numbers, so that a component of exactly that share counts alike
 /// on every machine.
@@ -48,7 +48,7 @@ const MOST_REGIONS: usize = 201;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Region {
     /// Its box, in fractions of the frame.
-    pub bounds: Rectangle,
+    pub bounds: UnitRect,
     /// The number of its pixels, as a fraction of the frame.
     pub area: f32,
     /// The mean probability of its pixels, 0.5..=1.
@@ -182,7 +182,7 @@ impl RegionFinder {
             let (top, bottom) = between_quantiles(&self.rows);
             let mean = self.totals[*root as usize].mass / f64::from(*pixels);
             self.regions.push(Region {
-                bounds: Rectangle::new(left, top, right - left, bottom - top).to_fractions(self.size),
+                bounds: PixelRect::new(left, top, right - left, bottom - top).to_fractions(self.size),
                 area: *pixels as f32 / frame as f32,
                 confidence: to_f32(mean),
             });

@@ -15,7 +15,7 @@
 
 use super::clean;
 use super::grid::{Lattice, resample};
-use portraitd_media::{Rectangle, Size};
+use portraitd_media::{Size, UnitRect};
 
 /// The time constant of the low-pass for a pixel at probability 0.5 that agrees with its past.
 pub const TIME_CONSTANT_S: f32 = 0.15;
@@ -52,7 +52,7 @@ const NO_PAST: f32 = -2.0;
 pub struct Smoother {
     size: Size,
     /// What the grid lies over, in fractions of the frame.
-    covers: Rectangle,
+    covers: UnitRect,
     /// Capture time of the newest mask; none after a reset.
     newest_ns: Option<u64>,
     /// The low-pass's state.
@@ -114,7 +114,7 @@ impl Smoother {
 
     /// The next masks lie over `covers` (fractions of the frame): the past of each cell is brought to where the cell is now,
     /// by interpolation, and exactly where the grid moves by whole cells. What was not covered before has no past.
-    pub fn look_at(&mut self, covers: Rectangle) {
+    pub fn look_at(&mut self, covers: UnitRect) {
         let from = Lattice { size: self.size, covers: std::mem::replace(&mut self.covers, covers) };
         if from.covers == covers || self.newest_ns.is_none() {
             return;

@@ -259,7 +259,7 @@ fn shifted(mask: &[f32], first: usize, fill: f32) -> Vec<f32> {
 
 #[test]
 fn the_past_follows_a_window_that_moves_by_whole_cells() {
-    let window = |cells: f32| Rectangle::new(0.25 + cells * 0.5 / 128.0, 0.25, 0.5, 0.5);
+    let window = |cells: f32| UnitRect::new(0.25 + cells * 0.5 / 128.0, 0.25, 0.5, 0.5);
     let (mut random, mut resting, mut moving) = (Noise(3), Smoother::new(), Smoother::new());
     resting.look_at(window(0.0));
     moving.look_at(window(0.0));
@@ -279,9 +279,9 @@ fn the_past_follows_a_window_that_moves_by_whole_cells() {
 #[test]
 fn a_window_elsewhere_has_no_past() {
     let mut smoother = Smoother::new();
-    smoother.look_at(Rectangle::new(0.0, 0.0, 0.25, 0.25));
+    smoother.look_at(UnitRect::new(0.0, 0.0, 0.25, 0.25));
     smoother.apply(&[1.0; 4], Size::new(2, 2), 0);
-    smoother.look_at(Rectangle::new(0.5, 0.5, 0.25, 0.25));
+    smoother.look_at(UnitRect::new(0.5, 0.5, 0.25, 0.25));
     assert_eq!(smoother.apply(&[0.4; 4], Size::new(2, 2), 33_000_000), [0.4; 4]);
 }
 

@@ -19,7 +19,7 @@ use super::matte::{Edge, MaskView, Matte};
 use super::rows;
 use crate::cast;
 use crate::convert::Affine;
-use crate::picture::{Picture, PixelFormat, Region, Size};
+use crate::picture::{Picture, PixelFormat, PixelRect, Size};
 use crate::scale::{Filter, ScaleError, Scaler};
 use crate::simd::Usable;
 
@@ -139,7 +139,7 @@ impl GuidedMatte {
         &mut self,
         mask: &MaskView<'_>,
         source: &Picture<'_>,
-        crop: Region,
+        crop: PixelRect,
         size: Size,
         edge: Edge,
         format: Option<PixelFormat>,
@@ -149,7 +149,7 @@ impl GuidedMatte {
         // Cells at the right and lower border may reach beyond the output.
         let grown = |extent: f32, cells: u32, count: u32| extent * (cells * factor) as f32 / count.max(1) as f32;
         let (wide, high) = (grown(crop.width, cells.width, size.width), grown(crop.height, cells.height, size.height));
-        let covered = Region::new(crop.x, crop.y, wide, high);
+        let covered = PixelRect::new(crop.x, crop.y, wide, high);
         (self.factor, self.pixels) = (factor as usize, size.width as usize);
         self.resize(cells.width as usize, cells.height as usize);
         self.take_mask(mask, covered, cells, edge)?;
@@ -186,7 +186,13 @@ impl GuidedMatte {
     }
 
     /// The mask of every cell, and where there is anybody.
-    fn take_mask(&mut self, mask: &MaskView<'_>, covered: Region, cells: Size, edge: Edge) -> Result<(), ScaleError> {
+    fn take_mask(
+        &mut self,
+        mask: &MaskView<'_>,
+        covered: PixelRect,
+        cells: Size,
+        edge: Edge,
+    ) -> Result<(), ScaleError> {
         let (width, stride) = (self.width, self.stride());
         let row = &mut self.rows[0];
         row.resize(width.max(row.len()), 0);
@@ -211,7 +217,7 @@ impl GuidedMatte {
     }
 
     /// The colours of the cells that any window takes.
-    fn take_colors(&mut self, source: &Picture<'_>, covered: Region, cells: Size) -> Result<(), ScaleError> {
+    fn take_colors(&mut self, source: &Picture<'_>, covered: PixelRect, cells: Size) -> Result<(), ScaleError> {
         let (width, stride) = (self.width, self.stride());
         // Twice the cells each way: then chroma comes out at the cells' size.
         let size = Size::new(2 * cells.width, 2 * cells.height);

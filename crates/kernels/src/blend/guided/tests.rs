@@ -45,7 +45,7 @@ proptest! {
         let source = waves(size, seed);
         let grid = Size::new(20, 14);
         let values = blob(grid, x, y, radius, 2.5);
-        let whole = Region::of_size(size);
+        let whole = PixelRect::of_size(size);
         let mask = MaskView::new(MaskValues::Float(&values), grid, whole).expect("valid");
         let mut guided = GuidedMatte::new();
         guided.start(&mask, &source.picture(), whole, size, Edge::default(), None).expect("valid");
@@ -87,9 +87,9 @@ proptest! {
         let (grid, size) = (Size::new(20, 14), Size::new(width, height));
         let values = blob(grid, x, y, radius, 2.0);
         // A mask that covers a part of the picture, or reaches beyond it.
-        let mask = MaskView::new(MaskValues::Float(&values), grid, Region::new(left, top, 50.0, 40.0)).expect("valid");
+        let mask = MaskView::new(MaskValues::Float(&values), grid, PixelRect::new(left, top, 50.0, 40.0)).expect("valid");
         let format = if rgb { PixelFormat::Rgb24 } else { PixelFormat::Nv12 };
-        let crop = Region::new(1.3, 2.7, 55.0, 40.0);
+        let crop = PixelRect::new(1.3, 2.7, 55.0, 40.0);
         let mut results = Vec::new();
         for isa in Isa::available() {
             let isa = Usable::new(isa).expect("available");
@@ -112,7 +112,7 @@ fn all_or_nothing_is_exact() {
     let size = Size::new(90, 62);
     let source = waves(size, 3);
     let backdrop = Canvas::noise(PixelFormat::Nv12, size, 5, 6);
-    let whole = Region::of_size(size);
+    let whole = PixelRect::of_size(size);
     for (value, expected) in [(1.0, &source), (0.0, &backdrop), (f32::NAN, &backdrop)] {
         let values = [value; 12];
         let mask = MaskView::new(MaskValues::Float(&values), Size::new(4, 3), whole).expect("valid");
@@ -190,7 +190,7 @@ fn as_a_net(truth: &[f32], grid: Size) -> Vec<f32> {
 fn spill(guided: bool, grid: Size, values: &[f32], nv12: bool) -> f64 {
     let (rgb, truth) = scene();
     let color = Colorimetry::default();
-    let whole = Region::of_size(SIZE);
+    let whole = PixelRect::of_size(SIZE);
     let source = Picture::packed(PixelFormat::Rgb24, SIZE, color, &rgb).expect("whole");
     let mask = MaskView::new(MaskValues::Float(values), grid, whole).expect("valid");
     let format = if nv12 { PixelFormat::Nv12 } else { PixelFormat::Rgb24 };
@@ -249,7 +249,7 @@ fn a_person_before_red_has_no_red_halo() {
 /// The matte of the scene under `values`, bilinear or guided.
 fn matte_of(guided: bool, values: &[f32], grid: Size) -> Vec<u8> {
     let (rgb, _) = scene();
-    let whole = Region::of_size(SIZE);
+    let whole = PixelRect::of_size(SIZE);
     let source = Picture::packed(PixelFormat::Rgb24, SIZE, Colorimetry::default(), &rgb).expect("whole");
     let mask = MaskView::new(MaskValues::Float(values), grid, whole).expect("valid");
     let width = SIZE.width as usize;

@@ -10,7 +10,7 @@ use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use portraitd_lab::eval::page::{WorstPictures, pictures_page};
 use portraitd_lab::eval::{Score, Summary, score};
 use portraitd_media::file::batch::pictures_in;
-use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Rectangle, Size, image};
+use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::{EdgeRenderer, ViewRenderer, draw_mask};
 use portraitd_vision::net::EngineOptions;
 use portraitd_vision::observer::Observer;
@@ -79,7 +79,7 @@ fn fitted(picture: &OwnedPicture, within: Size) -> anyhow::Result<OwnedPicture> 
         Size::new(scaled(width, within.height, height)?.max(1), within.height)
     };
     let mut out = OwnedPicture::zeroed(picture.format(), size, picture.color())?;
-    ViewRenderer::new().render(&picture.as_picture(), Rectangle::of_size(picture.size()), &mut out.as_picture_mut())?;
+    ViewRenderer::new().render(&picture.as_picture(), PixelRect::of_size(picture.size()), &mut out.as_picture_mut())?;
     Ok(out)
 }
 
@@ -170,7 +170,7 @@ fn score_one(
     let grid = observer.model().output_size();
     let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-    let whole = Rectangle::of_size(size);
+    let whole = PixelRect::of_size(size);
     match arguments.edges {
         Edges::Bilinear => draw_mask(matte, &mask, whole, &mut out.as_picture_mut())?,
         Edges::Guided => EdgeRenderer::new().render(&picture.as_picture(), whole, &mask, &mut out.as_picture_mut())?,

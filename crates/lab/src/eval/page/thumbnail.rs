@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use portraitd_kernels::Region;
 use portraitd_kernels::sample::{ChannelLayout, ChannelOrder, Fit, SampleSpec, Sampler};
+use portraitd_media::PixelRect;
 
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, Size, image};
 
@@ -32,7 +32,7 @@ pub fn picture(source: &Picture<'_>) -> Option<String> {
         ..SampleSpec::new(size)
     };
     let mut values = vec![0.0; size.width as usize * size.height as usize * 3];
-    Sampler::new(spec).ok()?.sample(source, Region::of_size(source.size()), &mut values).ok()?;
+    Sampler::new(spec).ok()?.sample(source, PixelRect::of_size(source.size()), &mut values).ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=255 by the clamp")]
     let bytes = values.iter().map(|value| (value * 255.0 + 0.5).clamp(0.0, 255.0) as u8).collect();
     let small = OwnedPicture::new(PixelFormat::Rgb24, size, Colorimetry::default(), bytes).ok()?;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::chart::{Band, Line, lines};
 use super::{escaped, figures, page, thumbnail};
 use crate::eval::video::{Moment, VideoSummary};
-use portraitd_media::{Picture, Rectangle};
+use portraitd_media::{Picture, UnitRect};
 
 /// A strip has at least half as many frames, and never more.
 const MOST_STILLS: usize = 16;
@@ -148,15 +148,15 @@ impl VideoPart {
 }
 
 /// One edge of a rectangle.
-fn side(of: fn(&Rectangle) -> f32) -> impl Fn(&Rectangle) -> f64 {
+fn side(of: fn(&UnitRect) -> f32) -> impl Fn(&UnitRect) -> f64 {
     move |bounds| of(bounds).into()
 }
 
 impl Still {
     fn html(&self) -> String {
         let height = self.aspect * 100.0;
-        let drawn = |class: &str, bounds: &Rectangle| {
-            let Rectangle { x, y, width, height: tall } = *bounds;
+        let drawn = |class: &str, bounds: &UnitRect| {
+            let UnitRect { x, y, width, height: tall } = *bounds;
             format!(
                 "<rect class=\"{class}\" x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{:.2}\"/>",
                 f64::from(x) * 100.0,
@@ -206,8 +206,8 @@ mod tests {
                 mask: MaskFrame { iou: Some(0.9), ..MaskFrame::default() },
                 unsmoothed_iou: None,
                 net: MaskFrame::default(),
-                people: vec![(1, Rectangle::new(0.25, 0.5, 0.5, 0.5))],
-                crop: Rectangle::new(0.0, 0.0, 0.75, 0.75),
+                people: vec![(1, UnitRect::new(0.25, 0.5, 0.5, 0.5))],
+                crop: UnitRect::new(0.0, 0.0, 0.75, 0.75),
                 state: FramingState::Converged,
             })
             .collect();
