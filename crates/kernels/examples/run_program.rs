@@ -1,8 +1,11 @@
-//! Runs a dumped program: `run_program FILE [RUNS [PICTURE|- [EXPECTED]]]` (raw `f32`s, PICTURE `[channels, height, width]`). Prints
-//! the largest difference to EXPECTED and fails if it is above 1e-4, or, where there is no such file, writes it. `PORTRAITD_ISA`
-//! chooses the instruction set.
+//! Runs a dumped program: `run_program FILE [RUNS [PICTURE|- [EXPECTED]]]`.
 //!
-//! Made for emulated CPUs: what it costs is counted from outside, as the difference between two numbers of runs.
+//! PICTURE and EXPECTED are files of raw `f32`; PICTURE is `[channels, height, width]`. The program
+//! prints the largest difference to EXPECTED and fails if it is above 1e-4. If there is no such
+//! file, it is written. `PORTRAITD_ISA` chooses the instruction set.
+//!
+//! It is meant for emulated CPUs: the cost of a run is measured from outside, as the difference
+//! between two numbers of runs.
 
 use portraitd_kernels::nn::{Machine, Order, dump};
 use portraitd_kernels::simd::Isa;

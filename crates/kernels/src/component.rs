@@ -1,20 +1,22 @@
-//! Where the components of each pixel format lie: the one table that sampling, scaling and conversion share.
+//! The position of each component in the pixel formats: the one table that sampling, scaling and
+//! conversion share.
 //!
-//! Chroma is taken to be sited in the *centre* of the pixels that share it, in both directions, as V4L2 describes its
-//! YUV formats. So a chroma sample covers exactly its block of pixels, and a rectangle of the picture is the same
-//! rectangle of a chroma plane with its coordinates halved.
+//! Chroma is assumed to be sited in the *centre* of the pixels that share it, in both directions,
+//! as V4L2 describes its YUV formats. So a chroma sample covers exactly its block of pixels, and a
+//! rectangle of the picture is the same rectangle of a chroma plane with halved coordinates.
 
 use crate::cast;
 use crate::picture::{Picture, PixelFormat, Plane, Size};
 
-/// Where one component (luma, a chroma, or a primary) lies.
+/// The position of one component (luma, one of the chromas, or a primary) in the memory of a
+/// picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Component {
-    /// The plane.
+    /// Index of the plane.
     pub plane: usize,
-    /// Bytes from the start of a row to its first sample.
+    /// Bytes from the start of a row to the first sample.
     pub offset: usize,
-    /// Bytes from sample to sample.
+    /// Bytes from one sample to the next.
     pub step: usize,
     /// Pixels that a sample covers to the right: 1 or 2.
     pub across: usize,
@@ -27,13 +29,14 @@ const fn component(plane: usize, offset: usize, step: usize, across: usize, down
 }
 
 impl Component {
-    /// Samples in a row, and rows, for a picture of `size`.
+    /// Samples per row, and rows, for a picture of `size`.
     pub const fn extent(&self, size: Size) -> (usize, usize) {
         ((size.width as usize).div_ceil(self.across), (size.height as usize).div_ceil(self.down))
     }
 }
 
-/// The components of `format`: Y, Cb, Cr or R, G, B. A grey picture has luma thrice; only the first is to be read.
+/// The components of `format` in the order Y, Cb, Cr or R, G, B. A grey picture lists luma three
+/// times, and only the first entry may be read.
 pub(crate) const fn components(format: PixelFormat) -> [Component; 3] {
     match format {
         PixelFormat::Yuyv => [component(0, 0, 2, 1, 1), component(0, 1, 4, 2, 1), component(0, 3, 4, 2, 1)],
@@ -50,7 +53,7 @@ pub(crate) const fn components(format: PixelFormat) -> [Component; 3] {
     }
 }
 
-/// One component of one picture.
+/// The samples of one component of one picture.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channel<'a> {
     pub data: Plane<'a>,
@@ -59,12 +62,13 @@ pub(crate) struct Channel<'a> {
 }
 
 impl<'a> Channel<'a> {
-    /// Component `component` of `picture`.
+    /// The samples of `component` in `picture`.
     pub fn new(picture: &Picture<'a>, component: Component) -> Self {
         Self { data: picture.plane(component.plane), offset: component.offset, step: component.step }
     }
 
-    /// Samples `first..first + count` of row `y`, with all bytes between them: the sample itself comes first.
+    /// The bytes from the first of samples `first..first + count` of row `y` to the last one. The
+    /// bytes between the samples are included.
     #[inline]
     pub fn samples(&self, y: usize, first: usize, count: usize) -> &'a [u8] {
         let start = y * self.data.stride_bytes + self.offset + first * self.step;
@@ -72,7 +76,8 @@ impl<'a> Channel<'a> {
     }
 }
 
-/// The value of component `index` at pixel (`x`, `y`), both clamped to the picture. Slow; for conversion and oracles.
+/// The value of component `index` at pixel (`x`, `y`), with the position clamped to the picture.
+/// This is slow and meant for conversion and oracles.
 pub(crate) fn value(picture: &Picture<'_>, index: usize, x: i64, y: i64) -> u8 {
     if index > 0 && picture.format() == PixelFormat::Grey {
         return 128;

@@ -1,23 +1,25 @@
-//! Colour conversion: the affine map between Y'CbCr and R'G'B', and whole pictures in plain loops, where being right
-//! matters and time does not (snapshots, contact sheets, background images). No thread, no buffer of its own.
+//! Colour conversion: the affine map between Y'CbCr and R'G'B', and the conversion of whole
+//! pictures by plain loops. The latter is for rare work such as snapshots and background images.
 //!
-//! Equations: ITU-R BT.601-7, BT.709-6 and BT.2020-2 (non-constant luminance), 8 bits, section 3 of each ("signal
-//! format"); full range as in JFIF. Chroma is sited in the centre of the pixels that share it.
+//! The equations are those of ITU-R BT.601-7, BT.709-6 and BT.2020-2 (non-constant luminance) for 8
+//! bits, section 3 of each ("signal format"). Full range is as in JFIF. Chroma is sited in the
+//! centre of the pixels that share it.
 
 use crate::cast;
 use crate::component::value;
 use crate::picture::{Colorimetry, Picture, PictureMut, PixelFormat, Range, Size};
 
-/// `out[i] = sum(matrix[i][j] * in[j]) + offset[i]`, on component values 0..=255.
+/// An affine map of three components: `out[i] = sum(matrix[i][j] * in[j]) + offset[i]`, on
+/// component values 0..=255.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
-    /// The matrix, a row an output.
+    /// The matrix, one row per output.
     pub matrix: [[f32; 3]; 3],
-    /// What is added to each output.
+    /// The number that is added to each output.
     pub offset: [f32; 3],
 }
 
-/// Scale of luma and chroma (component values for the whole range of the signal) and the value of black.
+/// The ranges of luma and chroma in component values, and the value of black.
 const fn levels(range: Range) -> (f32, f32, f32) {
     match range {
         Range::Limited => (219.0, 224.0, 16.0),
@@ -26,11 +28,12 @@ const fn levels(range: Range) -> (f32, f32, f32) {
 }
 
 impl Affine {
-    /// Leaves everything as it is.
+    /// The map that changes nothing.
     pub const IDENTITY: Self =
         Self { matrix: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], offset: [0.0, 0.0, 0.0] };
 
-    /// From (Y, Cb, Cr) to (R, G, B). The result may lie outside 0..=255: not every triple is a colour.
+    /// The map from (Y, Cb, Cr) to (R, G, B). The results may lie outside 0..=255, because not
+    /// every triple is a colour.
     pub fn to_rgb(color: Colorimetry) -> Self {
         let (kr, kb) = color.matrix.weights();
         let kg = 1.0 - kr - kb;
@@ -43,7 +46,7 @@ impl Affine {
         Self { matrix, offset }
     }
 
-    /// From (R, G, B) to (Y, Cb, Cr).
+    /// The map from (R, G, B) to (Y, Cb, Cr).
     pub fn from_rgb(color: Colorimetry) -> Self {
         let (kr, kb) = color.matrix.weights();
         let kg = 1.0 - kr - kb;
@@ -58,14 +61,14 @@ impl Affine {
         Self { matrix, offset: [black, 128.0, 128.0] }
     }
 
-    /// The map of a grey picture: all three primaries are luma, brought to full range.
+    /// The map of a grey picture: each of the three primaries is luma, expanded to full range.
     pub fn grey_to_rgb(range: Range) -> Self {
         let (luma, _, black) = levels(range);
         let y = 255.0 / luma;
         Self { matrix: [[y, 0.0, 0.0]; 3], offset: [-y * black; 3] }
     }
 
-    /// The map applied.
+    /// Applies the map to three components.
     #[inline]
     pub fn apply(&self, input: [f32; 3]) -> [f32; 3] {
         std::array::from_fn(|i| {
@@ -74,24 +77,24 @@ impl Affine {
         })
     }
 
-    /// The map applied to bytes, rounded and clamped.
+    /// Applies the map to bytes. The results are rounded and clamped.
     #[inline]
     pub fn apply_bytes(&self, input: [u8; 3]) -> [u8; 3] {
         self.apply(input.map(f32::from)).map(cast::byte)
     }
 }
 
-/// The colour (`[r, g, b]`) as `[y, cb, cr]` of a picture whose numbers mean `color`.
+/// Converts the colour `[r, g, b]` to `[y, cb, cr]` of the colorimetry `color`.
 pub fn rgb_to_ycc(rgb: [u8; 3], color: Colorimetry) -> [u8; 3] {
     Affine::from_rgb(color).apply_bytes(rgb)
 }
 
-/// `[y, cb, cr]` of a picture whose numbers mean `color` as `[r, g, b]`, clamped.
+/// Converts `[y, cb, cr]` of the colorimetry `color` to `[r, g, b]`, clamped.
 pub fn ycc_to_rgb(ycc: [u8; 3], color: Colorimetry) -> [u8; 3] {
     Affine::to_rgb(color).apply_bytes(ycc)
 }
 
-/// The map from the components of `picture` to (R, G, B).
+/// The map from the components of a picture to (R, G, B).
 pub(crate) fn picture_to_rgb(format: PixelFormat, color: Colorimetry) -> Affine {
     match format {
         _ if format.is_rgb() => Affine::IDENTITY,
@@ -103,20 +106,20 @@ pub(crate) fn picture_to_rgb(format: PixelFormat, color: Colorimetry) -> Affine 
 /// Why a picture cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
-    /// Conversion does not scale.
+    /// The sizes differ, and a conversion does not scale.
     #[error("cannot convert a picture of {from} into one of {to}: conversion does not scale")]
     Size {
-        /// Size of what is read.
+        /// Size of the source.
         from: Size,
-        /// Size of what is written.
+        /// Size of the output.
         to: Size,
     },
-    /// The output's format is not the one that the function writes.
+    /// The output has a format that the function does not write.
     #[error("expected an output of format {expected}, not {found}")]
     Format {
-        /// What the function writes.
+        /// The format that the function writes.
         expected: PixelFormat,
-        /// What it was given.
+        /// The format of the output.
         found: PixelFormat,
     },
 }
@@ -135,10 +138,10 @@ fn rgb_at(source: &Picture<'_>, map: &Affine, x: i64, y: i64) -> [u8; 3] {
     map.apply_bytes(std::array::from_fn(|component| value(source, component, x, y)))
 }
 
-/// Any picture as `RGB24` of the same size. Every pixel takes the chroma of its block.
+/// Converts any picture to `RGB24` of the same size. Every pixel takes the chroma of its block.
 ///
 /// # Errors
-/// [`ConvertError`] where the output is not RGB24 or of another size.
+/// [`ConvertError`] if the output is not RGB24, or has another size.
 pub fn to_rgb24(source: &Picture<'_>, output: &mut PictureMut<'_>) -> Result<(), ConvertError> {
     check(source, output, PixelFormat::Rgb24)?;
     let map = picture_to_rgb(source.format(), source.color());
@@ -150,12 +153,14 @@ pub fn to_rgb24(source: &Picture<'_>, output: &mut PictureMut<'_>) -> Result<(),
     Ok(())
 }
 
-/// Any picture as `NV12` of the same size, whose numbers mean `color`. Each chroma sample is the mean of its block (of
-/// the pixels that are there, at an odd edge). A Y'CbCr source of the same colorimetry goes by way of R'G'B' all the
-/// same, so this is for RGB; [`crate::scale::Scaler`] keeps Y'CbCr as it is.
+/// Converts any picture to `NV12` of the same size and of the colorimetry `color`. Each chroma
+/// sample is the mean of its block; at an odd edge, of the pixels that exist.
+///
+/// Even a Y'CbCr source is converted through R'G'B', so this function is meant for RGB sources.
+/// [`crate::scale::Scaler`] keeps the numbers of a Y'CbCr source.
 ///
 /// # Errors
-/// [`ConvertError`] where the output is not NV12 or of another size.
+/// [`ConvertError`] if the output is not NV12, or has another size.
 pub fn to_nv12(source: &Picture<'_>, output: &mut PictureMut<'_>, color: Colorimetry) -> Result<(), ConvertError> {
     check(source, output, PixelFormat::Nv12)?;
     let to_rgb = picture_to_rgb(source.format(), source.color());

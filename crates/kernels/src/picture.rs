@@ -13,7 +13,7 @@ pub struct Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// Row `y` with all bytes that belong to it, padding included where it is there.
+    /// Row `y`, including its padding as far as that is in memory.
     #[inline]
     pub fn row(&self, y: usize) -> &'a [u8] {
         let start = y * self.stride_bytes;
@@ -22,13 +22,13 @@ impl<'a> Plane<'a> {
     }
 }
 
-/// Why memory is not the picture it is said to be.
+/// Why memory does not hold a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PictureError {
     /// The size has no pixels.
     #[error("a picture of {0} has no pixels")]
     Empty(Size),
-    /// Rows would overlap.
+    /// The stride is shorter than a row, so rows would overlap.
     #[error(
         "plane {plane} of a {format} picture of {size}: a stride of {stride_bytes} bytes is less than a row of {row_bytes}"
     )]
@@ -37,30 +37,31 @@ pub enum PictureError {
         format: PixelFormat,
         /// Size of the picture.
         size: Size,
-        /// Which plane.
+        /// Index of the plane.
         plane: usize,
-        /// The stride given.
+        /// The given stride.
         stride_bytes: usize,
         /// The bytes of one row.
         row_bytes: usize,
     },
-    /// The memory ends before the picture does.
+    /// The memory is shorter than the picture.
     #[error("plane {plane} of a {format} picture of {size} needs {needed} bytes and has {available}")]
     Short {
         /// Format of the picture.
         format: PixelFormat,
         /// Size of the picture.
         size: Size,
-        /// Which plane.
+        /// Index of the plane.
         plane: usize,
-        /// Bytes needed.
+        /// Bytes that the plane needs.
         needed: usize,
-        /// Bytes there.
+        /// Bytes that the plane has.
         available: usize,
     },
 }
 
-/// A borrowed picture. Its planes are known to be long enough for its size, so kernels need not check again.
+/// A borrowed picture. Its planes were checked to be long enough for its size, so kernels need not
+/// check again.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
     format: PixelFormat,
@@ -70,10 +71,11 @@ pub struct Picture<'a> {
 }
 
 impl<'a> Picture<'a> {
-    /// Checks that `planes` hold a picture of `format` and `size`.
+    /// A picture of `format` and `size` in `planes`, after a check of their lengths and strides.
     ///
     /// # Errors
-    /// [`PictureError`] if the size is empty, a stride is shorter than a row, or a plane is too short.
+    /// [`PictureError`] if the size is empty, a stride is shorter than a row, or a plane is too
+    /// short.
     pub fn new(
         format: PixelFormat,
         size: Size,
@@ -99,7 +101,7 @@ impl<'a> Picture<'a> {
         Self::new(format, size, color, planes)
     }
 
-    /// How the pixels lie.
+    /// The pixel format.
     pub const fn format(&self) -> PixelFormat {
         self.format
     }
@@ -109,29 +111,29 @@ impl<'a> Picture<'a> {
         self.size
     }
 
-    /// What the numbers mean.
+    /// The colorimetry.
     pub const fn color(&self) -> Colorimetry {
         self.color
     }
 
-    /// Plane `index`; an empty plane where the format has none.
+    /// Plane `index`. The plane is empty if the format has no such plane.
     #[inline]
     pub fn plane(&self, index: usize) -> Plane<'a> {
         self.planes.get(index).copied().unwrap_or_default()
     }
 }
 
-/// One plane to be written: rows of bytes, `stride_bytes` apart.
+/// One plane for writing: rows of bytes, `stride_bytes` apart.
 #[derive(Debug, Default)]
 pub struct PlaneMut<'a> {
-    /// The bytes, beginning with the first pixel of the first row. The last row need not be padded.
+    /// The bytes, starting with the first pixel of the first row. The last row need not be padded.
     pub data: &'a mut [u8],
     /// Bytes from the start of one row to the start of the next.
     pub stride_bytes: usize,
 }
 
-/// A borrowed picture to be written: the mutable counterpart of [`Picture`], checked once in the same way. What its
-/// numbers will mean is said by whoever writes it, so it has no colorimetry.
+/// A borrowed picture for writing: the mutable counterpart of [`Picture`], checked once in the same
+/// manner. It has no colorimetry, because the code that writes it determines that.
 #[derive(Debug)]
 pub struct PictureMut<'a> {
     format: PixelFormat,
@@ -140,7 +142,7 @@ pub struct PictureMut<'a> {
 }
 
 impl<'a> PictureMut<'a> {
-    /// Checks that `planes` have room for a picture of `format` and `size`.
+    /// A picture of `format` and `size` in `planes`, after a check of their lengths and strides.
     ///
     /// # Errors
     /// The same as [`Picture::new`].
@@ -166,7 +168,7 @@ impl<'a> PictureMut<'a> {
         Self::new(format, size, planes)
     }
 
-    /// How the pixels lie.
+    /// The pixel format.
     pub const fn format(&self) -> PixelFormat {
         self.format
     }
@@ -176,10 +178,10 @@ impl<'a> PictureMut<'a> {
         self.size
     }
 
-    /// Row `y` of plane `index`: the bytes that belong to the picture, never the padding.
+    /// Row `y` of plane `index`, without padding.
     ///
     /// # Panics
-    /// Where the picture has no such row.
+    /// If the picture has no such row.
     #[inline]
     pub fn row_mut(&mut self, index: usize, y: usize) -> &mut [u8] {
         let (row_bytes, _) = self.format.plane_extent(index, self.size);
@@ -188,21 +190,22 @@ impl<'a> PictureMut<'a> {
         &mut plane.data[start..start + row_bytes]
     }
 
-    /// The same memory, lent on for a shorter time.
+    /// The same picture, borrowed for a shorter time.
     pub fn reborrow(&mut self) -> PictureMut<'_> {
         let planes =
             self.planes.each_mut().map(|plane| PlaneMut { data: &mut *plane.data, stride_bytes: plane.stride_bytes });
         PictureMut { format: self.format, size: self.size, planes }
     }
 
-    /// What has been written, whose numbers mean `color`.
+    /// The written picture, with the colorimetry `color`.
     pub fn as_picture(&self, color: Colorimetry) -> Picture<'_> {
         let planes = self.planes.each_ref().map(|plane| Plane { data: &*plane.data, stride_bytes: plane.stride_bytes });
         Picture { format: self.format, size: self.size, color, planes }
     }
 
-    /// The part of `size` at (`x`, `y`) as a picture of its own, for a picture in a picture. `None` where it is empty or
-    /// not wholly inside, or where `x` or `y` is odd (its first chroma sample would be shared with its neighbour).
+    /// The part of `size` at (`x`, `y`) as a picture of its own. `None` if it is empty or not
+    /// wholly inside, or if `x` or `y` is odd (its first chroma sample would be shared with its
+    /// neighbour).
     pub fn window(&mut self, x: u32, y: u32, size: Size) -> Option<PictureMut<'_>> {
         let inside = x.checked_add(size.width)? <= self.size.width && y.checked_add(size.height)? <= self.size.height;
         if !inside || size.is_empty() || !x.is_multiple_of(2) || !y.is_multiple_of(2) {
@@ -211,7 +214,8 @@ impl<'a> PictureMut<'a> {
         let format = self.format;
         let mut index = 0;
         let planes = self.planes.each_mut().map(|plane| {
-            // The bytes left of `x` and the rows above `y` are those of a picture of that size: both are even.
+            // The bytes left of `x` and the rows above `y` are those of a picture of that size,
+            // because both are even.
             let start = format.plane_extent(index, Size::new(x, y));
             index += 1;
             let data = plane.data.get_mut(start.1 * plane.stride_bytes + start.0..).unwrap_or_default();
@@ -221,7 +225,7 @@ impl<'a> PictureMut<'a> {
     }
 }
 
-/// Checks (bytes, stride) of each plane against what the format and size need.
+/// Checks the (bytes, stride) of each plane against the needs of the format and size.
 fn check(format: PixelFormat, size: Size, planes: [(usize, usize); 3]) -> Result<(), PictureError> {
     if size.is_empty() {
         return Err(PictureError::Empty(size));
@@ -239,7 +243,7 @@ fn check(format: PixelFormat, size: Size, planes: [(usize, usize); 3]) -> Result
     Ok(())
 }
 
-/// The number of bytes of a picture of `format` and `size` without padding.
+/// Size in bytes of a picture of `format` and `size` without padding.
 pub fn packed_bytes(format: PixelFormat, size: Size) -> usize {
     (0..format.plane_count())
         .map(|plane| {

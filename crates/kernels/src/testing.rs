@@ -1,10 +1,12 @@
-//! What the kernels' tests share: random pictures of every format at any stride, and outputs between guard bytes.
+//! Shared by the tests of the kernels: random pictures of every format at any stride, and outputs
+//! between guard bytes.
 
 use proptest::prelude::*;
 
 use crate::picture::{Colorimetry, Matrix, Picture, PictureMut, PixelFormat, Plane, PlaneMut, Range, Size};
 
-/// As many cases, but no more than `PROPTEST_CASES` says: emulated processors are slow.
+/// A configuration with `cases` cases, but no more than `PROPTEST_CASES`, because emulated CPUs are
+/// slow.
 pub(crate) fn config(cases: u32) -> ProptestConfig {
     let most = std::env::var("PROPTEST_CASES").ok().and_then(|most| most.parse().ok()).unwrap_or(u32::MAX);
     ProptestConfig::with_cases(cases.min(most))
@@ -21,7 +23,7 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// Noise; `padding` bytes after each row.
+    /// A picture of noise, with `padding` bytes after each row.
     pub fn noise(format: PixelFormat, size: Size, padding: usize, seed: u64) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
@@ -33,14 +35,14 @@ impl Canvas {
         let bytes = (0..format.plane_count())
             .map(|plane| {
                 let (row_bytes, rows) = format.plane_extent(plane, size);
-                // The last row is not padded: kernels may not read past it.
+                // The last row is not padded: kernels must not read past it.
                 (0..(row_bytes + padding) * rows - padding).map(|_| next()).collect()
             })
             .collect();
         Self { format, size, color: Colorimetry::default(), padding, bytes }
     }
 
-    /// The picture.
+    /// The canvas as a borrowed picture.
     pub fn picture(&self) -> Picture<'_> {
         let planes = std::array::from_fn(|plane| match self.bytes.get(plane) {
             Some(data) => Plane { data, stride_bytes: self.format.plane_extent(plane, self.size).0 + self.padding },
@@ -50,7 +52,8 @@ impl Canvas {
     }
 }
 
-/// Pictures of any format, colorimetry and padding, of sizes in the ranges given: noise, or flat areas of extremes.
+/// Pictures of any format, colorimetry and padding, with sizes in the given ranges. The content is
+/// noise, or only the values 0 and 255.
 pub(crate) fn picture(width: std::ops::Range<u32>, height: std::ops::Range<u32>) -> impl Strategy<Value = Canvas> {
     let color = (
         prop::sample::select(&[Matrix::Bt601, Matrix::Bt709, Matrix::Bt2020][..]),
@@ -83,7 +86,8 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// `padding` guard bytes after each row, and 16 before the first and after the last.
+    /// An output with `padding` guard bytes after each row, and 16 before the first row and after
+    /// the last.
     pub fn new(format: PixelFormat, size: Size, padding: usize) -> Self {
         let bytes = std::array::from_fn(|plane| {
             let (row_bytes, rows) = format.plane_extent(plane, size);
@@ -96,7 +100,7 @@ impl Guarded {
         self.format.plane_extent(plane, self.size).0 + self.padding
     }
 
-    /// The picture to write.
+    /// The picture into which the code under test writes.
     pub fn picture(&mut self) -> PictureMut<'_> {
         let strides: [usize; 3] = std::array::from_fn(|plane| self.stride(plane));
         let mut plane = 0;
@@ -109,14 +113,14 @@ impl Guarded {
         PictureMut::new(self.format, self.size, planes).expect("large enough")
     }
 
-    /// Plane `plane` without guards.
+    /// The bytes of plane `plane` without guards.
     pub fn plane(&self, plane: usize) -> Vec<u8> {
         let (row_bytes, rows) = self.format.plane_extent(plane, self.size);
         let stride = self.stride(plane);
         (0..rows).flat_map(|y| self.bytes[plane][16 + y * stride..16 + y * stride + row_bytes].to_vec()).collect()
     }
 
-    /// That no guard byte was written.
+    /// Checks that no guard byte was changed.
     pub fn check_guards(&self) -> Result<(), TestCaseError> {
         for plane in 0..self.format.plane_count() {
             let (row_bytes, rows) = self.format.plane_extent(plane, self.size);

@@ -1,4 +1,5 @@
-//! Whole steps, and programs of several, on every instruction set that this CPU has, against the oracle.
+//! Compares single steps and programs of several steps with the oracle, on every instruction set of
+//! this CPU.
 
 use portraitd_kernels::nn::{
     Activation, Arithmetic, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Program, Residual,
@@ -48,7 +49,7 @@ impl Build {
     fn shape(&self, map: usize) -> Shape {
         self.program.maps[map]
     }
-    /// `before` and `after`: padding of both axes.
+    /// The output shape of windows with the same padding on both sides of each axis.
     fn windows(&self, input: usize, kernel: [usize; 2], stride: usize, padding: [usize; 2], channels: usize) -> Shape {
         let from = self.shape(input);
         let side = |side: usize, kernel: usize, padding: usize| (side + 2 * padding - kernel) / stride + 1;
@@ -108,7 +109,7 @@ impl Build {
                 assert!(Kernels::of(isa).is_some());
                 let mut machine = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
                 let mut output = vec![f32::NAN; self.shape(self.program.output).len()];
-                // Twice: nothing may be left over from the run before.
+                // Two runs, because the second must not depend on the first.
                 for _ in 0..2 {
                     let input = if order == Order::Planar { &planar } else { &input };
                     machine.run(input, order, &mut output).expect("fitting buffers");
@@ -116,7 +117,7 @@ impl Build {
                 let mut two = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
                 two.use_two_threads().expect("a thread");
                 let mut same = vec![f32::NAN; output.len()];
-                // The first run tries one thread, the second tries both.
+                // The first run uses one thread, the second uses both.
                 for _ in 0..2 {
                     two.run(if order == Order::Planar { &planar } else { &input }, order, &mut same)
                         .expect("fitting buffers");
@@ -161,7 +162,7 @@ fn dense_convolutions() {
             let mut b = Build::new(height, width, ins);
             let (c, shape) = b.dense(0, kernel, (stride, padding), outs, activation);
             let map = b.conv(0, c, shape, true);
-            // A second one, with the first as residual and a gate on its input.
+            // A second convolution, with the first as residual and a gate on its input.
             let gate = b.vector(map, outs);
             let (mut c, shape) = b.dense(map, [1, 1], (1, [0, 0]), outs, Activation::Relu);
             c.gate = Some(gate);

@@ -1,5 +1,6 @@
-//! Every row kernel, on every instruction set that this CPU has, against plain loops: odd widths and channel counts, strides
-//! wider than rows, every activation, guard values around what is written, and inputs that no memory follows.
+//! Compares every row kernel with plain loops, on every instruction set of this CPU. The cases have
+//! odd widths and channel counts, strides wider than rows, every activation, guard values around
+//! the outputs, and inputs that end where the row ends.
 #![allow(unsafe_code)]
 
 use portraitd_kernels::nn::oracle::activate;
@@ -10,7 +11,7 @@ use portraitd_kernels::simd::Isa;
 const GUARD: f32 = -12_345.678;
 const ACTIVATIONS: [Activation; 4] = [Activation::None, Activation::Relu, Activation::HardSwish, Activation::Sigmoid];
 
-/// The kernels to test. `PORTRAITD_ISA` adds one that the CPU cannot be asked about.
+/// The kernels to test. `PORTRAITD_ISA` adds an instruction set that cannot be detected.
 fn kernels() -> Vec<&'static Kernels> {
     let mut sets = Isa::available();
     let forced = Isa::choose(None).expect("PORTRAITD_ISA names a usable instruction set");
@@ -20,7 +21,7 @@ fn kernels() -> Vec<&'static Kernels> {
     sets.into_iter().map(|isa| Kernels::of(isa).expect("a build has the kernels of what it detects")).collect()
 }
 
-/// Numbers in -1..1, or worst cases where `extreme`.
+/// Numbers in -1..1, or extreme values if `extreme` is set.
 struct Noise {
     state: u32,
     extreme: bool,
@@ -42,7 +43,8 @@ impl Noise {
     }
 }
 
-/// `magnitude`: the sum of the absolute values of all terms, which bounds the rounding.
+/// Checks a result. `magnitude` is the sum of the absolute values of all terms, which bounds the
+/// rounding.
 #[track_caller]
 fn close(actual: f32, expected: f64, magnitude: f64, what: &str) {
     let error = (f64::from(actual) - expected).abs();
@@ -97,7 +99,8 @@ fn conv() {
                     channels,
                     activation,
                 };
-                // SAFETY: the buffers are as long as the row says, and the instruction set is there.
+                // SAFETY: the buffers are as long as the row requires, and the CPU has the
+                // instruction set.
                 unsafe { (kernels.conv)(&row) };
                 let place = format!("{} {channels} channels, {width} pixels, {segments} x {depth}", kernels.isa);
                 let mut expected_sums = vec![(1.0, 1.0); channels];
@@ -175,7 +178,8 @@ fn depthwise() {
                     channels,
                     activation,
                 };
-                // SAFETY: the buffers are as long as the row says, and the instruction set is there.
+                // SAFETY: the buffers are as long as the row requires, and the CPU has the
+                // instruction set.
                 unsafe { (kernels.depthwise)(&row) };
                 let place = format!("{} {channels} channels, {width} pixels, {kernel}/{stride}", kernels.isa);
                 let mut expected_sums = vec![(0.5, 0.5); channels];
@@ -234,7 +238,8 @@ fn upsample() {
                     width,
                     channels,
                 };
-                // SAFETY: the buffers are as long as the row says, and the instruction set is there.
+                // SAFETY: the buffers are as long as the row requires, and the CPU has the
+                // instruction set.
                 unsafe { (kernels.upsample)(&row) };
                 let place = format!("{} {channels} channels, {width} pixels", kernels.isa);
                 for (at, &value) in output.iter().enumerate() {
@@ -265,7 +270,7 @@ fn activations() {
                 let first = input.len() - length;
                 let mut data = input[first..].to_vec();
                 data.push(GUARD);
-                // SAFETY: there are `length` numbers, and the instruction set is there.
+                // SAFETY: there are `length` numbers, and the CPU has the instruction set.
                 unsafe { (kernels.activate)(data.as_mut_ptr(), length, activation) };
                 for (&x, &value) in input[first..].iter().zip(&data) {
                     let expected = activate(f64::from(x), activation);

@@ -1,9 +1,10 @@
-//! A blurred room without its people.
+//! A blurred scene background without the people.
 //!
-//! The room is brought to a small picture (an eighth of the output each way), each cell counting only as much as it is
-//! *not* a person, and that is averaged by three box filters in a row, which come close to a Gaussian. The same is done
-//! to the weights alone and divided out (normalised convolution, Knutsson and Westin, CVPR 1993), so that nobody's
-//! colours spread into the room round them. Running sums make the cost independent of the radius.
+//! The picture is reduced to an eighth of the output in each direction. Each cell is weighted by
+//! how much it is *not* a person. Three box filters in a row, which approximate a Gaussian, blur
+//! the weighted cells, and the same filters blur the weights. The quotient (normalised convolution,
+//! Knutsson and Westin, CVPR 1993) keeps the colours of people from spreading into the background.
+//! Running sums make the cost independent of the radius.
 
 use super::error::BlendError;
 use super::matte::{Edge, MaskView, Matte};
@@ -11,13 +12,14 @@ use crate::cast;
 use crate::picture::{Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use crate::scale::{Filter, Scaler};
 
-/// Output pixels a cell, each way.
+/// Output pixels per cell, in each direction.
 const CELL: u32 = 8;
 
-/// Cells are taken to be a person from here on: a cell that is partly person has their colours in it.
+/// The thresholds at which a cell counts as a person. They are low, because a cell that is partly a
+/// person contains their colours.
 const PERSON: Edge = Edge { low: 0.02, high: 0.15 };
 
-/// Makes blurred rooms. Owns the small picture.
+/// Computes blurred scene backgrounds. Owns the small picture.
 #[derive(Clone, Debug)]
 pub struct Blur {
     scaler: Scaler,
@@ -25,7 +27,7 @@ pub struct Blur {
     small: Vec<u8>,
     size: Size,
     alpha: Vec<u8>,
-    /// How much each cell counts, 0..=255.
+    /// Weight of each cell, 0..=255.
     weights: Vec<u16>,
     blurred_weights: Vec<u16>,
     values: Vec<u16>,
@@ -40,7 +42,7 @@ impl Default for Blur {
 }
 
 impl Blur {
-    /// One without memory yet.
+    /// A blur that has not allocated any memory yet.
     pub fn new() -> Self {
         Self {
             scaler: Scaler::new(Filter::Linear),
@@ -56,12 +58,15 @@ impl Blur {
         }
     }
 
-    /// The blurred room behind an output of `size` and `format` (NV12 or RGB24) that shows `crop` of `source`, as a small
-    /// picture to be stretched over it ([`super::Backdrop::Stretched`]). `radius` is that of one box, in output pixels;
-    /// the three together have about its standard deviation. Without a `mask` people are blurred with the room.
+    /// The blurred background behind an output of `size` and `format` (NV12 or RGB24) that shows
+    /// `crop` of `source`. The result is a small picture that is stretched over the output
+    /// ([`super::Backdrop::Stretched`]).
+    ///
+    /// `radius` is the radius of one box in output pixels; the three boxes together have about this
+    /// standard deviation. Without a `mask`, people are blurred together with the background.
     ///
     /// # Errors
-    /// [`BlendError`] where crop or format cannot be had.
+    /// [`BlendError`] if the crop cannot be scaled or the format is not supported.
     pub fn scene_background(
         &mut self,
         source: &Picture<'_>,
@@ -92,7 +97,7 @@ impl Blur {
         Ok(Picture::packed(format, self.size, color, &self.small).expect("resized to its bytes"))
     }
 
-    /// How much each cell counts: nothing where it or a neighbour is a person.
+    /// Computes the weights of the cells. A cell has weight 0 if it or a neighbour is a person.
     fn weigh(&mut self, mask: Option<&MaskView<'_>>, crop: PixelRect) -> Result<(), BlendError> {
         let (width, height) = (self.size.width as usize, self.size.height as usize);
         self.weights.clear();
@@ -117,14 +122,14 @@ impl Blur {
         Ok(())
     }
 
-    /// From weights of cells to those of chroma: the least of each block.
+    /// Reduces the weights of cells to those of chroma: the smallest of each block.
     fn halve_weights(&mut self, width: usize, height: usize) {
         let half = width.div_ceil(2);
         for y in 0..height.div_ceil(2) {
             for x in 0..half {
                 let (right, below) = ((2 * x + 1).min(width - 1), (2 * y + 1).min(height - 1));
                 let at = |x: usize, y: usize| self.weights[y * width + x];
-                // Written at or before what is still to be read.
+                // In place: each result is written at or before the next value that is read.
                 let least = at(2 * x, 2 * y).min(at(right, 2 * y)).min(at(2 * x, below)).min(at(right, below));
                 self.weights[y * half + x] = least;
             }
@@ -144,20 +149,21 @@ impl Blur {
             self.values.clear();
             let weighted = cells.iter().step_by(channels).zip(&self.weights);
             self.values.extend(weighted.map(|(&value, &weight)| u16::from(value) * weight));
-            // Where no room is within reach, its mean: a person may fill the picture.
+            // The mean of the background is used if no background is within reach, because a person
+            // may fill the picture.
             let sum: u64 = self.values.iter().map(|&value| u64::from(value)).sum();
             let mean = if total > 0 { sum as f32 / total as f32 } else { 128.0 };
             boxes(&mut self.values, &mut self.scratch, &mut self.column, width, radius);
             let results = self.values[..count].iter().zip(&self.blurred_weights);
             for (cell, (&value, &weight)) in cells.iter_mut().step_by(channels).zip(results) {
-                // The mean counts as much as one part in 255 of one cell.
+                // The mean counts as much as 1/255 of one cell.
                 *cell = cast::byte((f32::from(value) * 255.0 + mean * 255.0) / (f32::from(weight) + 255.0));
             }
         }
     }
 }
 
-/// Three box filters of `radius` along and down, in place. Borders are replicated.
+/// Applies three box filters of `radius` in both directions, in place. Borders are replicated.
 fn boxes(values: &mut [u16], scratch: &mut Vec<u16>, column: &mut Vec<u32>, width: usize, radius: usize) {
     scratch.resize(values.len(), 0);
     for _ in 0..3 {
@@ -208,11 +214,12 @@ fn box_down(values: &[u16], out: &mut [u16], column: &mut Vec<u32>, width: usize
 
 #[cfg(test)]
 thread_local! {
-    /// Additions that box filters have made on this thread: what a test holds to be independent of the radius.
+    /// Number of additions of the box filters on this thread. A test checks that it does not depend
+    /// on the radius.
     pub(super) static ADDITIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts additions in tests, and is nothing otherwise.
+/// Counts additions in tests; does nothing otherwise.
 #[inline]
 fn tally(count: usize) {
     #[cfg(test)]

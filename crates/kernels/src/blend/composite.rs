@@ -1,4 +1,5 @@
-//! A crop of a picture mixed with a background by a mask, each row of the output written once.
+//! The compositor: mixes a crop of a picture with a background according to a mask. Each row of the
+//! output is written once.
 
 use super::error::BlendError;
 use super::guided::{self, GuidedMatte};
@@ -9,48 +10,48 @@ use crate::picture::{Picture, PictureMut, PixelFormat, PixelRect, Size};
 use crate::scale::{Filter, Scaler};
 use crate::simd::Usable;
 
-/// What is behind the people.
+/// What a composite shows behind the people.
 #[derive(Clone, Copy, Debug)]
 pub enum Backdrop<'a> {
-    /// One colour, in the output's terms: `[y, cb, cr]` for NV12, `[r, g, b]` for RGB24.
+    /// A single colour in the format of the output: `[y, cb, cr]` for NV12, `[r, g, b]` for RGB24.
     Color([u8; 3]),
-    /// A picture of the output's size and format, and of the source's colorimetry.
+    /// A picture of the output's size and format, with the colorimetry of the source.
     Picture(Picture<'a>),
-    /// A picture of the output's format and the source's colorimetry, stretched over the output: a blurred room needs few
-    /// pixels.
+    /// A picture of the output's format with the colorimetry of the source, which is stretched over
+    /// the output. A blurred background needs few pixels.
     Stretched(Picture<'a>),
 }
 
-/// Mixes pictures and backgrounds. Owns a few rows.
+/// Mixes pictures with backgrounds. Owns a few rows.
 #[derive(Clone, Debug)]
 pub struct Compositor {
     isa: Usable,
     scaler: Scaler,
     behind: Scaler,
     matte: Matte,
-    /// Where edges follow the picture.
+    /// Present if the edges of mattes follow the picture.
     guided: Option<Box<GuidedMatte>>,
     luma: Vec<u8>,
     foreground: Vec<u8>,
     background: Vec<u8>,
-    /// The matte of two rows, and of the samples of a row.
+    /// The matte of two rows of pixels.
     alpha: [Vec<u8>; 2],
     spread: Vec<u8>,
 }
 
 impl Compositor {
-    /// A compositor that enlarges the foreground with `filter`, and masks bilinearly.
+    /// A compositor that scales the foreground with `filter` and masks bilinearly.
     pub fn new(filter: Filter) -> Self {
         Self::on(filter, Usable::chosen(), false)
     }
 
-    /// A compositor whose mattes follow the picture's edges, and where people keep their own colours there
-    /// ([`GuidedMatte`]).
+    /// A compositor whose mattes follow the edges of the picture, and where people keep their own
+    /// colours at these edges ([`GuidedMatte`]).
     pub fn guided(filter: Filter) -> Self {
         Self::on(filter, Usable::chosen(), true)
     }
 
-    /// Either of them on `isa`. Results are the same on each.
+    /// Either kind of compositor on `isa`. The results are the same on every instruction set.
     pub fn on(filter: Filter, isa: Usable, guided: bool) -> Self {
         Self {
             isa,
@@ -66,11 +67,13 @@ impl Compositor {
         }
     }
 
-    /// Fills `output` (NV12 or RGB24) with the people of the `crop` of `source` on `backdrop`. `mask` tells who they are;
-    /// without one, `output` is the backdrop alone.
+    /// Fills `output` (NV12 or RGB24) with the people in the `crop` of `source`, in front of
+    /// `backdrop`. `mask` says which pixels are people. Without a mask the output shows only the
+    /// backdrop.
     ///
     /// # Errors
-    /// [`BlendError`]; nothing has been written then.
+    /// [`BlendError`] if the crop, the format or the backdrop does not fit. Nothing is written in
+    /// that case.
     pub fn compose(
         &mut self,
         source: &Picture<'_>,
@@ -157,7 +160,7 @@ impl Compositor {
                 let background = &mut background[..out.len()];
                 behind.row(format, plane, y, background);
                 if let MatteSource::Guided(people) = &mut people {
-                    people.push(format, plane, y, alpha, foreground);
+                    people.restore_colors(format, plane, y, alpha, foreground);
                 }
                 rows::blend(*isa, foreground, background, alpha, out);
             };
@@ -173,7 +176,7 @@ impl Compositor {
             if !rgb && (y % 2 == 1 || last) {
                 let out = output.row_mut(1, y / 2);
                 if any || (y % 2 == 1 && before) {
-                    // The last row of an odd height has its chroma to itself.
+                    // In a picture of odd height, the last row does not share its chroma.
                     let lower = if y % 2 == 1 { &alpha[1] } else { &alpha[0] };
                     rows::chroma_alpha(&alpha[0], lower, &mut spread[..out.len()]);
                     let foreground_row = &mut foreground[..out.len()];
@@ -189,13 +192,13 @@ impl Compositor {
     }
 }
 
-/// A mask that gives its rows.
+/// The source of the matte's rows.
 enum MatteSource<'a> {
     Bilinear(MatteRows<'a>),
     Guided(&'a mut GuidedMatte),
 }
 
-/// A backdrop that gives its rows.
+/// The source of the backdrop's rows.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would allocate for each frame")]
 enum BackdropRows<'s, 'a> {
     Color([u8; 3]),

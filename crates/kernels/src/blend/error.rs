@@ -1,4 +1,4 @@
-//! Why a picture cannot be composed.
+//! The errors of mattes and composites.
 
 use crate::picture::{PixelFormat, Size};
 use crate::scale::ScaleError;
@@ -9,7 +9,7 @@ pub enum BlendError {
     /// The crop of the source or of the mask cannot be scaled to the output.
     #[error(transparent)]
     Scale(#[from] ScaleError),
-    /// The background is a picture of another size or format than the output.
+    /// The background is a picture of a size or format that does not fit the output.
     #[error("a background of {found_format} {found} does not fit an output of {format} {size}")]
     Backdrop {
         /// Format of the output.
@@ -21,7 +21,7 @@ pub enum BlendError {
         /// Size of the background.
         found: Size,
     },
-    /// The output has a format that is not written.
-    #[error("cannot compose a picture of format {0}: only NV12 and RGB3")]
+    /// The compositor does not write the format of the output.
+    #[error("cannot compose a picture of format {0}: the compositor writes NV12 and RGB3")]
     Format(PixelFormat),
 }

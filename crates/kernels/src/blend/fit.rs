@@ -1,30 +1,34 @@
-//! The loops of the guided filter, a row of cells each. Sums are of whole numbers that floats hold exactly, so running
-//! sums do not drift, and results are the same on every machine.
+//! The loops of the guided filter, which work on one row of cells each. Sums are of whole numbers
+//! that floats represent exactly, so running sums do not drift, and the results are the same on
+//! every machine.
 
 use crate::cast;
 
-/// Cells to each side over which the mask is fitted to the colours.
+/// Radius of the windows in which the mask is fitted to the colours, in cells.
 pub(super) const RADIUS: usize = 3;
-/// Cells to each side over which the fits are averaged.
+/// Radius of the windows over which the fits are averaged, in cells.
 pub(super) const SMOOTH: usize = 2;
 
-/// What is added to the variance of luma, in levels squared: how much of a difference in brightness is taken for noise.
+/// The number that is added to the variance of luma, in squared levels. It sets how large a
+/// difference in brightness still counts as noise.
 pub(super) const NOISE_LUMA: f32 = 325.0;
-/// The same of Cb and of Cr, whose differences are smaller.
+/// The number that is added to the variances of Cb and Cr, whose differences are smaller.
 pub(super) const NOISE_CHROMA: f32 = 11.0;
 
-/// Sums over a window: those of Y, Cb, Cr and the mask, of the mask times each colour, and of the products of colours.
+/// Number of sums per window: Y, Cb, Cr and the mask; the mask times each colour; and the products
+/// of colours.
 pub(super) const MOMENTS: usize = 13;
-/// Sums for the person's colours: the weights, and the weighted colours.
+/// Number of sums for the colours of a person: the weights, and the weighted colours.
 pub(super) const COLORS: usize = 4;
 
-/// Y, Cb, Cr (centred) and the mask (0..=255) of a row of cells.
+/// A row of cells: Y, Cb, Cr (centred on 0) and the mask (0..=255).
 pub(super) type Cells<'a> = [&'a [f32]; 4];
 
-/// Cells that are worked on together; rows are padded to a multiple of it.
+/// Cells that are computed together. Rows are padded to a multiple of this.
 pub(super) const LANES: usize = 8;
 
-/// Neighbouring cells. Arithmetic is written on all of them at once, which the compiler then does in one register.
+/// Neighbouring cells. Operations are written for all of them at once, so that the compiler uses
+/// one register.
 #[derive(Clone, Copy)]
 struct Lanes([f32; LANES]);
 
@@ -49,7 +53,7 @@ impl Lanes {
         Self([value; LANES])
     }
 
-    /// The lanes from `x` on.
+    /// The cells from `x` on.
     #[inline(always)]
     fn of(row: &[f32], x: usize) -> Self {
         let row = &row[x..x + LANES];
@@ -66,7 +70,8 @@ impl Lanes {
         Self(std::array::from_fn(|i| if self.0[i] < most { self.0[i] } else { most }))
     }
 
-    /// Nearest whole numbers of values within 16 bits: what a large number leaves in the low bits of the sum.
+    /// The nearest whole numbers of values within 16 bits. Adding a large number leaves them in the
+    /// low bits of the sum.
     #[inline(always)]
     fn rounded(self) -> [i16; LANES] {
         std::array::from_fn(|i| {
@@ -76,7 +81,7 @@ impl Lanes {
     }
 }
 
-/// What rows that [`sum_along`] reads are longer than those it writes.
+/// The rows that [`sum_along`] reads are this much longer than those it writes.
 pub(super) const MARGIN: usize = LANES;
 
 #[inline(always)]
@@ -84,7 +89,7 @@ fn at(cells: &Cells<'_>, x: usize) -> [Lanes; 4] {
     [0, 1, 2, 3].map(|channel| Lanes::of(cells[channel], x))
 }
 
-/// Adds `values`, a row each, to lanes of rows of `stride`.
+/// Adds `values` times `sign` at column `x`, one value per row. Rows are `stride` apart.
 #[inline(always)]
 fn add_to<const ROWS: usize>(rows: &mut [f32], stride: usize, x: usize, values: [Lanes; ROWS], sign: f32) {
     for (k, value) in values.into_iter().enumerate() {
@@ -96,7 +101,8 @@ fn add_to<const ROWS: usize>(rows: &mut [f32], stride: usize, x: usize, values: 
 }
 
 crate::simd::versions! {
-    /// Adds a row's moments to the columns' sums, `MOMENTS` rows of a multiple of [`LANES`]; takes them away for a `sign` of -1.
+    /// Adds the moments of a row to the sums of the columns, or subtracts them if `sign` is -1.
+    /// There are `MOMENTS` rows of sums, whose length is a multiple of [`LANES`].
     pub(super) fn add_moments(cells: Cells<'_>, sign: f32, columns: &mut [f32]) {
         let stride = columns.len() / MOMENTS;
         for x in (0..stride).step_by(LANES) {
@@ -108,7 +114,8 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// The same of the person's colours, by `weights`.
+    /// Adds the colours of a row to the sums of the columns, weighted by `weights`, or subtracts
+    /// them if `sign` is -1.
     pub(super) fn add_colors(cells: Cells<'_>, weights: &[f32], sign: f32, columns: &mut [f32]) {
         let stride = columns.len() / COLORS;
         for x in (0..stride).step_by(LANES) {
@@ -119,7 +126,8 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// Sums of `WINDOW` neighbours, at most [`MARGIN`] + 1, of `rows` rows of `padded` into rows that are [`MARGIN`] shorter.
+    /// Sums `WINDOW` neighbours, at most [`MARGIN`] + 1, in each of the `rows` rows of `padded`.
+    /// The rows of `out` are [`MARGIN`] shorter.
     pub(super) fn sum_along<const WINDOW: usize>(padded: &[f32], rows: usize, out: &mut [f32]) {
         let (from, to) = (padded.len() / rows, out.len() / rows);
         for (padded, out) in padded.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
@@ -138,9 +146,10 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// From the sums over windows (`MOMENTS` rows) to what of the mask is a linear function of the colours (least squares
-    /// with the noise's variance added: He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, equation 19): three
-    /// gains and an offset, rows of `out`. `counts` are the cells of each window.
+    /// Fits the mask as a linear function of the colours, from the sums over windows (`MOMENTS`
+    /// rows). This is least squares with the variance of the noise added (He, Sun and Tang, "Guided
+    /// Image Filtering", TPAMI 2013, equation 19). `counts` are the cells of each window. The rows
+    /// of `out` are three gains and an offset.
     pub(super) fn fit(sums: &[f32], counts: &[f32], out: &mut [f32]) {
         let stride = counts.len();
         for x in (0..stride).step_by(LANES) {
@@ -151,7 +160,7 @@ crate::simd::versions! {
             let (yy, yb, yr) = (yy - y * y + Lanes::splat(NOISE_LUMA), yb - y * b, yr - y * r);
             let (bb, br) = (bb - b * b + Lanes::splat(NOISE_CHROMA), br - b * r);
             let rr = rr - r * r + Lanes::splat(NOISE_CHROMA);
-            // The inverse of a symmetric matrix by its cofactors.
+            // The inverse of a symmetric matrix from its cofactors.
             let (iyy, iyb, iyr) = (bb * rr - br * br, yr * br - yb * rr, yb * br - yr * bb);
             let (ibb, ibr, irr) = (yy * rr - yr * yr, yb * yr - yy * br, yy * bb - yb * yb);
             let determinant = (yy * iyy + yb * iyb + yr * iyr).at_least(1.0);
@@ -169,14 +178,15 @@ crate::simd::versions! {
 
 /// Fractional bits of the gain of luma.
 const GAIN_BITS: i32 = 10;
-/// Fractional bits of offsets, in levels.
+/// Fractional bits of the offsets, in levels.
 const OFFSET_BITS: i32 = 2;
-/// Neither may be larger: differences of two must fit 16 bits.
+/// The limit of gains and offsets: the difference of two must fit 16 bits.
 const LARGEST: f32 = 16_383.0;
 
 crate::simd::versions! {
-    /// From summed fits (four rows) over `counts` cells to what rows of pixels need: the gain of luma, and the mask that a
-    /// luma of 128 would have, chroma being that of the cell. The cell's own mask goes to `mask`, 0..=255.
+    /// Turns summed fits (four rows) over `counts` cells into the values that rows of pixels need:
+    /// the gain of luma, and the mask value at a luma of 128 with the chroma of the cell. Writes
+    /// the mask value of the cell itself to `mask`, 0..=255.
     pub(super) fn finish(
         fits: &[f32],
         counts: &[f32],
@@ -208,12 +218,12 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// The person's colours round each cell, as bytes (`COLORS - 1` rows of `out`): the mean of what is surely person, and
-    /// where there is none, the cell's own colours.
+    /// The colours of the person around each cell as bytes (`COLORS - 1` rows of `out`): the mean
+    /// of cells that are certainly a person. If there are none, the cell's own colours.
     pub(super) fn mean_colors(sums: &[f32], cells: Cells<'_>, out: &mut [u8]) {
         let stride = out.len() / (COLORS - 1);
         for x in (0..stride).step_by(LANES) {
-            // The cell itself counts as much as one part in 255 of a cell.
+            // The cell itself counts as much as 1/255 of a cell.
             let weights = Lanes::of(sums, x) + Lanes::splat(1.0);
             for channel in 0..COLORS - 1 {
                 let (weighted, own) = (Lanes::of(sums, (channel + 1) * stride + x), Lanes::of(cells[channel], x));
@@ -229,7 +239,8 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// A row between two rows of cells, `weight` of 32768 towards the lower one.
+    /// Interpolates a row between two rows of cells, with a `weight` of the lower row in units of
+    /// 1/32768.
     pub(super) fn between(upper: &[i16], lower: &[i16], weight: i32, out: &mut [i16]) {
         let count = out.len();
         let (upper, lower) = (&upper[..count], &lower[..count]);
@@ -241,7 +252,7 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// Cells to pixels: `D` pixels between the centres of each two neighbours of `cells`, interpolated.
+    /// Interpolates cells to pixels, with `D` pixels between the centres of two neighbouring cells.
     pub(super) fn expand<const D: usize>(cells: &[i16], out: &mut [i16]) {
         let weights: [i16; D] = std::array::from_fn(|k| {
             let along = (2 * k + 1) * 16_384 / D;
@@ -253,7 +264,7 @@ crate::simd::versions! {
         for x in 0..count {
             let step = right[x].wrapping_sub(left[x]);
             for k in 0..D {
-                // Products' upper halves: a bit is lost to the sign, and given back by doubling.
+                // The upper half of the product has lost one bit to the sign, so it is doubled.
                 pixels[x][k] = left[x].wrapping_add(2 * cast::high(i32::from(step) * i32::from(weights[k])));
             }
         }
@@ -261,12 +272,12 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// The mask of a row of pixels from gains, offsets and luma.
+    /// Computes the mask of a row of pixels from gains, offsets and luma.
     pub(super) fn apply(gains: &[i16], offsets: &[i16], luma: &[u8], out: &mut [u8]) {
         let count = out.len();
         let (gains, offsets, luma) = (&gains[..count], &offsets[..count], &luma[..count]);
         for x in 0..count {
-            // Luma with 8 fractional bits, its sign turned so that it is centred.
+            // Luma with 8 fractional bits, centred on 0.
             let centered = (i16::from(luma[x]) - 128) << 8;
             let product = cast::high(i32::from(centered) * i32::from(gains[x]));
             out[x] = cast::clamped_i16(product.saturating_add(offsets[x]).saturating_add(2) >> OFFSET_BITS);
@@ -274,16 +285,18 @@ crate::simd::versions! {
     }
 }
 
-/// From where on (of 255) a pixel shows its own colour alone only as much as its alpha is above this.
+/// Up to this alpha (of 255) a pixel takes only the colours of the person. Above it, its own colour
+/// has an increasing share.
 const OWN_COLOR: u8 = 204;
 
 crate::simd::versions! {
-    /// Replaces colours where a pixel is partly room: by `person`, and all of it up to [`OWN_COLOR`].
-    pub(super) fn push(person: &[u8], alpha: &[u8], samples: &mut [u8]) {
+    /// Replaces the colours of pixels that are partly background by those in `person`, completely
+    /// up to an alpha of [`OWN_COLOR`].
+    pub(super) fn restore_colors(person: &[u8], alpha: &[u8], samples: &mut [u8]) {
         let count = samples.len();
         let (person, alpha) = (&person[..count], &alpha[..count]);
         for x in 0..count {
-            // 0..=255 of 255 in steps of five.
+            // 0..=255 in steps of five.
             let own = (u16::from(alpha[x]).saturating_sub(u16::from(OWN_COLOR))) * 5;
             let mixed = u16::from(samples[x]) * own + u16::from(person[x]) * (255 - own) + 128;
             samples[x] = ((mixed + (mixed >> 8)) >> 8).to_le_bytes()[0];
@@ -291,14 +304,15 @@ crate::simd::versions! {
     }
 }
 
-/// How much a cell says of the person's colours, 0..=255, by its shaped mask: nothing where it is partly room.
+/// Weight of a cell in the colours of the person, 0..=255, from its shaped mask. It is 0 if the
+/// cell is partly background.
 #[inline]
 pub(super) fn weight(mask: u8) -> f32 {
     f32::from(mask.saturating_sub(OWN_COLOR)) * 5.0
 }
 
 crate::simd::versions! {
-    /// Means of two by two samples, centred.
+    /// The means of two by two samples, centred on 0.
     pub(super) fn halve(upper: &[u8], lower: &[u8], out: &mut [f32]) {
         let blocks = upper.as_chunks::<2>().0.iter().zip(lower.as_chunks::<2>().0);
         for (out, (a, b)) in out.iter_mut().zip(blocks) {
@@ -309,8 +323,8 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// Interleaved chroma as two centred rows.
-    pub(super) fn part(chroma: &[u8], blue: &mut [f32], red: &mut [f32]) {
+    /// Splits interleaved chroma into two rows, centred on 0.
+    pub(super) fn split_chroma(chroma: &[u8], blue: &mut [f32], red: &mut [f32]) {
         for ((pair, blue), red) in chroma.as_chunks::<2>().0.iter().zip(blue).zip(red) {
             (*blue, *red) = (cast::centered(pair[0]), cast::centered(pair[1]));
         }
@@ -318,7 +332,7 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// Adds rows of equal length.
+    /// Adds a row to sums of the same length.
     pub(super) fn add(row: &[f32], sums: &mut [f32]) {
         for (sum, value) in sums.iter_mut().zip(row) {
             *sum += value;

@@ -1,4 +1,4 @@
-//! A mask brought to the pixels of an output, row by row.
+//! The matte: a mask at the resolution of an output, row by row.
 
 use super::rows;
 use crate::cast;
@@ -8,34 +8,35 @@ use crate::scale::plane::{Channels, PlaneScaler};
 use crate::scale::{Filter, ScaleError, Span};
 use crate::simd::Usable;
 
-/// The values of a mask, row-major: how much of a person each cell is.
+/// The values of a mask, row-major: the probability that each cell belongs to a person.
 #[derive(Clone, Copy, Debug)]
 pub enum MaskValues<'a> {
-    /// 0 (background) ..= 1 (person). What is outside of that is clamped; what is no number is background.
+    /// 0 (background) ..= 1 (person). Other values are clamped, and NaN counts as background.
     Float(&'a [f32]),
     /// 0 (background) ..= 255 (person).
     Byte(&'a [u8]),
 }
 
-/// Why values are not the mask they are said to be.
+/// Why values do not form a mask.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum MaskError {
-    /// There is no cell, or not as many values as cells.
-    #[error("a mask of {size} has {expected} values and not {found}")]
+    /// The mask has no cells, or the number of values differs from the number of cells.
+    #[error("a mask of {size} requires {expected} values, but {found} were given")]
     Length {
-        /// Size of the mask.
+        /// Size of the mask, in cells.
         size: Size,
-        /// Values it should have.
+        /// Number of values that the mask requires.
         expected: u64,
-        /// Values there are.
+        /// Number of values that were given.
         found: usize,
     },
-    /// What it covers is no rectangle.
-    #[error("a mask cannot cover the region {0}")]
+    /// The region that the mask covers is not a valid rectangle.
+    #[error("a mask cannot cover the region {0}: it is empty, not a number, or beyond 65536 pixels")]
     PixelRect(PixelRect),
 }
 
-/// A borrowed mask: a grid of values over a region of a source picture, checked once.
+/// A borrowed mask: a grid of values over a region of a source picture. It is checked once, when it
+/// is made.
 #[derive(Clone, Copy, Debug)]
 pub struct MaskView<'a> {
     values: MaskValues<'a>,
@@ -44,10 +45,10 @@ pub struct MaskView<'a> {
 }
 
 impl<'a> MaskView<'a> {
-    /// A mask of `size` cells whose grid covers `covers` of the source, in source pixels.
+    /// A mask of `size` cells whose grid covers the region `covers`, in source pixels.
     ///
     /// # Errors
-    /// [`MaskError`] where the number of values is another, or `covers` is no rectangle.
+    /// [`MaskError`] if the number of values is wrong, or if `covers` is not a valid rectangle.
     pub fn new(values: MaskValues<'a>, size: Size, covers: PixelRect) -> Result<Self, MaskError> {
         let found = match values {
             MaskValues::Float(values) => values.len(),
@@ -63,27 +64,29 @@ impl<'a> MaskView<'a> {
         Ok(Self { values, size, covers })
     }
 
-    /// Cells across and down.
+    /// Size of the grid, in cells.
     pub const fn size(&self) -> Size {
         self.size
     }
 
-    /// What the grid covers, in source pixels.
+    /// The region that the grid covers, in source pixels.
     pub const fn covers(&self) -> PixelRect {
         self.covers
     }
 }
 
-/// How the soft edge of a mask becomes the edge of a matte: smoothstep from `low` to `high`.
+/// The thresholds that turn the soft edge of a mask into the edge of a matte: smoothstep from `low`
+/// to `high`.
 ///
-/// Nets of this kind give 0.60..0.95 on bodies, 0.10..0.35 in hair and under 0.10 on background, so a matte that is the
-/// mask itself shows the room through people, and a threshold shows stairs. Published projects take 0.10..0.50 (Jitsi) and
-/// 0.50..0.75 (Volcomix); the middle is the default.
+/// Segmentation networks return 0.60..0.95 on bodies, 0.10..0.35 in hair and under 0.10 on
+/// background. A matte that equals the mask would show the background through people, and a single
+/// threshold would show stairs. Published projects use 0.10..0.50 (Jitsi) and 0.50..0.75
+/// (Volcomix); the default lies between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edge {
-    /// Up to here all is background.
+    /// Mask values up to this one are background.
     pub low: f32,
-    /// From here on all is person.
+    /// Mask values from this one on are person.
     pub high: f32,
 }
 
@@ -94,14 +97,14 @@ impl Default for Edge {
 }
 
 impl Edge {
-    /// In steps of a byte, `low` below `high` whatever was asked for.
+    /// The thresholds in bytes. `low` is always below `high`, whatever the values are.
     pub(super) fn bytes(self) -> (u8, u8) {
         let low = cast::byte(self.low * 255.0).min(254);
         (low, cast::byte(self.high * 255.0).max(low + 1))
     }
 }
 
-/// Brings masks to outputs. Owns its tables and a copy of the mask in bytes.
+/// Brings masks to the resolution of outputs. Owns its tables and a copy of the mask in bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Matte {
     scaler: PlaneScaler,
@@ -109,17 +112,19 @@ pub struct Matte {
 }
 
 impl Matte {
-    /// One without tables yet.
+    /// A matte that has not computed any tables yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes ready to bring `mask` to an output of `size` that shows `crop` of the source (in its pixels): bilinear
-    /// between the centres of cells, area average where there are more cells than pixels. Outside of what the mask
-    /// covers all is background. Without an `edge` values stay what they are.
+    /// Prepares to bring `mask` to an output of `size` that shows `crop` of the source, in source
+    /// pixels. Values are interpolated bilinearly between the centres of cells, or averaged over
+    /// area if there are more cells than pixels. Everything outside the region of the mask is
+    /// background. Without an `edge` the values are not shaped.
     ///
     /// # Errors
-    /// [`ScaleError`] where the crop is no rectangle, the output is empty, or a pixel would take more than 16384 cells.
+    /// [`ScaleError`] if the crop is not a valid rectangle, the output is empty, or more than 16384
+    /// cells would contribute to a pixel.
     pub fn start(
         &mut self,
         mask: &MaskView<'_>,
@@ -152,13 +157,14 @@ impl Matte {
     }
 }
 
-/// The grid as the scaler takes it.
+/// The grid in the form that the scaler takes.
 fn channels(grid: &[u8], stride_bytes: usize) -> Channels<'_> {
     let channel = Channel { data: Plane { data: grid, stride_bytes }, offset: 0, step: 1 };
     Channels { channels: [Some(channel), None, None] }
 }
 
-/// Where output samples lie over the grid, and which of them (from, to) have their centre in what it covers.
+/// The positions of output samples over the grid, and the range (first, end) of those whose centre
+/// lies in the region of the mask.
 fn span(
     crop: f32,
     crop_extent: f32,
@@ -171,12 +177,13 @@ fn span(
     let scale = f64::from(crop_extent) / f64::from(count) * cells_a_pixel;
     let origin = (f64::from(crop) - f64::from(covers)) * cells_a_pixel;
     let span = Span { origin, scale, source: cells as usize, count: count as usize };
-    // A centre at or after 0 and before the last cell's end; a millionth of a cell is rounding.
+    // The centre lies at or after 0 and before the end of the last cell. A millionth of a cell is
+    // allowed for rounding.
     let bound = |at: f64| cast::coordinate(cast::floor((at - origin) / scale + 0.5).clamp(0, i64::from(count)));
     (span, (bound(-1e-6), bound(f64::from(cells) + 1e-6)))
 }
 
-/// A mask that is being brought to an output, row by row.
+/// The rows of a mask that is being brought to an output.
 #[derive(Debug)]
 pub struct MatteRows<'a> {
     matte: &'a mut Matte,
@@ -187,11 +194,11 @@ pub struct MatteRows<'a> {
 }
 
 impl MatteRows<'_> {
-    /// The matte of output row `y` into `out`, a value a pixel: 0 is background, 255 person. Returns whether there is
-    /// any person in it. Cheapest from top to bottom.
+    /// Writes the matte of output row `y` to `out`, one value per pixel: 0 is background, 255
+    /// person. Returns whether the row has any person in it. Rows in ascending order are fastest.
     ///
     /// # Panics
-    /// Where the output has no such row, or `out` is not as long as one.
+    /// If the output has no such row, or `out` has another length than a row.
     pub fn row(&mut self, y: usize, out: &mut [u8]) -> bool {
         let (from, to) = self.columns;
         if y < self.rows.0 || y >= self.rows.1 || from >= to {

@@ -1,12 +1,18 @@
-//! People on another background: a mask brought to the output's pixels, and a picture mixed with a background by it.
+//! Replaces the background of people: brings a mask to the pixels of an output, and mixes a picture
+//! with a background.
 //!
-//! - [`Matte`]: the rows of a mask at the output's size, with its edge shaped; a row at a time, never a whole matte.
-//! - [`Compositor`]: scales a crop, mixes it with the background, and writes each finished row once. The room itself is
-//!   never written to the output, not even for an instant: readers of shared memory may look at any time.
-//! - [`GuidedMatte`]: the same from the picture's own edges, and the colours of people where the room shines through them.
-//! - [`Blur`]: a blurred room without its people, at a cost that does not grow with the blur.
+//! - [`Matte`] computes the rows of a mask at the size of the output, with a shaped edge. A whole
+//!   matte is never stored.
+//! - [`Compositor`] scales a crop, mixes it with the background, and writes each finished row once.
+//!   The room is never written to the output, not even temporarily, because clients may read the
+//!   shared memory at any time.
+//! - [`GuidedMatte`] refines a matte by the edges of the picture, and restores the colours of
+//!   people where the background shines through.
+//! - [`Blur`] computes a blurred background without the people, at a cost that does not depend on
+//!   the radius.
 //!
-//! One thread at a time; each owns its rows, and allocates only when it meets a larger picture than ever before.
+//! Each type is used by one thread at a time. It owns its rows, and allocates only when it meets a
+//! larger picture than ever before.
 
 mod blur;
 mod composite;

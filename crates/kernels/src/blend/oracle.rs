@@ -4,8 +4,9 @@ use super::matte::Edge;
 use crate::cast;
 use crate::picture::{PixelRect, Size};
 
-/// What `values` (0..=1, row-major, over `covers` of the source) are at pixel (`x`, `y`) of an output of `size` that shows
-/// `crop`: bilinear between centres of cells, 0 outside of `covers`. For outputs finer than the mask.
+/// The mask value at pixel (`x`, `y`) of an output of `size` that shows `crop`. `values` are 0..=1,
+/// row-major, over `covers` of the source. Values are interpolated bilinearly between the centres
+/// of cells, and are 0 outside `covers`. Valid for outputs that are finer than the mask.
 pub fn mask_at(values: &[f64], grid: Size, covers: PixelRect, crop: PixelRect, size: Size, x: u32, y: u32) -> f64 {
     let place = |origin: f32, extent: f32, count: u32, position: u32, covers: f32, covered: f32, cells: u32| {
         let at = f64::from(origin) + (f64::from(position) + 0.5) * f64::from(extent) / f64::from(count);
@@ -28,20 +29,21 @@ pub fn mask_at(values: &[f64], grid: Size, covers: PixelRect, crop: PixelRect, s
         + (at(i, j + 1) * (1.0 - right) + at(i + 1, j + 1) * right) * below
 }
 
-/// Smoothstep.
+/// The smoothstep function between the thresholds of `edge`.
 pub fn shaped(value: f64, edge: Edge) -> f64 {
     let t = ((value - f64::from(edge.low)) / f64::from(edge.high - edge.low)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
 
-/// `alpha` (0..=1) of the foreground, the rest of the background.
+/// Mixes `alpha` (0..=1) of the foreground with the rest of the background.
 pub fn mix(foreground: f64, background: f64, alpha: f64) -> f64 {
     foreground * alpha + background * (1.0 - alpha)
 }
 
-/// The guided filter by its definition, on cells: `channels` are Y, Cb, Cr (any zero point) and the mask, row-major in `grid`,
-/// `noise` what is added to the variances of the colours. Windows reach `radius` cells, those over which fits are averaged
-/// `smooth`; both are cut at the border. Returns a gain of each colour and an offset for each cell.
+/// The guided filter by its definition, on cells. `channels` are Y, Cb, Cr (with any zero point)
+/// and the mask, row-major in `grid`. `noise` is added to the variances of the colours. The windows
+/// of the fits have a radius of `radius` cells, and those of the averages `smooth`; both are cut at
+/// the border. Returns a gain for each colour and an offset, for each cell.
 pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], [radius, smooth]: [i64; 2]) -> Vec<[f64; 4]> {
     let (width, height) = (i64::from(grid.width), i64::from(grid.height));
     let window = |x: i64, y: i64, reach: i64| {
@@ -62,7 +64,7 @@ pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], [radius, 
         let covariance = |a: usize, b: usize| mean(&|i| (channels[a][i] - means[a]) * (channels[b][i] - means[b]));
         let mut rows: [[f64; 4]; 3] =
             std::array::from_fn(|a| std::array::from_fn(|b| covariance(a, b) + if a == b { noise[a] } else { 0.0 }));
-        // Gauss's elimination; the matrix is positive definite.
+        // Gaussian elimination; the matrix is positive definite.
         for pivot in 0..3 {
             for other in 0..3 {
                 if other != pivot {
@@ -88,7 +90,8 @@ pub fn guided_fits(channels: [&[f64]; 4], grid: Size, noise: [f64; 3], [radius, 
         .collect()
 }
 
-/// `cells` at the centre of pixel (`x`, `y`), `factor` pixels to a cell each way: bilinear, the border continued.
+/// `cells` at the centre of pixel (`x`, `y`), with `factor` pixels per cell in each direction:
+/// bilinear, with the border replicated.
 pub fn between_cells(cells: &[f64], grid: Size, factor: usize, x: usize, y: usize) -> f64 {
     let at = |value: usize| u32::try_from(value).unwrap_or(0);
     let pixels = Size::new(grid.width * at(factor), grid.height * at(factor));

@@ -1,4 +1,5 @@
-//! The loops of blending, a row each. Integer arithmetic: 255 gives exactly the foreground, 0 exactly the background.
+//! The loops of blending, one row each. The arithmetic is on integers: an alpha of 255 gives
+//! exactly the foreground, and 0 exactly the background.
 
 use crate::cast;
 
@@ -6,13 +7,13 @@ use crate::cast;
 #[inline]
 fn mix(foreground: u8, background: u8, alpha: u8) -> u8 {
     let alpha = u16::from(alpha);
-    // At most 255 * 255 + 128 + 254, which 16 bits hold.
+    // The sum is at most 255 * 255 + 128 + 254, which fits 16 bits.
     let sum = u16::from(foreground) * alpha + u16::from(background) * (255 - alpha) + 128;
     ((sum + (sum >> 8)) >> 8).to_le_bytes()[0]
 }
 
 crate::simd::versions! {
-    /// Mixes rows that have one sample to a value of `alpha`.
+    /// Mixes two rows that have one sample for each value of `alpha`.
     pub(crate) fn blend(foreground: &[u8], background: &[u8], alpha: &[u8], out: &mut [u8]) {
         let count = out.len();
         let (foreground, background, alpha) = (&foreground[..count], &background[..count], &alpha[..count]);
@@ -22,15 +23,16 @@ crate::simd::versions! {
     }
 }
 
-/// Every value of `alpha` `N` times, for rows that have `N` samples to a pixel.
+/// Repeats every value of `alpha` `N` times, for rows that have `N` samples per pixel.
 pub(crate) fn repeat<const N: usize>(alpha: &[u8], out: &mut [u8]) {
     for (out, &alpha) in out.as_chunks_mut::<N>().0.iter_mut().zip(alpha) {
         *out = [alpha; N];
     }
 }
 
-/// The alpha of chroma samples from that of the pixels they share: the mean of each block, twice (Cb and Cr). `lower` is
-/// the same row as `upper` at the bottom of a picture of odd height.
+/// The alpha of chroma samples from the alpha of the pixels that share them: the mean of each
+/// block, twice (Cb and Cr). At the bottom of a picture of odd height, `lower` is the same row as
+/// `upper`.
 pub(crate) fn chroma_alpha(upper: &[u8], lower: &[u8], out: &mut [u8]) {
     let mean = |a: u8, b: u8, c: u8, d: u8| {
         ((u16::from(a) + u16::from(b) + u16::from(c) + u16::from(d) + 2) >> 2).to_le_bytes()[0]
@@ -48,11 +50,14 @@ pub(crate) fn chroma_alpha(upper: &[u8], lower: &[u8], out: &mut [u8]) {
 }
 
 crate::simd::versions! {
-    /// Smoothstep from `low` to `high` (`low < high`), in place: `t * t * (3 - 2t)` of where a value lies between the two. In 16-bit
-    /// steps, within one of the exact value; at or below `low` it is 0, at or above `high` 255.
+    /// Applies the smoothstep from `low` to `high` (`low < high`) in place: `t * t * (3 - 2t)`,
+    /// where `t` is the position of a value between the two. Values at or below `low` become 0, and
+    /// values at or above `high` become 255. The 16-bit arithmetic is within one of the exact
+    /// value.
     pub(crate) fn shape(values: &mut [u8], low: u8, high: u8) {
         let (low, span) = (i16::from(low), i16::from(high) - i16::from(low));
-        // `t` is in 0..=ONE. What dividing by the span leaves over is handed out along it, in parts of 128.
+        // `t` is in 0..=ONE. The remainder of the division by the span is distributed over the span
+        // in units of 1/128.
         const ONE: i16 = 255 * 128;
         let (gain, over) = (ONE / span, cast::narrow(i32::from(ONE % span) * 128 / i32::from(span)));
         for value in values {
@@ -60,7 +65,7 @@ crate::simd::versions! {
             let t = above * gain + ((above * over) >> 7);
             let squared = cast::high(i32::from(t) * i32::from(t));
             let rest = ONE / 4 * 3 - (t >> 1);
-            // One is 2024 here, and the result is brought to 255.
+            // The value one is 2024 here; it is scaled to 255.
             let product = cast::high(i32::from(squared) * i32::from(rest)) + 4;
             *value = cast::clamped_i16(cast::high(i32::from(product) * 8257));
         }

@@ -1,4 +1,4 @@
-//! Mattes, composites and blur against plain formulas.
+//! Compares mattes, composites and blur with plain formulas.
 
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ proptest! {
             prop_assert_eq!(any, out.iter().any(|&value| value > 0));
             for (column, &found) in (0..).zip(&out) {
                 let expected = oracle::mask_at(&exact, grid, covers, crop, size, column, row) * 255.0;
-                // On the very edge of what is covered rounding may decide either way.
+                // At the edge of the covered region, rounding may decide either way.
                 let beside = PixelRect { x: crop.x + 1e-3, y: crop.y + 1e-3, ..crop };
                 let other = oracle::mask_at(&exact, grid, covers, beside, size, column, row) * 255.0;
                 let near = |expected: f64| (f64::from(found) - expected).abs() <= 0.8;
@@ -108,7 +108,7 @@ proptest! {
                 };
                 let foreground = expected_view.plane(plane).row(y)[x];
                 let expected = oracle::mix(f64::from(foreground), f64::from(background), alpha);
-                // Chroma's alpha is rounded to a byte first.
+                // The alpha of chroma is rounded to a byte first.
                 prop_assert!((f64::from(found) - expected).abs() <= 1.1, "plane {} byte {}: {} and not {}", plane, i, found, expected);
             }
         }
@@ -150,7 +150,8 @@ fn all_or_nothing_is_exact() {
 
 #[test]
 fn a_blurred_room_has_nobody_in_it() {
-    // A red person (as Cb and Cr see it) before a flat room: the blurred room is the flat room.
+    // A person in red, which differs in Cb and Cr, in front of a flat room: the blurred background
+    // is the flat room.
     let size = Size::new(320, 180);
     let mut rgb = vec![90; packed_bytes(PixelFormat::Rgb24, size)];
     let (grid, mut values) = (Size::new(64, 36), vec![0.0; 64 * 36]);
@@ -181,7 +182,7 @@ fn a_blurred_room_has_nobody_in_it() {
     let (luma, chroma) = room.plane(0).data.split_at(40 * 23);
     assert!(luma.iter().all(|value| value.abs_diff(grey[0]) <= 1), "{luma:?}");
     assert!(chroma.iter().all(|value| value.abs_diff(128) <= 1), "{chroma:?}");
-    // Everybody: nothing of the room is left, and nothing of the people either.
+    // Everything is a person: nothing of the background is left, and nothing of the people either.
     let all = [1.0; 4];
     let mask = MaskView::new(MaskValues::Float(&all), Size::new(2, 2), PixelRect::of_size(size)).expect("valid");
     let room = blur
@@ -220,7 +221,8 @@ fn blur_costs_the_same_at_any_radius() {
         blur.scene_background(&source.picture(), whole, None, radius, size, PixelFormat::Nv12).expect("valid");
         blur::ADDITIONS.get()
     };
-    // From the least blur to the most that can be set, a quarter of the height. Only the first window grows.
+    // From the smallest radius to the largest that can be configured, a quarter of the height. Only
+    // the first window grows.
     let (least, most) = (additions(14.0), additions(180.0));
     assert!(least > 100_000 && most * 100 < least * 130, "{least} additions, and {most}");
 }

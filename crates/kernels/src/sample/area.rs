@@ -1,20 +1,22 @@
-//! Exact area averages down the columns: rows of bytes are summed with the share of each that the output row covers.
+//! Exact area averages down the columns: rows of bytes are summed, each with the share that the
+//! output row covers.
 //!
-//! A window is as high as an output row, but not lower than one source row (then it is linear interpolation). Rows that
-//! lie wholly within it are simply added; only its first and last row are weighted, in 16 fractional bits. Sums are kept
-//! in 16 bits with as many fractional bits as fit, so eight columns go in one 128-bit register.
+//! A window is as high as an output row, but at least one source row high, which makes it linear
+//! interpolation. Rows that lie wholly within the window are simply added. Only the first and the
+//! last row are weighted, with 16 fractional bits. Sums have 16 bits with as many fractional bits
+//! as fit, so a 128-bit register holds eight columns.
 
 use crate::cast;
 use crate::scale::Span;
 use crate::simd::Usable;
 
-/// Rows up to which sums fit 15 bits: 255 * 128 = 32640.
+/// The largest number of rows whose sum fits 15 bits: 255 * 128 = 32640.
 const SHORT: f64 = 128.0;
 
-/// Whole rows that are summed at once: what a 1280x720 picture has to a row of 256x144 in one go, and one more.
+/// Whole rows that are summed at once: one more than a row of 256x144 needs of a 1280x720 picture.
 const AT_ONCE: usize = 6;
 
-/// A row that counts `whole` times, and `fraction` of 65536 more.
+/// A row with its weight: `whole`, plus `fraction` of 65536.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Weighted {
     row: usize,
@@ -30,12 +32,12 @@ impl Weighted {
     }
 }
 
-/// The rows of one output row.
+/// The source rows of one output row.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
-    /// The first and the last, where they are not covered exactly once.
+    /// The first and the last row, if they are not covered exactly once.
     edges: Option<[Weighted; 2]>,
-    /// Those that are covered once: from, to.
+    /// The rows that are covered exactly once: first, and end.
     inner: (usize, usize),
 }
 
@@ -43,14 +45,14 @@ struct Window {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Windows {
     windows: Vec<Window>,
-    /// Fractional bits of sums.
+    /// Fractional bits of the sums.
     bits: u32,
     height: f64,
     wide: Vec<u32>,
 }
 
 impl Windows {
-    /// Makes the table of `span`.
+    /// Computes the windows of `span`.
     pub fn build(&mut self, span: Span) {
         self.height = span.scale.max(1.0);
         self.bits = (0..8_u32).rev().find(|&bits| self.height * f64::from(1 << bits) <= SHORT).unwrap_or(0);
@@ -59,20 +61,21 @@ impl Windows {
         for j in 0..span.count {
             let center = span.center(j);
             let (top, bottom) = (center - self.height / 2.0, center + self.height / 2.0);
-            // Border rows stand for all that lies beyond them.
+            // The border rows replace everything beyond them.
             let from = cast::floor(top).clamp(0, last);
             let to = (-cast::floor(-bottom) - 1).clamp(from, last);
             self.windows.push(window(from, to, top, bottom, self.height));
         }
     }
 
-    /// What a mean of 1 comes to in a sum.
+    /// The sum that a mean of 1 results in.
     #[expect(clippy::cast_possible_truncation, reason = "from 64 to 128")]
     pub fn unit(&self) -> f32 {
         if self.height > SHORT { SHORT as f32 } else { (self.height * f64::from(1 << self.bits)) as f32 }
     }
 
-    /// The sums of output row `j`, a column each; `row` gives source rows of at least as many bytes.
+    /// Writes the sums of output row `j`, one per column. `row` returns source rows of at least as
+    /// many bytes.
     pub fn sum<'a>(&mut self, isa: Usable, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
         let Window { edges, inner: (from, to) } = self.windows[j];
         if self.height > SHORT {
@@ -113,7 +116,7 @@ impl Windows {
         }
     }
 
-    /// Windows of more rows than 16 bits hold.
+    /// Sums windows of more rows than 16 bits hold.
     #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates, and sums stay below 32768")]
     fn sum_tall<'a>(
         &mut self,
@@ -154,7 +157,7 @@ fn window(from: i64, to: i64, top: f64, bottom: f64, height: f64) -> Window {
         }
         return Window { edges: Some([Weighted::new(from, height), Weighted::new(from, 0.0)]), inner: (from, from) };
     }
-    // A window that begins or ends on a row's edge needs no weighting there.
+    // A window that starts or ends at the edge of a row needs no weighting there.
     let inner = (from + usize::from(!near(first, 1.0)), to + usize::from(near(last, 1.0)));
     let edge = |row: usize, weight: f64| Weighted::new(row, if near(weight, 1.0) { 0.0 } else { weight });
     if near(first, 1.0) && near(last, 1.0) {
@@ -163,7 +166,7 @@ fn window(from: i64, to: i64, top: f64, bottom: f64, height: f64) -> Window {
     Window { edges: Some([edge(from, first), edge(to, last)]), inner }
 }
 
-/// Two weighted rows and `INNER` whole ones.
+/// Sums two weighted rows and `INNER` whole ones.
 fn edged<'a, const INNER: usize>(
     isa: Usable,
     edges: [Weighted; 2],
@@ -178,7 +181,7 @@ fn edged<'a, const INNER: usize>(
 }
 
 crate::simd::versions! {
-    /// See [`edged`]; every row as long as `out`.
+    /// Sums two weighted rows and `INNER` whole ones, each as long as `out`.
     fn sum_edged<const INNER: usize>(
         edge_rows: [&[u8]; 2],
         edges: [Weighted; 2],
@@ -209,7 +212,7 @@ fn upper(byte: u16, fraction: u32) -> u16 {
     ((u32::from(byte << 8) * fraction) >> 16) as u16
 }
 
-/// `INNER` whole rows, on top of what is there if `ADD`.
+/// Sums `INNER` whole rows, and adds the previous sums if `ADD`.
 fn plain<'a, const INNER: usize, const ADD: bool>(
     isa: Usable,
     bits: u32,
@@ -239,7 +242,7 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// The same on top of what is there.
+    /// Adds the sums of whole rows, each as long as `out`.
     fn add_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
         let rows = rows.map(|row| &row[..out.len()]);
         for (x, sum) in out.iter_mut().enumerate() {

@@ -1,17 +1,24 @@
-//! From a captured picture straight to the net's input, in one pass: any rectangle of it, at any size, averaged over area
-//! (or interpolated, where the rectangle is smaller than the grid), converted to R'G'B', normalised and laid out as the
-//! net wants it.
+//! The sampler: turns a captured picture into the input tensor of a network in one pass. It takes
+//! any rectangle of the picture at any size, averages it over area (or interpolates, if the
+//! rectangle is smaller than the grid), converts it to R'G'B', normalises it and writes the layout
+//! that the network requires.
 //!
-//! Rows of the rectangle are first summed down the columns, component by component as they lie in memory, then weighted
-//! sums along give the components at the grid's size, and only those are converted. That is the mean of the pixels'
-//! colours, because conversion is linear, but for one thing: a picture converted at full size has each pixel clamped to
-//! 0..=255, here only the mean is. The two differ by no more than what clamping would have cut off the pixels on
-//! average: by nothing, where every pixel is a colour. `docs/design/sampling.md` has the reasons, [`oracle`] the oracle.
+//! The rows of the rectangle are first summed down the columns, component by component as they are
+//! in memory. Weighted sums along the rows then give the components at the size of the grid, and
+//! only those are converted. Because the conversion is linear, the result is the mean of the
+//! colours of the pixels, with one exception.
 //!
-//! Outside of the picture its border is replicated. Chroma is sited in the centre of the pixels that share it.
+//! A conversion at full size would clamp each pixel to 0..=255; here only the mean is clamped. The
+//! two differ by at most the average amount that clamping would remove from the pixels, which is
+//! zero if every pixel is a valid colour. `docs/design/sampling.md` explains the method, and
+//! [`oracle`] is the reference for tests.
 //!
-//! One thread at a time. A [`Sampler`] owns its tables and a few rows of sums; it makes tables anew when source or
-//! rectangle change, and allocates only where they need more room than any before.
+//! Outside the picture its border is replicated. Chroma is sited in the centre of the pixels that
+//! share it.
+//!
+//! A [`Sampler`] is used by one thread at a time. It owns its tables and a few rows of sums. It
+//! computes the tables again when the source or the rectangle changes, and allocates only if they
+//! need more memory than ever before.
 
 mod area;
 pub mod oracle;
@@ -28,28 +35,28 @@ use crate::picture::{Colorimetry, Picture, PixelFormat, PixelRect, Size};
 use crate::scale::{AxisFilter, Filter, Span, fir};
 use crate::simd::Usable;
 
-/// Sums down the columns of one plane.
+/// The sums down the columns of one plane.
 #[derive(Clone, Debug, Default)]
 struct ColumnPass {
     plane: usize,
-    /// Which [`ResolutionGroup`]'s windows.
+    /// Index of the [`ResolutionGroup`] whose windows apply.
     group: usize,
-    /// Rows below it are the border, which it stands for.
+    /// The last row of the plane. It replaces the rows below it.
     last_row: usize,
-    /// Bytes of a row that are needed.
+    /// The range of bytes of a row that is needed.
     first: usize,
     length: usize,
     sums: Vec<i16>,
 }
 
-/// Tables of the components that have the same resolution.
+/// The tables of the components that have the same resolution.
 #[derive(Clone, Debug, Default)]
 struct ResolutionGroup {
     x: AxisFilter,
     y: Windows,
 }
 
-/// How one component is read from the sums of a pass.
+/// The position of one component in the sums of a plane.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reading {
     pass: usize,
@@ -59,14 +66,14 @@ struct Reading {
     count: usize,
 }
 
-/// Samples pictures for one net. See the module's description.
+/// Samples pictures for one network. See the [module documentation](self).
 #[derive(Clone, Debug)]
 pub struct Sampler {
     spec: SampleSpec,
     key: Option<(PixelFormat, Size, PixelRect, usize)>,
-    /// One row of the source in so many is read.
+    /// One of this many rows of the source is read.
     every: usize,
-    /// Full resolution, and chroma.
+    /// The tables for full resolution, and for chroma.
     groups: [ResolutionGroup; 2],
     passes: [ColumnPass; 3],
     pass_count: usize,
@@ -79,10 +86,10 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for a net that wants `spec`.
+    /// A sampler for a network that requires `spec`.
     ///
     /// # Errors
-    /// [`SampleError::Empty`] or [`SampleError::Normalisation`].
+    /// [`SampleError::Empty`] or [`SampleError::Normalisation`] if `spec` is not valid.
     pub fn new(spec: SampleSpec) -> Result<Self, SampleError> {
         if spec.size.is_empty() {
             return Err(SampleError::Empty(spec.size));
@@ -107,12 +114,12 @@ impl Sampler {
         })
     }
 
-    /// What the net wants.
+    /// The requirements of the network.
     pub const fn spec(&self) -> SampleSpec {
         self.spec
     }
 
-    /// Where the grid would lie over a source for `region` of it.
+    /// The positions of the grid and of `region` when [`Sampler::sample`] is called with `region`.
     pub fn covers(&self, region: PixelRect) -> Sampled {
         let Size { width, height } = self.spec.size;
         if self.spec.fit == Fit::Stretch {
@@ -120,7 +127,7 @@ impl Sampler {
         }
         let grid = [f64::from(width), f64::from(height)];
         let extent = [f64::from(region.width), f64::from(region.height)];
-        // Source pixels a grid pixel, the same both ways.
+        // Source pixels per grid pixel, the same in both directions.
         let scale = (extent[0] / grid[0]).max(extent[1] / grid[1]);
         let margin: [f64; 2] = std::array::from_fn(|i| (scale * grid[i] - extent[i]) / 2.0);
         let [left, top] = margin.map(cast::single);
@@ -133,11 +140,13 @@ impl Sampler {
         }
     }
 
-    /// Fills `output`, the tensor (`3 * width * height` values), with `region` of `source` (its pixels; it may begin and
-    /// end within one, and reach outside).
+    /// Fills `output`, the tensor of `3 * width * height` values, with `region` of `source`. The
+    /// region is in source pixels; it may start and end within a pixel, and reach outside the
+    /// picture.
     ///
     /// # Errors
-    /// [`SampleError`] where the region is none or the output has another length; nothing is written then.
+    /// [`SampleError`] if the region is not valid or the output has the wrong length. Nothing is
+    /// written in that case.
     pub fn sample(
         &mut self,
         source: &Picture<'_>,
@@ -178,15 +187,17 @@ impl Sampler {
         Ok(sampled)
     }
 
-    /// Samples luma alone, to be had from [`Sampler::luma`] afterwards: a small part of the work of
-    /// [`Sampler::sample`], for telling whether a scene is still. (Of an RGB source, luma is made from all three.) Use a
-    /// sampler of its own for this where the region is another: changing regions means making tables.
+    /// Samples luma only; [`Sampler::luma`] returns it. This takes a small part of the time of
+    /// [`Sampler::sample`] and serves to detect motion. From an RGB source, luma is computed from
+    /// all three components. Use a separate sampler if the region differs, because a change of
+    /// region computes the tables again.
     ///
-    /// Of every `every` rows of the source only the middle one is read, and stands for them all: the price goes with what
-    /// is read, and a cell of many rows needs few of them. 1 reads everything (0 counts as 1).
+    /// Only the middle one of every `every` rows of the source is read, in place of all of them.
+    /// The time depends on what is read, and a cell of many rows needs few of them. 1 reads every
+    /// row; 0 counts as 1.
     ///
     /// # Errors
-    /// [`SampleError`] where the region is none.
+    /// [`SampleError`] if the region is not valid.
     pub fn sample_luma(
         &mut self,
         source: &Picture<'_>,
@@ -205,13 +216,14 @@ impl Sampler {
         Ok(sampled)
     }
 
-    /// The luma of what was sampled last, at the grid's size, row-major, in the source's range (of an RGB source: full
-    /// range, weighted by the picture's matrix).
+    /// The luma of the last sampled picture at the size of the grid, row-major, in the range of the
+    /// source. From an RGB source it has full range and the weights of the picture's matrix.
     pub fn luma(&self) -> &[u8] {
         &self.luma
     }
 
-    /// Makes ready for a picture: tables are made anew if format, size, region or the rows that are read have changed.
+    /// Prepares for a picture. The tables are computed again if the format, the size, the region or
+    /// the selection of rows has changed.
     fn prepare(&mut self, source: &Picture<'_>, region: PixelRect, every: usize) -> Result<Sampled, SampleError> {
         if !region.is_valid() {
             return Err(SampleError::PixelRect(region));
@@ -254,7 +266,7 @@ impl Sampler {
             let entry = &mut self.passes[pass];
             if found.is_none() {
                 (entry.plane, entry.first, entry.length) = (component.plane, first, end - first);
-                // Components of one plane have the same rows, so windows are the same as well.
+                // Components of one plane have the same rows, so they share the windows.
                 (entry.group, entry.last_row) = (group, rows - 1);
                 self.pass_count += 1;
             } else {
@@ -262,7 +274,7 @@ impl Sampler {
                 entry.first = entry.first.min(first);
                 entry.length = end - entry.first;
             }
-            // An offset in the row, for now: where the pass begins is not known yet.
+            // This is an offset in the row for now, because the start of the pass is not known yet.
             self.readings[index] = Reading { pass, group, offset: first, step: component.step, count };
             most = most.max(count + x.taps);
         }
@@ -277,7 +289,7 @@ impl Sampler {
         self.samples.resize(most, 0);
     }
 
-    /// The first `count` components of row `y` of the grid.
+    /// Computes the first `count` components of row `y` of the grid.
     fn components(&mut self, source: &Picture<'_>, y: usize, count: usize) {
         let Self { groups, passes, readings, samples, row, pass_count, every, .. } = self;
         let last_pass = readings[..count].iter().map(|reading| reading.pass).max().unwrap_or(0);
@@ -303,7 +315,7 @@ impl Sampler {
         }
     }
 
-    /// From sums to output values, a map for each channel of the output.
+    /// The maps from sums to output values, one for each channel of the output.
     fn conversion(&self, source: &Picture<'_>) -> [Conversion; 3] {
         let map = picture_to_rgb(source.format(), source.color());
         let scales = self.scales();
@@ -319,7 +331,7 @@ impl Sampler {
         })
     }
 
-    /// What makes a component value (0..=255) of a sum.
+    /// The factors that turn sums into component values 0..=255.
     fn scales(&self) -> [f32; 3] {
         std::array::from_fn(|index| {
             let reading = self.readings[index];
@@ -327,7 +339,7 @@ impl Sampler {
         })
     }
 
-    /// What makes luma of sums.
+    /// The weights of the three sums in luma.
     fn luma_weights(&self, source: &Picture<'_>) -> [f32; 3] {
         let scales = self.scales();
         if !source.format().is_rgb() {
@@ -339,7 +351,7 @@ impl Sampler {
     }
 }
 
-/// Where the samples of a component lie under the grid.
+/// The positions of the samples of a component under the grid.
 fn spans(component: &Component, source: &Picture<'_>, covers: PixelRect, size: Size) -> (Span, Span) {
     #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
     let span = |origin: f32, extent: f32, count: u32, covered: usize, source: usize| Span {
@@ -355,7 +367,7 @@ fn spans(component: &Component, source: &Picture<'_>, covers: PixelRect, size: S
     )
 }
 
-/// From the sums of three components to one channel of the output.
+/// The map from the sums of three components to one channel of the output.
 #[derive(Clone, Copy, Debug)]
 struct Conversion {
     weights: [f32; 3],

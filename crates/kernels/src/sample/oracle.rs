@@ -1,14 +1,16 @@
-//! The sampler's oracle: for each value of the tensor, plain loops over every pixel of the rectangle in `f64`.
+//! The oracle of the sampler: for each value of the tensor, plain loops over every pixel of the
+//! rectangle in `f64`.
 //!
-//! It works on whole pixels: each takes the luma of its place and the chroma of its block. Where a component is enlarged
-//! (the grid is finer than its samples), the mean is over one of its samples instead, which is linear interpolation.
+//! It works on whole pixels: each has the luma of its position and the chroma of its block. If a
+//! component is enlarged (the grid is finer than its samples), the mean is taken over the width of
+//! one sample instead, which is linear interpolation.
 
 use super::spec::{ChannelLayout, ChannelOrder, SampleSpec};
 use crate::component::{components, value};
 use crate::picture::{Picture, PixelFormat, PixelRect, Range};
 
-/// Shares of pixels, `(pixel, share)`, whose mean is the grid's sample `position`. `covered` is the pixels that a sample
-/// of the component covers: the window is never narrower.
+/// The shares of pixels, `(pixel, share)`, whose mean is sample `position` of the grid. A sample of
+/// the component covers `covered` pixels, and the window is never narrower.
 pub(super) fn shares(origin: f32, extent: f32, count: u32, position: u32, covered: usize) -> Vec<(i64, f64)> {
     let scale = f64::from(extent) / f64::from(count);
     let center = f64::from(origin) + (f64::from(position) + 0.5) * scale;
@@ -20,10 +22,11 @@ pub(super) fn shares(origin: f32, extent: f32, count: u32, position: u32, covere
     (from..=to).map(|i| (i, share(i).max(0.0) / (2.0 * half))).collect()
 }
 
-/// The mean of component `index` over the window of pixel (`x`, `y`) of the grid; `covers` is what the grid covers.
+/// The mean of component `index` over the window of pixel (`x`, `y`) of the grid. `covers` is the
+/// region that the grid covers.
 pub fn component(source: &Picture<'_>, covers: PixelRect, spec: &SampleSpec, index: usize, x: u32, y: u32) -> f64 {
     let component = components(source.format())[index];
-    // A block that sticks out of a picture of odd size is whole all the same: replicate by blocks.
+    // A block that extends beyond a picture of odd size counts as whole, so blocks are replicated.
     let clamp = |i: i64, count: u32, covered: usize| {
         let covered = i64::try_from(covered).unwrap_or(1);
         i.clamp(0, (i64::from(count) + covered - 1) / covered * covered - 1)
@@ -39,7 +42,7 @@ pub fn component(source: &Picture<'_>, covers: PixelRect, spec: &SampleSpec, ind
     sum
 }
 
-/// The map from components to R'G'B' written out, in `f64`.
+/// The map from components to R'G'B' as formulas in `f64`.
 pub fn to_rgb(source: &Picture<'_>, [a, b, c]: [f64; 3]) -> [f64; 3] {
     if source.format().is_rgb() {
         return [a, b, c];

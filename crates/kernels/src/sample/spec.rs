@@ -1,18 +1,18 @@
-//! What a network wants of its input, and where a sampled grid lies.
+//! The input that a network requires, and the position of a sampled grid.
 
 use crate::picture::{PixelRect, Size};
 
-/// How the tensor lies in memory. Batch size is one.
+/// The memory layout of the tensor. The batch size is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChannelLayout {
-    /// A plane a channel: `[3, height, width]`.
+    /// One plane per channel: `[3, height, width]`.
     #[default]
     Planar,
-    /// Channels of a pixel side by side: `[height, width, 3]`.
+    /// The channels of a pixel side by side: `[height, width, 3]`.
     Interleaved,
 }
 
-/// The order of channels.
+/// The order of the channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChannelOrder {
     /// Red first.
@@ -22,36 +22,37 @@ pub enum ChannelOrder {
     Bgr,
 }
 
-/// What to do where the rectangle's shape is not the grid's.
+/// The treatment of a rectangle whose aspect ratio differs from that of the grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Fit {
-    /// The rectangle fills the grid; its shape changes.
+    /// The rectangle fills the grid, and its aspect ratio changes.
     #[default]
     Stretch,
-    /// Shape is kept: the rectangle is widened about its centre to the grid's shape. What that takes in is the picture
-    /// where there is some, and its replicated border where there is none.
+    /// The aspect ratio is preserved: the rectangle is widened about its centre to the aspect ratio
+    /// of the grid. The added area shows the picture where there is one, and its replicated border
+    /// elsewhere.
     PadReplicate,
 }
 
-/// What a net wants.
+/// The input that a network requires.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampleSpec {
-    /// The grid.
+    /// Size of the grid: width and height of the tensor.
     pub size: Size,
-    /// Memory layout of the output.
+    /// Memory layout of the tensor.
     pub layout: ChannelLayout,
-    /// Channel order of the output.
+    /// Order of the channels.
     pub order: ChannelOrder,
-    /// Fit.
+    /// Treatment of other aspect ratios.
     pub fit: Fit,
-    /// Subtracted after division by 255: a value a channel, in the output's order.
+    /// Subtracted after the division by 255: one value per channel, in the order of the output.
     pub mean: [f32; 3],
-    /// Then divided by this; not 0.
+    /// Divisor after the subtraction: one value per channel, not 0.
     pub std: [f32; 3],
 }
 
 impl SampleSpec {
-    /// R'G'B' in 0..=1, planar, stretched.
+    /// A tensor of R'G'B' values in 0..=1, planar, stretched.
     pub const fn new(size: Size) -> Self {
         Self {
             size,
@@ -64,12 +65,12 @@ impl SampleSpec {
     }
 }
 
-/// Where the grid lies over the source.
+/// The position of the grid over the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sampled {
     /// The region of the source that the whole grid covers, in source pixels.
     pub covers: PixelRect,
-    /// The region of the grid that holds the rectangle asked for, in grid pixels.
+    /// The region of the grid that holds the requested rectangle, in grid pixels.
     pub content: PixelRect,
 }
 
@@ -77,33 +78,33 @@ pub struct Sampled {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
     /// The grid has no pixels.
-    #[error("cannot sample to a grid of {0}")]
+    #[error("cannot sample to an empty grid of {0}")]
     Empty(Size),
-    /// A standard deviation is 0, or mean or deviation are no numbers.
+    /// A standard deviation is 0, or a mean or a standard deviation is not a finite number.
     #[error("cannot normalise with mean {mean:?} and standard deviation {std:?}")]
     Normalisation {
-        /// The mean given.
+        /// The given mean.
         mean: [f32; 3],
-        /// The deviation given.
+        /// The given standard deviation.
         std: [f32; 3],
     },
-    /// The rectangle is none, or a very distant one.
+    /// The region is empty, not a number, or too far away.
     #[error("cannot sample the region {0}: it is empty, not a number, or beyond 65536 pixels")]
     PixelRect(PixelRect),
-    /// More than 16384 pixels would go into one of the grid.
-    #[error("cannot sample {region} to {size}: more than 16384 pixels to one")]
+    /// More than 16384 pixels would contribute to one pixel of the grid.
+    #[error("cannot sample {region} to {size}: more than 16384 source pixels per output pixel")]
     Ratio {
-        /// The region, widened to the grid's shape.
+        /// The region, widened to the aspect ratio of the grid.
         region: PixelRect,
-        /// The grid.
+        /// Size of the grid.
         size: Size,
     },
-    /// The output is not as long as the tensor.
+    /// The output has the wrong length.
     #[error("the output holds {found} values, and the tensor {expected}")]
     Output {
-        /// Values of the tensor.
+        /// Number of values of the tensor.
         expected: usize,
-        /// Values that the output has room for.
+        /// Number of values of the output.
         found: usize,
     },
 }

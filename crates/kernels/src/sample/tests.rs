@@ -1,4 +1,4 @@
-//! The sampler against its oracle, over every format, at odd sizes and strides.
+//! Compares the sampler with its oracle, for every format, at odd sizes and strides.
 
 use proptest::prelude::*;
 
@@ -6,8 +6,9 @@ use super::*;
 use crate::picture::{PictureMut, packed_bytes};
 use crate::testing::{Canvas, picture};
 
-/// How far a component's mean may lie from the exact one, of 255: what 14-bit weights and sums of 15 bits cost.
-/// A chroma error of that size becomes 2.2 of 255 times as much in blue.
+/// The largest difference between a component's mean and the exact one, of 255. It comes from
+/// weights of 14 bits and sums of 15 bits. In blue, a chroma error of that size becomes 2.2 times
+/// as large.
 const TOLERANCE: f64 = 0.12;
 
 fn spec() -> impl Strategy<Value = SampleSpec> {
@@ -88,7 +89,8 @@ proptest! {
         }
     }
 
-    /// Thinned luma is that of a picture in which the rows that are left out repeat the middle one.
+    /// Sampling every n-th row equals sampling a picture in which the middle row replaces its
+    /// neighbours.
     #[test]
     fn a_row_stands_for_its_neighbours(
         source in picture(8..60, 24..60),
@@ -96,7 +98,7 @@ proptest! {
         every in 1_usize..4,
     ) {
         let mut repeated = source.clone();
-        // Of subsampled planes nothing is read.
+        // Nothing is read from subsampled planes.
         let (row_bytes, rows) = source.format.plane_extent(0, source.size);
         let stride = row_bytes + source.padding;
         for row in 0..rows {
@@ -114,8 +116,8 @@ proptest! {
         }
     }
 
-    /// The bound of the module's description: the mean's clamp is no further from the mean of the clamped pixels than
-    /// what clamping cut off them on average.
+    /// Checks the bound of the module documentation: clamping the mean differs from the mean of the
+    /// clamped pixels by at most the average amount that clamping removes.
     #[test]
     fn clamping_after_the_mean_is_bounded(
         source in picture(16..40, 16..30),
@@ -150,7 +152,7 @@ proptest! {
 
 #[test]
 fn a_picture_of_colours_is_the_mean_of_its_pixels_converted() {
-    // What a program does that converts at full size first, on a picture whose every pixel is a colour: gradients.
+    // The reference converts at full size first. In these gradients every pixel is a valid colour.
     let size = Size::new(130, 74);
     let mut rgb = Vec::new();
     for y in 0..74_u8 {

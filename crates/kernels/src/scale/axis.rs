@@ -1,47 +1,52 @@
-//! The filter of one axis as a table: for every output position, which source samples it takes and how much of each.
+//! The filter of one axis as a table: for every output position, the source samples that contribute
+//! to it and their weights.
 //!
-//! Filters, by scale `s` (source samples an output sample):
-//! - *linear*: a box as wide as an output sample, but not narrower than one source sample. When shrinking, that is the
-//!   exact area average; when enlarging, linear interpolation between sample centres. The two meet at `s` = 1.
-//! - *cubic*: enlarging, the Catmull-Rom spline (Keys' cubic convolution with a = -0.5, IEEE TASSP 29(6), 1981). From
-//!   `s` = 1 to 1.25 it passes smoothly into the area average, so that sharpness does not jump during a zoom.
+//! The filters, by scale `s` (source samples per output sample):
+//! - *linear*: a box as wide as an output sample, but at least one source sample wide. When
+//!   shrinking, this is the exact area average; when enlarging, it is linear interpolation between
+//!   the centres of samples. The two agree at `s` = 1.
+//! - *cubic*: when enlarging, the Catmull-Rom spline (Keys' cubic convolution with a = -0.5, IEEE
+//!   TASSP 29(6), 1981). From `s` = 1 to 1.25 it changes gradually into the area average, so that
+//!   sharpness does not jump during a zoom.
 //!
-//! Samples outside the source are those of its border: their weight is added to the border sample's.
+//! The border is replicated: the weights of samples outside the source are added to the weight of
+//! the border sample.
 
 use super::fixed::ONE;
 use crate::cast;
 
-/// How in-between samples are made. See the module's description.
+/// The interpolation filter of a scaler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// Area average when shrinking, linear interpolation when enlarging.
     Linear,
-    /// Area average when shrinking, Catmull-Rom when enlarging: sharper, and even while the crop creeps.
+    /// Area average when shrinking, Catmull-Rom spline when enlarging. It is sharper, and stays
+    /// equally sharp while a crop moves slowly.
     #[default]
     Cubic,
 }
 
-/// How the positions of one axis of the output lie over the source.
+/// The positions of one axis of the output over the source.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Span {
-    /// Where output sample 0 begins, in source samples.
+    /// Start of output sample 0, in source samples.
     pub origin: f64,
-    /// Source samples an output sample.
+    /// Source samples per output sample.
     pub scale: f64,
-    /// Source samples.
+    /// Number of source samples.
     pub source: usize,
-    /// Output samples.
+    /// Number of output samples.
     pub count: usize,
 }
 
 impl Span {
-    /// The centre of output sample `j`, in source samples (sample `i` covers `i..i + 1`).
+    /// The centre of output sample `j`, in source samples. Source sample `i` covers `i..i + 1`.
     #[expect(clippy::cast_precision_loss, reason = "output positions are below 2^24")]
     pub fn center(&self, j: usize) -> f64 {
         self.origin + (j as f64 + 0.5) * self.scale
     }
 
-    /// The same positions over a source of which one sample stands for `every` neighbours.
+    /// The same positions over a source that keeps one of `every` neighbouring samples.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^24")]
     pub fn thinned(self, every: usize) -> Self {
         let by = every as f64;
@@ -49,30 +54,31 @@ impl Span {
     }
 }
 
-/// The table. Every output position has `taps` weights that sum to [`ONE`], for the samples from `starts[j]` on; weights
-/// past the end of the source are 0.
+/// The filter table of one axis. Every output position has `taps` weights that sum to [`ONE`], for
+/// the samples from `starts[j]` on. Weights past the end of the source are 0.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AxisFilter {
     pub taps: usize,
     pub starts: Vec<usize>,
     pub weights: Vec<i16>,
-    /// Where the axis takes samples as they are: which source sample is output 0.
+    /// If the axis copies samples unchanged: the source sample that becomes output 0.
     pub identity: Option<usize>,
-    /// After [`AxisFilter::rebase`]: the source sample that `starts` count from, and how many samples are in reach from there
-    /// (those past the end of the source have weight 0).
+    /// Set by [`AxisFilter::rebase`]: the source sample from which `starts` count, and the number
+    /// of samples from there on that have a tap (those past the end of the source have weight 0).
     pub first: usize,
     pub extent: usize,
     scratch: Vec<f64>,
 }
 
 impl AxisFilter {
-    /// Makes the table of `span`, with `taps` a multiple of `multiple` (zeros fill up). Allocates only where it needs
-    /// more room than any table before.
+    /// Computes the table of `span`. `taps` becomes a multiple of `multiple`, padded with zeros.
+    /// Allocates only if the table needs more memory than any table before.
     pub fn build(&mut self, span: Span, filter: Filter, multiple: usize) {
         self.starts.clear();
         self.weights.clear();
         let radius = radius(span.scale, filter);
-        // One more than the kernel is wide: it begins within a sample. Folding at the border only makes it fewer.
+        // The kernel can start within a sample, so it needs one tap more than its width. Folding
+        // weights at the border only reduces the number.
         let widest = cast::floor(2.0 * radius) + 2;
         self.taps = cast::coordinate(widest).min(span.source).next_multiple_of(multiple);
         self.weights.resize(span.count * self.taps, 0);
@@ -90,7 +96,7 @@ impl AxisFilter {
         self.identity = self.find_identity();
     }
 
-    /// Drops taps that no output uses: a kernel that never begins within a sample needs fewer.
+    /// Drops taps that no output uses: fewer are needed if the kernel never starts within a sample.
     fn trim(&mut self, multiple: usize) {
         let used = self
             .weights
@@ -120,7 +126,8 @@ impl AxisFilter {
         first
     }
 
-    /// For use along a row: counts `starts` from the first source sample that any output takes.
+    /// Makes `starts` relative to the first source sample that any output uses, for filtering along
+    /// a row.
     pub fn rebase(&mut self) {
         self.first = self.starts.iter().copied().min().unwrap_or(0);
         for start in &mut self.starts {
@@ -129,7 +136,7 @@ impl AxisFilter {
         self.extent = self.starts.iter().copied().max().unwrap_or(0) + self.taps;
     }
 
-    /// The weights of output `j`.
+    /// The weights of output `j`, `taps` of them.
     #[inline]
     pub fn weights(&self, j: usize) -> &[i16] {
         &self.weights[j * self.taps..(j + 1) * self.taps]
@@ -145,12 +152,12 @@ fn radius(scale: f64, filter: Filter) -> f64 {
     }
 }
 
-/// How much of the cubic filter is area average.
+/// The share of the area average in the cubic filter, 0..=1.
 fn area_share(scale: f64) -> f64 {
     ((scale - 1.0) * 4.0).clamp(0.0, 1.0)
 }
 
-/// Keys' kernel with a = -0.5 at distance `d`.
+/// Keys' kernel with a = -0.5 at distance `d` from its centre.
 fn cubic(d: f64) -> f64 {
     let d = d.abs();
     if d < 1.0 {
@@ -162,7 +169,8 @@ fn cubic(d: f64) -> f64 {
     }
 }
 
-/// The common case in closed form: four weights. Returns the first sample.
+/// The common case in closed form: the four weights of the Catmull-Rom spline. Returns the first
+/// sample.
 fn catmull_rom(center: f64, source: usize, weights: &mut [i16]) -> usize {
     let before = cast::floor(center - 0.5);
     #[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
@@ -181,7 +189,7 @@ fn catmull_rom(center: f64, source: usize, weights: &mut [i16]) -> usize {
     cast::coordinate(start)
 }
 
-/// Any filter at any scale. Returns the first sample.
+/// The weights of any filter at any scale. Returns the first sample.
 fn general(
     center: f64,
     span: &Span,
@@ -220,14 +228,14 @@ fn general(
     cast::coordinate(start)
 }
 
-/// From the centre of the output sample to the centre of source sample `i`.
+/// The distance from the centre of the output sample to the centre of source sample `i`.
 #[expect(clippy::cast_precision_loss, reason = "coordinates are below 2^24")]
 fn distance(i: i64, center: f64) -> f64 {
     i as f64 + 0.5 - center
 }
 
-/// Weights in fixed point that sum to exactly [`ONE`]: the rounding of the running sum is what is kept, so the error of
-/// each weight is under one unit however many there are.
+/// Quantises weights so that they sum to exactly [`ONE`]. The running sum is rounded, so the error
+/// of each weight is under one unit whatever their number.
 fn quantise(real: &[f64], weights: &mut [i16]) {
     let total: f64 = real.iter().sum();
     let mut sum = 0.0;

@@ -1,23 +1,26 @@
-//! The loops of the scaler: weighted sums along a row, and down a column. Integer arithmetic throughout, so a result is
-//! the same on every machine. Written so that the compiler finds the vector instructions by itself (multiply-add of
-//! 16-bit pairs along a row, upper-half multiply down a column).
+//! The loops of the scaler: weighted sums along a row, and down a column. All arithmetic is on
+//! integers, so the results are the same on every machine.
+//!
+//! The loops are written so that the compiler finds the vector instructions: multiply-add of 16-bit
+//! pairs along a row, and multiplications that keep the upper half down a column.
 
 use super::columns;
 use super::fixed::{COLUMN_BITS, ROW_BITS};
 use crate::cast;
 use crate::simd::Usable;
 
-/// Copies every `step`-th byte of `bytes` to every `spread`-th place of `out`, beginning with the first of each.
+/// Copies every `step`-th byte of `bytes` to every `spread`-th place of `out`, starting with the
+/// first of each.
 pub(crate) fn pick(bytes: &[u8], step: usize, out: &mut [u8], spread: usize) {
     for (target, source) in out.iter_mut().step_by(spread).zip(bytes.iter().step_by(step)) {
         *target = *source;
     }
 }
 
-/// Every `step`-th byte as a sample with [`ROW_BITS`].
+/// Converts every `step`-th byte to a sample with [`ROW_BITS`].
 pub(crate) fn widen(bytes: &[u8], step: usize, out: &mut [i16]) {
     fn strided<const STEP: usize>(bytes: &[u8], out: &mut [i16]) {
-        // The last sample's trailing bytes may be missing.
+        // The bytes after the last sample may be missing.
         let Some((last, out)) = out.split_last_mut() else { return };
         for (target, pixel) in out.iter_mut().zip(bytes.chunks_exact(STEP)) {
             *target = i16::from(pixel[0]) << ROW_BITS;
@@ -32,7 +35,7 @@ pub(crate) fn widen(bytes: &[u8], step: usize, out: &mut [i16]) {
     }
 }
 
-/// Every `step`-th sample. The last one's followers may be missing.
+/// Copies every `step`-th sample. The samples after the last copied one may be missing.
 pub(crate) fn pick_samples(samples: &[i16], step: usize, out: &mut [i16]) {
     fn strided<const STEP: usize>(samples: &[i16], out: &mut [i16]) {
         let Some((last, out)) = out.split_last_mut() else { return };
@@ -49,11 +52,12 @@ pub(crate) fn pick_samples(samples: &[i16], step: usize, out: &mut [i16]) {
     }
 }
 
-/// Outputs that are worked on together.
+/// Outputs that are computed together.
 const BLOCK: usize = 16;
 
-/// The weighted sums of [`BLOCK`] outputs. Samples are first brought side by side: then products, and sums of pairs, are
-/// plain loops over arrays, which become one multiply-add a vector.
+/// The weighted sums of [`BLOCK`] outputs. The samples are copied side by side first. The products
+/// and the sums of pairs are then plain loops over arrays, which compile to one multiply-add per
+/// vector.
 #[inline(always)]
 fn block<const TAPS: usize, const SAMPLES: usize>(samples: &[i16], starts: &[usize], weights: &[i16]) -> [i32; BLOCK] {
     let mut side_by_side = [0; SAMPLES];
@@ -69,7 +73,7 @@ fn block<const TAPS: usize, const SAMPLES: usize>(samples: &[i16], starts: &[usi
     std::array::from_fn(|i| pairs[i * TAPS / 2..(i + 1) * TAPS / 2].iter().sum())
 }
 
-/// The weighted sum of one output, of any number of taps that is a multiple of four.
+/// The weighted sum of one output. The number of taps is a multiple of four.
 #[inline(always)]
 fn single(samples: &[i16], weights: &[i16]) -> i32 {
     let mut sum = 0;
@@ -81,7 +85,8 @@ fn single(samples: &[i16], weights: &[i16]) -> i32 {
     sum
 }
 
-/// For each output `j`, its weighted sum of the samples from `starts[j]` on, given to `store` in order, some at a time.
+/// Computes for each output `j` the weighted sum of the samples from `starts[j]` on. Passes the
+/// sums to `store` in order, in groups.
 #[inline(always)]
 fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut store: impl FnMut(&[i32])) {
     let (blocks, rest) = starts.as_chunks::<BLOCK>();
@@ -91,7 +96,8 @@ fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut st
             store(&match taps {
                 4 => block::<4, { 4 * BLOCK }>(samples, starts, weights),
                 8 => block::<8, { 8 * BLOCK }>(samples, starts, weights),
-                // What the still gate has to a cell of 720p, and of 1080p.
+                // The motion gate uses these numbers of taps for each of its cells at 720p and at
+                // 1080p.
                 12 => block::<12, { 12 * BLOCK }>(samples, starts, weights),
                 16 => block::<16, { 16 * BLOCK }>(samples, starts, weights),
                 _ => block::<20, { 20 * BLOCK }>(samples, starts, weights),
@@ -105,7 +111,8 @@ fn along(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, mut st
 }
 
 crate::simd::versions! {
-    /// Along a row, samples in and samples out, both with [`ROW_BITS`]; every `spread`-th of `out` is written.
+    /// Filters along a row from samples to samples, both with [`ROW_BITS`]. Every `spread`-th place
+    /// of `out` is written.
     pub(crate) fn along_to_samples(
         samples: &[i16],
         starts: &[usize],
@@ -129,7 +136,8 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// Along a row, sums in and weighted sums out, as floats.
+    /// Filters along a row of sums. The results are floats that still contain the scale of the
+    /// weights.
     pub(crate) fn along_to_floats(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, out: &mut [f32]) {
         let mut done = 0;
         along(samples, starts, weights, taps, |sums| {
@@ -143,7 +151,8 @@ crate::simd::versions! {
 }
 
 crate::simd::versions! {
-    /// Along a row, samples from [`down_bytes`] in and bytes out; every `spread`-th of `out` is written.
+    /// Filters along a row from samples of [`down_bytes`] to bytes. Every `spread`-th place of
+    /// `out` is written.
     pub(crate) fn along_to_bytes(
         samples: &[i16],
         starts: &[usize],
@@ -166,22 +175,24 @@ crate::simd::versions! {
     }
 }
 
-/// The most rows that are summed in upper halves of products.
-pub(crate) const FEW: usize = 8;
+/// The largest number of rows for which only the upper halves of products are summed.
+pub(crate) const SHORT_SUM_ROWS: usize = 8;
 
-/// What is given back of the upper halves' losses: half a step a row, on average.
-const GIVEN_BACK: [i16; FEW + 1] = [0, 0, 1, 1, 2, 2, 3, 3, 4];
+/// Compensation for the truncated lower halves of products: half a unit per row on average.
+const COMPENSATION: [i16; SHORT_SUM_ROWS + 1] = [0, 0, 1, 1, 2, 2, 3, 3, 4];
 
-/// What `weights` make of as many rows of samples, 1 to [`FEW`], as bytes. The upper halves of products are summed: each
-/// loses up to one of 16 parts of a value, half of it on average, and that half is given back.
+/// The vertical filter from 1 to [`SHORT_SUM_ROWS`] rows of samples to bytes. It sums the upper
+/// halves of the products. Each product loses up to one unit of 1/16 of a value, on average half a
+/// unit, and [`COMPENSATION`] adds the average back.
 pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
     fn few<const TAPS: usize>(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
         let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
-        // By hand where the compiler's own way, products of 32 bits, is twice as slow.
-        let done = columns::down_samples(isa, &rows, &weights, 8 + GIVEN_BACK[TAPS], out);
+        // The explicit version is used where the compiler makes 32-bit products of this loop, which
+        // is twice as slow.
+        let done = columns::down_samples(isa, &rows, &weights, 8 + COMPENSATION[TAPS], out);
         for x in done..out.len() {
-            let mut sum: i16 = 8 + GIVEN_BACK[TAPS];
+            let mut sum: i16 = 8 + COMPENSATION[TAPS];
             for tap in 0..TAPS {
                 sum = sum.wrapping_add(cast::high(i32::from(rows[tap][x]) * i32::from(weights[tap])));
             }
@@ -200,16 +211,17 @@ pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &
     }
 }
 
-/// What `weights` make of as many rows of bytes, 1 to [`FEW`], as samples with 5 fractional bits. Upper halves of products
-/// (see [`down_samples`]).
+/// The vertical filter from 1 to [`SHORT_SUM_ROWS`] rows of bytes to samples with 5 fractional
+/// bits. It sums the upper halves of products, see [`down_samples`].
 pub(crate) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
     fn few<const TAPS: usize>(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
         let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
-        // By hand where the compiler's own way, products of 32 bits, is twice as slow.
-        let done = columns::down_bytes(isa, &rows, &weights, GIVEN_BACK[TAPS], out);
+        // The explicit version is used where the compiler makes 32-bit products of this loop, which
+        // is twice as slow.
+        let done = columns::down_bytes(isa, &rows, &weights, COMPENSATION[TAPS], out);
         for x in done..out.len() {
-            let mut sum: i16 = GIVEN_BACK[TAPS];
+            let mut sum: i16 = COMPENSATION[TAPS];
             for tap in 0..TAPS {
                 sum = sum.wrapping_add(cast::high((i32::from(rows[tap][x]) << 7) * i32::from(weights[tap])));
             }
@@ -238,17 +250,19 @@ crate::simd::versions! {
     }
 }
 
-/// Sums of [`add_bytes`] that began with [`SUMS_BEGIN`] as samples with 5 fractional bits.
+/// Converts sums of [`add_bytes`] that started with [`SUMS_START`] to samples with 5 fractional
+/// bits.
 pub(crate) fn sums_to_samples(sums: &[i32], out: &mut [i16]) {
     for (target, sum) in out.iter_mut().zip(sums) {
         *target = cast::narrow(*sum >> 9);
     }
 }
 
-/// Half of what [`sums_to_samples`] cuts off.
-pub(crate) const SUMS_BEGIN: i32 = 1 << 8;
+/// Half of the unit that [`sums_to_samples`] cuts off, for rounding.
+pub(crate) const SUMS_START: i32 = 1 << 8;
 
-/// Samples from [`down_bytes`] as bytes, where a row is taken as it is; every `spread`-th of `out` is written.
+/// Converts samples of [`down_bytes`] to bytes, for rows that are not filtered along. Every
+/// `spread`-th place of `out` is written.
 pub(crate) fn samples_to_bytes(samples: &[i16], out: &mut [u8], spread: usize) {
     for (target, &sample) in out.iter_mut().step_by(spread).zip(samples) {
         *target = cast::clamped_i16((sample + (1 << (COLUMN_BITS - 1))) >> COLUMN_BITS);

@@ -1,15 +1,17 @@
-//! The view's scaler: a crop of any picture to an output size, at sub-pixel precision, without a detour through R'G'B'.
+//! The scaler: scales a crop of any picture to an output size, at sub-pixel precision, without a
+//! conversion to R'G'B' where none is needed.
 //!
-//! Output is NV12, RGB24 or GREY. A Y'CbCr source keeps its numbers: neither range nor matrix is changed, so the output
-//! *has the source's colorimetry*, and the functions here return it. For an RGB source, Y'CbCr is made with the
-//! colorimetry that the source picture names. Chroma is sited in the centre of the pixels that share it.
+//! The output is NV12, RGB24 or GREY. The numbers of a Y'CbCr source keep their meaning: neither
+//! range nor matrix is changed, so the output *has the colorimetry of the source*, and the
+//! functions here return it. From an RGB source, Y'CbCr is made with the colorimetry that the
+//! source picture names. Chroma is sited in the centre of the pixels that share it.
 //!
-//! A crop that begins on whole pixels and has the output's size is a plain copy, to the bit, of every component that
-//! both formats hold at the same resolution. The same input gives the same output on every machine: integer arithmetic,
-//! but for the conversion to and from R'G'B'.
+//! A crop that starts on whole pixels and has the size of the output is an exact copy of every
+//! component that both formats hold at the same resolution. All arithmetic is on integers, except
+//! for the conversion to and from R'G'B', so the same input gives the same output on every machine.
 //!
-//! One thread at a time; the scaler owns its tables and a few rows, and allocates only when it meets a larger picture
-//! than ever before.
+//! A scaler is used by one thread at a time. It owns its tables and a few rows, and allocates only
+//! when it meets a larger picture than ever before.
 
 mod axis;
 mod columns;
@@ -34,67 +36,68 @@ use crate::simd::Usable;
 /// Why a picture cannot be scaled.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum ScaleError {
-    /// The crop is no rectangle, or a very distant one.
+    /// The crop is empty, not a number, or too far away.
     #[error("cannot scale the region {0}: it is empty, not a number, or beyond 65536 pixels")]
     PixelRect(PixelRect),
-    /// More than 16384 source samples would go into one output sample.
-    #[error("cannot scale {region} to {size}: more than 16384 pixels to one")]
+    /// More than 16384 source samples would contribute to one output sample.
+    #[error("cannot scale {region} to {size}: more than 16384 source pixels per output pixel")]
     Ratio {
-        /// The crop.
+        /// The crop, in source pixels.
         region: PixelRect,
-        /// The output size.
+        /// Size of the output.
         size: Size,
     },
-    /// The output has a format that the scaler does not write.
+    /// The scaler does not write the format of the output.
     #[error("cannot scale to {0}: the scaler writes NV12, RGB3 and GREY")]
     Format(PixelFormat),
     /// The output has no pixels.
-    #[error("cannot scale to a picture of {0}")]
+    #[error("cannot scale to an empty picture of {0}")]
     Empty(Size),
 }
 
-/// How a source becomes an output.
+/// The method that turns a source into an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConversionPath {
-    /// Planes of the output are scaled as they are.
+    /// The planes of the output are scaled directly.
     Planes,
-    /// Grey to NV12: there is no chroma.
+    /// Grey to NV12: luma is scaled, and chroma is constant.
     NoChroma,
-    /// Y'CbCr (or grey) to R'G'B': scaled at the output's size, converted row by row.
+    /// Y'CbCr or grey to R'G'B': scaled to the size of the output, then converted row by row.
     ToRgb,
-    /// R'G'B' to Y'CbCr or grey: scaled as R'G'B', converted row by row.
+    /// R'G'B' to Y'CbCr or grey: scaled as R'G'B', then converted row by row.
     FromRgb,
 }
 
-/// Scales crops of pictures. See the module's description.
+/// Scales crops of pictures. See the [module documentation](self).
 #[derive(Clone, Debug)]
 pub struct Scaler {
     filter: Filter,
-    /// Luma, or R'G'B'.
+    /// Scales luma, or R'G'B'.
     first: PlaneScaler,
-    /// Chroma.
+    /// Scales chroma.
     second: PlaneScaler,
     rows: [Vec<u8>; 2],
     held: [Option<usize>; 2],
 }
 
 impl Scaler {
-    /// A scaler that enlarges with `filter`.
+    /// A scaler with the given filter, on the instruction set that [`Usable::chosen`] returns.
     pub fn new(filter: Filter) -> Self {
         Self::on(filter, Usable::chosen())
     }
 
-    /// A scaler that runs on `isa`. Results are the same on each.
+    /// A scaler that runs on `isa`. The results are the same on every instruction set.
     pub fn on(filter: Filter, isa: Usable) -> Self {
         let (first, second) = (PlaneScaler::new(isa), PlaneScaler::new(isa));
         Self { filter, first, second, rows: [Vec::new(), Vec::new()], held: [None; 2] }
     }
 
-    /// Fills `output` with the `crop` of `source` (its pixels; border pixels stand for what is outside). Returns what the
-    /// numbers of the output mean.
+    /// Fills `output` with the `crop` of `source`. The crop is in source pixels and may reach
+    /// outside, where the border is replicated. Returns the colorimetry of the output.
     ///
     /// # Errors
-    /// [`ScaleError`] where the crop is no rectangle, or the output's format is none that is written here.
+    /// [`ScaleError`] if the crop is not a valid rectangle, or if the scaler does not write the
+    /// format of the output.
     pub fn scale(
         &mut self,
         source: &Picture<'_>,
@@ -106,7 +109,8 @@ impl Scaler {
         let height = size.height as usize;
         for y in 0..height {
             rows.row(0, y, output.row_mut(0, y));
-            // A chroma row follows the last of its luma rows: both come from the same rows of the source.
+            // A chroma row follows the second of its two luma rows, because they use the same rows
+            // of the source.
             if output.format() == PixelFormat::Nv12 && (y % 2 == 1 || y + 1 == height) {
                 rows.row(1, y / 2, output.row_mut(1, y / 2));
             }
@@ -114,8 +118,9 @@ impl Scaler {
         Ok(source.color())
     }
 
-    /// Makes ready to scale the `crop` of `source` to a picture of `size` and `format`, whose rows are then asked for one
-    /// by one. For callers that may not write the picture as it is (a composite never shows the room).
+    /// Prepares to scale the `crop` of `source` to a picture of `size` and `format`, whose rows the
+    /// caller then requests one by one. This is for callers that must not store the whole picture,
+    /// such as the compositor.
     ///
     /// # Errors
     /// The same as [`Scaler::scale`].
@@ -158,7 +163,7 @@ impl Scaler {
         }
         let width = size.width as usize;
         for (row, bytes) in self.rows.iter_mut().zip(if path == ConversionPath::FromRgb { [3, 3] } else { [1, 2] }) {
-            // Grey has no chroma: what is never filled says so.
+            // Grey has no chroma: rows that are never filled keep the neutral value.
             row.clear();
             row.resize(width * bytes, 128);
         }
@@ -172,7 +177,8 @@ impl Scaler {
     }
 }
 
-/// Where the samples of an output plane with one sample to `subsampled` pixels (each path) lie over a source component.
+/// The positions of the samples of an output plane over a source component. The plane has one
+/// sample per `subsampled` pixels in each direction.
 fn spans(component: &Component, source: &Picture<'_>, crop: PixelRect, size: Size, subsampled: usize) -> (Span, Span) {
     #[expect(clippy::cast_precision_loss, reason = "1 or 2")]
     let span = |origin: f32, extent: f32, count: u32, covers: usize, source: usize| {
@@ -187,7 +193,7 @@ fn spans(component: &Component, source: &Picture<'_>, crop: PixelRect, size: Siz
     )
 }
 
-/// A picture that is being scaled, row by row.
+/// The rows of a picture that is being scaled.
 #[derive(Debug)]
 pub struct ScaledRows<'s, 'a> {
     scaler: &'s mut Scaler,
@@ -200,11 +206,11 @@ pub struct ScaledRows<'s, 'a> {
 }
 
 impl ScaledRows<'_, '_> {
-    /// Row `y` of plane `plane` of the output into `out`, which has exactly the bytes of such a row. Cheapest from top to
-    /// bottom; rows may be left out.
+    /// Writes row `y` of plane `plane` of the output to `out`, which has exactly the bytes of such
+    /// a row. Rows in ascending order are fastest. Rows may be left out.
     ///
     /// # Panics
-    /// Where the output has no such row, or `out` is shorter than one.
+    /// If the output has no such row, or `out` is shorter than a row.
     pub fn row(&mut self, plane: usize, y: usize, out: &mut [u8]) {
         let chroma = plane == 1;
         match self.path {
@@ -223,7 +229,7 @@ impl ScaledRows<'_, '_> {
         }
     }
 
-    /// A Y'CbCr row at the output's size, as R'G'B'.
+    /// Writes a Y'CbCr row at the size of the output as R'G'B'.
     fn converted_row(&mut self, y: usize, out: &mut [u8]) {
         let [luma, chroma] = &mut self.scaler.rows;
         self.scaler.first.row(&self.first, y, luma);
@@ -236,7 +242,8 @@ impl ScaledRows<'_, '_> {
         }
     }
 
-    /// Row `y` as R'G'B'. Two are kept: luma rows and the chroma row between them are asked for one after the other.
+    /// Row `y` as R'G'B'. The last two rows are retained, because two luma rows and their chroma
+    /// row are requested one after the other.
     fn rgb_row(&mut self, y: usize) -> &[u8] {
         let place = y % 2;
         let Scaler { first, rows, held, .. } = &mut *self.scaler;

@@ -1,11 +1,12 @@
-//! The scaler's oracle: for each output sample, a double loop over the source in `f64`, unrounded. Slow on purpose.
+//! The oracle of the scaler: for each output sample, a double loop over the source in `f64`,
+//! without rounding. It is slow and meant for tests.
 
 use super::axis::Filter;
 use crate::component::{Component, components, value};
 use crate::picture::{Picture, PixelRect, Size};
 
-/// How much of the source sample whose centre is `offset` samples from the centre of the output sample goes into it, at
-/// `scale` source samples an output sample; not yet normalised.
+/// The share of a source sample in an output sample, not yet normalised. `offset` is the distance
+/// of their centres in source samples, `scale` the source samples per output sample.
 fn weight(offset: f64, scale: f64, filter: Filter) -> f64 {
     let width = scale.max(1.0);
     let (left, right) = (offset - 0.5, offset + 0.5);
@@ -21,7 +22,7 @@ fn weight(offset: f64, scale: f64, filter: Filter) -> f64 {
     } else {
         0.0
     };
-    // Normalised, because samples of a widened cubic do not sum to its width exactly.
+    // Normalised, because the samples of a widened cubic do not sum to its width exactly.
     let sum: f64 = (-12..=12)
         .map(|i| {
             let d = (offset - offset.round() + f64::from(i)).abs() / width;
@@ -38,8 +39,9 @@ fn weight(offset: f64, scale: f64, filter: Filter) -> f64 {
     share * area + (1.0 - share) * cubic / sum
 }
 
-/// All samples of component `index` (0 is luma or red) of the crop at `size`, with one sample to `subsampled` pixels each
-/// way; row-major, `ceil(width / subsampled)` a row. Neither rounded nor clamped.
+/// All samples of component `index` (0 is luma or red) of the crop at `size`, with one sample per
+/// `subsampled` pixels in each direction. Row-major with `ceil(width / subsampled)` samples per
+/// row, neither rounded nor clamped.
 pub fn component(
     source: &Picture<'_>,
     index: usize,
@@ -67,7 +69,7 @@ pub fn component(
     out
 }
 
-/// A sample by the pixel that it begins with, replicated outside of its own plane.
+/// A sample, given the first pixel that it covers, with the border of its own plane replicated.
 fn at(source: &Picture<'_>, index: usize, x: i64, y: i64) -> u8 {
     value(source, index, x, y)
 }

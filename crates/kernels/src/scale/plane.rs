@@ -1,8 +1,10 @@
-//! One output plane scaled, row by row. A plane has one channel (luma), two (Cb and Cr) or three (R, G, B).
+//! Scales one output plane, row by row. A plane has one channel (luma), two (Cb and Cr) or three
+//! (R, G, B).
 //!
-//! Enlarging, and shrinking to not less than a half, each source row is filtered along once and kept until no output row
-//! needs it (*along first*); shrinking further, source rows are summed down to one and that is filtered along (*down
-//! first*). Either way what is worked on stays in the first-level cache: a few rows.
+//! When enlarging, or shrinking to at least a half, each source row is filtered along once and
+//! retained until no output row needs it (*along first*). When shrinking further, source rows are
+//! summed down to one row, which is then filtered along (*down first*). Either method works on a
+//! few rows, which stay in the first-level cache.
 
 use super::axis::{AxisFilter, Filter, Span};
 use super::fir;
@@ -10,10 +12,10 @@ use super::shuffle::{self, GROUP, ShuffleLayout, Shuffles};
 use crate::component::Channel;
 use crate::simd::Usable;
 
-/// Up to this scale rows are filtered along first, where shuffles do it.
+/// Up to this scale, rows are filtered along first if byte shuffles can do it.
 const ALONG_FIRST: f64 = 2.0;
 
-/// The channels of a plane's source, in the order in which the output holds them.
+/// The channels of the source of a plane, in the order of the output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channels<'a> {
     pub channels: [Option<Channel<'a>>; 3],
@@ -28,8 +30,8 @@ impl<'a> Channels<'a> {
         self.iter().count()
     }
 
-    /// How the samples of a row lie, of all channels or, where each is in a plane of its own, of any of them. `None` where
-    /// it is neither.
+    /// The layout of the samples of a row: of all channels if they share a plane, or of each
+    /// channel if they have planes of their own. `None` in any other case.
     fn layout(&self) -> Option<(ShuffleLayout, RowMethod)> {
         let [first, ..] = self.channels;
         let first = first?;
@@ -47,26 +49,26 @@ impl<'a> Channels<'a> {
     }
 }
 
-/// How rows are filtered along first.
+/// The method that filters rows along before the vertical filter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum RowMethod {
-    /// Sample by sample, a channel at a time.
+    /// Sample by sample, one channel at a time.
     #[default]
     Widened,
-    /// By shuffles, all channels at once.
+    /// By byte shuffles, all channels at once.
     Together,
-    /// By shuffles, each channel from its own plane.
+    /// By byte shuffles, each channel from its own plane.
     Apart,
 }
 
 /// Marks a place of the ring that holds no row.
 const NO_ROW: usize = usize::MAX;
 
-/// Tables and rows for one plane of the output.
+/// The filter tables and row buffers of one plane of the output.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlaneScaler {
     isa: Usable,
-    /// What the tables were made for.
+    /// The parameters for which the tables were computed.
     spans: Option<(Span, Span, Filter)>,
     layout: Option<(ShuffleLayout, RowMethod)>,
     x: AxisFilter,
@@ -75,25 +77,27 @@ pub(crate) struct PlaneScaler {
     shuffles: Shuffles,
     rows: RowMethod,
     along_first: bool,
-    /// A row of source samples, as the filter along takes them.
+    /// A row of source samples, as the horizontal filter takes them.
     samples: Vec<i16>,
-    /// The result of the filter down, bytes between the samples included.
+    /// The result of the vertical filter, including the bytes between the samples.
     column: Vec<i16>,
     wide: Vec<i32>,
-    /// RowMethod that were filtered along, one for each tap, and which source rows they are.
+    /// Rows that were filtered along, one for each tap. `held` has the numbers of these source
+    /// rows.
     ring: Vec<i16>,
     held: Vec<usize>,
-    /// Values of a row of the ring.
+    /// Values per row of the ring.
     stride: usize,
 }
 
 impl PlaneScaler {
-    /// One that runs on `isa`.
+    /// A scaler that runs on `isa`.
     pub fn new(isa: Usable) -> Self {
         Self { isa, ..Self::default() }
     }
 
-    /// Makes ready for a picture: tables are made anew where `x`, `y`, `filter` or how `source` lies differ from last time.
+    /// Prepares for a picture. The tables are computed again if `x`, `y`, `filter` or the layout of
+    /// `source` has changed.
     pub fn start(&mut self, x: Span, y: Span, filter: Filter, source: &Channels<'_>) {
         let (channels, layout) = (source.count(), source.layout());
         if self.spans != Some((x, y, filter)) || self.channels != channels || self.layout != layout {
@@ -105,8 +109,9 @@ impl PlaneScaler {
             self.samples.clear();
             // Zeros follow the samples, for taps of weight 0 past the end of the source.
             self.samples.resize(x.source + self.x.taps, 0);
-            // Which way it goes does not depend on the instruction set: the two differ in how they round.
-            let few = self.y.taps <= fir::FEW;
+            // The method does not depend on the instruction set, because the two methods round
+            // differently.
+            let few = self.y.taps <= fir::SHORT_SUM_ROWS;
             let copied = self.x.identity.is_some() && self.y.identity.is_some();
             let wanted = layout.filter(|_| few && !copied && y.scale <= ALONG_FIRST);
             let built = wanted.filter(|(layout, _)| self.shuffles.build(self.isa, &self.x, *layout, x.source));
@@ -126,7 +131,8 @@ impl PlaneScaler {
         self.held.resize(self.y.taps, NO_ROW);
     }
 
-    /// Output row `y` into `out`, channels interleaved. Cheapest with rows in ascending order; any order is right.
+    /// Writes output row `y` to `out`, channels interleaved. Rows in ascending order are fastest,
+    /// but any order works.
     pub fn row(&mut self, source: &Channels<'_>, y: usize, out: &mut [u8]) {
         let first_row = self.y.starts[y];
         if let (Some(columns), Some(rows)) = (self.x.identity, self.y.identity) {
@@ -142,7 +148,7 @@ impl PlaneScaler {
                 let place = (first_row + tap).min(last_row) % taps;
                 &self.ring[place * self.stride..(place + 1) * self.stride]
             };
-            let mut rows: [&[i16]; fir::FEW] = [&[]; fir::FEW];
+            let mut rows: [&[i16]; fir::SHORT_SUM_ROWS] = [&[]; fir::SHORT_SUM_ROWS];
             for (tap, place) in rows.iter_mut().enumerate().take(used) {
                 *place = row(tap);
             }
@@ -152,7 +158,7 @@ impl PlaneScaler {
         }
     }
 
-    /// Sees to it that source row `row`, filtered along, is in its place of the ring.
+    /// Makes sure that source row `row`, filtered along, is in its place of the ring.
     fn fetch(&mut self, source: &Channels<'_>, row: usize) {
         let place = row % self.y.taps;
         if self.held[place] == row {
@@ -197,7 +203,8 @@ impl PlaneScaler {
         let (first, count) = x.identity.map_or_else(|| reach(x, samples.len()), |identity| (identity, x.starts.len()));
         let mut summed: Option<Channel<'_>> = None;
         for (index, channel) in source.iter().enumerate() {
-            // Channels of one plane lie between each other: the sum down is made once, from the first channel on.
+            // Channels of one plane are interleaved, so the vertical sum is computed once, starting
+            // with the first channel.
             let lead = match summed {
                 Some(lead) if lead.data.data.as_ptr() == channel.data.data.as_ptr() => lead,
                 _ => {
@@ -227,12 +234,12 @@ impl PlaneScaler {
     }
 }
 
-/// What `weights` make of as many rows of bytes, as samples with 5 fractional bits. More rows than [`fir::FEW`] are summed
-/// in full in `wide`.
+/// The vertical filter from rows of bytes to samples with 5 fractional bits, one row per weight. Up
+/// to [`fir::SHORT_SUM_ROWS`] rows are summed in 16 bits, more in `wide`.
 fn sum_down<'a>(isa: Usable, row: impl Fn(usize) -> &'a [u8], weights: &[i16], wide: &mut Vec<i32>, out: &mut [i16]) {
     let count = weights.len();
-    if count <= fir::FEW {
-        let mut rows: [&[u8]; fir::FEW] = [&[]; fir::FEW];
+    if count <= fir::SHORT_SUM_ROWS {
+        let mut rows: [&[u8]; fir::SHORT_SUM_ROWS] = [&[]; fir::SHORT_SUM_ROWS];
         for (tap, place) in rows.iter_mut().enumerate().take(count) {
             *place = row(tap);
         }
@@ -240,7 +247,7 @@ fn sum_down<'a>(isa: Usable, row: impl Fn(usize) -> &'a [u8], weights: &[i16], w
         return;
     }
     wide.clear();
-    wide.resize(out.len(), fir::SUMS_BEGIN);
+    wide.resize(out.len(), fir::SUMS_START);
     for (tap, &weight) in weights.iter().enumerate() {
         fir::add_bytes(isa, row(tap), weight, wide);
     }
@@ -248,7 +255,7 @@ fn sum_down<'a>(isa: Usable, row: impl Fn(usize) -> &'a [u8], weights: &[i16], w
 }
 
 crate::simd::versions! {
-    /// Writes every `step`-th place of `out`.
+    /// Writes the samples to every `step`-th place of `out`.
     fn spread(samples: &[i16], out: &mut [i16], step: usize) {
         match step {
             1 => out[..samples.len()].copy_from_slice(samples),
@@ -258,13 +265,13 @@ crate::simd::versions! {
     }
 }
 
-/// The source samples that an axis needs: the first, and how many there really are of them.
+/// The source samples that an axis needs: the first one, and how many of them exist.
 fn reach(axis: &AxisFilter, room: usize) -> (usize, usize) {
     let source = room - axis.taps;
     (axis.first, axis.extent.min(source - axis.first))
 }
 
-/// The channel that lies first among those in the plane of `channel`.
+/// The first channel in memory among those in the plane of `channel`.
 fn leading<'a>(source: &Channels<'a>, channel: &Channel<'a>) -> Channel<'a> {
     source
         .iter()
@@ -273,7 +280,7 @@ fn leading<'a>(source: &Channels<'a>, channel: &Channel<'a>) -> Channel<'a> {
         .unwrap_or(*channel)
 }
 
-/// The offset of the channel that lies last among those in the plane of `channel`.
+/// The offset of the last channel in memory among those in the plane of `channel`.
 fn trailing(source: &Channels<'_>, channel: &Channel<'_>) -> usize {
     source
         .iter()
@@ -283,7 +290,7 @@ fn trailing(source: &Channels<'_>, channel: &Channel<'_>) -> usize {
         .unwrap_or(channel.offset)
 }
 
-/// A row as it is.
+/// Copies a row without filtering.
 fn copy(source: &Channels<'_>, row: usize, first: usize, out: &mut [u8]) {
     let count = source.count();
     let samples = out.len() / count;

@@ -1,9 +1,9 @@
-//! Loops of the scaler that the compiler does not find by itself.
+//! The horizontal filter as byte shuffles, for CPUs where the compiler does not find them.
 //!
-//! The filter along a row as byte shuffles: from the bytes of a picture straight to weighted sums, channels interleaved
-//! as they lie. Four neighbouring outputs take their taps from one load of 16 bytes (16 of them from one of 64, where the
-//! CPU has AVX-512 with VBMI), so no sample is brought from memory by itself; that is what the plain loops of [`super::fir`]
-//! spend their time with. Same sums, same bits.
+//! The bytes of a picture become weighted sums directly, with channels interleaved as in memory.
+//! Four neighbouring outputs take their taps from one load of 16 bytes (16 outputs from one load of
+//! 64 bytes, if the CPU has AVX-512 with VBMI). So no sample is loaded by itself, which takes most
+//! of the time of the plain loops in [`super::fir`]. The sums are the same to the bit.
 #![allow(unsafe_code)]
 
 use super::axis::AxisFilter;
@@ -13,85 +13,91 @@ use crate::simd::Usable;
 
 /// Outputs that one load of samples serves.
 const BLOCK: usize = 4;
-/// Outputs of two ops, which are worked on together.
+/// Outputs of two operations, which are computed together.
 pub(crate) const GROUP: usize = 4 * BLOCK;
-/// Taps that one op adds.
+/// Taps that one operation adds.
 const TAPS: usize = 4;
-/// Bytes of one load.
+/// Bytes per load.
 const WINDOW: usize = 16;
-/// Control byte of a lane that becomes zero.
+/// Control byte that sets a lane to zero.
 const ZERO: u8 = 0x80;
 
-/// Four taps of two blocks of outputs, a block in each half of a 256-bit register.
+/// One shuffle operation: four taps of two blocks of outputs, one block in each half of a 256-bit
+/// register.
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
 struct ShuffleOp {
-    /// Which bytes of the window become the 16-bit samples of taps 0 and 1, and of taps 2 and 3, of each output.
+    /// The bytes of the window that become the 16-bit samples of taps 0 and 1, and of taps 2 and 3,
+    /// of each output.
     controls: [[u8; 32]; 2],
-    /// Their weights.
+    /// The weights of these taps.
     weights: [[i16; 16]; 2],
-    /// Where the windows begin in the row, bytes.
+    /// Start of the windows in the row, in bytes.
     bases: [u32; 2],
 }
 
-/// How samples of one row lie: bytes to the first sample of each channel, and from sample to sample.
+/// The layout of the samples of a row: the first sample of each channel, and the distance between
+/// samples, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ShuffleLayout {
-    /// Channels, 1 to 3; of `offsets` as many are in use.
+    /// Number of channels, 1 to 3. The same number of `offsets` is used.
     pub channels: usize,
-    /// The first sample of each channel.
+    /// Offset of each channel's first sample, in bytes.
     pub offsets: [usize; 3],
-    /// From sample to sample.
+    /// Bytes from one sample to the next.
     pub step: usize,
 }
 
-/// Bytes of one load of a [`WideShuffleOp`].
+/// Bytes per load of a [`WideShuffleOp`].
 const WIDE_WINDOW: usize = 64;
 
-/// Four taps of a whole group of outputs, picked from one window.
+/// One wide shuffle operation: four taps of a whole group of outputs, picked from one window.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 struct WideShuffleOp {
-    /// Which bytes of the window become the 16-bit samples of taps 0 and 1 (the even ones) and of taps 2 and 3 (the odd
-    /// ones) of each output: side by side, so that the ops of a row stay in the first-level cache.
+    /// The bytes of the window that become the 16-bit samples of taps 0 and 1 (even entries) and of
+    /// taps 2 and 3 (odd entries) of each output. They are interleaved to save memory, so that the
+    /// operations of a row stay in the first-level cache.
     controls: [[u8; 2]; 32],
-    /// Their weights.
+    /// The weights of these taps.
     weights: [[i16; 32]; 2],
 }
 
-/// The table of an axis for one layout.
+/// The shuffle operations of an axis for one layout.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shuffles {
-    /// For each group of 16 outputs: the ops of blocks 0 and 2, then those of blocks 1 and 3. Empty where there are
-    /// wide ones.
+    /// For each group of 16 outputs: the operations of blocks 0 and 2, then those of blocks 1 and
+    /// 3. Empty if there are wide operations.
     ops: Vec<ShuffleOp>,
-    /// For each group of 16 outputs its ops, where the CPU picks bytes from a window of 64 and one holds them all.
+    /// For each group of 16 outputs its wide operations, if the CPU has them and one window of 64
+    /// bytes holds all taps.
     wide: Vec<WideShuffleOp>,
-    /// Where the windows of the wide ops begin in the row, bytes.
+    /// Start of the windows of the wide operations in the row, in bytes.
     bases: Vec<u32>,
-    /// Lines for a block's taps.
+    /// Operations per block, in the direction of the taps.
     depth: usize,
-    /// Bytes of a row that are read at most.
+    /// The largest number of bytes of a row that are read.
     reach: usize,
 }
 
-/// Whether rows can be filtered by [`Shuffles::run`] on this instruction set.
+/// Whether [`Shuffles::run`] works on this instruction set.
 pub(crate) const fn available(isa: Usable) -> bool {
     isa.has_avx2() || cfg!(target_arch = "aarch64") && matches!(isa.isa(), crate::simd::Isa::Neon)
 }
 
-/// What is asked of an axis: outputs are numbered channels interleaved.
+/// The taps that the outputs of a row need. Outputs are numbered with channels interleaved.
 #[derive(Clone, Copy, Debug)]
 struct OutputTaps<'a> {
     axis: &'a AxisFilter,
     layout: ShuffleLayout,
-    /// Bytes of a row.
+    /// Bytes per row.
     available: usize,
 }
 
 impl Shuffles {
-    /// Makes the table for a source of `samples` samples a row. `false` where the taps of four outputs do not lie within
-    /// 16 bytes: far shrinking, or few samples. That answer is the same on every instruction set.
+    /// Computes the operations for a source of `samples` samples per row. Returns `false` if the
+    /// taps of four outputs do not lie within 16 bytes, which happens for strong shrinking or short
+    /// rows. The answer is the same on every instruction set.
     pub fn build(&mut self, isa: Usable, axis: &AxisFilter, layout: ShuffleLayout, samples: usize) -> bool {
         self.ops.clear();
         self.wide.clear();
@@ -117,7 +123,8 @@ impl Shuffles {
                 for part in 0..self.depth {
                     let mut op = ShuffleOp { controls: [[ZERO; 32]; 2], weights: [[0; 16]; 2], bases: [0; 2] };
                     for half in 0..2 {
-                        // Blocks 0 and 2, then 1 and 3: so that packing within halves leaves them in order.
+                        // Blocks 0 and 2 come first, then 1 and 3, so that packing within halves
+                        // leaves them in order.
                         if !op.fill(half, &wanted, group * GROUP + (pair + 2 * half) * BLOCK, part) {
                             return false;
                         }
@@ -130,7 +137,8 @@ impl Shuffles {
         true
     }
 
-    /// Fills the wide ops. `false` where the taps of 16 outputs do not lie within 64 bytes, or those of four not within 16.
+    /// Computes the wide operations. Returns `false` if the taps of 16 outputs do not lie within 64
+    /// bytes, or those of four outputs not within 16.
     fn build_wide(&mut self, wanted: &OutputTaps<'_>) -> bool {
         if wanted.available < WIDE_WINDOW {
             return false;
@@ -147,30 +155,31 @@ impl Shuffles {
         true
     }
 
-    /// The weighted sums of `row`, with [`ROW_BITS`], into `out`: as many as there are outputs, rounded up to [`GROUP`].
+    /// Writes the weighted sums of `row`, with [`ROW_BITS`], to `out`: as many as there are
+    /// outputs, rounded up to [`GROUP`].
     ///
     /// # Panics
-    /// Where a slice is too short, or the instruction set is none for which this is [`available`], or another than the
-    /// table was built for.
+    /// If a slice is too short, if the operations were computed for another instruction set, or if
+    /// the instruction set is not [`available`].
     pub fn run(&self, isa: Usable, row: &[u8], out: &mut [i16]) {
-        assert!(row.len() >= self.reach, "a row of {} bytes, of which {} are read", row.len(), self.reach);
+        assert!(row.len() >= self.reach, "the row has {} bytes, but {} are read", row.len(), self.reach);
         let groups = out.len() / GROUP;
         let wide = !self.wide.is_empty();
         let fits =
             if wide { groups * self.depth == self.wide.len() } else { groups * 2 * self.depth == self.ops.len() };
-        assert!(fits, "{groups} groups of outputs are not those that the table was built for");
+        assert!(fits, "the operations were not computed for {groups} groups of outputs");
         #[cfg(target_arch = "x86_64")]
         if wide && isa.has_avx512_vbmi() {
-            // SAFETY: the CPU has what is needed; every window ends at or before `reach`, which lies in the row; `out` has a
-            // group of outputs for each set of ops.
+            // SAFETY: the CPU has the required features; every window ends at or before `reach`,
+            // which lies in the row; `out` has a group of outputs for each set of operations.
             unsafe { avx512(&self.wide, &self.bases, self.depth, row, out) };
             return;
         }
-        assert!(!wide, "a table for AVX-512, run on {}", isa.isa());
+        assert!(!wide, "operations for AVX-512 cannot run on {}", isa.isa());
         #[cfg(target_arch = "x86_64")]
         if isa.has_avx2() {
-            // SAFETY: the CPU has AVX2; every window ends at or before `reach`, which lies in the row; `out` has a group of
-            // outputs for each two sets of ops.
+            // SAFETY: the CPU has AVX2; every window ends at or before `reach`, which lies in the
+            // row; `out` has a group of outputs for each two sets of operations.
             unsafe { avx2(&self.ops, self.depth, row, out) };
             return;
         }
@@ -180,23 +189,23 @@ impl Shuffles {
             unsafe { neon(&self.ops, self.depth, row, out) };
             return;
         }
-        panic!("no shuffles on {}", isa.isa());
+        panic!("byte shuffles are not available on {}", isa.isa());
     }
 }
 
 impl OutputTaps<'_> {
-    /// How many outputs there are.
+    /// The number of outputs.
     fn count(&self) -> usize {
         self.axis.starts.len() * self.layout.channels
     }
 
-    /// Four outputs from `first` on. Past the end of the row the last output is made again.
+    /// The four outputs from `first` on. Past the end of the row, the last output is repeated.
     fn block(&self, first: usize) -> [usize; BLOCK] {
         let last = self.count() - 1;
         std::array::from_fn(|i| (first + i).min(last))
     }
 
-    /// Where in the row a tap of an output lies.
+    /// The byte of the row that a tap of an output reads.
     #[inline]
     fn byte(&self, output: usize, tap: usize) -> usize {
         let ShuffleLayout { channels, offsets, step } = self.layout;
@@ -210,8 +219,8 @@ impl OutputTaps<'_> {
         &self.axis.weights(output / self.layout.channels)[part * TAPS..(part + 1) * TAPS]
     }
 
-    /// The first and the last byte that these taps of a block read. Taps without weight may lie past the end of the source,
-    /// and do not count; `None` where none has any.
+    /// The first and the last byte that these taps of a block read. Taps of weight 0 are ignored,
+    /// because they may lie past the end of the source. `None` if all have weight 0.
     fn extent(&self, outputs: [usize; BLOCK], part: usize) -> Option<(usize, usize)> {
         let mut extent: Option<(usize, usize)> = None;
         for output in outputs {
@@ -226,7 +235,8 @@ impl OutputTaps<'_> {
         extent
     }
 
-    /// Where a window of `bytes` that holds these taps of a block begins. `None` where they are too far apart.
+    /// The start of a window of `bytes` bytes that holds these taps. `None` if they are too far
+    /// apart.
     fn window(&self, (least, most): (usize, usize), bytes: usize) -> Option<usize> {
         let base = least.min(self.available - bytes);
         (most - base < bytes).then_some(base)
@@ -234,8 +244,8 @@ impl OutputTaps<'_> {
 }
 
 impl ShuffleOp {
-    /// Sets one half to taps `part * 4..part * 4 + 4` of the four outputs from `first` on. `false` where they are too far
-    /// apart.
+    /// Sets one half to taps `part * 4..part * 4 + 4` of the four outputs from `first` on. Returns
+    /// `false` if they are too far apart.
     fn fill(&mut self, half: usize, wanted: &OutputTaps<'_>, first: usize, part: usize) -> bool {
         let outputs = wanted.block(first);
         let Some(extent) = wanted.extent(outputs, part) else { return true };
@@ -257,7 +267,8 @@ impl ShuffleOp {
 }
 
 impl WideShuffleOp {
-    /// The same for the 16 outputs from `first` on; returns where their window begins. `None` where they are too far apart.
+    /// Sets the taps of the 16 outputs from `first` on, and returns the start of their window.
+    /// `None` if they are too far apart.
     fn fill(&mut self, wanted: &OutputTaps<'_>, first: usize, part: usize) -> Option<u32> {
         let blocks: [_; GROUP / BLOCK] = std::array::from_fn(|block| wanted.block(first + block * BLOCK));
         let mut all: Option<(usize, usize)> = None;
@@ -283,27 +294,32 @@ impl WideShuffleOp {
     }
 }
 
-/// Half of what is lost when a sum is brought to [`ROW_BITS`].
+/// Half of the unit that is lost when a sum is reduced to [`ROW_BITS`], for rounding.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const HALF: i32 = 1 << (13 - ROW_BITS);
-/// What a sum of bytes has more than [`ROW_BITS`].
+/// The number of fractional bits of a sum of bytes beyond [`ROW_BITS`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const SHIFT: i32 = 14 - ROW_BITS.cast_signed();
 
+/// [`Shuffles::run`] with AVX2.
+///
 /// # Safety
-/// The CPU has AVX2; `bases[..] + 16` of all ops lies within `row`; `out` has 16 values for each `2 * depth` ops.
+/// The CPU has AVX2; `bases[..] + 16` of all operations lies within `row`; `out` has 16 values for
+/// each `2 * depth` operations.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn avx2(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
     use std::arch::x86_64::*;
     let row = row.as_ptr();
     let (groups, _) = out.as_chunks_mut::<GROUP>();
-    // No closure about the sums: as a function of its own it brings each of them back through memory.
+    // The sums are not handled in a closure: that compiles to a function that passes each of them
+    // through memory.
     for (ops, out) in ops.chunks_exact(2 * depth).zip(groups) {
         let mut sums = [_mm256_set1_epi32(HALF); 2];
         for (sum, ops) in sums.iter_mut().zip(ops.chunks_exact(depth)) {
             for op in ops {
-                // SAFETY: the windows lie within the row; controls and weights are 32 bytes, and aligned as the op is.
+                // SAFETY: the windows lie within the row; controls and weights have 32 bytes, and
+                // are aligned as the operation is.
                 unsafe {
                     let windows = [
                         _mm_loadu_si128(row.add(op.bases[0] as usize).cast()),
@@ -319,29 +335,34 @@ unsafe fn avx2(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
             }
         }
         let [low, high] = [_mm256_srai_epi32::<SHIFT>(sums[0]), _mm256_srai_epi32::<SHIFT>(sums[1])];
-        // SAFETY: `out` is 16 values.
+        // SAFETY: `out` has 16 values.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_packs_epi32(low, high)) };
     }
 }
 
+/// [`Shuffles::run`] with AVX-512.
+///
 /// # Safety
-/// The CPU has AVX-512 with VBMI and VNNI; `bases[..] + 64` lies within `row`; `out` has 16 values for each `depth` ops.
+/// The CPU has AVX-512 with VBMI and VNNI; `bases[..] + 64` lies within `row`; `out` has 16 values
+/// for each `depth` operations.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 unsafe fn avx512(ops: &[WideShuffleOp], bases: &[u32], depth: usize, row: &[u8], out: &mut [i16]) {
     use std::arch::x86_64::*;
-    /// The low byte of each sample; the high one is zero.
+    /// Selects the low byte of each sample; the high byte becomes zero.
     const LOW: u64 = 0x5555_5555_5555_5555;
     let row = row.as_ptr();
     let ops = ops.chunks_exact(depth).zip(bases.chunks_exact(depth));
     for ((ops, bases), out) in ops.zip(out.as_chunks_mut::<GROUP>().0) {
         let mut sum = _mm512_set1_epi32(HALF);
         for (op, &base) in ops.iter().zip(bases) {
-            // SAFETY: the window lies within the row; controls and weights are 64 bytes, and aligned as the op is.
+            // SAFETY: the window lies within the row; controls and weights have 64 bytes, and are
+            // aligned as the operation is.
             unsafe {
                 let samples = _mm512_loadu_si512(row.add(base as usize).cast());
                 let controls = _mm512_load_si512(op.controls.as_ptr().cast());
-                // Of a control only the lower six bits count, and what odd ones pick is not taken.
+                // Only the lower six bits of a control count, and the bytes that odd controls pick
+                // are masked.
                 let first = _mm512_maskz_permutexvar_epi8(LOW, controls, samples);
                 let second = _mm512_maskz_permutexvar_epi8(LOW, _mm512_srli_epi16::<8>(controls), samples);
                 sum = _mm512_dpwssd_epi32(sum, first, _mm512_load_si512(op.weights[0].as_ptr().cast()));
@@ -349,13 +370,16 @@ unsafe fn avx512(ops: &[WideShuffleOp], bases: &[u32], depth: usize, row: &[u8],
             }
         }
         let sums = _mm512_cvtsepi32_epi16(_mm512_srai_epi32::<{ SHIFT.cast_unsigned() }>(sum));
-        // SAFETY: `out` is 16 values.
+        // SAFETY: `out` has 16 values.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
     }
 }
 
+/// [`Shuffles::run`] with NEON.
+///
 /// # Safety
-/// `bases[..] + 16` of all ops lies within `row`; `out` has 16 values for each `2 * depth` ops.
+/// `bases[..] + 16` of all operations lies within `row`; `out` has 16 values for each `2 * depth`
+/// operations.
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
 unsafe fn neon(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
@@ -366,7 +390,8 @@ unsafe fn neon(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
             for half in 0..2 {
                 let mut sum = vdupq_n_s32(HALF);
                 for op in ops {
-                    // SAFETY: the window lies within the row; each half of controls and weights is 16 bytes.
+                    // SAFETY: the window lies within the row; each half of controls and weights has
+                    // 16 bytes.
                     unsafe {
                         let samples = vld1q_u8(row.add(op.bases[half] as usize));
                         for pair in 0..2 {
@@ -379,7 +404,7 @@ unsafe fn neon(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
                     }
                 }
                 let at = (pair_of_blocks + 2 * half) * BLOCK;
-                // SAFETY: four values from `at` on, which is at most 12.
+                // SAFETY: four values are written from `at` on, which is at most 12.
                 unsafe { vst1_s16(out.as_mut_ptr().add(at), vqmovn_s32(vshrq_n_s32::<SHIFT>(sum))) };
             }
         }

@@ -1,4 +1,4 @@
-//! The scaler against its oracle, over every format, at odd sizes and strides.
+//! Compares the scaler with its oracle, for every format, at odd sizes and strides.
 
 use proptest::prelude::*;
 
@@ -8,10 +8,11 @@ use crate::testing::{Canvas, Guarded, picture};
 
 const OUTPUTS: [PixelFormat; 3] = [PixelFormat::Nv12, PixelFormat::Rgb24, PixelFormat::Grey];
 
-/// How far a result may lie from the unrounded oracle: half of a step for rounding, a quarter for fixed point.
+/// The largest difference to the unrounded oracle: half a step for rounding, a quarter for fixed
+/// point.
 const TOLERANCE: f64 = 0.75;
 
-/// What the oracle makes of plane `plane`, interleaved; `None` where the way leads through R'G'B'.
+/// The planes that the oracle expects, interleaved. `None` if the conversion goes through R'G'B'.
 fn expected(
     source: &Picture<'_>,
     crop: PixelRect,
@@ -38,7 +39,8 @@ fn expected(
     })
 }
 
-/// The same where the way leads through R'G'B': rounded there, as the scaler does, so that only rounding differs.
+/// The planes that the oracle expects if the conversion goes through R'G'B'. Intermediate results
+/// are clamped there, as in the scaler, so that only rounding differs.
 fn expected_by_rgb(
     source: &Picture<'_>,
     crop: PixelRect,
@@ -96,7 +98,8 @@ fn check(
     prop_assert_eq!(color, source.color());
     out.check_guards()?;
     let by_rgb = expected(&source, crop, size, format, filter);
-    // Through R'G'B', a step of a component may become two (limited range, blue): rounded twice.
+    // Through R'G'B', one step of a component may become two (limited range, blue), and values are
+    // rounded twice.
     let tolerance = if by_rgb.is_some() { TOLERANCE } else { 2.7 };
     let planes = by_rgb.unwrap_or_else(|| expected_by_rgb(&source, crop, size, format, filter));
     for (plane, expected) in planes.iter().enumerate() {
@@ -215,7 +218,8 @@ fn a_flat_picture_stays_flat() {
 
 #[test]
 fn motion_has_no_stairs() {
-    // A ramp of one value a pixel: moving the crop by a sixteenth of a pixel moves every value by a sixteenth.
+    // A ramp of one value per pixel: moving the crop by a sixteenth of a pixel moves every value by
+    // a sixteenth.
     let size = Size::new(256, 4);
     let data: Vec<u8> = (0..4).flat_map(|_| 0..=255).collect();
     let plane = Plane { data: &data, stride_bytes: 256 };
@@ -288,7 +292,8 @@ fn every_instruction_set_gives_the_same_bits() {
 
 #[test]
 fn a_creeping_crop_moves_steadily() {
-    // A soft edge under a crop that moves by a tenth of a pixel a frame: each output sample only ever rises or falls.
+    // A soft edge under a crop that moves by a tenth of a pixel per frame: each output sample only
+    // ever rises or falls.
     let size = Size::new(128, 8);
     let row = |x: u32| 20.0 + 200.0 / (1.0 + (-(f64::from(x) - 64.0) / 6.0).exp());
     let data: Vec<u8> = (0..8).flat_map(|_| 0..128).map(|x| cast::clamped(cast::round_i32(row(x)))).collect();
@@ -306,7 +311,8 @@ fn a_creeping_crop_moves_steadily() {
                 scaler.scale(&source, crop, &mut out.picture()).expect("valid");
                 let row = out.plane(0)[..64].to_vec();
                 if let Some(before) = &before {
-                    // The edge goes to the left, so every sample becomes brighter; a step is rounding.
+                    // The edge moves to the left, so every sample becomes brighter; a single step
+                    // is rounding.
                     assert!(
                         row.iter().zip(before).all(|(now, before)| now + 1 >= *before),
                         "{filter:?} {width} {step}"
@@ -315,7 +321,8 @@ fn a_creeping_crop_moves_steadily() {
                 sums.push(row.iter().map(|&value| i32::from(value)).sum::<i32>());
                 before = Some(row);
             }
-            // With steps of a pixel nine of ten would be nothing, and one ten times the mean. What is left is rounding.
+            // If the crop moved in whole pixels, nine of ten steps would be zero and one would be
+            // ten times the mean. The remaining unevenness is rounding.
             let steps: Vec<i32> = sums.windows(2).map(|pair| pair[1] - pair[0]).collect();
             let (least, most) = (steps.iter().min().expect("steps"), steps.iter().max().expect("steps"));
             let mean = f64::from(sums[99] - sums[0]) / 99.0;

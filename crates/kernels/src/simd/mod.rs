@@ -19,7 +19,7 @@ pub mod neon;
 
 mod detect;
 mod isa;
-mod versions;
+pub(crate) mod versions;
 
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use vector::Vector;

@@ -64,9 +64,9 @@ macro_rules! versions {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<const $parameter:ident: $kind:ty>)?
         ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
-        #[allow(unsafe_code, reason = "one call, whose condition is checked here")]
-        #[allow(clippy::too_many_arguments, reason = "a loop's inputs")]
-        $visibility fn $name $(<const $parameter: $kind>)? (isa: $crate::simd::Usable, $($argument: $type),*) {
+        #[allow(unsafe_code, reason = "one call, after a check of its condition")]
+        #[allow(clippy::too_many_arguments, reason = "the inputs of a loop")]
+        $visibility fn $name $(<const $parameter: $kind>)? (isa: $crate::simd::versions::Usable, $($argument: $type),*) {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
             fn body $(<const $parameter: $kind>)? ($($argument: $type),*) $body

@@ -1,16 +1,20 @@
-//! A mask whose edge follows the picture: the fast guided filter (He and Sun, "Fast Guided Filter", arXiv:1505.00996, 2015),
-//! with colour as the guide.
+//! A matte whose edge follows the picture: the fast guided filter (He and Sun, "Fast Guided
+//! Filter", arXiv:1505.00996, 2015), with colour as the guide.
 //!
-//! The output is divided into *cells* of a few pixels. In windows of cells, what the mask says is fitted as a linear function
-//! of the colours; fits are averaged; and every pixel then takes its cell's fit (interpolated) of its own luma. So the work
-//! on windows is done a few dozen thousand times and not a million times, and what is left for a pixel is a product and a
-//! sum, made from rows that the compositor scales anyway: no matte of full size is ever stored. Chroma varies slowly and
-//! is folded into the cells' offsets.
+//! The output is divided into *cells* of a few pixels. In windows of cells, the mask is fitted as a
+//! linear function of the colours, and the fits are averaged. Every pixel then applies the
+//! interpolated fit of its cell to its own luma. Chroma varies slowly and is folded into the
+//! offsets of the cells.
 //!
-//! Beside the person only colours of the room mix with theirs. So the same cells hold the person's own colours, averaged
-//! over what surely is person, and pixels that are partly room take those instead.
+//! So the work on windows is done some ten thousand times instead of a million times. What remains
+//! per pixel is a product and a sum, on rows that the compositor scales anyway. No matte of full
+//! size is ever stored.
 //!
-//! Parameters were chosen by measurement: `docs/design/edges.md`.
+//! The pixels at the outline of a person mix the colours of the person with those of the
+//! background. So the cells also hold the colours of the person, averaged over cells that are
+//! certainly a person, and pixels that are partly background take these colours instead.
+//!
+//! The parameters were chosen by measurement: see `docs/design/edges.md`.
 
 use std::ops::Range;
 
@@ -23,8 +27,9 @@ use crate::picture::{Picture, PixelFormat, PixelRect, Size};
 use crate::scale::{Filter, ScaleError, Scaler};
 use crate::simd::Usable;
 
-/// How the filtered mask becomes the matte: the filter softens edges that it finds nothing for, and this hardens them.
-const AFTER: Edge = Edge { low: 0.3, high: 0.7 };
+/// The thresholds that turn the filtered mask into the matte. The filter softens edges for which it
+/// finds no edge in the picture, and these thresholds harden them.
+const FILTERED_EDGE: Edge = Edge { low: 0.3, high: 0.7 };
 
 /// Zeros on both sides of each row of cells, so that windows need not be cut at the border.
 const PAD: usize = 16;
@@ -35,18 +40,18 @@ pub struct GuidedMatte {
     isa: Usable,
     scaler: Scaler,
     matte: Matte,
-    /// Pixels a cell, each way; even.
+    /// Pixels per cell in each direction; even.
     factor: usize,
     width: usize,
     height: usize,
-    /// Cells that have anything of a person in them.
+    /// The range of cells that contain a part of a person.
     columns: Range<usize>,
     lines: Range<usize>,
-    /// Width of the output.
+    /// Width of the output, in pixels.
     pixels: usize,
     planes: [Vec<f32>; 4],
     rows: [Vec<u8>; 3],
-    /// Sums down the columns, then of windows, and the cells of each window.
+    /// The sums down the columns, the sums of windows, and the number of cells of each window.
     down: Vec<f32>,
     sums: Vec<f32>,
     counts: Vec<f32>,
@@ -57,7 +62,8 @@ pub struct GuidedMatte {
     offsets: Vec<i16>,
     cell_row: Vec<i16>,
     pixel_rows: [Vec<i16>; 2],
-    /// The person's colours: Y, then CbCr of NV12; or RGB. With the rows of pixels that were last made of them.
+    /// The colours of the person per cell: Y and CbCr for NV12, or RGB. `person_rows` are the rows
+    /// of pixels that were last made of them.
     person: [Vec<u8>; 2],
     person_rows: [Vec<u8>; 2],
     held: [Option<usize>; 2],
@@ -69,18 +75,18 @@ impl Default for GuidedMatte {
     }
 }
 
-/// Cells in windows of `reach` to each side of `at`, of `count` cells.
+/// Number of cells in a window of radius `reach` around `at`, of `count` cells.
 fn reached(at: usize, reach: usize, count: usize) -> f32 {
     let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(count));
     u16::try_from(to - from).map_or(1.0, f32::from)
 }
 
-/// `range` widened by `by` to both sides within `0..count`.
+/// `range`, widened by `by` on both sides, within `0..count`.
 fn widened(range: &Range<usize>, by: usize, count: usize) -> Range<usize> {
     range.start.saturating_sub(by)..(range.end + by).min(count)
 }
 
-/// The first `count` values of `memory`, which grows where it is shorter and never shrinks.
+/// The first `count` values of `memory`, which grows if it is shorter and never shrinks.
 fn sized<T: Clone>(memory: &mut Vec<T>, count: usize, value: T) -> &mut [T] {
     if memory.len() < count {
         memory.resize(count, value);
@@ -89,12 +95,12 @@ fn sized<T: Clone>(memory: &mut Vec<T>, count: usize, value: T) -> &mut [T] {
 }
 
 impl GuidedMatte {
-    /// One without cells yet.
+    /// A matte that has not allocated any cells yet.
     pub fn new() -> Self {
         Self::on(Usable::chosen())
     }
 
-    /// One that runs on `isa`. Results are the same on each.
+    /// A matte that runs on `isa`. The results are the same on every instruction set.
     pub fn on(isa: Usable) -> Self {
         Self {
             isa,
@@ -124,17 +130,18 @@ impl GuidedMatte {
         }
     }
 
-    /// Pixels a cell for outputs of this height: a cell is about a 180th of it.
+    /// Pixels per cell for outputs of this height: a cell is about 1/180 of the height.
     pub(super) fn factor_of(height: u32) -> u32 {
         let factor = (height + 180) / 360 * 2;
         [2, 4, 6, 8, 12].into_iter().rfind(|&known| known <= factor).unwrap_or(2)
     }
 
-    /// Makes ready to bring `mask` to an output of `size` that shows `crop` of `source`. `edge` shapes the mask before it is
-    /// filtered. With a `format` (NV12 or RGB24) the person's colours are made too, for [`GuidedMatte::push`].
+    /// Prepares to bring `mask` to an output of `size` that shows `crop` of `source`. `edge` shapes
+    /// the mask before it is filtered. If a `format` (NV12 or RGB24) is given, the colours of the
+    /// person are computed too, for [`GuidedMatte::restore_colors`].
     ///
     /// # Errors
-    /// The same as [`Matte::start`], and where the source cannot be scaled.
+    /// The same as [`Matte::start`], and if the source cannot be scaled.
     pub fn start(
         &mut self,
         mask: &MaskView<'_>,
@@ -146,7 +153,7 @@ impl GuidedMatte {
     ) -> Result<(), ScaleError> {
         let factor = Self::factor_of(size.height);
         let cells = Size::new(size.width.div_ceil(factor), size.height.div_ceil(factor));
-        // Cells at the right and lower border may reach beyond the output.
+        // Cells at the right and the lower border may reach beyond the output.
         let grown = |extent: f32, cells: u32, count: u32| extent * (cells * factor) as f32 / count.max(1) as f32;
         let (wide, high) = (grown(crop.width, cells.width, size.width), grown(crop.height, cells.height, size.height));
         let covered = PixelRect::new(crop.x, crop.y, wide, high);
@@ -159,7 +166,7 @@ impl GuidedMatte {
         self.take_colors(source, covered, cells)?;
         self.filter();
         if let Some(format) = format {
-            self.find_person(format, source);
+            self.find_person_colors(format, source);
         }
         Ok(())
     }
@@ -185,7 +192,7 @@ impl GuidedMatte {
         self.held = [None; 2];
     }
 
-    /// The mask of every cell, and where there is anybody.
+    /// Reads the mask of every cell, and finds the range of cells with a person.
     fn take_mask(
         &mut self,
         mask: &MaskView<'_>,
@@ -216,10 +223,10 @@ impl GuidedMatte {
         Ok(())
     }
 
-    /// The colours of the cells that any window takes.
+    /// Reads the colours of the cells that any window uses.
     fn take_colors(&mut self, source: &Picture<'_>, covered: PixelRect, cells: Size) -> Result<(), ScaleError> {
         let (width, stride) = (self.width, self.stride());
-        // Twice the cells each way: then chroma comes out at the cells' size.
+        // Scaling to twice the cells in each direction gives chroma at the resolution of the cells.
         let size = Size::new(2 * cells.width, 2 * cells.height);
         let mut picture = self.scaler.start(*source, covered, size, PixelFormat::Nv12)?;
         let [upper, lower, chroma] = &mut self.rows;
@@ -234,22 +241,22 @@ impl GuidedMatte {
             picture.row(1, y, chroma);
             let cells = y * stride + PAD..y * stride + PAD + width;
             fit::halve(self.isa, upper, lower, &mut luma[cells.clone()]);
-            fit::part(self.isa, chroma, &mut blue[cells.clone()], &mut red[cells]);
+            fit::split_chroma(self.isa, chroma, &mut blue[cells.clone()], &mut red[cells]);
         }
         Ok(())
     }
 
-    /// Gains and offsets from colours and mask.
+    /// Computes gains and offsets from the colours and the mask.
     fn filter(&mut self) {
         let (width, height, stride, isa) = (self.width, self.height, self.stride(), self.isa);
-        // Farther from the mask fits are nothing.
+        // Farther from the mask all fits are zero.
         let (columns, lines) = (widened(&self.columns, RADIUS, width), widened(&self.lines, RADIUS, height));
         let (out_columns, out_lines) = (widened(&columns, SMOOTH, width), widened(&lines, SMOOTH, height));
         let (count, out_count) = (columns.len(), out_columns.len());
-        // Whole vectors: what is made past the last column is not used.
+        // Whole vectors: results past the last column are not used.
         let (whole, out_whole) = (count.next_multiple_of(LANES), out_count.next_multiple_of(LANES));
         let (padded, fit_stride) = (whole + MARGIN, out_whole + MARGIN);
-        // Rows of fits begin where the first window of the result does.
+        // The rows of fits start where the first window of the result starts.
         let margin = columns.start + SMOOTH - out_columns.start;
         let Self { planes, down, sums, counts, fits, fit_rows, gains, offsets, weights, rows, cell_row, .. } = self;
         let counts = sized(counts, out_whole.max(whole), 1.0);
@@ -263,7 +270,7 @@ impl GuidedMatte {
         let [mask, ..] = rows;
         let mask = sized(mask, out_whole, 0);
         let row_results = sized(cell_row, 2 * out_whole, 0);
-        // The padding stands for columns outside.
+        // The padding stands for the columns outside.
         let cells = |y: usize, from: usize, count: usize| -> Cells<'_> {
             planes.each_ref().map(|plane| &plane[y * stride + PAD + from..][..count])
         };
@@ -318,7 +325,7 @@ impl GuidedMatte {
                 plane[1 + out_columns.start..1 + out_columns.end].copy_from_slice(&row[..out_count]);
                 (plane[0], plane[width + 1]) = (plane[1], plane[width]);
             }
-            let (low, high) = AFTER.bytes();
+            let (low, high) = FILTERED_EDGE.bytes();
             rows::shape(isa, mask, low, high);
             let weights = &mut weights[y * stride + PAD + out_columns.start..][..out_count];
             for (weight, &mask) in weights.iter_mut().zip(&*mask) {
@@ -328,8 +335,8 @@ impl GuidedMatte {
         (self.columns, self.lines) = (out_columns, out_lines);
     }
 
-    /// The person's colours round each cell, in the terms of an output of `format`.
-    fn find_person(&mut self, format: PixelFormat, source: &Picture<'_>) {
+    /// Computes the colours of the person around each cell, in the format of an output.
+    fn find_person_colors(&mut self, format: PixelFormat, source: &Picture<'_>) {
         let (width, height, stride, isa) = (self.width, self.height, self.stride(), self.isa);
         let (columns, lines) = (self.columns.clone(), self.lines.clone());
         let count = columns.len();
@@ -382,43 +389,44 @@ impl GuidedMatte {
         }
     }
 
-    /// Rows of the output that may have anybody in them.
+    /// The rows of the output that may contain a person.
     pub fn rows(&self) -> Range<usize> {
         self.lines.start * self.factor..self.lines.end * self.factor
     }
 
-    /// Pixels of such rows that may.
+    /// The pixels of these rows that may contain a person.
     fn active(&self) -> Range<usize> {
         self.columns.start * self.factor..(self.columns.end * self.factor).min(self.pixels)
     }
 
-    /// The matte of output row `y` into `out`, a value a pixel, from the `luma` of its pixels. Returns whether there is
-    /// anybody in it.
+    /// Writes the matte of output row `y` to `out`, one value per pixel, from the `luma` of its
+    /// pixels. Returns whether the row has any person in it.
     ///
     /// # Panics
-    /// Where a slice is shorter than a row.
+    /// If a slice is shorter than a row.
     pub fn row(&mut self, y: usize, luma: &[u8], out: &mut [u8]) -> bool {
         if !self.rows().contains(&y) {
             out.fill(0);
             return false;
         }
         self.filtered_row(y, luma, out);
-        let (low, high) = AFTER.bytes();
+        let (low, high) = FILTERED_EDGE.bytes();
         let matte = &mut out[self.active()];
         rows::shape(self.isa, matte, low, high);
         matte.iter().fold(0, |all, value| all | value) != 0
     }
 
-    /// The filtered mask of a row that may have anybody in it, not yet shaped.
+    /// The filtered mask of a row that may contain a person, before it is shaped.
     fn filtered_row(&mut self, y: usize, luma: &[u8], out: &mut [u8]) {
         let (factor, active) = (self.factor, self.active());
         let Self { isa, width, height, gains, offsets, cell_row, pixel_rows, columns, .. } = self;
-        // Between which rows of cells the row of pixels lies: their centres are `factor` apart.
+        // The two rows of cells between which the row of pixels lies. Their centres are `factor`
+        // apart.
         let along = 2 * y + 1 + factor;
         let (lower, phase) = (along / (2 * factor), along % (2 * factor));
         let (upper, lower) = (lower.saturating_sub(1), lower.min(*height - 1));
         let weight = i32::try_from(phase * 32_768 / (2 * factor)).unwrap_or(0);
-        // From the cell before the first to the one after the last.
+        // From the cell before the first one to the cell after the last one.
         let count = columns.len() + 2;
         cell_row.resize(count.max(cell_row.len()), 0);
         for (plane, pixels) in [gains, offsets].into_iter().zip(&mut *pixel_rows) {
@@ -441,15 +449,16 @@ impl GuidedMatte {
         fit::apply(*isa, gains, offsets, &luma[active.clone()], &mut out[active]);
     }
 
-    /// Gives the samples of row `y` of plane `plane` (as [`crate::scale::ScaledRows::row`] makes them) the person's colours where
-    /// `alpha`, a value a sample, says that they are partly room.
+    /// Replaces the colours of pixels that are partly background by the colours of the person. The
+    /// samples are those of row `y` of plane `plane`, as [`crate::scale::ScaledRows::row`] writes
+    /// them; `alpha` has one value per sample.
     ///
     /// # Panics
-    /// Where [`GuidedMatte::start`] was given another format, or a slice is shorter than a row.
-    pub fn push(&mut self, format: PixelFormat, plane: usize, y: usize, alpha: &[u8], samples: &mut [u8]) {
+    /// If [`GuidedMatte::start`] was called with another format, or a slice is shorter than a row.
+    pub fn restore_colors(&mut self, format: PixelFormat, plane: usize, y: usize, alpha: &[u8], samples: &mut [u8]) {
         let chroma = format == PixelFormat::Nv12 && plane == 1;
         let channels = if chroma { 2 } else { format.plane_extent(0, Size::new(1, 1)).0 };
-        // Samples a cell.
+        // Samples per cell.
         let across = if chroma { self.factor / 2 } else { self.factor };
         let line = y / across;
         if !self.lines.contains(&line) {
@@ -465,11 +474,11 @@ impl GuidedMatte {
             repeat(cells, channels, across, &mut row[..count]);
         }
         let end = (from + count).min(samples.len());
-        fit::push(*isa, &row[..end - from], &alpha[from..end], &mut samples[from..end]);
+        fit::restore_colors(*isa, &row[..end - from], &alpha[from..end], &mut samples[from..end]);
     }
 }
 
-/// Each cell of `channels` bytes `times` times.
+/// Repeats each cell of `channels` bytes `times` times.
 fn repeat(cells: &[u8], channels: usize, times: usize, out: &mut [u8]) {
     for (cell, out) in cells.chunks_exact(channels).zip(out.chunks_exact_mut(channels * times)) {
         for sample in out.chunks_exact_mut(channels) {
@@ -478,7 +487,7 @@ fn repeat(cells: &[u8], channels: usize, times: usize, out: &mut [u8]) {
     }
 }
 
-/// Luma of a row of `RGB24`, as a picture of colorimetry `to_ycc` has it.
+/// The luma of a row of `RGB24`, by the map `to_ycc`.
 pub(super) fn luma_of_rgb(to_ycc: &Affine, rgb: &[u8], out: &mut [u8]) {
     for (out, pixel) in out.iter_mut().zip(rgb.as_chunks::<3>().0) {
         *out = cast::byte(to_ycc.apply(pixel.map(f32::from))[0]);

@@ -1,4 +1,5 @@
-//! The guided filter against its oracle, and what it is for: sharp edges, no holes, none of the old room's colour.
+//! Compares the guided filter with its oracle, and checks its purpose: sharp edges, no holes, and
+//! no colour of the old background.
 
 use proptest::prelude::*;
 
@@ -9,14 +10,14 @@ use crate::picture::{Colorimetry, PictureMut, packed_bytes};
 use crate::simd::Isa;
 use crate::testing::{Canvas, Guarded};
 
-/// Values of a soft blob in a grid, 0..=1.
+/// The values of a soft disc in a grid, 0..=1.
 fn blob(grid: Size, x: f32, y: f32, radius: f32, softness: f32) -> Vec<f32> {
     let cells = (0..grid.height).flat_map(|j| (0..grid.width).map(move |i| (i, j)));
     let away = |(i, j): (u32, u32)| (i as f32 + 0.5 - x).hypot(j as f32 + 0.5 - y);
     cells.map(|cell| ((radius - away(cell)) / softness + 0.5).clamp(0.0, 1.0)).collect()
 }
 
-/// A smooth picture with noise on it: colours that a filter can follow.
+/// A smooth picture with noise: colours that a filter can follow.
 fn waves(size: Size, seed: u64) -> Canvas {
     let mut canvas = Canvas::noise(PixelFormat::Nv12, size, 5, seed);
     let row_bytes = size.width as usize + 5;
@@ -51,7 +52,7 @@ proptest! {
         guided.start(&mask, &source.picture(), whole, size, Edge::default(), None).expect("valid");
         let factor = u32::try_from(guided.factor).expect("small");
         let cells = Size::new(size.width.div_ceil(factor), size.height.div_ceil(factor));
-        // The definition, on the same cells.
+        // The definition, applied to the same cells.
         let stride = guided.stride();
         let planes: Vec<Vec<f64>> = guided.planes.iter().map(|plane| {
             plane.chunks_exact(stride).flat_map(|row| row[PAD..PAD + guided.width].iter().map(|&v| f64::from(v))).collect()
@@ -131,10 +132,10 @@ fn all_or_nothing_is_exact() {
 
 const SIZE: Size = Size::new(640, 360);
 
-/// Samples to a pixel's side when the scene is drawn: edges as a lens makes them.
+/// Samples per pixel side when the scene is drawn, for edges as soft as those of a lens.
 const FINE: u32 = 4;
 
-/// How much of pixel (`x`, `y`) is a person: head, shoulders and a raised arm.
+/// The share of pixel (`x`, `y`) that is a person: head, shoulders and a raised arm.
 fn person_at(x: u32, y: u32) -> f32 {
     let inside = |x: f32, y: f32| {
         let head = (x - 320.0).hypot((y - 120.0) * 0.8) < 60.0;
@@ -148,7 +149,7 @@ fn person_at(x: u32, y: u32) -> f32 {
     samples.count() as f32 / (FINE * FINE) as f32
 }
 
-/// The scene: a person in blue with some texture before a red wall, with the truth.
+/// The scene and its true mask: a person in blue with some texture in front of a red wall.
 fn scene() -> (Vec<u8>, Vec<f32>) {
     let (mut rgb, mut truth) = (Vec::new(), Vec::new());
     for y in 0..SIZE.height {
@@ -163,7 +164,8 @@ fn scene() -> (Vec<u8>, Vec<f32>) {
     (rgb, truth)
 }
 
-/// The truth as a net gives it: its grid, blurred over about two cells, 0.9 on bodies and 0.05 on the room.
+/// The true mask as a network would return it: at its grid, blurred over about two cells, 0.9 on
+/// bodies and 0.05 on the background.
 fn as_a_net(truth: &[f32], grid: Size) -> Vec<f32> {
     let (across, down) = (SIZE.width as f32 / grid.width as f32, SIZE.height as f32 / grid.height as f32);
     let cell = |i: u32, j: u32| {
@@ -186,7 +188,8 @@ fn as_a_net(truth: &[f32], grid: Size) -> Vec<f32> {
     (0..grid.height).flat_map(|j| (0..grid.width).map(move |i| (i, j))).map(|(i, j)| cell(i, j)).collect()
 }
 
-/// How much more red than an ideal composite on green has: the mean over pixels within 4 of the outline, of 255.
+/// The amount of red beyond that of an ideal composite on green: the mean over pixels within 4 of
+/// the outline, of 255.
 fn spill(guided: bool, grid: Size, values: &[f32], nv12: bool) -> f64 {
     let (rgb, truth) = scene();
     let color = Colorimetry::default();
@@ -246,7 +249,7 @@ fn a_person_before_red_has_no_red_halo() {
     }
 }
 
-/// The matte of the scene under `values`, bilinear or guided.
+/// The matte of the scene for the mask `values`, bilinear or guided.
 fn matte_of(guided: bool, values: &[f32], grid: Size) -> Vec<u8> {
     let (rgb, _) = scene();
     let whole = PixelRect::of_size(SIZE);
@@ -288,7 +291,7 @@ fn edges_are_where_the_picture_has_them() {
 
 #[test]
 fn bodies_have_no_holes() {
-    // As unsure as nets are on bodies, 0.6 to 0.95, unrelated to the texture under it.
+    // Values between 0.6 and 0.95 on bodies, as networks return them, unrelated to the texture.
     let (_, truth) = scene();
     let grid = Size::new(256, 144);
     let noise = Canvas::noise(PixelFormat::Grey, grid, 0, 11);

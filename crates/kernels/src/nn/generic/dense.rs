@@ -243,7 +243,7 @@ unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: 
 /// Computes a block of `N` vectors of channels over the whole row, `P` pixels at a time.
 ///
 /// # Safety
-/// The same as [`conv_tile`], for the whole row.
+/// The pointers of the row are valid; the target features are enabled.
 #[inline(always)]
 pub unsafe fn conv_block<V: DenseProduct, const P: usize, const N: usize>(
     row: &ConvRow,

@@ -12,7 +12,7 @@ const CHUNK: usize = 4096;
 
 /// A dense convolution that is packed for an instruction set.
 #[derive(Clone, Debug)]
-pub(in crate::nn) struct Dense {
+pub struct Dense {
     kernel: [usize; 2],
     stride: usize,
     padding: [usize; 2],
@@ -37,7 +37,7 @@ pub(in crate::nn) struct Dense {
 
 impl Dense {
     /// Packs `c` in groups of `group` channels and reserves the scratch memory.
-    pub(in crate::nn) fn new(
+    pub fn new(
         kernels: &Kernels,
         c: &Convolution,
         input: Shape,
@@ -84,7 +84,7 @@ impl Dense {
     }
 
     /// The units of the step.
-    pub(in crate::nn) const fn units(&self) -> Units {
+    pub const fn units(&self) -> Units {
         self.units
     }
 
@@ -112,7 +112,7 @@ impl Dense {
     ///
     /// # Safety
     /// The map of the gate holds its vector.
-    pub(in crate::nn) unsafe fn gate(&mut self, maps: &impl Resolve) {
+    pub unsafe fn gate(&mut self, maps: &impl Resolve) {
         let Some(gate) = self.gate else { return };
         // SAFETY: the map has as many numbers as the input has channels; the program's check
         // compared them.
@@ -135,8 +135,8 @@ impl Dense {
     /// # Safety
     /// [`Dense::gate`] has been called; `input` and `output` are valid for their shapes and do not
     /// overlap; `scratch` is valid for the step's places and is used by no other thread.
-    #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
-    pub(in crate::nn) unsafe fn run(
+    #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
+    pub unsafe fn run(
         &self,
         kernels: &Kernels,
         half: Option<usize>,
@@ -225,7 +225,7 @@ impl Dense {
     ///
     /// # Safety
     /// Each half ran with its scratch memory; `mean` is valid for the channels of the output.
-    pub(in crate::nn) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+    pub unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
         // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
@@ -320,7 +320,7 @@ impl Dense {
     ///
     /// # Safety
     /// The same as [`Dense::run`]; `to` is valid for a row of the group.
-    #[allow(clippy::too_many_arguments, reason = "one place a buffer")]
+    #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
     pub(super) unsafe fn expand_row(
         &self,
         kernels: &Kernels,

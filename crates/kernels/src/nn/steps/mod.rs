@@ -1,6 +1,7 @@
-//! How the kinds of step run that take most of the time: loops over rows that call the row kernels.
+//! The steps that take most of the time, as loops over rows that call the row kernels.
 //!
-//! The functions take raw pointers, because a step reads some maps of the arena while it writes another.
+//! The functions take raw pointers, because a step reads some maps of the arena while it writes
+//! another.
 
 pub(super) mod dense;
 pub(super) mod parts;

@@ -1,6 +1,7 @@
-@ Row kernels for 32-bit Arm with NEON. The structures' offsets are those of net/rows.rs on a 32-bit machine (checked in mod.rs).
-@ A block of channels is one or two vectors (4 or 8 channels); a tile is one or four pixels. NEON of this architecture multiplies
-@ by a lane but does not fuse that, so products are rounded before they are added; numbers under 2^-126 count as zero.
+@ Row kernels for 32-bit Arm with NEON. The offsets are those of the structures in nn/rows.rs on a
+@ 32-bit machine (checked in mod.rs). A block of channels is one or two vectors (4 or 8 channels); a
+@ tile is one or four pixels. NEON of this architecture multiplies by a lane without fusing, so
+@ products are rounded before they are added. Numbers under 2^-126 count as zero.
     .syntax unified
     .arm
     .fpu neon
@@ -28,7 +29,7 @@
     vmul.f32 \x, \x, q4
 .endm
 
-@ The accumulators q8 and on through the activation in r12 (None, ReLU or hard swish).
+@ Applies the activation in r12 (none, ReLU or hard swish) to the accumulators from q8 on.
 .macro portraitd_activate pixels, vectors
     cmp r12, #1
     blo 33f
@@ -149,7 +150,7 @@
 .endif
 .endm
 
-@ All accumulators begin as the biases.
+@ Sets all accumulators to the biases.
 .macro portraitd_begin pixels, vectors
 .if \vectors == 2
     vld1.32 {d16-d19}, [r1]
@@ -171,7 +172,7 @@
 .endif
 .endm
 
-@ What a kernel keeps on its stack.
+@ The values that a kernel keeps on its stack.
     .equ .Lweights, 0
     .equ .Lwidth, 4
     .equ .Loutput, 8
@@ -201,8 +202,9 @@
 .endif
 .endm
 
-@ Dense: one or four output pixels. r0 the row, r1 the biases, r4 the first pixel's window, r5 bytes from window to window.
-@ r2 weights, r3 r6 r7 r8 the pixels, r9 offsets, r10 segments, r11 depths by four, r12 the rest of them.
+@ Dense tile of one or four output pixels. r0: the row, r1: the biases, r4: the first pixel's
+@ window, r5: bytes from window to window, r2: weights, r3 r6 r7 r8: the pixels, r9: offsets, r10:
+@ segments, r11: depths divided by four, r12: the remaining depths.
 .macro portraitd_conv_tile pixels, vectors
     portraitd_begin \pixels, \vectors
     ldr r9, [sp, #.Laddend]
@@ -340,8 +342,9 @@
     portraitd_conv portraitd_neon_conv8, 2
     portraitd_conv portraitd_neon_conv4, 1
 
-@ Depthwise: one or four output pixels. r0 the row, r1 the biases, r4 the first window's offset, r5 bytes from window to window.
-@ r2 weights, r3 r6 r7 r8 the pixels, r9 rows, r10 how many, r11 columns, r12 bytes of an input pixel.
+@ Depthwise tile of one or four output pixels. r0: the row, r1: the biases, r4: the first window's
+@ offset, r5: bytes from window to window, r2: weights, r3 r6 r7 r8: the pixels, r9: rows, r10:
+@ number of rows, r11: columns, r12: bytes per input pixel.
 .macro portraitd_depthwise_tile pixels, vectors
     portraitd_begin \pixels, \vectors
     ldr r2, [sp, #.Lweights]
@@ -473,8 +476,9 @@
     portraitd_depthwise portraitd_neon_depthwise8, 2
     portraitd_depthwise portraitd_neon_depthwise4, 1
 
-@ void portraitd_neon_upsample(row, first): 4 channels. q0 a quarter of the pixel before, q1 and q2 a quarter and three quarters of
-@ this one, q3 and q8 the same of the next.
+@ void portraitd_neon_upsample(row, first): upsamples 4 channels. q0: a quarter of the previous
+@ pixel, q1 and q2: a quarter and three quarters of this pixel, q3 and q8: the same of the next
+@ pixel.
     .globl portraitd_neon_upsample
     .hidden portraitd_neon_upsample
     .type portraitd_neon_upsample, %function
@@ -525,8 +529,8 @@ portraitd_neon_upsample:
     pop {r4-r7}
     bx lr
 
-@ void portraitd_neon_sigmoid(data, vectors): 1 / (1 + e^-x) of four times as many numbers, one vector at least; the method is that of
-@ Vector::sigmoid.
+@ void portraitd_neon_sigmoid(data, vectors): 1 / (1 + e^-x) of four times as many numbers, at least
+@ one vector. The method is that of `sigmoid` in nn/generic/activation.rs.
     .globl portraitd_neon_sigmoid
     .hidden portraitd_neon_sigmoid
     .type portraitd_neon_sigmoid, %function

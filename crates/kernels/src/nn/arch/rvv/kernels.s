@@ -1,9 +1,10 @@
-# Row kernels for RISC-V vectors 1.0. The structures' offsets are those of net/rows.rs on a 64-bit machine.
-# All vector registers and all `t`, `a`, `ft` and `fa` registers may be changed by a callee.
+# Row kernels for RISC-V vectors 1.0. The offsets are those of the structures in nn/rows.rs on a
+# 64-bit machine. All vector registers and all `t`, `a`, `ft` and `fa` registers may be changed by a
+# callee.
     .option push
     .option arch, +m, +f, +d, +v
 
-# usize portraitd_rvv_lanes(): numbers in four registers.
+# usize portraitd_rvv_lanes(): the numbers in four registers.
     .globl portraitd_rvv_lanes
     .hidden portraitd_rvv_lanes
     .type portraitd_rvv_lanes, @function
@@ -11,7 +12,7 @@ portraitd_rvv_lanes:
     vsetvli a0, zero, e32, m4, ta, ma
     ret
 
-# 0, 1/6, 1/2 and 1 for the activations.
+# Loads 0, 1/6, 1/2 and 1 for the activations.
 .macro portraitd_constants
     fmv.w.x ft8, zero
     li t0, 0x3e2aaaab
@@ -31,8 +32,9 @@ portraitd_rvv_lanes:
     vfmul.vv \x, \x, v28
 .endm
 
-# Dense: one, or four, output pixels. s0 input, s1 its step, s2 output, s3 its step, s4 residual or 0, s5 its step, s6 sums or 0,
-# s8 bytes of a row of weights, s9 activation, s10 weights, a0 the row, a1 the biases.
+# Dense tile of one or four output pixels. s0: input, s1: its step, s2: output, s3: its step, s4:
+# residual or 0, s5: its step, s6: sums or 0, s8: bytes of a row of weights, s9: activation, s10:
+# weights, a0: the row, a1: the biases.
 .macro portraitd_conv_tile pixels
     vle32.v v0, (a1)
     beqz s4, 10f
@@ -246,8 +248,9 @@ portraitd_rvv_conv:
     addi sp, sp, 96
     ret
 
-# Depthwise: one, or four, output pixels. s0 first column's offset, s1 bytes of an input pixel, s2 output, s3 its step, s4 addend or 0,
-# s5 bytes from window to window, s6 sums or 0, s8 bytes of a row of weights, s9 activation, s10 weights, a0 the row, a1 the biases.
+# Depthwise tile of one or four output pixels. s0: first column's offset, s1: bytes per input pixel,
+# s2: output, s3: its step, s4: addend or 0, s5: bytes from window to window, s6: sums or 0, s8:
+# bytes of a row of weights, s9: activation, s10: weights, a0: the row, a1: the biases.
 .macro portraitd_depthwise_tile pixels
     vle32.v v4, (a1)
 .if \pixels == 4
@@ -423,7 +426,9 @@ portraitd_rvv_depthwise:
     ret
 
 # void portraitd_rvv_upsample(row, first, channels)
-# v8 quarter of the pixel before, v16 quarter and v12 three quarters of this one, v20 and v24 the same of the next.
+#
+# v8: a quarter of the previous pixel, v16 and v12: a quarter and three quarters of this pixel, v20
+# and v24: the same of the next pixel.
     .globl portraitd_rvv_upsample
     .hidden portraitd_rvv_upsample
     .type portraitd_rvv_upsample, @function
@@ -481,7 +486,8 @@ portraitd_rvv_upsample:
     vse32.v v28, (t4)
     ret
 
-# void portraitd_rvv_sigmoid(data, length): 1 / (1 + e^-x); the method is that of Vector::sigmoid.
+# void portraitd_rvv_sigmoid(data, length): 1 / (1 + e^-x). The method is that of `sigmoid` in
+# nn/generic/activation.rs.
     .globl portraitd_rvv_sigmoid
     .hidden portraitd_rvv_sigmoid
     .type portraitd_rvv_sigmoid, @function
