@@ -35,7 +35,7 @@ pub struct Skipped(pub &'static str);
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).with_ansi(false).init();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let lab = match Lab::new() {
         Ok(lab) => lab,
