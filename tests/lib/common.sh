@@ -44,6 +44,15 @@ need_packages() {
     rm -f "$log"
 }
 
+# need_python MODULE...: makes Python 3 available with these modules of its standard library. Debian's python3-minimal lacks many
+# of them, so the command alone proves nothing.
+need_python() {
+    need_packages python3=python3
+    python3 -c "import $(IFS=,; echo "$*")" 2>/dev/null && return
+    need_packages "/nonexistent=python3"
+    python3 -c "import $(IFS=,; echo "$*")" || skip "needs Python's modules $*"
+}
+
 apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
 
 # The Debian mirror that this machine uses, as configured for apt.
