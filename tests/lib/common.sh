@@ -53,6 +53,21 @@ need_python() {
     python3 -c "import $(IFS=,; echo "$*")" || skip "needs Python's modules $*"
 }
 
+# cargo_tool CRATE VERSION: builds a cargo subcommand once into .cache/tools, unless this very version is installed, and sets
+# TOOL to its program. Without optimization: compiling it takes minutes otherwise, and running it takes seconds either way.
+cargo_tool() {
+    TOOL=$CACHE/tools/bin/$1
+    [ "$("$TOOL" --version 2>/dev/null)" != "$1 $2" ] || return 0
+    if [ "$("$1" --version 2>/dev/null)" = "$1 $2" ]; then
+        TOOL=$(command -v "$1")
+        return
+    fi
+    say "building $1 $2, once"
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_INCREMENTAL=false cargo install "$1" --version "$2" --locked --quiet --debug --force \
+        --root "$CACHE/tools" --target-dir "$CACHE/tools/build" || skip "cargo could not install $1 $2: is there a network?"
+    rm -rf "$CACHE/tools/build"
+}
+
 apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; }
 
 # The Debian mirror that this machine uses, as configured for apt.
