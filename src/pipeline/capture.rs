@@ -29,7 +29,7 @@ use super::demand::Wake;
 use super::shared::{Shared, Trouble};
 use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
-use portraitd_media::{BlankFrames, CameraError, FrameFormat, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{BlankFrames, FormatRequest, FrameFormat, Source, SourceError, Stream, StreamEvent};
 use portraitd_v4l2::clock::StallWatch;
 
 /// The first wait after a failure; each next one is twice as long.
@@ -55,7 +55,7 @@ enum Ended {
     /// A finite source came to its end.
     Finished,
     /// The source failed.
-    Failed(CameraError),
+    Failed(SourceError),
     /// The configuration asks for another size or rate now.
     Reconfigured,
 }
@@ -137,7 +137,7 @@ impl Capture {
         ended
     }
 
-    fn pump(&self, stream: &mut dyn Stream, wanted: Wanted) -> Ended {
+    fn pump(&self, stream: &mut dyn Stream, wanted: FormatRequest) -> Ended {
         let mut watch = StallWatch::starting(stream.format().frame_rate, monotonic_ns());
         let mut shown = Shown::Nothing;
         let mut last = (0, 0);
@@ -229,10 +229,10 @@ enum Shown {
 }
 
 /// The state that an error of a source puts its camera in, and what is answered to whoever waits for it.
-fn trouble_of(error: &CameraError) -> (CameraState, Trouble) {
+fn trouble_of(error: &SourceError) -> (CameraState, Trouble) {
     let (state, refusal): (_, fn(String) -> ServiceError) = match error {
-        CameraError::Absent { .. } | CameraError::Gone { .. } => (CameraState::Absent, ServiceError::CameraAbsent),
-        CameraError::Busy { .. } => (CameraState::Failed, ServiceError::Busy),
+        SourceError::Absent { .. } | SourceError::Gone { .. } => (CameraState::Absent, ServiceError::CameraAbsent),
+        SourceError::Busy { .. } => (CameraState::Failed, ServiceError::Busy),
         _ => (CameraState::Failed, ServiceError::Failed),
     };
     (state, Trouble::new(error.to_string(), refusal))

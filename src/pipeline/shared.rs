@@ -12,7 +12,7 @@ use super::shot::{FramingChoice, ShotKeeper};
 use crate::publish::dbus::service::{FramingStatus, PublishedState, Value, Values};
 use crate::service::metrics::Histogram;
 use portraitd_framing::{Limits, SettingsError, Shot, Subject};
-use portraitd_media::{Frame, FrameFormat, Latest, StreamCounters, Wanted};
+use portraitd_media::{Frame, FrameFormat, Latest, StreamCounters, FormatRequest};
 use portraitd_media::{OwnedPicture, UnitRect};
 use portraitd_vision::net::Model;
 use portraitd_vision::observer::Observation;
@@ -97,7 +97,7 @@ pub(super) struct Backdrop {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tuning {
     /// What to ask of the source.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: FormatRequest,
     /// From the last client's leaving to the closing of the camera.
     pub(super) idle_close: Duration,
     /// Least time between two inferences; zero for none.

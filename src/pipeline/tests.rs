@@ -21,7 +21,7 @@ use crate::service::notify::Watchdog;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::latest::Waited;
-use portraitd_media::{CameraError, Frame, FrameFormat, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{SourceError, Frame, FrameFormat, Source, Stream, StreamEvent, FormatRequest};
 use portraitd_media::{Colorimetry, PixelFormat, Size, UnitRect};
 use portraitd_vision::Observation;
 use portraitd_vision::Person;
@@ -41,11 +41,11 @@ enum Step {
     News,
     Size(Size),
     Shutter(bool),
-    Fail(CameraError),
+    Fail(SourceError),
 }
 
 /// What comes of the next openings; then the device is absent.
-type Openings = Arc<Mutex<VecDeque<Result<Receiver<Step>, CameraError>>>>;
+type Openings = Arc<Mutex<VecDeque<Result<Receiver<Step>, SourceError>>>>;
 
 struct Scripted(Openings);
 
@@ -60,12 +60,12 @@ fn format(size: Size) -> FrameFormat {
     FrameFormat::packed(PixelFormat::Nv12, size, Colorimetry::default(), 30.0)
 }
 
-fn busy() -> CameraError {
-    CameraError::Busy { source_name: "scripted".into() }
+fn busy() -> SourceError {
+    SourceError::Busy { source_name: "scripted".into() }
 }
 
-fn gone() -> CameraError {
-    CameraError::Gone { source_name: "scripted".into() }
+fn gone() -> SourceError {
+    SourceError::Gone { source_name: "scripted".into() }
 }
 
 impl Source for Scripted {
@@ -73,9 +73,9 @@ impl Source for Scripted {
         "scripted".into()
     }
 
-    fn open(&self, _: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+    fn open(&self, _: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let steps = next.unwrap_or_else(|| Err(CameraError::Absent { source_name: self.name() }))?;
+        let steps = next.unwrap_or_else(|| Err(SourceError::Absent { source_name: self.name() }))?;
         Ok(Box::new(ScriptedStream { steps, pool: MemoryPool::new(format(SIZE), 8), sequence: 0, private: false }))
     }
 }
@@ -97,7 +97,7 @@ impl Stream for ScriptedStream {
         self.pool.format()
     }
 
-    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError> {
         match self.steps.recv_timeout(timeout) {
             Ok(Step::Frame) => Ok(self.frame(LUMA).map_or(StreamEvent::Nothing, StreamEvent::Frame)),
             Ok(Step::News) => {
@@ -162,7 +162,7 @@ impl Rig {
         sender
     }
 
-    fn will_fail(&self, error: CameraError) {
+    fn will_fail(&self, error: SourceError) {
         self.openings.lock().unwrap_or_else(PoisonError::into_inner).push_back(Err(error));
     }
 

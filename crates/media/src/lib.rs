@@ -44,4 +44,4 @@ pub use portraitd_kernels::picture::{
     Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Size, packed_bytes,
 };
 pub use portraitd_protocol::geometry::{PixelRect, UnitRect, even_size};
-pub use source::{CameraError, Source, Stream, StreamCounters, StreamEvent, Wanted};
+pub use source::{FormatRequest, Source, SourceError, Stream, StreamCounters, StreamEvent};

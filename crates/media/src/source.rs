@@ -36,8 +36,8 @@ pub trait Stream: Send {
     /// frame rate) and stamps frames with `CLOCK_MONOTONIC` nanoseconds.
     ///
     /// # Errors
-    /// [`CameraError`]; the stream must then be closed (dropped) and the source opened anew.
-    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError>;
+    /// [`SourceError`]; the stream must then be closed (dropped) and the source opened anew.
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError>;
 
     /// The source's own count of frames lost, broken or skipped since it was opened.
     fn counters(&self) -> StreamCounters {
@@ -70,20 +70,20 @@ pub trait Source: Send + Sync {
     /// Opens it and negotiates a format near `wanted`.
     ///
     /// # Errors
-    /// [`CameraError`] with the place and the reason.
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Stream>, CameraError>;
+    /// [`SourceError`] with the place and the reason.
+    fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError>;
 }
 
 /// What the configuration asks of a source. A source takes the nearest it has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Wanted {
+pub struct FormatRequest {
     /// Picture size, in pixels; `None` takes the source's own.
     pub size: Option<crate::Size>,
     /// Frames a second; `None` takes the source's own.
     pub frame_rate: Option<f32>,
 }
 
-impl Default for Wanted {
+impl Default for FormatRequest {
     fn default() -> Self {
         Self { size: Some(crate::Size::new(1280, 720)), frame_rate: Some(30.0) }
     }
@@ -91,7 +91,7 @@ impl Default for Wanted {
 
 /// Why a source cannot be opened or has stopped. Each variant decides what the supervisor does next.
 #[derive(Debug, thiserror::Error)]
-pub enum CameraError {
+pub enum SourceError {
     /// There is no such device or file (now).
     #[error("{source_name}: not there")]
     Absent {

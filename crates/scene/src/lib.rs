@@ -37,7 +37,7 @@ use room::Room;
 use sprite::{Mapping, Sprite};
 
 use portraitd_media::playback::FrameRate;
-use portraitd_media::{CameraError, FrameFormat};
+use portraitd_media::{SourceError, FrameFormat};
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image, packed_bytes};
 
 /// What is true of one frame.
@@ -78,9 +78,9 @@ impl Scene {
     /// Decodes and scales what the scene shows. Where `options` leave size and rate open: 1280x720, 30 a second.
     ///
     /// # Errors
-    /// [`CameraError::Unsupported`] for a size or pixel format that a scene does not have.
-    pub fn new(options: &SceneOptions) -> Result<Self, CameraError> {
-        let unsupported = |reason| CameraError::Unsupported { source_name: options.to_string(), reason };
+    /// [`SourceError::Unsupported`] for a size or pixel format that a scene does not have.
+    pub fn new(options: &SceneOptions) -> Result<Self, SourceError> {
+        let unsupported = |reason| SourceError::Unsupported { source_name: options.to_string(), reason };
         let size = options.size.unwrap_or(Size::new(1280, 720));
         if !SceneOptions::allows(size) {
             let (least, most) = SceneOptions::SIZES;

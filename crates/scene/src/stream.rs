@@ -7,7 +7,7 @@ use super::{Scene, SceneOptions, Scratch};
 use portraitd_media::Size;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::playback::{FrameRate, Pacer};
-use portraitd_media::{CameraError, FrameFormat, Source, Stream, StreamCounters, StreamEvent, Wanted};
+use portraitd_media::{FormatRequest, FrameFormat, Source, SourceError, Stream, StreamCounters, StreamEvent};
 
 /// Frames that readers may hold at once.
 const BUFFERS: usize = 6;
@@ -44,7 +44,7 @@ impl Source for SceneSource {
         self.options.to_string()
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+    fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         let scene = if let Some(scene) = &self.ready {
             Arc::clone(scene)
         } else {
@@ -82,7 +82,7 @@ impl Stream for SceneStream {
     }
 
     /// As a camera does, it loses the frame for which no buffer is free: its number is skipped.
-    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError> {
         if self.sequence >= self.end {
             return Ok(StreamEvent::End);
         }
@@ -92,7 +92,7 @@ impl Stream for SceneStream {
         let (scene, scratch, sequence) = (&self.scene, &mut self.scratch, self.sequence);
         let frame = self.pool.fill(sequence, capture_ns, |bytes| {
             scene.render(sequence, scratch, bytes);
-            Ok::<_, CameraError>(())
+            Ok::<_, SourceError>(())
         })?;
         let Some(frame) = frame else {
             return Ok(self.starve(timeout));

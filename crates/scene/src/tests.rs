@@ -1,6 +1,6 @@
 use super::*;
 use portraitd_media::playback::Playback;
-use portraitd_media::{Source, StreamEvent, Wanted};
+use portraitd_media::{FormatRequest, Source, StreamEvent};
 use std::time::Duration;
 
 /// A small scene, so that tests are quick.
@@ -135,7 +135,7 @@ fn every_allowed_size_is_rendered_and_others_are_refused() {
 fn a_stream_takes_what_is_wanted_and_ends_where_it_shall() {
     let mut options = SceneOptions::new(SceneName::Still);
     (options.playback, options.repeat) = (Playback::Fast, false);
-    let wanted = Wanted { size: Some(Size::new(161, 91)), frame_rate: Some(5.0) };
+    let wanted = FormatRequest { size: Some(Size::new(161, 91)), frame_rate: Some(5.0) };
     let mut stream = SceneSource::new(options).open(&wanted).expect("opens");
     assert_eq!(stream.format().size, Size::new(160, 90));
     let mut stamps = Vec::new();
@@ -157,7 +157,7 @@ fn a_stream_takes_what_is_wanted_and_ends_where_it_shall() {
 fn readers_that_hold_every_buffer_starve_the_stream() {
     let mut options = SceneOptions::new(SceneName::Empty);
     (options.playback, options.size) = (Playback::Fast, Some(Size::new(64, 64)));
-    let mut stream = SceneSource::new(options).open(&Wanted::default()).expect("opens");
+    let mut stream = SceneSource::new(options).open(&FormatRequest::default()).expect("opens");
     let mut held = Vec::new();
     while let StreamEvent::Frame(frame) = stream.next(Duration::ZERO).expect("runs") {
         held.push(frame);

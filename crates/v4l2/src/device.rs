@@ -13,7 +13,7 @@ use super::formats::FourCc;
 use super::negotiate::Candidate;
 use super::sys::{self, BufferType};
 use portraitd_media::Size;
-use portraitd_media::{CameraError, Wanted};
+use portraitd_media::{FormatRequest, SourceError};
 
 /// A device that enumerates without end is asked no further than this.
 const MOST_FORMATS: u32 = 128;
@@ -98,8 +98,8 @@ impl Device {
     /// Opens the node at `path` (links are followed), for reading and writing, without waiting.
     ///
     /// # Errors
-    /// [`CameraError::Absent`], `Permission`, `Busy`, `Unsupported` where it is no video device, `Io`.
-    pub fn open(path: &Path) -> Result<Self, CameraError> {
+    /// [`SourceError::Absent`], `Permission`, `Busy`, `Unsupported` where it is no video device, `Io`.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
         let fail = |call, errno| classify(path, call, errno, Phase::Opening);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| fail("open", Errno::NOENT))?;
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -130,13 +130,13 @@ impl Device {
     }
 
     /// The error of `call` on this device.
-    pub(super) fn error(&self, call: &'static str, errno: Errno, phase: Phase) -> CameraError {
+    pub(super) fn error(&self, call: &'static str, errno: Errno, phase: Phase) -> SourceError {
         classify(&self.path, call, errno, phase)
     }
 
     /// An error that says what it lacks.
-    pub(super) fn unsupported(&self, reason: impl Into<String>) -> CameraError {
-        CameraError::Unsupported { source_name: self.path.display().to_string(), reason: reason.into() }
+    pub(super) fn unsupported(&self, reason: impl Into<String>) -> SourceError {
+        SourceError::Unsupported { source_name: self.path.display().to_string(), reason: reason.into() }
     }
 
     /// What this node can do (and not the whole device).
@@ -185,7 +185,7 @@ impl Device {
     ///
     /// # Errors
     /// Where the driver fails otherwise than by the end of its list.
-    pub fn formats(&self, buffer_type: BufferType) -> Result<Vec<OfferedFormat>, CameraError> {
+    pub fn formats(&self, buffer_type: BufferType) -> Result<Vec<OfferedFormat>, SourceError> {
         let mut formats = Vec::new();
         for index in 0..MOST_FORMATS {
             match sys::enumerate_format(self, buffer_type, index) {
@@ -241,7 +241,7 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::formats`].
-    pub fn candidates(&self, buffer_type: BufferType, wanted: &Wanted) -> Result<Vec<Candidate>, CameraError> {
+    pub fn candidates(&self, buffer_type: BufferType, wanted: &FormatRequest) -> Result<Vec<Candidate>, SourceError> {
         let current = sys::get_format(self, buffer_type).ok().map(|format| Size::new(format.width, format.height));
         let mut candidates = Vec::new();
         for format in self.formats(buffer_type)? {
@@ -308,11 +308,11 @@ mod tests {
     #[test]
     fn what_is_no_camera_says_so() {
         let open = |path: &str| Device::open(Path::new(path)).expect_err("no camera");
-        assert!(matches!(open("/dev/video-that-is-not-there"), CameraError::Absent { .. }));
+        assert!(matches!(open("/dev/video-that-is-not-there"), SourceError::Absent { .. }));
         for path in ["/dev/null", "/dev", "/proc/self/mem", "/etc/passwd"] {
             let error = open(path);
             assert!(
-                matches!(error, CameraError::Unsupported { .. } | CameraError::Permission { .. }),
+                matches!(error, SourceError::Unsupported { .. } | SourceError::Permission { .. }),
                 "{path}: {error:?}"
             );
         }

@@ -10,7 +10,7 @@ use super::negotiate::negotiate;
 use super::paths;
 use super::sys::{self, BufferType};
 use portraitd_media::Size;
-use portraitd_media::{CameraError, Wanted};
+use portraitd_media::{FormatRequest, SourceError};
 
 /// A device that lists controls without end is asked no further than this.
 const MOST_CONTROLS: usize = 512;
@@ -127,9 +127,9 @@ pub struct CropInfo {
 /// All video nodes, by number, with what they offer. No node is set up or streamed; each is opened once.
 ///
 /// # Errors
-/// [`CameraError::Io`] where `/dev` cannot be read. What keeps a single node from being asked is in its entry.
-pub fn devices() -> Result<Vec<DeviceInfo>, CameraError> {
-    let io = |error| CameraError::Io { source_name: paths::DEV.to_owned(), call: "readdir", error };
+/// [`SourceError::Io`] where `/dev` cannot be read. What keeps a single node from being asked is in its entry.
+pub fn devices() -> Result<Vec<DeviceInfo>, SourceError> {
+    let io = |error| SourceError::Io { source_name: paths::DEV.to_owned(), call: "readdir", error };
     Ok(paths::nodes().map_err(io)?.iter().map(|node| describe(node)).collect())
 }
 
@@ -195,9 +195,9 @@ fn describe_formats(device: &Device, buffer_type: BufferType, info: &mut DeviceI
     if buffer_type.is_output() {
         return;
     }
-    match device.candidates(buffer_type, &Wanted::default()) {
+    match device.candidates(buffer_type, &FormatRequest::default()) {
         Ok(candidates) => {
-            let negotiation = negotiate(&Wanted::default(), &candidates);
+            let negotiation = negotiate(&FormatRequest::default(), &candidates);
             info.usable = negotiation.choice.is_some();
             info.negotiation = negotiation.reasons;
         }

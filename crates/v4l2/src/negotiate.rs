@@ -19,7 +19,7 @@
 use std::cmp::Ordering;
 
 use super::formats::{Encoding, FourCc, MAX_SIDE, preference};
-use portraitd_media::Wanted;
+use portraitd_media::FormatRequest;
 use portraitd_media::{PixelFormat, Size};
 
 /// One thing a device offers: a format in one size, with the rates it has there.
@@ -60,7 +60,7 @@ pub struct Negotiation {
 }
 
 /// Chooses of `candidates` what is nearest to `wanted`.
-pub fn negotiate(wanted: &Wanted, candidates: &[Candidate]) -> Negotiation {
+pub fn negotiate(wanted: &FormatRequest, candidates: &[Candidate]) -> Negotiation {
     let wanted = sane(wanted);
     let mut ranked: Vec<(f32, Choice)> = candidates
         .iter()
@@ -85,8 +85,8 @@ pub fn negotiate(wanted: &Wanted, candidates: &[Candidate]) -> Negotiation {
 }
 
 /// Without what cannot be wanted: an empty size, a rate that is not a number.
-fn sane(wanted: &Wanted) -> Wanted {
-    Wanted {
+fn sane(wanted: &FormatRequest) -> FormatRequest {
+    FormatRequest {
         size: wanted.size.filter(|size| !size.is_empty()),
         frame_rate: wanted.frame_rate.filter(|rate| rate.is_finite() && *rate > 0.0),
     }
@@ -97,7 +97,7 @@ fn compare_rates(a: Option<f32>, b: Option<f32>) -> Ordering {
 }
 
 /// The cost of `candidate` and the rate to ask it for; `None` where it cannot be used.
-fn cost(wanted: &Wanted, candidate: &Candidate) -> Option<(f32, Option<f32>)> {
+fn cost(wanted: &FormatRequest, candidate: &Candidate) -> Option<(f32, Option<f32>)> {
     let encoding = candidate.code.encoding()?;
     let size = candidate.size;
     if size.is_empty() || size.width > MAX_SIDE || size.height > MAX_SIDE {
@@ -139,7 +139,7 @@ fn rate_cost(wish: f32, rate: f32) -> f32 {
     }
 }
 
-fn explain(wanted: &Wanted, candidates: &[Candidate], ranked: &[(f32, Choice)]) -> Vec<String> {
+fn explain(wanted: &FormatRequest, candidates: &[Candidate], ranked: &[(f32, Choice)]) -> Vec<String> {
     let size = wanted.size.map_or_else(|| "any size".to_owned(), |size| size.to_string());
     let rate = wanted.frame_rate.map_or_else(|| "any rate".to_owned(), |rate| format!("{rate} frames/s"));
     let mut reasons = vec![format!(
@@ -193,8 +193,8 @@ mod tests {
         Candidate { code: FourCc::new(*code), size: Size::new(width, height), rates: rates.to_vec(), emulated: false }
     }
 
-    fn wanted(width: u32, height: u32, rate: f32) -> Wanted {
-        Wanted { size: Some(Size::new(width, height)), frame_rate: Some(rate) }
+    fn wanted(width: u32, height: u32, rate: f32) -> FormatRequest {
+        FormatRequest { size: Some(Size::new(width, height)), frame_rate: Some(rate) }
     }
 
     /// A USB 2 webcam as they are sold: raw pictures only as fast as the bus.
@@ -232,10 +232,10 @@ mod tests {
 
     #[test]
     fn nothing_of_use_is_no_choice_and_says_so() {
-        let negotiation = negotiate(&Wanted::default(), &[candidate(b"H264", 1280, 720, &[30.0])]);
+        let negotiation = negotiate(&FormatRequest::default(), &[candidate(b"H264", 1280, 720, &[30.0])]);
         assert_eq!(negotiation.choice, None);
         assert!(negotiation.reasons.iter().any(|reason| reason == "not of use: H264"), "{:?}", negotiation.reasons);
-        assert_eq!(negotiate(&Wanted::default(), &[]).choice, None);
+        assert_eq!(negotiate(&FormatRequest::default(), &[]).choice, None);
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
     fn a_device_that_tells_no_rates_is_asked_for_the_wanted_one() {
         let choice = negotiate(&wanted(640, 480, 25.0), &[candidate(b"NV12", 640, 480, &[])]).choice.expect("offers");
         assert_eq!(choice.frame_rate, Some(25.0));
-        let any = Wanted { size: None, frame_rate: None };
+        let any = FormatRequest { size: None, frame_rate: None };
         assert_eq!(negotiate(&any, &webcam()).choice.expect("offers").frame_rate, None);
     }
 
@@ -270,10 +270,10 @@ mod tests {
         )
     }
 
-    fn any_wanted() -> impl Strategy<Value = Wanted> {
+    fn any_wanted() -> impl Strategy<Value = FormatRequest> {
         let side = prop_oneof![8 => 16_u32..4000, 1 => any::<u32>()];
         let rate = prop_oneof![8 => 1.0_f32..120.0, 1 => any::<f32>()];
-        (prop::option::of((side.clone(), side)), prop::option::of(rate)).prop_map(|(size, frame_rate)| Wanted {
+        (prop::option::of((side.clone(), side)), prop::option::of(rate)).prop_map(|(size, frame_rate)| FormatRequest {
             size: size.map(|(width, height)| Size::new(width, height)),
             frame_rate,
         })
@@ -323,7 +323,7 @@ mod tests {
                 !(0.5..=2.0).contains(&ratio)
             });
             let candidates: Vec<Candidate> = far.chain([exact.clone()]).collect();
-            let wanted = Wanted { size: Some(wish), frame_rate: Some(rate) };
+            let wanted = FormatRequest { size: Some(wish), frame_rate: Some(rate) };
             let choice = negotiate(&wanted, &candidates).choice.expect("one is usable");
             prop_assert_eq!((choice.code, choice.size), (exact.code, exact.size));
         }

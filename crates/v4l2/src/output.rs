@@ -19,8 +19,8 @@ use super::formats::{Encoding, FourCc, Layout, TABLE, layout};
 use super::mapping::Returns;
 use super::queue::{CallError, Queue};
 use super::sys::{self, BufferType, DeviceFormat, MAX_PLANES};
-use portraitd_media::{CameraError, FrameFormat};
 use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size};
+use portraitd_media::{FrameFormat, SourceError};
 
 /// Buffers to ask for: one shown, one waiting, one being written.
 const BUFFERS: u32 = 3;
@@ -60,14 +60,14 @@ impl Output {
     /// Opens the node at `path` for pictures of about `size` and `frame_rate`, in the first of `formats` that it takes.
     ///
     /// # Errors
-    /// [`CameraError`], as for a camera: absent, busy, not permitted, nothing in common.
+    /// [`SourceError`], as for a camera: absent, busy, not permitted, nothing in common.
     pub fn open(
         path: &Path,
         size: Size,
         frame_rate: f32,
         formats: &[PixelFormat],
         color: Colorimetry,
-    ) -> Result<Self, CameraError> {
+    ) -> Result<Self, SourceError> {
         let device = Device::open(path)?;
         let Some(buffer_type) = device.output_type() else {
             return Err(device.unsupported("is not an output device that streams"));
@@ -122,9 +122,9 @@ impl Output {
     /// Writes one picture, without waiting.
     ///
     /// # Errors
-    /// [`CameraError::Unsupported`] where the picture is not of [`Output::format`] (the output stays open), else what the
+    /// [`SourceError::Unsupported`] where the picture is not of [`Output::format`] (the output stays open), else what the
     /// driver said, after which the output is to be dropped and opened anew: `Gone` where the node is no more.
-    pub fn write(&mut self, picture: &Picture<'_>) -> Result<Written, CameraError> {
+    pub fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError> {
         if let Some(format) = self.refresh()? {
             return Ok(Written::FormatChanged(format));
         }
@@ -194,7 +194,7 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::write`].
-    pub fn refresh(&mut self) -> Result<Option<FrameFormat>, CameraError> {
+    pub fn refresh(&mut self) -> Result<Option<FrameFormat>, SourceError> {
         let mut changed = false;
         loop {
             let event = match sys::dequeue_event(&self.device) {
@@ -252,7 +252,7 @@ fn negotiate(
     size: Size,
     formats: &[PixelFormat],
     color: Colorimetry,
-) -> Result<Layout, CameraError> {
+) -> Result<Layout, SourceError> {
     let offered = device.formats(buffer_type)?;
     let makes = |code: FourCc, wanted: PixelFormat| matches!(code.encoding(), Some(Encoding::Raw { pixels, .. }) if pixels == wanted);
     let mut refusal = None;
@@ -320,8 +320,8 @@ mod tests {
                 .err()
                 .expect("none")
         };
-        assert!(matches!(open("/dev/video-nothing"), CameraError::Absent { .. }));
-        assert!(matches!(open("/dev/null"), CameraError::Unsupported { .. }));
+        assert!(matches!(open("/dev/video-nothing"), SourceError::Absent { .. }));
+        assert!(matches!(open("/dev/null"), SourceError::Unsupported { .. }));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::device::Device;
 use super::paths::{self, Identity};
 use super::stream::CaptureStream;
-use portraitd_media::{CameraError, Source, Stream, Wanted};
+use portraitd_media::{FormatRequest, Source, SourceError, Stream};
 
 /// A capture device by its path: a link under `/dev/v4l/by-id` or `by-path`, or a plain node.
 ///
@@ -25,7 +25,7 @@ impl DeviceSource {
     }
 
     /// The path to open now: where the device is, if it is anywhere.
-    fn resolve(&self) -> Result<PathBuf, CameraError> {
+    fn resolve(&self) -> Result<PathBuf, SourceError> {
         if !paths::is_plain_node(&self.path) {
             return Ok(self.path.clone());
         }
@@ -34,14 +34,14 @@ impl DeviceSource {
         if Device::open(&self.path).is_ok_and(|device| Identity::of(&device) == identity) {
             return Ok(self.path.clone());
         }
-        identity.find().ok_or_else(|| CameraError::Absent { source_name: self.name() })
+        identity.find().ok_or_else(|| SourceError::Absent { source_name: self.name() })
     }
 
     /// Opens the device as [`Source::open`] does, and gives the stream as what it is.
     ///
     /// # Errors
     /// As [`CaptureStream::open`].
-    pub fn open_stream(&self, wanted: &Wanted) -> Result<CaptureStream, CameraError> {
+    pub fn open_stream(&self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
         let path = self.resolve()?;
         let stream = CaptureStream::open(&path, wanted)?;
         if paths::is_plain_node(&self.path) {
@@ -57,7 +57,7 @@ impl Source for DeviceSource {
         self.path.display().to_string()
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+    fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         Ok(Box::new(self.open_stream(wanted)?))
     }
 }
@@ -71,9 +71,9 @@ impl AutoSource {
     ///
     /// # Errors
     /// The most telling of the errors: busy, not permitted, of no use, not there.
-    pub fn open_stream(self, wanted: &Wanted) -> Result<CaptureStream, CameraError> {
-        let io = |error| CameraError::Io { source_name: self.name(), call: "readdir(/dev)", error };
-        let mut worst = CameraError::Absent { source_name: "auto (no capture device)".to_owned() };
+    pub fn open_stream(self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
+        let io = |error| SourceError::Io { source_name: self.name(), call: "readdir(/dev)", error };
+        let mut worst = SourceError::Absent { source_name: "auto (no capture device)".to_owned() };
         for node in paths::nodes().map_err(io)? {
             match open_capture(&node, wanted) {
                 Ok(Some(stream)) => return Ok(stream),
@@ -87,7 +87,7 @@ impl AutoSource {
 }
 
 /// `None` where the node is not one to capture from.
-fn open_capture(node: &Path, wanted: &Wanted) -> Result<Option<CaptureStream>, CameraError> {
+fn open_capture(node: &Path, wanted: &FormatRequest) -> Result<Option<CaptureStream>, SourceError> {
     if !is_camera(&Device::open(node)?) {
         return Ok(None);
     }
@@ -102,13 +102,13 @@ fn is_camera(device: &Device) -> bool {
 }
 
 /// How much an error tells of why there is no camera.
-const fn weight(error: &CameraError) -> u8 {
+const fn weight(error: &SourceError) -> u8 {
     match error {
-        CameraError::Absent { .. } | CameraError::Gone { .. } => 0,
-        CameraError::Unsupported { .. } | CameraError::Malformed { .. } => 1,
-        CameraError::Io { .. } => 2,
-        CameraError::Permission { .. } => 3,
-        CameraError::Busy { .. } => 4,
+        SourceError::Absent { .. } | SourceError::Gone { .. } => 0,
+        SourceError::Unsupported { .. } | SourceError::Malformed { .. } => 1,
+        SourceError::Io { .. } => 2,
+        SourceError::Permission { .. } => 3,
+        SourceError::Busy { .. } => 4,
     }
 }
 
@@ -117,7 +117,7 @@ impl Source for AutoSource {
         "auto".to_owned()
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+    fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         Ok(Box::new(self.open_stream(wanted)?))
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there_is_absent_by_its_own_name() {
         let source = DeviceSource::new("/dev/v4l/by-id/usb-nothing-video-index0");
-        let error = source.open(&Wanted::default()).err().expect("nothing there");
-        assert!(matches!(&error, CameraError::Absent { source_name } if *source_name == source.name()), "{error}");
+        let error = source.open(&FormatRequest::default()).err().expect("nothing there");
+        assert!(matches!(&error, SourceError::Absent { source_name } if *source_name == source.name()), "{error}");
     }
 }

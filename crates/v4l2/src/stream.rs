@@ -38,7 +38,9 @@ use super::queue::{CallError, MOST_FAILURES, Queue};
 use super::sys::{self, BufferState, BufferType, DeviceFormat, MAX_PLANES};
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
-use portraitd_media::{Buffer, CameraError, Frame, FrameFormat, Lease, Stream, StreamCounters, StreamEvent, Wanted};
+use portraitd_media::{
+    Buffer, FormatRequest, Frame, FrameFormat, Lease, SourceError, Stream, StreamCounters, StreamEvent,
+};
 
 /// Buffers to ask the driver for: two in its hands, one newest, one with the vision, one with a render thread.
 const RAW_BUFFERS: u32 = 5;
@@ -69,7 +71,7 @@ enum State {
 /// An open, streaming capture device.
 pub struct CaptureStream {
     device: Device,
-    wanted: Wanted,
+    wanted: FormatRequest,
     setup: Setup,
     state: State,
     returns: Arc<Returns>,
@@ -103,8 +105,8 @@ impl CaptureStream {
     /// Opens the device at `path`, negotiates a format near `wanted` and starts it.
     ///
     /// # Errors
-    /// [`CameraError`] with what it is that stands in the way.
-    pub fn open(path: &Path, wanted: &Wanted) -> Result<Self, CameraError> {
+    /// [`SourceError`] with what it is that stands in the way.
+    pub fn open(path: &Path, wanted: &FormatRequest) -> Result<Self, SourceError> {
         Self::open_with(path, wanted, Options::default())
     }
 
@@ -112,7 +114,7 @@ impl CaptureStream {
     ///
     /// # Errors
     /// As [`CaptureStream::open`].
-    pub fn open_with(path: &Path, wanted: &Wanted, options: Options) -> Result<Self, CameraError> {
+    pub fn open_with(path: &Path, wanted: &FormatRequest, options: Options) -> Result<Self, SourceError> {
         let device = Device::open(path)?;
         let returns = new_returns(&device)?;
         let mut private = false;
@@ -187,20 +189,20 @@ impl CaptureStream {
         );
     }
 
-    fn lose(&mut self, error: CameraError) -> CameraError {
+    fn lose(&mut self, error: SourceError) -> SourceError {
         if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Lost) {
             queue.stop(&self.device);
         }
         error
     }
 
-    fn lose_call(&mut self, (call, errno): CallError) -> CameraError {
+    fn lose_call(&mut self, (call, errno): CallError) -> SourceError {
         let error = self.device.error(call, errno, Phase::Streaming);
         self.lose(error)
     }
 
     /// Takes the device's events. `Some` where there is something to tell.
-    fn events(&mut self) -> Result<Option<StreamEvent>, CameraError> {
+    fn events(&mut self) -> Result<Option<StreamEvent>, SourceError> {
         let (mut changed, mut told) = (false, false);
         for _ in 0..MOST_EVENTS {
             let Ok(event) = sys::dequeue_event(&self.device) else { break };
@@ -222,7 +224,7 @@ impl CaptureStream {
     }
 
     /// The source has changed: stops, negotiates anew, starts.
-    fn renegotiate(&mut self) -> Result<StreamEvent, CameraError> {
+    fn renegotiate(&mut self) -> Result<StreamEvent, SourceError> {
         let before = self.setup.format;
         if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Lost) {
             queue.stop(&self.device);
@@ -232,10 +234,10 @@ impl CaptureStream {
         self.returns = new_returns(&self.device)?;
         let (setup, queue) = match configure(&self.device, &self.wanted, self.options, &self.returns) {
             // A kernel that cannot change the format while somebody holds a frame: open the device anew.
-            Err(CameraError::Busy { .. }) => {
+            Err(SourceError::Busy { .. }) => {
                 let reopened = Self::open_with(self.device.path(), &self.wanted, self.options);
                 let mut reopened = match reopened {
-                    Err(CameraError::Busy { .. }) => return Err(self.busy_with_itself()),
+                    Err(SourceError::Busy { .. }) => return Err(self.busy_with_itself()),
                     result => result?,
                 };
                 reopened.counters = self.counters;
@@ -255,12 +257,12 @@ impl CaptureStream {
         Ok(if format == before { StreamEvent::Nothing } else { StreamEvent::FormatChanged(format) })
     }
 
-    fn busy_with_itself(&self) -> CameraError {
+    fn busy_with_itself(&self) -> SourceError {
         self.device.error("VIDIOC_S_FMT", Errno::BUSY, Phase::Streaming)
     }
 
     /// One turn of the state machine: what the wait ended with, or `None` to wait again.
-    fn turn(&mut self, deadline: Instant) -> Result<Option<StreamEvent>, CameraError> {
+    fn turn(&mut self, deadline: Instant) -> Result<Option<StreamEvent>, SourceError> {
         let State::Streaming(queue) = &mut self.state else {
             return Err(self.device.error("VIDIOC_DQBUF", Errno::NODEV, Phase::Streaming));
         };
@@ -302,7 +304,7 @@ impl CaptureStream {
     }
 
     /// Takes the next frame from the driver, if it is of use.
-    fn dequeue(&mut self) -> Result<Option<StreamEvent>, CameraError> {
+    fn dequeue(&mut self) -> Result<Option<StreamEvent>, SourceError> {
         let State::Streaming(queue) = &mut self.state else { return Ok(None) };
         let (buffer, state) = match queue.dequeue(&self.device) {
             Ok(Some(frame)) => frame,
@@ -327,7 +329,7 @@ impl CaptureStream {
     }
 
     /// Counts a call that failed and may work the next time.
-    fn failed(&mut self, error: CallError) -> Result<Option<StreamEvent>, CameraError> {
+    fn failed(&mut self, error: CallError) -> Result<Option<StreamEvent>, SourceError> {
         // Ask the device itself whether it is still there: that error says more.
         if let Err(errno) = sys::query_capability(&self.device) {
             return Err(self.lose_call(("VIDIOC_QUERYCAP", errno)));
@@ -448,7 +450,7 @@ impl Stream for CaptureStream {
         self.setup.format
     }
 
-    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError> {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(3600));
         loop {
@@ -483,17 +485,17 @@ fn picture_pool(setup: &Setup) -> Option<(jpeg::Decoder, MemoryPool)> {
     setup.layout.is_compressed().then(|| (jpeg::Decoder::default(), pool()))
 }
 
-fn new_returns(device: &Device) -> Result<Arc<Returns>, CameraError> {
+fn new_returns(device: &Device) -> Result<Arc<Returns>, SourceError> {
     Ok(Arc::new(Returns::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?))
 }
 
 /// Sets a device up for `wanted`, allocates its buffers, queues them and starts it.
 fn configure(
     device: &Device,
-    wanted: &Wanted,
+    wanted: &FormatRequest,
     options: Options,
     returns: &Arc<Returns>,
-) -> Result<(Setup, Queue), CameraError> {
+) -> Result<(Setup, Queue), SourceError> {
     let Some(buffer_type) = device.capture_type() else {
         return Err(device.unsupported("is not a capture device that streams"));
     };
@@ -521,7 +523,7 @@ fn configure(
 }
 
 /// Sets a receiver to what is on its cable.
-fn follow_signal(device: &Device) -> Result<(), CameraError> {
+fn follow_signal(device: &Device) -> Result<(), SourceError> {
     let Ok(input) = sys::current_input(device) else { return Ok(()) };
     if input.capabilities & sys::INPUT_CAP_DV_TIMINGS != 0 {
         match sys::query_dv_timings(device) {
@@ -550,7 +552,7 @@ fn set_format(
     device: &Device,
     buffer_type: BufferType,
     negotiation: &Negotiation,
-) -> Result<(Layout, f32), CameraError> {
+) -> Result<(Layout, f32), SourceError> {
     let mut refusal = None;
     for choice in negotiation.ranking.iter().take(MOST_ATTEMPTS) {
         let got = match sys::set_format(device, buffer_type, &request(choice)) {

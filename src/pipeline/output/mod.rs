@@ -32,8 +32,8 @@ use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, Cl
 use crate::service::logging::Repeat;
 use portraitd_media::blank::blacken;
 use portraitd_media::clock::monotonic_ns;
-use portraitd_media::{CameraError, FrameFormat};
 use portraitd_media::{Colorimetry, Matrix, OwnedPicture, Picture, PixelFormat, Plane, Range, Size};
+use portraitd_media::{FrameFormat, SourceError};
 use portraitd_v4l2::{Output, Written};
 
 /// The first wait after a failure; each next one is twice as long.
@@ -57,11 +57,11 @@ pub(super) trait Node {
     /// What its pictures must be.
     fn format(&self) -> FrameFormat;
     /// Takes the driver's news; the new format where it has one.
-    fn refresh(&mut self) -> Result<Option<FrameFormat>, CameraError>;
+    fn refresh(&mut self) -> Result<Option<FrameFormat>, SourceError>;
     /// Whether anybody reads; `None` where the driver does not tell.
     fn has_reader(&self) -> Option<bool>;
     /// Writes a picture, without waiting.
-    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, CameraError>;
+    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError>;
 }
 
 impl Node for Output {
@@ -69,7 +69,7 @@ impl Node for Output {
         Self::format(self)
     }
 
-    fn refresh(&mut self) -> Result<Option<FrameFormat>, CameraError> {
+    fn refresh(&mut self) -> Result<Option<FrameFormat>, SourceError> {
         Self::refresh(self)
     }
 
@@ -77,7 +77,7 @@ impl Node for Output {
         Self::has_reader(self)
     }
 
-    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, CameraError> {
+    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError> {
         Self::write(self, picture)
     }
 }
@@ -87,7 +87,7 @@ pub(super) trait Opener: Send {
     /// What a person calls the node.
     fn name(&self) -> String;
     /// Opens it for pictures of about this size and rate.
-    fn open(&self, size: Size, frame_rate: f32) -> Result<Box<dyn Node>, CameraError>;
+    fn open(&self, size: Size, frame_rate: f32) -> Result<Box<dyn Node>, SourceError>;
 }
 
 /// A node by its path.
@@ -98,7 +98,7 @@ impl Opener for DeviceNode {
         self.0.display().to_string()
     }
 
-    fn open(&self, size: Size, frame_rate: f32) -> Result<Box<dyn Node>, CameraError> {
+    fn open(&self, size: Size, frame_rate: f32) -> Result<Box<dyn Node>, SourceError> {
         Ok(Box::new(Output::open(&self.0, size, frame_rate, &repack::FORMATS, COLOR)?))
     }
 }
@@ -175,7 +175,7 @@ impl OutputWriter {
     }
 
     /// Opens the node and writes to it until the service ends.
-    fn serve(&mut self) -> Result<(), CameraError> {
+    fn serve(&mut self) -> Result<(), SourceError> {
         let mut node = self.opener.open(self.size, self.frame_rate)?;
         let mut canvas = self.canvas(node.format())?;
         info!(camera = self.camera, output = self.opener.name(), stream = %self.stream, size = %node.format().size,
@@ -230,8 +230,8 @@ impl OutputWriter {
         Ok(())
     }
 
-    fn canvas(&self, format: FrameFormat) -> Result<Canvas, CameraError> {
-        let unsupported = |reason: String| CameraError::Unsupported { source_name: self.opener.name(), reason };
+    fn canvas(&self, format: FrameFormat) -> Result<Canvas, SourceError> {
+        let unsupported = |reason: String| SourceError::Unsupported { source_name: self.opener.name(), reason };
         let Size { width, height } = format.size;
         if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
             return Err(unsupported(format!("has pictures of an odd size, {}, which no stream has", format.size)));

@@ -92,8 +92,8 @@ impl Theatre {
 struct FakeNode(Theatre, Size);
 
 impl FakeNode {
-    fn check(&self) -> Result<(), CameraError> {
-        let gone = CameraError::Gone { source_name: "/dev/fake".into() };
+    fn check(&self) -> Result<(), SourceError> {
+        let gone = SourceError::Gone { source_name: "/dev/fake".into() };
         if std::mem::take(&mut self.0.stage().trouble) { Err(gone) } else { Ok(()) }
     }
 }
@@ -103,7 +103,7 @@ impl Node for FakeNode {
         FrameFormat::packed(PixelFormat::Yuyv, self.1, COLOR, 30.0)
     }
 
-    fn refresh(&mut self) -> Result<Option<FrameFormat>, CameraError> {
+    fn refresh(&mut self) -> Result<Option<FrameFormat>, SourceError> {
         self.check()?;
         let change = self.0.stage().change.take();
         Ok(change.map(|size| {
@@ -116,7 +116,7 @@ impl Node for FakeNode {
         self.0.stage().reader
     }
 
-    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, CameraError> {
+    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError> {
         self.check()?;
         assert_eq!((picture.format(), picture.size()), (PixelFormat::Yuyv, self.1));
         self.0.stage().written.push((picture.plane(0).row(0)[0], picture.size()));
@@ -129,7 +129,7 @@ impl Opener for Theatre {
         "/dev/fake".into()
     }
 
-    fn open(&self, size: Size, _: f32) -> Result<Box<dyn Node>, CameraError> {
+    fn open(&self, size: Size, _: f32) -> Result<Box<dyn Node>, SourceError> {
         let node = FakeNode(self.clone(), size);
         node.check()?;
         self.stage().opened += 1;

@@ -2,8 +2,8 @@
 
 use super::error::Warning;
 use super::values::{self, Bus, Color};
+use portraitd_media::FormatRequest;
 use portraitd_media::Size;
-use portraitd_media::Wanted;
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -108,11 +108,11 @@ impl Default for Camera {
 impl Camera {
     /// What to ask of the source.
     #[must_use]
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> FormatRequest {
         #[expect(clippy::cast_possible_truncation, reason = "at most 240: rounding only")]
         let frame_rate = (self.fps > 0.0).then_some(self.fps as f32);
         let size = (self.width > 0 && self.height > 0).then(|| Size::new(self.width, self.height));
-        Wanted { size, frame_rate }
+        FormatRequest { size, frame_rate }
     }
 }
 

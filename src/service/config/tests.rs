@@ -508,8 +508,8 @@ fn empty_takes_back_what_a_lower_layer_said() {
 #[test]
 fn zero_means_the_sources_own() {
     let camera = &System::new(&[(ADMIN, "[[camera]]\nwidth = 0\nheight = 0\nfps = 0\n")]).good().cameras[0];
-    assert_eq!(camera.wanted(), portraitd_media::Wanted { size: None, frame_rate: None });
-    assert_eq!(Camera::default().wanted(), portraitd_media::Wanted::default());
+    assert_eq!(camera.wanted(), portraitd_media::FormatRequest { size: None, frame_rate: None });
+    assert_eq!(Camera::default().wanted(), portraitd_media::FormatRequest::default());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use portraitd_media::{CameraError, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{FormatRequest, Source, SourceError, Stream, StreamEvent};
 use portraitd_media::{PixelFormat, Size};
 use portraitd_v4l2::formats::{FourCc, TABLE};
 use portraitd_v4l2::stream::Options;
@@ -130,7 +130,7 @@ fn colour_spaces(lab: &Lab) -> Outcome {
 
 fn negotiation(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
-    let wanted = Wanted { size: Some(Size::new(1280, 720)), frame_rate: Some(12.5) };
+    let wanted = FormatRequest { size: Some(Size::new(1280, 720)), frame_rate: Some(12.5) };
     let mut stream = CaptureStream::open(&path, &wanted)?;
     ensure!(stream.format().size == Size::new(1280, 720), "{:?}", stream.format());
     ensure!((stream.format().frame_rate - 12.5).abs() < 0.1, "{}", stream.format().frame_rate);
@@ -138,14 +138,14 @@ fn negotiation(lab: &Lab) -> Outcome {
     let reasons = stream.negotiation().reasons.join("; ");
     ensure!(reasons.contains("chosen: NV12 1280x720 at 12.5 frames/s"), "{reasons}");
     drop(stream);
-    let odd = Wanted { size: Some(Size::new(700, 400)), frame_rate: Some(1000.0) };
+    let odd = FormatRequest { size: Some(Size::new(700, 400)), frame_rate: Some(1000.0) };
     let stream = CaptureStream::open(&path, &odd)?;
     ensure!(stream.format().size == Size::new(640, 360), "{:?}", stream.format());
     ensure!(stream.negotiation().reasons.iter().any(|reason| reason.contains("700x400 is not offered")));
     drop(stream);
     // A receiver scales to any size, odd ones too, and pads rows as it likes.
     input(&path, HDMI)?;
-    let odd = Wanted { size: Some(Size::new(322, 182)), frame_rate: None };
+    let odd = FormatRequest { size: Some(Size::new(322, 182)), frame_rate: None };
     let mut stream = CaptureStream::open(&path, &odd)?;
     let size = stream.format().size;
     let distance = distance_from_bars(&frame(&mut stream)?.picture());
@@ -160,7 +160,7 @@ fn auto(lab: &Lab) -> Outcome {
     let second = AutoSource.open_stream(&SMALL)?;
     ensure!(fs::canonicalize(second.path())? == fs::canonicalize(lab.camera(1))?, "{}", second.path().display());
     let error = AutoSource.open(&SMALL).err().context("a third camera")?;
-    ensure!(matches!(error, CameraError::Busy { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Busy { .. }), "{error}");
     Ok(String::new())
 }
 
@@ -230,9 +230,9 @@ fn interlaced(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, TELEVISION)?;
     // The size of the whole frame: at half of it vivid delivers one field, which is as good as a picture.
-    let wanted = Wanted { size: Some(Size::new(720, 480)), frame_rate: None };
+    let wanted = FormatRequest { size: Some(Size::new(720, 480)), frame_rate: None };
     let error = CaptureStream::open(&path, &wanted).err().context("interlaced pictures were taken")?;
-    ensure!(matches!(error, CameraError::Unsupported { .. }), "{error:?}");
+    ensure!(matches!(error, SourceError::Unsupported { .. }), "{error:?}");
     ensure!(error.to_string().contains("interlaced pictures"), "{error}");
     Ok(error.to_string())
 }
@@ -242,7 +242,7 @@ fn no_signal(lab: &Lab) -> Outcome {
     input(&path, HDMI)?;
     set(&path, "DV Timings Signal Mode", 1)?;
     let error = CaptureStream::open(&path, &SMALL).err().context("opened without a signal")?;
-    ensure!(matches!(error, CameraError::Unsupported { .. }) && error.to_string().contains("no signal"), "{error}");
+    ensure!(matches!(error, SourceError::Unsupported { .. }) && error.to_string().contains("no signal"), "{error}");
     set(&path, "DV Timings Signal Mode", 0)?;
     frame(&mut stream(&path)?)?;
     Ok(error.to_string())
@@ -256,7 +256,7 @@ fn size_change(lab: &Lab) -> Outcome {
     set(&path, "Enable Capture Scaler", 0)?;
     set(&path, "DV Timings Signal Mode", 4)?;
     set(&path, "DV Timings", 0)?;
-    let wanted = Wanted { size: None, frame_rate: None };
+    let wanted = FormatRequest { size: None, frame_rate: None };
     let mut stream = CaptureStream::open(&path, &wanted)?;
     ensure!(stream.format().size == Size::new(640, 480), "{:?}", stream.format());
     // Several, as a view and a mask hold them: buffers of the same numbers will be in use after the change.

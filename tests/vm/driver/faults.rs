@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd_media::{CameraError, Frame, Source, Stream, StreamCounters, StreamEvent};
+use portraitd_media::{Frame, Source, SourceError, Stream, StreamCounters, StreamEvent};
 use portraitd_v4l2::clock::StallWatch;
 use portraitd_v4l2::stream::Options;
 use portraitd_v4l2::{CaptureStream, DeviceSource, DeviceWatch};
@@ -63,7 +63,7 @@ fn double_open(lab: &Lab) -> Outcome {
     let mut first = stream(&path)?;
     frame(&mut first)?;
     let error = CaptureStream::open(&path, &SMALL).err().context("opened twice")?;
-    ensure!(matches!(error, CameraError::Busy { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Busy { .. }), "{error}");
     frame(&mut first)?;
     drop(first);
     frame(&mut stream(&path)?)?;
@@ -84,7 +84,7 @@ fn busy(lab: &Lab) -> Outcome {
     other.wait()?;
     streams.context("the other program does not stream")?;
     let error = result.err().context("opened what another program has")?;
-    ensure!(matches!(error, CameraError::Busy { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Busy { .. }), "{error}");
     frame(&mut stream(&path)?)?;
     Ok(error.to_string())
 }
@@ -92,19 +92,19 @@ fn busy(lab: &Lab) -> Outcome {
 fn permission(lab: &Lab) -> Outcome {
     let node = fs::canonicalize(lab.camera(0))?;
     // A thread of its own gives its rights up; credentials are a thread's in Linux.
-    let error = std::thread::spawn(move || -> Result<CameraError> {
+    let error = std::thread::spawn(move || -> Result<SourceError> {
         let nobody = rustix::process::Uid::from_raw(65534);
         rustix::thread::set_thread_uid(nobody)?;
         CaptureStream::open(&node, &SMALL).err().context("opened without a right to")
     })
     .join()
     .map_err(|_| anyhow::anyhow!("panic"))??;
-    ensure!(matches!(error, CameraError::Permission { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Permission { .. }), "{error}");
     Ok(error.to_string())
 }
 
 /// Reads until the stream ends; the error that it ends with.
-fn until_lost(stream: &mut dyn Stream) -> Result<CameraError> {
+fn until_lost(stream: &mut dyn Stream) -> Result<SourceError> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
         if let Err(error) = stream.next(Duration::from_secs(1)) {
@@ -127,12 +127,12 @@ fn unplug(lab: &Lab) -> Outcome {
     bind("unbind")?;
     lab.link()?;
     let error = until_lost(&mut stream)?;
-    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Gone { .. }), "{error}");
     let again = stream.next(Duration::ZERO).err().context("goes on after it is lost")?;
-    ensure!(matches!(again, CameraError::Gone { .. }), "{again}");
+    ensure!(matches!(again, SourceError::Gone { .. }), "{again}");
     ensure!(watch.wait(Duration::from_secs(5))?, "the watch says nothing");
     let error = source.open(&SMALL).err().context("opened what is not there")?;
-    ensure!(matches!(error, CameraError::Absent { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Absent { .. }), "{error}");
     ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
     while watch.wait(Duration::ZERO)? {}
     // The old descriptor is still open, so the old number is taken.
@@ -158,7 +158,7 @@ fn unplug_plain(lab: &Lab) -> Outcome {
     let held: Vec<fs::File> = numbers.iter().map(fs::File::open).collect::<Result<_, _>>()?;
     bind("unbind")?;
     let error = until_lost(&mut stream)?;
-    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Gone { .. }), "{error}");
     drop(stream);
     bind("bind")?;
     lab.wait_for_nodes(4)?;
@@ -179,9 +179,9 @@ fn disconnect(lab: &Lab) -> Outcome {
     let picture = packed(&held.picture());
     set(&path, "Disconnect", 1)?;
     let error = until_lost(&mut stream)?;
-    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Gone { .. }), "{error}");
     let absent = CaptureStream::open(&path, &SMALL).err().context("opened what is gone")?;
-    ensure!(matches!(absent, CameraError::Absent { .. }), "{absent}");
+    ensure!(matches!(absent, SourceError::Absent { .. }), "{absent}");
     drop(stream);
     ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
     // vivid connects itself again when the last descriptor is closed, and a mapping is one.
@@ -230,7 +230,7 @@ fn failing_calls(lab: &Lab) -> Outcome {
     for name in ["Inject VIDIOC_REQBUFS Error", "Inject VIDIOC_STREAMON Error"] {
         set(&path, name, 1)?;
         let error = CaptureStream::open(&path, &SMALL).err().with_context(|| format!("{name}: nothing failed"))?;
-        ensure!(matches!(error, CameraError::Io { .. }), "{name}: {error}");
+        ensure!(matches!(error, SourceError::Io { .. }), "{name}: {error}");
         frame(&mut stream(&path)?).with_context(|| format!("after {name}"))?;
     }
     // One buffer that the driver does not take is offered again.
@@ -246,7 +246,7 @@ fn failing_calls(lab: &Lab) -> Outcome {
     ensure!(queued + 2 >= all, "{queued} of {all} buffers are with the driver");
     set(&path, "Inject Fatal Streaming Error", 1)?;
     let error = until_lost(&mut running)?;
-    ensure!(matches!(error, CameraError::Io { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Io { .. }), "{error}");
     drop(running);
     frame(&mut stream(&path)?).context("after a fatal error")?;
     Ok(error.to_string())

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd_media::{Frame, Stream, StreamEvent, Wanted};
+use portraitd_media::{FormatRequest, Frame, Stream, StreamEvent};
 use portraitd_media::{Matrix, Picture, PixelFormat, Range, Size};
 use portraitd_v4l2::stream::Options;
 use portraitd_v4l2::{CaptureStream, DeviceInfo, devices, sys};
@@ -200,7 +200,7 @@ fn set_id(path: &Path, id: u32, value: i32) -> Result<()> {
 }
 
 /// A small picture, so that the emulated machine keeps up.
-pub const SMALL: Wanted = Wanted { size: Some(Size::new(640, 360)), frame_rate: Some(15.0) };
+pub const SMALL: FormatRequest = FormatRequest { size: Some(Size::new(640, 360)), frame_rate: Some(15.0) };
 
 pub fn stream(path: &Path) -> Result<CaptureStream> {
     Ok(CaptureStream::open(path, &SMALL)?)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use portraitd_media::Size;
-use portraitd_media::{Stream, Wanted};
+use portraitd_media::{FormatRequest, Stream};
 use portraitd_v4l2::formats::FourCc;
 use portraitd_v4l2::stream::Options;
 use portraitd_v4l2::sys;
@@ -35,7 +35,7 @@ fn loop_back(lab: &Lab, number: usize) -> Result<CaptureStream> {
     set(&camera, "Loop Video", 1)?;
     // The same code on both sides, or the driver shows noise.
     let options = Options { code: Some(FourCc::new(*b"YUYV")), ..Options::default() };
-    Ok(CaptureStream::open_with(&camera, &Wanted { frame_rate: None, ..SMALL }, options)?)
+    Ok(CaptureStream::open_with(&camera, &FormatRequest { frame_rate: None, ..SMALL }, options)?)
 }
 
 /// Waits for the bars; how many frames it took.

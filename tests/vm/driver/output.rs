@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd_media::{CameraError, Stream, StreamEvent, Wanted};
 use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
+use portraitd_media::{FormatRequest, SourceError, Stream, StreamEvent};
 use portraitd_v4l2::formats::FourCc;
 use portraitd_v4l2::jpeg::Decoder;
 use portraitd_v4l2::stream::Options;
@@ -56,7 +56,7 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
         let bytes = pattern(format, SIZE, 3);
         let picture = Picture::packed(format, SIZE, COLOR, &bytes)?;
         write_all(&mut output, &picture, 3)?;
-        let wanted = Wanted { size: Some(SIZE), frame_rate: None };
+        let wanted = FormatRequest { size: Some(SIZE), frame_rate: None };
         let code = FourCc::new(code);
         let mut stream =
             CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
@@ -105,7 +105,7 @@ fn person(lab: &Lab) -> Outcome {
     set(&camera, "Enable Capture Scaler", 0)?;
     set(&camera, "Loop Video", 1)?;
     write_all(&mut output, &written, 3)?;
-    let wanted = Wanted { size: Some(SIZE), frame_rate: None };
+    let wanted = FormatRequest { size: Some(SIZE), frame_rate: None };
     let code = FourCc::new(*b"NV12");
     let mut stream = CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
     ensure!(stream.format().color == COLOR, "read as {:?}", stream.format().color);
@@ -187,17 +187,17 @@ fn refusals(lab: &Lab) -> Outcome {
     let picture = Picture::packed(PixelFormat::Yuyv, SIZE, COLOR, &bytes)?;
     first.write(&picture)?;
     let busy = open(&path).err().context("opened twice")?;
-    ensure!(matches!(busy, CameraError::Busy { .. }), "{busy}");
+    ensure!(matches!(busy, SourceError::Busy { .. }), "{busy}");
     let small = Picture::packed(PixelFormat::Yuyv, Size::new(320, 180), COLOR, &bytes)?;
     let error = first.write(&small).err().context("took a picture of another size")?;
-    ensure!(matches!(error, CameraError::Unsupported { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Unsupported { .. }), "{error}");
     // That was the caller's mistake: the output is still there.
     write_all(&mut first, &picture, 3)?;
     ensure!(first.has_reader().is_none(), "vivid cannot tell");
     let camera = open(&lab.camera(0)).err().context("a camera is no output")?;
-    ensure!(matches!(camera, CameraError::Unsupported { .. }), "{camera}");
-    let capture = CaptureStream::open(&path, &Wanted::default()).err().context("an output is no camera")?;
-    ensure!(matches!(capture, CameraError::Unsupported { .. }), "{capture}");
+    ensure!(matches!(camera, SourceError::Unsupported { .. }), "{camera}");
+    let capture = CaptureStream::open(&path, &FormatRequest::default()).err().context("an output is no camera")?;
+    ensure!(matches!(capture, SourceError::Unsupported { .. }), "{capture}");
     Ok(format!("{error}; {capture}"))
 }
 
@@ -233,7 +233,7 @@ fn unplug(lab: &Lab) -> Outcome {
             Ok(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+    ensure!(matches!(error, SourceError::Gone { .. }), "{error}");
     for _ in 0..5 {
         let event = camera.next(Duration::from_secs(2))?;
         ensure!(matches!(event, StreamEvent::Frame(_)), "the camera stands: {event:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use portraitd_media::{CameraError, Source, Stream, StreamEvent, Wanted};
+use portraitd_media::{FormatRequest, Source, SourceError, Stream, StreamEvent};
 use portraitd_media::{PixelFormat, Size, packed_bytes};
 use portraitd_v4l2::clock::StallWatch;
 use portraitd_v4l2::formats::FourCc;
@@ -38,8 +38,8 @@ pub fn profile() -> Profile {
     }
 }
 
-fn wanted(width: u32, height: u32) -> Wanted {
-    Wanted { size: Some(Size::new(width, height)), frame_rate: Some(30.0) }
+fn wanted(width: u32, height: u32) -> FormatRequest {
+    FormatRequest { size: Some(Size::new(width, height)), frame_rate: Some(30.0) }
 }
 
 pub fn modules(lab: &Lab) -> Result<()> {
@@ -208,11 +208,11 @@ fn unplug(lab: &Lab) -> Outcome {
                 break error;
             }
         };
-        ensure!(matches!(error, CameraError::Gone { .. }), "{error}");
+        ensure!(matches!(error, SourceError::Gone { .. }), "{error}");
         ensure!(watch.wait(Duration::from_secs(10))?, "the watch says nothing");
         gone()?;
         let error = source.open(&wanted(341, 512)).err().context("opened what is not there")?;
-        ensure!(matches!(error, CameraError::Absent { .. }), "{error}");
+        ensure!(matches!(error, SourceError::Absent { .. }), "{error}");
         ensure!(packed(&shown.picture()) == picture);
         // The lost stream is kept open, so that the number is not free.
         held.push(stream);

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::image::{Content, ImageError, Reason, sniff};
 use crate::playback::FrameRate;
-use crate::{CameraError, Source, Stream, Wanted};
+use crate::{FormatRequest, Source, SourceError, Stream};
 
 /// A file as a source of frames.
 #[derive(Debug)]
@@ -43,15 +43,15 @@ impl FileSource {
         Self { options, stdin_taken: AtomicBool::new(false) }
     }
 
-    fn open_stdin(&self, name: String) -> Result<Box<dyn Stream>, CameraError> {
-        let unsupported = |reason: &str| CameraError::Unsupported { source_name: name.clone(), reason: reason.into() };
+    fn open_stdin(&self, name: String) -> Result<Box<dyn Stream>, SourceError> {
+        let unsupported = |reason: &str| SourceError::Unsupported { source_name: name.clone(), reason: reason.into() };
         if self.options.repeat {
             return Err(unsupported("standard input cannot be repeated (`loop`)"));
         }
         if self.stdin_taken.swap(true, Ordering::Relaxed) {
             return Err(unsupported("standard input can be read only once"));
         }
-        let input = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| CameraError::Io {
+        let input = rustix::io::dup(rustix::stdio::stdin()).map_err(|error| SourceError::Io {
             source_name: name.clone(),
             call: "dup",
             error: error.into(),
@@ -59,10 +59,10 @@ impl FileSource {
         Ok(Box::new(video::VideoStream::open(name, File::from(input), &self.options)?))
     }
 
-    fn open_path(&self, name: String, path: &Path, wanted: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+    fn open_path(&self, name: String, path: &Path, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         let failed = |error: io::Error| match error.kind() {
-            ErrorKind::NotFound => CameraError::Absent { source_name: name.clone() },
-            _ => CameraError::Io { source_name: name.clone(), call: "open", error },
+            ErrorKind::NotFound => SourceError::Absent { source_name: name.clone() },
+            _ => SourceError::Io { source_name: name.clone(), call: "open", error },
         };
         let rate = self.options.frame_rate;
         let rate = rate.or_else(|| wanted.frame_rate.and_then(FrameRate::from_decimal)).unwrap_or(FrameRate::DEFAULT);
@@ -85,7 +85,7 @@ impl FileSource {
                 let files = vec![path.to_owned()];
                 Ok(Box::new(pictures::PicturesStream::open(name, files, repeat, rate, self.options.playback)?))
             }
-            other => Err(CameraError::Malformed {
+            other => Err(SourceError::Malformed {
                 source_name: name,
                 reason: format!("neither a PNG or JPEG picture nor a y4m video: it looks like {other}"),
             }),
@@ -98,7 +98,7 @@ impl Source for FileSource {
         self.options.to_string()
     }
 
-    fn open(&self, wanted: &Wanted) -> Result<Box<dyn Stream>, CameraError> {
+    fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         match &self.options.path {
             FilePath::Stdin => self.open_stdin(self.name()),
             FilePath::Path(path) => self.open_path(self.name(), path, wanted),
@@ -121,12 +121,12 @@ fn read_up_to(file: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
 }
 
 /// An error of one picture, as the source's.
-fn picture_error(source_name: &str, error: ImageError) -> CameraError {
+fn picture_error(source_name: &str, error: ImageError) -> SourceError {
     match error.reason {
         Reason::Read(io) if io.kind() == ErrorKind::NotFound => {
-            CameraError::Absent { source_name: error.path.display().to_string() }
+            SourceError::Absent { source_name: error.path.display().to_string() }
         }
-        _ => CameraError::Malformed { source_name: source_name.to_owned(), reason: error.to_string() },
+        _ => SourceError::Malformed { source_name: source_name.to_owned(), reason: error.to_string() },
     }
 }
 

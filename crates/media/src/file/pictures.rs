@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::picture_error;
 use crate::playback::{FrameRate, Pacer, Playback};
-use crate::{Buffer, CameraError, Frame, FrameFormat, Lease, Stream, StreamEvent};
+use crate::{Buffer, Frame, FrameFormat, Lease, SourceError, Stream, StreamEvent};
 use crate::{OwnedPicture, image};
 
 /// What happens after the last picture.
@@ -60,10 +60,10 @@ impl PicturesStream {
         repeat: Repeat,
         rate: FrameRate,
         playback: Playback,
-    ) -> Result<Self, CameraError> {
+    ) -> Result<Self, SourceError> {
         let Some(first) = files.first() else {
             let reason = "no .png, .jpg or .jpeg file in this directory".to_owned();
-            return Err(CameraError::Unsupported { source_name: name, reason });
+            return Err(SourceError::Unsupported { source_name: name, reason });
         };
         let picture = image::read(first).map_err(|error| picture_error(&name, error))?;
         let pacer = Pacer::new(rate, playback);
@@ -82,7 +82,7 @@ impl Stream for PicturesStream {
         self.format
     }
 
-    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError> {
         let buffer = match &self.current {
             Some(buffer) => Arc::clone(buffer),
             None => {
@@ -106,7 +106,7 @@ impl Stream for PicturesStream {
             return Ok(StreamEvent::Nothing);
         };
         let frame = Frame::new(self.sequence, capture_ns, format, Lease::new(buffer))
-            .map_err(|error| CameraError::Malformed { source_name: self.name.clone(), reason: error.to_string() })?;
+            .map_err(|error| SourceError::Malformed { source_name: self.name.clone(), reason: error.to_string() })?;
         self.sequence += 1;
         self.pacer.advance();
         if self.repeat != Repeat::Still {

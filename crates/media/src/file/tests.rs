@@ -31,10 +31,10 @@ impl Folder {
     }
 
     /// Opens `name` in it at the fast pace.
-    fn open(&self, name: &str, repeat: bool) -> Result<Box<dyn Stream>, CameraError> {
+    fn open(&self, name: &str, repeat: bool) -> Result<Box<dyn Stream>, SourceError> {
         let mut options = FileOptions::new(FilePath::Path(self.path(name)));
         (options.playback, options.repeat) = (Playback::Fast, repeat);
-        FileSource::new(options).open(&Wanted::default())
+        FileSource::new(options).open(&FormatRequest::default())
     }
 
     fn error(&self, name: &str) -> String {
@@ -145,7 +145,7 @@ fn a_real_time_stream_says_nothing_until_the_next_frame_is_due() {
     folder.file("v.y4m", &mono(&[1, 2]));
     let mut options = FileOptions::new(FilePath::Path(folder.path("v.y4m")));
     options.frame_rate = FrameRate::new(1, 60);
-    let mut stream = FileSource::new(options).open(&Wanted::default()).expect("opens");
+    let mut stream = FileSource::new(options).open(&FormatRequest::default()).expect("opens");
     assert_eq!(first(&frame(&mut stream)), 1);
     assert!(matches!(stream.next(Duration::ZERO), Ok(StreamEvent::Nothing)), "the second is due in a minute");
 }
@@ -196,7 +196,7 @@ fn bad_files_are_refused_in_one_line() {
     assert!(error.ends_with("cut.y4m?pace=fast: frame 0 is cut off: 0 of 8 bytes"), "{error}");
     let mut repeated = FileOptions::new(FilePath::Stdin);
     repeated.repeat = true;
-    let error = FileSource::new(repeated).open(&Wanted::default()).err().expect("refused").to_string();
+    let error = FileSource::new(repeated).open(&FormatRequest::default()).err().expect("refused").to_string();
     assert_eq!(error, "file:-?loop: standard input cannot be repeated (`loop`)");
 }
 

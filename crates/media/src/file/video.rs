@@ -12,7 +12,7 @@ use super::options::FileOptions;
 use super::y4m::{Y4mError, Y4mReader};
 use crate::frame::MemoryPool;
 use crate::playback::{FrameRate, Pacer};
-use crate::{CameraError, FrameFormat, Stream, StreamCounters, StreamEvent};
+use crate::{FrameFormat, SourceError, Stream, StreamCounters, StreamEvent};
 
 /// Frames that readers may hold at once.
 const BUFFERS: usize = 6;
@@ -67,7 +67,7 @@ pub(super) struct VideoStream {
 }
 
 impl VideoStream {
-    pub(super) fn open(name: String, file: File, options: &FileOptions) -> Result<Self, CameraError> {
+    pub(super) fn open(name: String, file: File, options: &FileOptions) -> Result<Self, SourceError> {
         let input = TimedFile { file, deadline: Instant::now() + HEADER_TIMEOUT };
         let reader =
             Y4mReader::new(BufReader::with_capacity(1 << 16, input)).map_err(|error| video_error(&name, error))?;
@@ -89,13 +89,13 @@ impl VideoStream {
     }
 
     /// Reads a frame into `staging`; `false` at the end of the video.
-    fn stage(&mut self, deadline: Instant) -> Result<bool, CameraError> {
+    fn stage(&mut self, deadline: Instant) -> Result<bool, SourceError> {
         self.reader.get_mut().get_mut().deadline = deadline;
         loop {
             match self.reader.read_into(&mut self.staging) {
                 Ok(true) => return Ok(true),
                 Ok(false) if self.repeat && self.reader.frames() > 0 => {
-                    self.reader.rewind().map_err(|error| CameraError::Io {
+                    self.reader.rewind().map_err(|error| SourceError::Io {
                         source_name: self.name.clone(),
                         call: "lseek",
                         error,
@@ -108,12 +108,12 @@ impl VideoStream {
     }
 }
 
-fn video_error(name: &str, error: Y4mError) -> CameraError {
+fn video_error(name: &str, error: Y4mError) -> SourceError {
     let source_name = name.to_owned();
     match error {
-        Y4mError::Io { error, .. } => CameraError::Io { source_name, call: "read", error },
-        Y4mError::Unsupported { .. } => CameraError::Unsupported { source_name, reason: error.to_string() },
-        _ => CameraError::Malformed { source_name, reason: error.to_string() },
+        Y4mError::Io { error, .. } => SourceError::Io { source_name, call: "read", error },
+        Y4mError::Unsupported { .. } => SourceError::Unsupported { source_name, reason: error.to_string() },
+        _ => SourceError::Malformed { source_name, reason: error.to_string() },
     }
 }
 
@@ -122,13 +122,13 @@ impl Stream for VideoStream {
         self.pool.format()
     }
 
-    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, CameraError> {
+    fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError> {
         let deadline = Instant::now() + timeout;
         if !self.staged {
             match self.stage(deadline) {
                 Ok(true) => self.staged = true,
                 Ok(false) => return Ok(StreamEvent::End),
-                Err(CameraError::Io { error, .. }) if error.kind() == ErrorKind::TimedOut => {
+                Err(SourceError::Io { error, .. }) if error.kind() == ErrorKind::TimedOut => {
                     return Ok(StreamEvent::Nothing);
                 }
                 Err(error) => return Err(error),
@@ -141,7 +141,7 @@ impl Stream for VideoStream {
             let staging = &self.staging;
             let lent = self.pool.fill(self.sequence, capture_ns, |bytes| {
                 bytes.copy_from_slice(staging);
-                Ok::<_, CameraError>(())
+                Ok::<_, SourceError>(())
             })?;
             if let Some(frame) = lent {
                 (self.staged, self.held_up) = (false, false);

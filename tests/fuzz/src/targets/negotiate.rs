@@ -1,6 +1,6 @@
 //! Whatever list of formats a device offers: no panic, and the choice is of the list.
 
-use portraitd_media::Wanted;
+use portraitd_media::FormatRequest;
 use portraitd_v4l2::formats::{FourCc, TABLE};
 use portraitd_v4l2::negotiate::{Candidate, negotiate};
 use portraitd_media::Size;
@@ -29,7 +29,7 @@ pub fn check(said: Said) {
             emulated,
         })
         .collect();
-    let wanted = Wanted { size: said.size.map(|(width, height)| Size::new(width, height)), frame_rate: said.rate };
+    let wanted = FormatRequest { size: said.size.map(|(width, height)| Size::new(width, height)), frame_rate: said.rate };
     let negotiation = negotiate(&wanted, &candidates);
     assert_eq!(negotiation.choice, negotiation.ranking.first().copied());
     for choice in &negotiation.ranking {
