@@ -1,5 +1,6 @@
-//! Renders the rooms of the synthetic scenes (`crates/scene/assets/room-*.jpg`) by path tracing: a room with a window on
-//! the left, a door, a sideboard, a bookcase and a plant. Deterministic. Run at build-up time only:
+//! Renders the backgrounds of the synthetic scenes (`crates/scene/assets/room-*.jpg`) by path tracing: a room with a window
+//! on the left, a door, a sideboard, a bookcase and a plant. The result is deterministic. It is only needed to create the
+//! assets again:
 //!
 //! `cargo run --release -p portraitd-scene --example render_background -- near|wide OUT.png [SAMPLES]`
 
@@ -11,7 +12,7 @@ use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Size, image};
 const WIDTH: u32 = 1280;
 const HEIGHT: u32 = 720;
 const BOUNCES: u32 = 5;
-/// No sample counts for more: rare paths to the window would show as single bright pixels.
+/// The largest value of a sample. Without a limit, rare paths to the window would be visible as single bright pixels.
 const CLAMP: f32 = 2.0;
 
 #[derive(Clone, Copy)]
@@ -89,7 +90,7 @@ enum Shape {
         low: V,
         high: V,
     },
-    /// An ellipsoid turned about two axes: centre, axes (unit), radii.
+    /// A rotated ellipsoid: centre, unit axes, radii.
     Ellipsoid {
         center: V,
         axes: [V; 3],
@@ -185,7 +186,7 @@ const RIGHT: f32 = 2.6;
 const BACK: f32 = 3.6;
 const FRONT: f32 = -3.0;
 const TOP: f32 = 2.7;
-/// The window's glass in the left wall: y and z ranges, and what it gives.
+/// The glass of the window in the left wall: its y and z ranges, and the radiance of the sky.
 const GLASS_Y: (f32, f32) = (0.85, 2.3);
 const GLASS_Z: (f32, f32) = (0.2, 2.5);
 const SKY: V = V(7.6, 8.4, 9.3);
@@ -291,7 +292,7 @@ fn bookcase(random: &mut Random) -> Vec<Group> {
         let room = next - 0.025 - y;
         let mut books = Vec::new();
         let mut x = x0 + 0.02;
-        // A gap with an object on two of the shelves.
+        // Two shelves have a gap with an object.
         let gap = match shelf {
             2 => (1.55, 1.95),
             4 => (1.05, 1.40),
@@ -364,7 +365,7 @@ fn sideboard() -> Group {
             things.push(block((x, x + 0.03), (0.0, 0.14), (z, z + 0.03), legs));
         }
     }
-    // On it: a lamp, a stack of books, a bowl.
+    // On the sideboard: a lamp, a stack of books, a bowl.
     let shade = Surface::Plain(V(0.86, 0.80, 0.68));
     things.push(ball(V(-0.72, 1.10, BACK - 0.24), V(0.15, 0.14, 0.15), shade));
     things.push(block((-0.735, -0.705), (0.725, 1.0), (BACK - 0.255, BACK - 0.225), legs));
@@ -489,7 +490,7 @@ fn albedo(surface: Surface, p: V) -> V {
     }
 }
 
-/// What is seen through the glass: sky above, a hazy tree line below.
+/// The radiance through the glass: sky above, a hazy line of trees below.
 fn outside(p: V) -> V {
     let height = (p.1 - GLASS_Y.0) / (GLASS_Y.1 - GLASS_Y.0);
     let trees = 0.30 + 0.10 * smooth_noise(p.2 * 5.0, 3.0);
@@ -505,7 +506,7 @@ fn cosine_direction(normal: V, random: &mut Random) -> V {
     tangent.scale(r * angle.cos()).add(other.scale(r * angle.sin())).add(normal.scale(z)).unit()
 }
 
-/// Light that comes to `p` straight from the window, by one sample.
+/// The light that reaches `p` directly from the window, estimated by one sample.
 fn window_light(world: &World, p: V, normal: V, random: &mut Random) -> V {
     let target = V(LEFT - 0.119, random.between(GLASS_Y.0, GLASS_Y.1), random.between(GLASS_Z.0, GLASS_Z.1));
     let to = target.sub(p);
@@ -533,7 +534,7 @@ fn radiance(world: &World, mut origin: V, mut direction: V, random: &mut Random)
         }
         let normal = if hit.normal.dot(direction) > 0.0 { hit.normal.scale(-1.0) } else { hit.normal };
         origin = p.add(normal.scale(1e-3));
-        // A varnish on the floor and on leaves: Schlick's reflectance, a little rough.
+        // Varnish on the floor, wood and leaves: Schlick's reflectance, slightly rough.
         let gloss = match hit.surface {
             Surface::Floor => 0.05,
             Surface::Leaf(_) | Surface::Wood(_) => 0.03,
@@ -551,7 +552,7 @@ fn radiance(world: &World, mut origin: V, mut direction: V, random: &mut Random)
         }
         weight = weight.mul(albedo(hit.surface, p));
         sum = sum.add(weight.mul(window_light(world, origin, normal, random)));
-        // A weak, even light from the room behind the camera and the lamp that is off: keeps corners from going black.
+        // A weak, uniform light from the rest of the room, so that corners do not become black.
         sum = sum.add(weight.scale(0.030));
         direction = cosine_direction(normal, random);
         sees_window = false;
@@ -578,7 +579,7 @@ fn tone(value: f32) -> f32 {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [view, out, ..] = arguments.as_slice() else {
-        eprintln!("usage: render_room near|wide OUT.png [SAMPLES]");
+        eprintln!("usage: render_background near|wide OUT.png [SAMPLES]");
         std::process::exit(2);
     };
     let samples: u32 = arguments.get(2).and_then(|text| text.parse().ok()).unwrap_or(64);
@@ -621,7 +622,7 @@ fn main() {
     }
 }
 
-/// Distance from the middle, for the fall-off to the corners.
+/// The horizontal distance from the centre, -1..=1, for the light fall-off towards the corners.
 fn x_of(column: u32) -> f32 {
     column as f32 / WIDTH as f32 * 2.0 - 1.0
 }

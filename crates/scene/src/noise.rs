@@ -1,30 +1,31 @@
-//! A sensor's noise: new in every frame, stronger in the shadows, and the same for the same seed and frame.
+//! The noise of a sensor: different in every frame, stronger in dark areas, and equal for the same seed and frame.
 //!
-//! Photon noise grows with the square root of the light; read-out noise is constant; a camera's gamma curve then spreads
-//! the shadows. One tile of Gaussian numbers is made once; each row of each frame reads it from a place of its own.
+//! Photon noise grows with the square root of the light. Read-out noise is constant. The camera's gamma curve then
+//! amplifies both in dark areas. One table of Gaussian numbers is computed once, and each row of each frame reads it from
+//! another position.
 
 use super::options::SceneOptions;
 
-/// Numbers in the tile. Longer than the longest row by far, so that rows rarely share many.
-const TILE: usize = 1 << 16;
+/// The length of the table. It is much longer than a row, so that two rows rarely share many numbers.
+const TABLE_LENGTH: usize = 1 << 16;
 
-/// The longest row of a scene, and so what is repeated at the end of the tile: a row is one slice of it.
+/// The longest row of a scene. As many numbers are repeated at the end of the table, so that each row is one slice of it.
 const LONGEST_ROW: usize = SceneOptions::SIZES.1.width as usize;
 
-/// Standard deviation of the tile's numbers: 32 stands for 1, so that the largest (3.9 of them) still fits in a byte.
-const TILE_SIGMA: f32 = 32.0;
+/// The standard deviation of the numbers in the table. Values up to 3.9 standard deviations fit in a byte.
+const TABLE_SIGMA: f32 = 32.0;
 
-/// The noise of one stream.
+/// The noise of one scene.
 #[derive(Debug)]
 pub(super) struct Noise {
-    tile: Vec<i8>,
-    /// Strength by clean luma: standard deviation in 1/128 of an 8-bit step.
+    table: Vec<i8>,
+    /// The standard deviation for each luma value, in 1/128 of an 8-bit step.
     luma_gain: [i16; 256],
     chroma_gain: i16,
     seed: u64,
 }
 
-/// A well-mixed value from three (the finaliser of SplitMix64 after a linear combination).
+/// A hash of three values: the finaliser of SplitMix64 after a linear combination.
 fn mix(seed: u64, frame: u64, row: u64) -> u64 {
     let mut z = seed
         .wrapping_mul(0xd134_2543_de82_ef95)
@@ -36,20 +37,20 @@ fn mix(seed: u64, frame: u64, row: u64) -> u64 {
 }
 
 impl Noise {
-    /// Noise whose standard deviation at middle grey is `sigma` 8-bit steps; `None` for 0.
+    /// Noise with a standard deviation of `sigma` 8-bit steps at middle grey; `None` if `sigma` is 0.
     pub(super) fn new(sigma: f32, seed: u64) -> Option<Self> {
         if sigma <= 0.0 {
             return None;
         }
         let unit = |value: u64| (value >> 40) as f32 / 16_777_216.0;
-        let tile = (0..TILE + LONGEST_ROW)
+        let table = (0..TABLE_LENGTH + LONGEST_ROW)
             .map(|at| {
-                // Box and Muller.
-                let at = (at % TILE) as u64;
+                // The Box-Muller transform.
+                let at = (at % TABLE_LENGTH) as u64;
                 let (u, v) = (unit(mix(seed, at, 1)), unit(mix(seed, at, 2)));
                 let gauss = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f32::consts::TAU * v).cos();
                 #[expect(clippy::cast_possible_truncation, reason = "within -127..=127 by the clamp")]
-                let number = (gauss * TILE_SIGMA).round().clamp(-127.0, 127.0) as i8;
+                let number = (gauss * TABLE_SIGMA).round().clamp(-127.0, 127.0) as i8;
                 number
             })
             .collect();
@@ -60,24 +61,24 @@ impl Noise {
         };
         let middle = relative(126.0);
         let gain = |luma: f32| {
-            // Cameras smooth the deepest shadows: at most twice the middle's noise.
+            // Cameras smooth the darkest areas, so their noise is limited to twice that of middle grey.
             let strength = (relative(luma) / middle).min(2.0);
             #[expect(clippy::cast_possible_truncation, reason = "at most 2 x 20 x 128")]
             let gain = (sigma * strength * 128.0).round() as i16;
             gain
         };
         let luma_gain = std::array::from_fn(|luma| gain(luma as f32));
-        Some(Self { tile, luma_gain, chroma_gain: gain(126.0) / 2, seed })
+        Some(Self { table, luma_gain, chroma_gain: gain(126.0) / 2, seed })
     }
 
-    /// The numbers of a row, and 1 or -1 to multiply them by.
+    /// The numbers of a row, and the sign (1 or -1) by which they are multiplied.
     fn numbers(&self, frame: u64, row: u64) -> (&[i8], i32) {
-        let place = mix(self.seed, frame, row);
-        let start = usize::try_from(place % TILE as u64).unwrap_or(0);
-        (&self.tile[start..], if place >> 63 == 0 { 1 } else { -1 })
+        let hash = mix(self.seed, frame, row);
+        let start = usize::try_from(hash % TABLE_LENGTH as u64).unwrap_or(0);
+        (&self.table[start..], if hash >> 63 == 0 { 1 } else { -1 })
     }
 
-    /// Adds noise to row `row` of the luma of frame `frame`.
+    /// Adds noise to row `row` of the luma plane of frame `frame`.
     pub(super) fn add_to_luma(&self, frame: u64, row: usize, bytes: &mut [u8]) {
         let (numbers, sign) = self.numbers(frame, row as u64);
         for (byte, number) in bytes.iter_mut().zip(numbers) {
@@ -86,7 +87,7 @@ impl Noise {
         }
     }
 
-    /// Adds noise to row `row` of the chroma of frame `frame`.
+    /// Adds noise to row `row` of the chroma plane of frame `frame`.
     pub(super) fn add_to_chroma(&self, frame: u64, row: usize, bytes: &mut [u8]) {
         let (numbers, sign) = self.numbers(frame, row as u64 | 1 << 32);
         let gain = i32::from(self.chroma_gain) * sign;
@@ -96,7 +97,7 @@ impl Noise {
     }
 }
 
-/// `byte` with a change in 1/4096 (32 x 128), rounded, within 1..=254 as video levels are.
+/// `byte` plus `change` / 4096 (32 x 128), rounded and limited to the video levels 1..=254.
 fn shifted(byte: u8, change: i32) -> u8 {
     let level = (i32::from(byte) + ((change + 2048) >> 12)).clamp(1, 254);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1..=254 by the clamp")]
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_the_strength_asked_for_and_no_bias() {
+    fn the_noise_has_the_requested_strength_and_no_bias() {
         let (mean, sigma) = deviation(126, 3);
         assert!((mean - 126.0).abs() < 0.05 && (sigma - 2.0).abs() < 0.1, "mean {mean}, sigma {sigma}");
         let (_, dark) = deviation(30, 3);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_same_for_the_same_frame_only() {
+    fn the_noise_is_equal_only_for_the_same_seed_frame_and_row() {
         let noise = Noise::new(2.0, 9).expect("noise");
         let row = |noise: &Noise, frame, row| {
             let mut bytes = [126; 640];

@@ -1,4 +1,4 @@
-//! What `scene:NAME?...` says.
+//! The options of a scene: `scene[:NAME][?OPTIONS]`.
 
 use std::fmt;
 
@@ -6,38 +6,38 @@ use portraitd_media::options::{OptionList, SpecError};
 use portraitd_media::playback::{FrameRate, Playback};
 use portraitd_media::{PixelFormat, Size};
 
-/// Which scene.
+/// The name of a scene: who is in it, and how they move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SceneName {
-    /// One person stands still, left of the middle. Nothing moves but the noise.
+    /// One person stands still, left of the centre. Only the noise changes.
     Still,
-    /// One person walks to and fro.
+    /// One person walks to the right and back.
     #[default]
     Walk,
-    /// Two people beside each other, who sway a little.
+    /// Two people stand beside each other and sway slightly.
     Two,
-    /// One person leaves the picture, is away, and returns.
+    /// One person leaves the picture and returns.
     Leave,
-    /// A wide room; a small person, seen from head to foot, walks through it.
+    /// A small person, visible from head to foot, walks through a large room.
     Wide,
-    /// The room with nobody in it.
+    /// A room without people.
     Empty,
-    /// One person stands now here, now there: in each step they are elsewhere from one frame to the next.
+    /// One person changes the position three times, each time from one frame to the next.
     Step,
-    /// One person walks at a constant speed and stops at once.
+    /// One person walks at a constant speed and stops abruptly.
     Stop,
-    /// One person stands, then nods once a second.
+    /// One person stands still for 10 s, then nods once a second.
     Nod,
-    /// One person stands, is gone from one frame to the next for 7 s, and is back.
+    /// One person disappears from one frame to the next, and reappears after 7 s.
     Vanish,
-    /// Two people; one after the other is gone for 1.5 s.
+    /// Two people, each of whom disappears once for 1.5 s.
     Blink,
-    /// Two people; a third runs through behind them, and later before them.
+    /// Two people; a third person runs past behind them, and later in front of them.
     Cross,
 }
 
 impl SceneName {
-    /// Every scene.
+    /// Every scene, in the order in which they are listed to users.
     pub const ALL: [Self; 12] = [
         Self::Still,
         Self::Walk,
@@ -53,7 +53,7 @@ impl SceneName {
         Self::Cross,
     ];
 
-    /// The name in `scene:NAME`.
+    /// The lower-case word that stands for it in `scene:NAME`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Still => "still",
@@ -81,21 +81,21 @@ impl fmt::Display for SceneName {
 /// A scene as a source: `scene[:NAME][?fps=30&size=1280x720&noise=2&seed=1&loop=no&format=YUYV&pace=fast]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SceneOptions {
-    /// Which scene.
+    /// Who is in the scene, and how they move.
     pub name: SceneName,
-    /// Frames a second; `None` takes what is wanted of the source, else 30.
+    /// The frame rate; `None` takes the requested one, or 30 frames a second.
     pub frame_rate: Option<FrameRate>,
-    /// Picture size, even, within [`SceneOptions::SIZES`]; `None` takes what is wanted of the source, else 1280x720.
+    /// The picture size, even, within [`SceneOptions::SIZES`]; `None` takes the nearest to the requested one, or 1280x720.
     pub size: Option<Size>,
-    /// Standard deviation of the noise of middle grey, in 8-bit steps, 0..=20. 2 is a webcam indoors by day.
+    /// The standard deviation of the noise at middle grey, in 8-bit steps, 0..=20. A webcam indoors by day has about 2.
     pub noise: f32,
-    /// Chooses the noise. The same seed gives the same frames.
+    /// The seed of the noise. The same seed gives the same frames.
     pub seed: u64,
-    /// Whether the scene begins again after its period (the default) or ends.
+    /// Whether the scene repeats after its period (the default) or ends.
     pub repeat: bool,
-    /// `Nv12` or `Yuyv`.
+    /// The pixel format of the frames, `Nv12` or `Yuyv`.
     pub pixel_format: PixelFormat,
-    /// Whether to keep time.
+    /// Whether frames are delivered in real time or as fast as they are read.
     pub playback: Playback,
 }
 
@@ -115,24 +115,24 @@ impl Default for SceneOptions {
 }
 
 impl SceneOptions {
-    /// The options that [`SceneOptions::parse`] knows, for error messages.
+    /// The options that [`SceneOptions::parse`] accepts, for error messages.
     pub const OPTIONS: &'static str = "fps, size, noise, seed, loop, format, pace";
 
-    /// The smallest and the largest picture.
+    /// The smallest and the largest picture, in pixels.
     pub const SIZES: (Size, Size) = (Size::new(64, 64), Size::new(3840, 2160));
 
     const DEFAULT_NOISE: f32 = 2.0;
     const MAX_NOISE: f32 = 20.0;
 
-    /// `name` with every option as it is by default.
+    /// The scene `name` with the default of every option.
     pub fn new(name: SceneName) -> Self {
         Self { name, ..Self::default() }
     }
 
-    /// Parses what follows `scene`: nothing, `:NAME`, `?OPTIONS` or both.
+    /// Parses the text after `scene`: nothing, `:NAME`, `?OPTIONS` or both.
     ///
     /// # Errors
-    /// [`SpecError`].
+    /// [`SpecError`] for an unknown scene, an unknown option or a bad value.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         let (name, options) = text.split_once('?').unwrap_or((text, ""));
         let mut parsed = Self::default();
@@ -173,7 +173,7 @@ impl SceneOptions {
         Ok(parsed)
     }
 
-    /// Whether a scene of this size can be rendered.
+    /// Whether a scene can have this size: even, and within [`SceneOptions::SIZES`].
     pub fn allows(size: Size) -> bool {
         let (least, most) = Self::SIZES;
         let within =

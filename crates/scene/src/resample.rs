@@ -1,6 +1,6 @@
-//! Scaling with a Catmull-Rom kernel, widened where it scales down. For the assets of a scene, once when it is made.
+//! Scaling with a Catmull-Rom kernel, which is widened for downscaling. Used for the pictures of a scene when it is created.
 
-/// Rows of `channels` interleaved components.
+/// A picture of `height` packed rows with `channels` interleaved components.
 #[derive(Clone, Debug)]
 pub(super) struct Raster {
     pub(super) width: usize,
@@ -9,7 +9,7 @@ pub(super) struct Raster {
     pub(super) values: Vec<f32>,
 }
 
-/// Catmull-Rom: cubic convolution with a = -0.5.
+/// The Catmull-Rom kernel: cubic convolution with a = -0.5.
 fn kernel(x: f32) -> f32 {
     let x = x.abs();
     if x < 1.0 {
@@ -21,15 +21,16 @@ fn kernel(x: f32) -> f32 {
     }
 }
 
-/// For each of `to` output places: the first input place and the weights from there on. `offset` and `extent` say which
-/// part of the `from` input places is shown. Places outside are the border's.
+/// For each of `to` output samples: the index of the first input sample, and the weights of the samples from there on.
+/// `offset` and `extent` select the part of the `from` input samples that is scaled. Indices outside the input stand for
+/// the sample at the border.
 fn weights(from: usize, to: usize, offset: f32, extent: f32) -> Vec<(isize, Vec<f32>)> {
     let scale = extent / to as f32;
     let reach = scale.max(1.0);
     (0..to)
-        .map(|place| {
-            let center = offset + (place as f32 + 0.5) * scale - 0.5;
-            #[expect(clippy::cast_possible_truncation, reason = "a place in a picture, a few thousand at most")]
+        .map(|index| {
+            let center = offset + (index as f32 + 0.5) * scale - 0.5;
+            #[expect(clippy::cast_possible_truncation, reason = "an index in a picture, at most a few thousand")]
             let (first, last) = ((center - 2.0 * reach).ceil() as isize, (center + 2.0 * reach).floor() as isize);
             let raw: Vec<f32> = (first..=last).map(|tap| kernel((tap as f32 - center) / reach)).collect();
             let sum: f32 = raw.iter().sum();
@@ -39,12 +40,13 @@ fn weights(from: usize, to: usize, offset: f32, extent: f32) -> Vec<(isize, Vec<
         .collect()
 }
 
-fn clamped(place: isize, end: usize) -> usize {
-    usize::try_from(place).unwrap_or(0).min(end - 1)
+/// The index, limited to `0..end`.
+fn clamped(index: isize, end: usize) -> usize {
+    usize::try_from(index).unwrap_or(0).min(end - 1)
 }
 
 impl Raster {
-    /// The part `x`, `y`, `width`, `height` of it (in its pixels), scaled to `to_width` by `to_height`.
+    /// Scales the part `[x, y, width, height]` (in pixels of this raster) to `to_width` by `to_height` pixels.
     pub(super) fn resample(&self, part: [f32; 4], to_width: usize, to_height: usize) -> Self {
         let [x, y, width, height] = part;
         let channels = self.channels;
@@ -74,7 +76,7 @@ impl Raster {
         Self { width: to_width, height: to_height, channels, values }
     }
 
-    /// Half the width and height (rounded up), by the mean of each four.
+    /// Halves the width and height (rounded up). Each pixel is the mean of four.
     pub(super) fn halved(&self) -> Self {
         let (width, height, channels) = (self.width.div_ceil(2), self.height.div_ceil(2), self.channels);
         let mut values = Vec::with_capacity(width * height * channels);
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plane_stays_a_plane_away_from_the_border() {
+    fn a_linear_ramp_stays_linear_away_from_the_border() {
         for (width, height) in [(40, 30), (13, 9), (20, 15)] {
             let out = ramp(20, 15).resample([0.0, 0.0, 20.0, 15.0], width, height);
             for y in height / 3..height * 2 / 3 {
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_cut_out_and_halves_are_means() {
+    fn a_part_is_cropped_and_halving_takes_means() {
         let same = ramp(6, 4).resample([2.0, 1.0, 3.0, 2.0], 3, 2);
         assert_eq!(same.values, [7.0, 9.0, 11.0, 10.0, 12.0, 14.0]);
         let half = Raster { width: 3, height: 1, channels: 1, values: vec![1.0, 3.0, 9.0] }.halved();

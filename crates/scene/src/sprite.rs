@@ -1,11 +1,11 @@
-//! A photographed person, ready to be drawn anywhere: scaled once to the tallest it will ever be, then sampled
-//! bilinearly, so that it moves by parts of a pixel.
+//! A photograph of a person, prepared for drawing: scaled once to the largest height that it has in the scene, then sampled
+//! bilinearly, so that it can move by fractions of a pixel.
 
 use super::resample::Raster;
 use portraitd_media::OwnedPicture;
 
-/// Bytes of a raster with `N` interleaved components, of which the last is alpha and the others are premultiplied by it.
-/// A border of zeros, one pixel wide, is kept about it, so that sampling need not ask where it ends.
+/// A raster of `N` interleaved 8-bit components. The last one is alpha, and the others are premultiplied by it. A border of
+/// zeros, one pixel wide, surrounds it, so that sampling needs no test at the edges.
 #[derive(Debug)]
 pub(super) struct Layer<const N: usize> {
     width: usize,
@@ -13,20 +13,20 @@ pub(super) struct Layer<const N: usize> {
     values: Vec<[u8; N]>,
 }
 
-/// A person's luma and chroma, and the shade that the person throws.
+/// The luma and chroma of a person, and the person's shadow.
 #[derive(Debug)]
 pub(super) struct Sprite {
-    /// Luma and alpha.
+    /// Luma and alpha, at full size.
     pub(super) luma: Layer<2>,
-    /// Cb, Cr and alpha at half the size.
+    /// Cb, Cr and alpha, at half the size.
     pub(super) chroma: Layer<3>,
-    /// A blurred outline at a sixteenth of the size; its components are equal.
-    pub(super) shade: Layer<1>,
-    /// Which part of the whole person the photograph shows, from the head down: 1 is to the feet.
-    pub(super) shown: f64,
+    /// The blurred outline, at a sixteenth of the size.
+    pub(super) shadow: Layer<1>,
+    /// The part of the whole person that the photograph shows, from the head down: 1 means down to the feet.
+    pub(super) visible_part: f64,
 }
 
-/// Where a layer lies in a plane: `plane position = origin + layer position * scale`, in pixels.
+/// The position of a layer in a plane: `plane position = origin + layer position * scale`, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapping {
     pub(super) x: f64,
@@ -34,12 +34,13 @@ pub(super) struct Mapping {
     pub(super) scale: f64,
 }
 
-/// R'G'B' in 0..=1 to BT.601 limited-range Y, Cb, Cr in 8-bit steps.
+/// Converts R'G'B' in 0..=1 to BT.601 limited-range Y, Cb, Cr in 8-bit steps.
 pub(super) fn to_ycbcr([r, g, b]: [f32; 3]) -> [f32; 3] {
     let luma = 0.299 * r + 0.587 * g + 0.114 * b;
     [16.0 + 219.0 * luma, 128.0 + 224.0 * (b - luma) / 1.772, 128.0 + 224.0 * (r - luma) / 1.402]
 }
 
+/// Rounds to the nearest byte.
 pub(super) fn to_byte(value: f32) -> u8 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=255 by the clamp")]
     let byte = (value + 0.5).clamp(0.0, 255.0) as u8;
@@ -47,9 +48,9 @@ pub(super) fn to_byte(value: f32) -> u8 {
 }
 
 impl Sprite {
-    /// From a picture with alpha (`Rgbx32`), scaled so that the whole person is `person_px` tall. `shown` as the field.
-    /// `light` is how bright the person's left and right sides are, 1 as photographed.
-    pub(super) fn new(picture: &OwnedPicture, shown: f64, person_px: f64, light: [f32; 2]) -> Self {
+    /// Prepares a picture with alpha (`Rgbx32`), scaled so that the whole person is `person_px` pixels tall. `visible_part`
+    /// is as in the field. `light` is the brightness of the left and right sides; 1 keeps it as photographed.
+    pub(super) fn new(picture: &OwnedPicture, visible_part: f64, person_px: f64, light: [f32; 2]) -> Self {
         let (width, height) = (picture.size().width as usize, picture.size().height as usize);
         let mut values = Vec::with_capacity(width * height * 4);
         for (at, pixel) in picture.bytes().chunks_exact(4).enumerate() {
@@ -63,10 +64,11 @@ impl Sprite {
         }
         let whole = Raster { width, height, channels: 4, values };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most a few thousand pixels")]
-        let scaled = |length: usize| (length as f64 * person_px * shown / height as f64).round().max(2.0) as usize;
+        let scaled =
+            |length: usize| (length as f64 * person_px * visible_part / height as f64).round().max(2.0) as usize;
         let part = [0.0, 0.0, width as f32, height as f32];
         let mut large = whole.resample(part, scaled(width), scaled(height));
-        // The kernel overshoots at edges: colour stays within what its alpha allows.
+        // The kernel overshoots at edges. Limit each colour to the range that its alpha allows.
         for pixel in large.values.chunks_exact_mut(4) {
             let alpha = pixel[3].clamp(0.0, 255.0);
             let share = alpha / 255.0;
@@ -76,16 +78,16 @@ impl Sprite {
             pixel[3] = alpha;
         }
         let half = large.halved();
-        let shade = shade_of(&half);
-        Self { luma: Layer::new(&large, [0, 3]), chroma: Layer::new(&half, [1, 2, 3]), shade, shown }
+        let shadow = shadow_of(&half);
+        Self { luma: Layer::new(&large, [0, 3]), chroma: Layer::new(&half, [1, 2, 3]), shadow, visible_part }
     }
 }
 
-/// The alpha of `half` at an eighth of its size with a wide border, blurred: what the light of a large window leaves of
-/// an outline on a wall some way behind.
-fn shade_of(half: &Raster) -> Layer<1> {
+/// The alpha of `half` at an eighth of its size, blurred, with a wide border: a soft shadow, as a large window casts it on a
+/// distant wall.
+fn shadow_of(half: &Raster) -> Layer<1> {
     let eighth = half.halved().halved().halved();
-    let margin = Sprite::SHADE_MARGIN;
+    let margin = Sprite::SHADOW_MARGIN;
     let (width, height) = (eighth.width + 2 * margin, eighth.height + 2 * margin);
     let mut values = vec![0.0; width * height];
     for (y, row) in eighth.values.chunks_exact(eighth.width * 4).enumerate() {
@@ -93,7 +95,7 @@ fn shade_of(half: &Raster) -> Layer<1> {
             values[(y + margin) * width + x + margin] = pixel[3];
         }
     }
-    // Three passes of a box, both ways, are nearly a Gaussian.
+    // Three box filters in each direction approximate a Gaussian.
     for _ in 0..3 {
         values = box_blur(&values, width, height);
         values = transpose(&values, width, height);
@@ -121,15 +123,15 @@ fn transpose(values: &[f32], width: usize, height: usize) -> Vec<f32> {
 }
 
 impl Sprite {
-    /// Pixels of [`Sprite::shade`] around the outline.
-    pub(super) const SHADE_MARGIN: usize = 8;
+    /// The width of the border of [`Sprite::shadow`] around the outline, in its pixels.
+    pub(super) const SHADOW_MARGIN: usize = 8;
 
-    /// Pixels of [`Sprite::luma`] to one of [`Sprite::shade`].
-    pub(super) const SHADE_STEP: usize = 16;
+    /// The number of pixels of [`Sprite::luma`] for one pixel of [`Sprite::shadow`].
+    pub(super) const SHADOW_STEP: usize = 16;
 }
 
 impl<const N: usize> Layer<N> {
-    /// The components of `raster` that `components` name.
+    /// A layer of the components of `raster` whose indices are `components`.
     fn new(raster: &Raster, components: [usize; N]) -> Self {
         let (width, height) = (raster.width, raster.height);
         let mut values = vec![[0; N]; (width + 2) * (height + 2)];
@@ -150,12 +152,12 @@ impl<const N: usize> Layer<N> {
         self.height
     }
 
-    /// Calls `put` with each column of plane row `y` below `columns` that the layer touches, and the layer's value
-    /// there, sampled bilinearly. Outside of the layer everything is 0.
+    /// Calls `put` for each column below `columns` of plane row `y` that the layer covers, with the bilinearly sampled value
+    /// of the layer. Outside the layer all values are 0.
     #[inline]
     pub(super) fn sample_row(&self, mapping: Mapping, y: usize, columns: usize, mut put: impl FnMut(usize, [u8; N])) {
-        // Places in the layer with its border, in 1/65536 of its pixels: of the middle of row `y`, of the middle of
-        // column 0, and how far one column goes.
+        // Positions in the layer with its border, in 1/65536 pixel: the centre of row `y`, the centre of column 0, and the
+        // distance between two columns.
         let row = fixed((y as f64 + 0.5 - mapping.y) / mapping.scale + 0.5);
         let start = fixed((0.5 - mapping.x) / mapping.scale + 0.5);
         let step = fixed(1.0 / mapping.scale).max(1);
@@ -164,15 +166,15 @@ impl<const N: usize> Layer<N> {
         };
         let stride = self.width + 2;
         let (top, bottom) = self.values[above * stride..][..2 * stride].split_at(stride);
-        let down = eighth_bits(row);
-        // The columns whose places are from 0 to just under `width + 1`, so that each has a right neighbour.
+        let down = fraction_bits(row);
+        // The columns whose positions are at least 0 and less than `width + 1`, so that each has a right neighbour.
         let end = i64::try_from(self.width + 1).unwrap_or(0) * ONE;
         let first = usize::try_from((step - 1 - start).div_euclid(step)).unwrap_or(0);
         let last = usize::try_from((end - start + step - 1).div_euclid(step)).unwrap_or(0).min(columns);
-        let mut place = start + step * i64::try_from(first).unwrap_or(0);
+        let mut position = start + step * i64::try_from(first).unwrap_or(0);
         for column in first..last {
-            let left = usize::try_from(place >> 16).unwrap_or(0);
-            let across = eighth_bits(place);
+            let left = usize::try_from(position >> 16).unwrap_or(0);
+            let across = fraction_bits(position);
             let (above, below) = (&top[left..left + 2], &bottom[left..left + 2]);
             put(
                 column,
@@ -185,20 +187,21 @@ impl<const N: usize> Layer<N> {
                     mean
                 }),
             );
-            place += step;
+            position += step;
         }
     }
 }
 
-/// The upper 8 bits of the part of a place after the point.
-fn eighth_bits(place: i64) -> u32 {
-    u32::try_from((place & 0xffff) >> 8).unwrap_or(0)
+/// The upper 8 bits of the fraction of a position.
+fn fraction_bits(position: i64) -> u32 {
+    u32::try_from((position & 0xffff) >> 8).unwrap_or(0)
 }
 
 const ONE: i64 = 1 << 16;
 
+/// A position in 1/65536 pixel.
 fn fixed(value: f64) -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, and places are some thousands")]
+    #[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, and positions are a few thousand")]
     let fixed = (value * 65536.0).floor() as i64;
     fixed
 }
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_lies_where_it_is_mapped() {
+    fn a_layer_is_sampled_at_its_mapped_position() {
         assert_eq!(row(Mapping { x: 1.0, y: 3.0, scale: 1.0 }, 3, 5), [0, 200, 100, 0, 0]);
         assert_eq!(row(Mapping { x: 1.5, y: 3.0, scale: 1.0 }, 3, 5), [0, 100, 150, 50, 0]);
         assert_eq!(row(Mapping { x: 1.0, y: 3.25, scale: 1.0 }, 3, 5), [0, 150, 75, 0, 0]);
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_stays_within_its_alpha() {
+    fn colours_are_limited_by_their_alpha() {
         let size = Size::new(12, 20);
         let mut picture = OwnedPicture::zeroed(PixelFormat::Rgbx32, size, Colorimetry::default()).expect("has pixels");
         for (at, pixel) in picture.bytes_mut().chunks_exact_mut(4).enumerate() {

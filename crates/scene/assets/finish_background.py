@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Takes what is left of the path tracer's noise out of a rendered room and saves it as JPEG.
+"""Removes the remaining noise of the path tracer from a rendered background and saves it as JPEG.
 
-Usage: finish_room.py IN.png OUT.jpg   (IN is what `cargo run --release -p portraitd-scene --example render_background` wrote). Needs numpy, pillow.
-A bilateral filter whose range weights come from a smoothed copy, so that single bright pixels do not protect themselves.
+Usage: finish_background.py IN.png OUT.jpg
+IN is the output of `cargo run --release -p portraitd-scene --example render_background`. Needs numpy and pillow.
+
+It is a bilateral filter. The range weights come from a smoothed copy, so that single bright pixels are removed too.
 """
 import sys
 

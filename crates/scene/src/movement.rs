@@ -1,13 +1,13 @@
-//! Where the people of a scene are at a time: pure functions of the scene's name and the time in seconds, and never of a
-//! count of frames, so that every frame rate shows the same movement.
+//! The positions of the people of a scene: pure functions of the scene's name and the time in seconds. They do not depend
+//! on the number of frames, so every frame rate shows the same movement.
 
 use std::f64::consts::TAU;
 
 use super::options::SceneName;
 
-/// Which photograph.
+/// A photograph of a person, cut out of its background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Person {
+pub enum Cutout {
     /// A woman in a brown leather jacket, from head to foot.
     A,
     /// A man in a red jumper, to the hips.
@@ -16,33 +16,34 @@ pub enum Person {
     C,
 }
 
-/// Where one person is.
+/// The position and size of a person in the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
-    /// The middle of the photograph, as a fraction of the picture's width.
+    /// The horizontal centre of the photograph, as a fraction of the picture's width.
     pub center_x: f64,
     /// The top of the head, as a fraction of the picture's height.
     pub top: f64,
-    /// The height of the whole person (to the feet, wherever the photograph ends), in picture heights.
+    /// The height of the whole person down to the feet, as a fraction of the picture's height. The photograph may end
+    /// above the feet.
     pub height: f64,
 }
 
-/// The people of a scene, the farthest first. Their number and order do not change with the time.
-pub(super) const fn people(name: SceneName) -> &'static [Person] {
+/// The people of a scene, the one farthest from the camera first. Their number and order never change.
+pub(super) const fn people(name: SceneName) -> &'static [Cutout] {
     match name {
-        SceneName::Still => &[Person::A],
-        SceneName::Walk => &[Person::B],
-        SceneName::Two => &[Person::A, Person::B],
-        SceneName::Leave | SceneName::Wide | SceneName::Step | SceneName::Nod | SceneName::Vanish => &[Person::C],
-        SceneName::Stop => &[Person::B],
-        SceneName::Blink => &[Person::A, Person::B],
-        // The same one behind the two and before them.
-        SceneName::Cross => &[Person::C, Person::A, Person::B, Person::C],
+        SceneName::Still => &[Cutout::A],
+        SceneName::Walk => &[Cutout::B],
+        SceneName::Two => &[Cutout::A, Cutout::B],
+        SceneName::Leave | SceneName::Wide | SceneName::Step | SceneName::Nod | SceneName::Vanish => &[Cutout::C],
+        SceneName::Stop => &[Cutout::B],
+        SceneName::Blink => &[Cutout::A, Cutout::B],
+        // One person passes behind the two others and later in front of them.
+        SceneName::Cross => &[Cutout::C, Cutout::A, Cutout::B, Cutout::C],
         SceneName::Empty => &[],
     }
 }
 
-/// After so many seconds the scene is as at the beginning.
+/// The period of a scene, in seconds.
 pub(super) const fn period_seconds(name: SceneName) -> f64 {
     match name {
         SceneName::Still | SceneName::Empty | SceneName::Stop => 10.0,
@@ -57,40 +58,40 @@ pub(super) const fn period_seconds(name: SceneName) -> f64 {
     }
 }
 
-/// The tallest that a person of the scene ever is, in picture heights: photographs are scaled to it once.
-pub(super) const fn tallest(name: SceneName) -> f64 {
+/// The largest [`Placement::height`] of a scene. The photographs are scaled to it once.
+pub(super) const fn max_height(name: SceneName) -> f64 {
     match name {
         SceneName::Wide => 0.70,
         _ => 1.56,
     }
 }
 
-/// From 0 to 1 while `t` goes from `from` to `to`, at rest at both ends (velocity and acceleration are 0 there).
+/// Rises from 0 to 1 while `t` goes from `from` to `to`. Velocity and acceleration are 0 at both ends.
 fn ease(t: f64, from: f64, to: f64) -> f64 {
     let x = ((t - from) / (to - from)).clamp(0.0, 1.0);
     x * x * x * (x * (x * 6.0 - 15.0) + 10.0)
 }
 
-/// How much somebody walks: 0 at rest at the ends of `from..to`, 1 between.
-fn stride(t: f64, from: f64, to: f64) -> f64 {
+/// The amount of walking, 0 (at rest, at both ends of `from..to`) to 1.
+fn walking_amount(t: f64, from: f64, to: f64) -> f64 {
     ease(t, from, from + 0.6) * (1.0 - ease(t, to - 0.6, to))
 }
 
-/// Up and down with each step, in units of the person's height; 1.8 steps a second.
+/// The vertical movement while walking, as a fraction of the person's height. 1.8 steps a second.
 fn bob(t: f64, amount: f64) -> f64 {
     -0.008 * amount * (TAU * 1.8 * t).sin().abs()
 }
 
-/// Where somebody is who is not there: far out of the picture.
-const GONE: f64 = -9.0;
+/// The horizontal position of an absent person: far outside the picture.
+const OFF_SCREEN_X: f64 = -9.0;
 
-/// From 0 to 1 while `t` goes from `from` to `to`, at a constant speed.
+/// Rises from 0 to 1 at constant speed while `t` goes from `from` to `to`.
 fn ramp(t: f64, from: f64, to: f64) -> f64 {
     ((t - from) / (to - from)).clamp(0.0, 1.0)
 }
 
-/// Of a pair close enough for one crop: 0 on the left, 1 on the right.
-fn beside(index: usize) -> Placement {
+/// The placement of one of two people who stand close enough for one crop: index 0 on the left, 1 on the right.
+fn pair_placement(index: usize) -> Placement {
     if index == 0 {
         Placement { center_x: 0.38, top: 0.40, height: 1.25 }
     } else {
@@ -98,7 +99,7 @@ fn beside(index: usize) -> Placement {
     }
 }
 
-/// Where person `index` of [`people`] is at `seconds` after the beginning.
+/// The placement of person `index` of [`people`] at the time `seconds` after frame 0.
 pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placement {
     let t = seconds.rem_euclid(period_seconds(name));
     let sway = |period: f64, size: f64, phase: f64| size * (TAU * (t / period + phase)).sin();
@@ -108,8 +109,8 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
             let there = ease(t, 0.8, 5.2);
             let back = ease(t, 6.8, 11.2);
             let along = there - back;
-            let walking = stride(t, 0.8, 5.2) + stride(t, 6.8, 11.2);
-            // A shallow arc: nearer in the middle of the way out, farther on the way back.
+            let walking = walking_amount(t, 0.8, 5.2) + walking_amount(t, 6.8, 11.2);
+            // A shallow arc: nearer to the camera on the way out, farther on the way back.
             let height = 1.33 * (1.0 + 0.05 * (TAU * t / 12.0).sin());
             let top = 0.33 - 0.22 * (height - 1.33) + bob(t, walking) * height;
             Placement { center_x: 0.26 + 0.48 * along, top, height }
@@ -127,19 +128,20 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
         SceneName::Leave => {
             let away = ease(t, 3.0, 6.5);
             let home = ease(t, 10.5, 14.0);
-            let walking = stride(t, 3.0, 6.5) + stride(t, 10.5, 14.0);
+            let walking = walking_amount(t, 3.0, 6.5) + walking_amount(t, 10.5, 14.0);
             Placement { center_x: 0.30 - 0.52 * (away - home), top: 0.31 + bob(t, walking) * 1.48, height: 1.48 }
         }
         SceneName::Wide => {
             let along = ease(t, 1.0, 9.0) - ease(t, 11.0, 19.0);
-            let walking = stride(t, 1.0, 9.0) + stride(t, 11.0, 19.0);
-            // On the floor: the nearer, the lower the feet and the taller the person.
+            let walking = walking_amount(t, 1.0, 9.0) + walking_amount(t, 11.0, 19.0);
+            // On the floor: a person who is nearer to the camera is taller, and the feet are lower.
             let height = 0.62 + 0.06 * (TAU * t / 20.0).sin();
             let feet = 0.33 + height;
             Placement { center_x: 0.27 + 0.46 * along, top: feet - height + bob(t, walking) * height, height }
         }
         SceneName::Step => {
-            // By 0.30 of a crop of zoom 1.5, by more than its dead band's drastic limit, and by less than its dead band.
+            // In widths of a crop of zoom 1.5, the steps are 0.30, 0.375 (over the limit of a drastic error) and 0.075
+            // (within the dead band).
             let center_x = match t {
                 t if t < 8.0 => 0.35,
                 t if t < 16.0 => 0.55,
@@ -152,25 +154,25 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
             Placement { center_x: 0.25 + 0.40 * along, top: 0.33, height: 1.40 }
         }
         SceneName::Nod => {
-            // 0.06 of the crop that fits the person, whose zoom is about 1.33; once a second.
+            // 0.06 of the height of the crop that fits the person (zoom about 1.33), once a second.
             let nod = if t < 10.0 { 0.0 } else { 0.045 * (TAU * t).sin() };
             Placement { center_x: 0.45, top: 0.34 + nod, height: 1.40 }
         }
         SceneName::Vanish => {
             let gone = (10.0..17.0).contains(&t);
-            Placement { center_x: if gone { GONE } else { 0.38 }, top: 0.38, height: 1.30 }
+            Placement { center_x: if gone { OFF_SCREEN_X } else { 0.38 }, top: 0.38, height: 1.30 }
         }
         SceneName::Blink => {
             let gone = if index == 0 { 10.0..11.5 } else { 17.0..18.5 };
-            let place = beside(index);
-            Placement { center_x: if gone.contains(&t) { GONE } else { place.center_x }, ..place }
+            let placement = pair_placement(index);
+            Placement { center_x: if gone.contains(&t) { OFF_SCREEN_X } else { placement.center_x }, ..placement }
         }
-        SceneName::Cross if index == 1 || index == 2 => beside(index - 1),
+        SceneName::Cross if index == 1 || index == 2 => pair_placement(index - 1),
         SceneName::Cross => {
             let start = if index == 0 { 10.0 } else { 18.0 };
             let center_x = match t - start {
                 t if (0.0..1.4).contains(&t) => -0.2 + t,
-                _ => GONE,
+                _ => OFF_SCREEN_X,
             };
             Placement { center_x, top: 0.33, height: 1.35 }
         }
@@ -182,8 +184,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_jumps() {
-        // The rest are made of jumps, or of a nod that is as fast as one.
+    fn people_move_continuously() {
+        // The other scenes contain jumps, or a nod that is as fast as a jump.
         let calm =
             [SceneName::Still, SceneName::Walk, SceneName::Two, SceneName::Leave, SceneName::Wide, SceneName::Stop];
         for name in calm {
@@ -191,7 +193,7 @@ mod tests {
             for index in 0..people(name).len() {
                 let mut last = placement(name, index, 0.0);
                 for step in 1..=20_000_u32 {
-                    // Over the end of the period, too.
+                    // Beyond the end of the period as well.
                     let next = placement(name, index, period * 1.1 * f64::from(step) / 20_000.0);
                     let seconds = period * 1.1 / 20_000.0;
                     for (value, before, limit) in [
@@ -202,7 +204,7 @@ mod tests {
                         let speed = (value - before).abs() / seconds;
                         assert!(speed <= limit, "{name} person {index} step {step}: {speed} a second");
                     }
-                    assert!(next.height <= tallest(name), "{name}: taller than said");
+                    assert!(next.height <= max_height(name), "{name}: taller than `max_height`");
                     last = next;
                 }
             }
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn who_steps_vanishes_or_crosses_does_so_when_it_is_said() {
+    fn steps_absences_and_crossings_happen_at_their_times() {
         let x = |name, index, seconds| placement(name, index, seconds).center_x;
         assert_eq!([7.99, 8.0, 15.99, 16.0].map(|t| x(SceneName::Step, 0, t)), [0.35, 0.55, 0.55, 0.30]);
         assert_eq!([2.0, 3.0, 5.0].map(|t| (x(SceneName::Stop, 0, t) * 100.0).round()), [45.0, 65.0, 65.0]);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn one_leaves_and_returns() {
+    fn the_person_leaves_and_returns() {
         let at = |seconds| placement(SceneName::Leave, 0, seconds).center_x;
         assert!(at(2.0) < 0.5 && at(8.0) < -0.2 && (at(15.0) - at(1.0)).abs() < 1e-9);
     }

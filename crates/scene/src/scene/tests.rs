@@ -1,7 +1,4 @@
 use super::*;
-use portraitd_media::playback::Playback;
-use portraitd_media::{FormatRequest, Source, StreamEvent};
-use std::time::Duration;
 
 /// A small scene, so that tests are quick.
 fn scene(name: SceneName, change: impl FnOnce(&mut SceneOptions)) -> Scene {
@@ -11,20 +8,20 @@ fn scene(name: SceneName, change: impl FnOnce(&mut SceneOptions)) -> Scene {
     Scene::new(&options).expect("a scene")
 }
 
-/// The time in seconds, as a frame number at 30 frames a second.
+/// The frame number at a time in seconds, for 30 frames a second.
 fn frame(seconds: u64) -> u64 {
     seconds * 30
 }
 
 #[test]
-fn a_frame_depends_on_its_number_alone() {
+fn a_frame_depends_only_on_its_number() {
     let walk = scene(SceneName::Walk, |_| ());
     let first = walk.picture(40);
     let mut scratch = Scratch::default();
     let mut out = walk.picture(7).into_bytes();
     walk.render(40, &mut scratch, &mut out);
-    assert_eq!(first.bytes(), out, "whatever was rendered before into the same memory");
-    assert_eq!(first, scene(SceneName::Walk, |_| ()).picture(40), "another scene of the same options");
+    assert_eq!(first.bytes(), out, "the previous contents of the memory have no influence");
+    assert_eq!(first, scene(SceneName::Walk, |_| ()).picture(40), "another scene with the same options");
     assert_ne!(first, scene(SceneName::Walk, |options| options.seed = 2).picture(40));
     assert_ne!(first, walk.picture(41));
 }
@@ -42,7 +39,7 @@ fn the_same_moment_is_the_same_at_every_frame_rate() {
 }
 
 #[test]
-fn a_still_scene_stands_still_and_a_period_comes_round() {
+fn a_still_scene_does_not_change_and_periods_repeat() {
     let still = scene(SceneName::Still, |options| options.noise = 0.0);
     assert_eq!(still.picture(0), still.picture(133));
     for name in SceneName::ALL {
@@ -52,7 +49,7 @@ fn a_still_scene_stands_still_and_a_period_comes_round() {
 }
 
 #[test]
-fn the_truth_says_who_is_where() {
+fn the_truth_contains_each_visible_person() {
     let count = |name, seconds| scene(name, |_| ()).truth(frame(seconds)).people.len();
     assert_eq!(count(SceneName::Still, 5), 1);
     assert_eq!(count(SceneName::Two, 3), 2);
@@ -65,7 +62,7 @@ fn the_truth_says_who_is_where() {
         let [person] = truth.people[..] else { panic!("one person at {second} s") };
         assert!(PixelRect::of_size(Size::new(320, 180)).contains(&person, 0.0));
         let share = person.height / 180.0;
-        assert!((0.55..0.75).contains(&share), "as large as in a call, at {second} s: {share}");
+        assert!((0.55..0.75).contains(&share), "as large as in a video call, at {second} s: {share}");
         left_edge.push(person.x);
     }
     assert!(left_edge[6] - left_edge[0] > 100.0, "walks: {left_edge:?}");
@@ -73,29 +70,29 @@ fn the_truth_says_who_is_where() {
     assert!((0.5..0.75).contains(&(wide.people[0].height / 180.0)), "{wide:?}");
 }
 
-/// Where the truth says room, the picture is the room (or its shade); where it says person, the room shows nowhere.
+/// Where alpha is 0, the picture is the background or its shadow. Where alpha is 255, nothing of the background is visible.
 #[test]
 fn the_picture_agrees_with_its_truth() {
     for name in [SceneName::Walk, SceneName::Two, SceneName::Leave, SceneName::Wide] {
         let shown = scene(name, |options| options.noise = 0.0);
-        let empty = &shown.room.luma;
+        let background = &shown.background.luma;
         for second in [0, 2, 4] {
             let picture = shown.picture(frame(second));
             let truth = shown.truth(frame(second));
-            let pixels = picture.plane(0).iter().zip(empty).zip(truth.alpha.bytes());
-            for ((shown, room), alpha) in pixels.filter(|(_, alpha)| **alpha == 0) {
-                assert!(shown <= room, "{name}: nothing but shade where alpha is {alpha}");
+            let pixels = picture.plane(0).iter().zip(background).zip(truth.alpha.bytes());
+            for ((shown, background), alpha) in pixels.filter(|(_, alpha)| **alpha == 0) {
+                assert!(shown <= background, "{name}: only shadow where alpha is {alpha}");
             }
             let people = truth.alpha.bytes().iter().filter(|alpha| **alpha == 255).count();
             assert!(people > 400, "{name} at {second} s: {people} pixels");
         }
-        // The room of another brightness changes nothing where alpha is 255.
+        // A background of another brightness changes nothing where alpha is 255.
         let mut dark = scene(name, |options| options.noise = 0.0);
-        dark.room.luma.fill(16);
-        dark.room.chroma.fill(128);
+        dark.background.luma.fill(16);
+        dark.background.chroma.fill(128);
         let (a, b) = (shown.picture(frame(4)), dark.picture(frame(4)));
         for ((a, b), alpha) in a.plane(0).iter().zip(b.plane(0)).zip(shown.truth(frame(4)).alpha.bytes()) {
-            assert!(*alpha < 255 || a == b, "{name}: the room shows through a person");
+            assert!(*alpha < 255 || a == b, "{name}: the background shows through a person");
         }
     }
 }
@@ -129,42 +126,4 @@ fn every_allowed_size_is_rendered_and_others_are_refused() {
     options.pixel_format = PixelFormat::Rgb24;
     let error = Scene::new(&options).expect_err("no RGB").to_string();
     assert!(error.ends_with("a scene in RGB3: NV12 and YUYV are rendered"), "{error}");
-}
-
-#[test]
-fn a_stream_takes_what_is_wanted_and_ends_where_it_shall() {
-    let mut options = SceneOptions::new(SceneName::Still);
-    (options.playback, options.repeat) = (Playback::Fast, false);
-    let wanted = FormatRequest { size: Some(Size::new(161, 91)), frame_rate: Some(5.0) };
-    let mut stream = SceneSource::new(options).open(&wanted).expect("opens");
-    assert_eq!(stream.format().size, Size::new(160, 90));
-    let mut stamps = Vec::new();
-    loop {
-        match stream.next(Duration::from_secs(1)).expect("runs") {
-            StreamEvent::Frame(frame) => {
-                assert_eq!(frame.sequence, stamps.len() as u64);
-                stamps.push(frame.capture_ns);
-            }
-            StreamEvent::End => break,
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(stamps.len(), 50, "10 s at 5 frames a second");
-    assert!(stamps.windows(2).all(|pair| pair[1] - pair[0] == 200_000_000), "{stamps:?}");
-}
-
-#[test]
-fn readers_that_hold_every_buffer_starve_the_stream() {
-    let mut options = SceneOptions::new(SceneName::Empty);
-    (options.playback, options.size) = (Playback::Fast, Some(Size::new(64, 64)));
-    let mut stream = SceneSource::new(options).open(&FormatRequest::default()).expect("opens");
-    let mut held = Vec::new();
-    while let StreamEvent::Frame(frame) = stream.next(Duration::ZERO).expect("runs") {
-        held.push(frame);
-    }
-    assert_eq!(stream.counters().starved, 1);
-    let next = held.len() as u64;
-    held.pop();
-    let StreamEvent::Frame(frame) = stream.next(Duration::ZERO).expect("runs") else { panic!("a buffer is free") };
-    assert_eq!(frame.sequence, next, "nothing is lost at the fast pace");
 }

@@ -1,4 +1,5 @@
-//! The rooms: rendered pictures, scaled once to the size of the stream and turned into planes of luma and chroma.
+//! The backgrounds of the scenes: rendered pictures of a room, scaled once to the size of the stream and converted to planes
+//! of luma and chroma.
 
 use super::options::SceneName;
 use super::resample::Raster;
@@ -8,7 +9,7 @@ use portraitd_media::{OwnedPicture, Size};
 const NEAR: &[u8] = include_bytes!("../assets/room-near.jpg");
 const WIDE: &[u8] = include_bytes!("../assets/room-wide.jpg");
 
-/// The encoded picture of a scene's room.
+/// The encoded background (JPEG) of a scene.
 pub(super) const fn encoded(name: SceneName) -> &'static [u8] {
     match name {
         SceneName::Wide => WIDE,
@@ -16,15 +17,15 @@ pub(super) const fn encoded(name: SceneName) -> &'static [u8] {
     }
 }
 
-/// A clean room: luma, and `Cb Cr` at half the width and height, packed.
+/// A background without people, shadows and noise, packed: luma, and interleaved Cb and Cr at half the width and height.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct SceneBackground {
     pub(super) luma: Vec<u8>,
     pub(super) chroma: Vec<u8>,
 }
 
-impl Room {
-    /// Fills `size` with `picture` (`Rgb24`), cut evenly where the aspects differ.
+impl SceneBackground {
+    /// Scales `picture` (`Rgb24`) so that it fills `size`. If the aspect ratios differ, both sides are cropped equally.
     pub(super) fn new(picture: &OwnedPicture, size: Size) -> Self {
         let from = picture.size();
         let (from_width, from_height) = (from.width as f32, from.height as f32);
