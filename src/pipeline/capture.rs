@@ -30,7 +30,7 @@ use super::shared::{Shared, Trouble};
 use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{BlankFrames, FormatRequest, FrameFormat, Source, SourceError, Stream, StreamEvent};
-use portraitd_v4l2::clock::StallWatch;
+use portraitd_v4l2::clock::StallDetector;
 
 /// The first wait after a failure; each next one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -138,7 +138,7 @@ impl Capture {
     }
 
     fn pump(&self, stream: &mut dyn Stream, wanted: FormatRequest) -> Ended {
-        let mut watch = StallWatch::starting(stream.format().frame_rate, monotonic_ns());
+        let mut watch = StallDetector::starting(stream.format().frame_rate, monotonic_ns());
         let mut shown = Shown::Nothing;
         let mut last = (0, 0);
         loop {
@@ -161,13 +161,13 @@ impl Capture {
             } else if matches!(shown, Shown::Blank(_)) {
                 info!(camera = self.shared.name(), "the shutter is open");
                 // Its first picture is awaited as after the opening.
-                watch = StallWatch::starting(stream.format().frame_rate, now_ns);
+                watch = StallDetector::starting(stream.format().frame_rate, now_ns);
                 shown = Shown::Nothing;
             }
             match event {
                 Ok(StreamEvent::Frame(frame)) => {
                     if matches!(shown, Shown::Nothing) {
-                        watch = StallWatch::new(frame.format.frame_rate, now_ns);
+                        watch = StallDetector::new(frame.format.frame_rate, now_ns);
                         self.shared.set_state(CameraState::Running, None);
                         shown = Shown::Frames;
                     }
@@ -197,7 +197,7 @@ impl Capture {
                     // A ring of the new format is not to begin with a frame of the old one.
                     self.shared.frames.clear();
                     self.shared.set_format(format);
-                    watch = StallWatch::starting(format.frame_rate, now_ns);
+                    watch = StallDetector::starting(format.frame_rate, now_ns);
                     shown = match shown {
                         Shown::Blank(_) => self.close_shutter(format),
                         _ => Shown::Nothing,

@@ -20,7 +20,7 @@ use crate::publish::{RingWriter, SlotInfo};
 use crate::service::logging::Repeat;
 use portraitd_framing::Shot;
 use portraitd_media::clock::monotonic_ns;
-use portraitd_media::latest::Waited;
+use portraitd_media::latest::WaitOutcome;
 use portraitd_media::{Frame, FrameFormat};
 use portraitd_media::{PixelFormat, PixelRect, Size};
 use portraitd_render::composite;
@@ -126,7 +126,7 @@ impl Job {
         let mut seen = 0;
         while !self.is_over() {
             match self.shared.frames.wait_newer(seen, POLL) {
-                Waited::New(frame, count) => {
+                WaitOutcome::New(frame, count) => {
                     seen = count;
                     if frame.format != self.format {
                         return;
@@ -136,8 +136,8 @@ impl Job {
                     let latency = monotonic_ns().saturating_sub(frame.capture_ns);
                     self.shared.frame_published(latency);
                 }
-                Waited::TimedOut => {}
-                Waited::Closed => return,
+                WaitOutcome::TimedOut => {}
+                WaitOutcome::Closed => return,
             }
         }
     }
@@ -147,7 +147,7 @@ impl Job {
         let mut seen = 0;
         while !self.is_over() {
             match self.shared.observations.wait_newer(seen, POLL) {
-                Waited::New(observation, count) => {
+                WaitOutcome::New(observation, count) => {
                     seen = count;
                     if observation.frame != self.format.size {
                         continue;
@@ -175,8 +175,8 @@ impl Job {
                     });
                     self.shared.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
                 }
-                Waited::TimedOut => {}
-                Waited::Closed => return,
+                WaitOutcome::TimedOut => {}
+                WaitOutcome::Closed => return,
             }
         }
     }
@@ -264,7 +264,7 @@ impl Job {
             }
             let waited = Duration::from_nanos(monotonic_ns().saturating_sub(frame.capture_ns));
             let left = budget.saturating_sub(waited);
-            if left.is_zero() || !matches!(self.shared.observations.wait_newer(seen, left), Waited::New(..)) {
+            if left.is_zero() || !matches!(self.shared.observations.wait_newer(seen, left), WaitOutcome::New(..)) {
                 break;
             }
         }

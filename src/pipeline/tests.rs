@@ -20,7 +20,7 @@ use crate::service::config;
 use crate::service::notify::Watchdog;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
-use portraitd_media::latest::Waited;
+use portraitd_media::latest::WaitOutcome;
 use portraitd_media::{SourceError, Frame, FrameFormat, Source, Stream, StreamEvent, FormatRequest};
 use portraitd_media::{Colorimetry, PixelFormat, Size, UnitRect};
 use portraitd_vision::Observation;
@@ -501,7 +501,7 @@ async fn a_net_that_is_too_slow_is_asked_less_and_it_is_said() {
     for _ in 0..20_000 {
         steps.send(Step::News).expect("streams");
         // The next frame when this one was seen, or was one too many.
-        if let Waited::New(_, count) = shared.observations.wait_newer(seen, Duration::from_millis(5)) {
+        if let WaitOutcome::New(_, count) = shared.observations.wait_newer(seen, Duration::from_millis(5)) {
             seen = count;
         }
         let degraded = rig.state.borrow().segmentation.degraded.clone();

@@ -15,7 +15,7 @@ use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
 use portraitd_framing::{MOST_PEOPLE, Subject};
 use portraitd_media::UnitRect;
-use portraitd_media::latest::Waited;
+use portraitd_media::latest::WaitOutcome;
 use portraitd_vision::Person;
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use portraitd_vision::observer::{Observation, ObserveError, Observer};
@@ -93,12 +93,12 @@ impl Vision {
         loop {
             let scene = shared.scene();
             let frame = match shared.frames.wait_newer(seen, POLL) {
-                Waited::New(frame, count) => {
+                WaitOutcome::New(frame, count) => {
                     seen = count;
                     frame
                 }
-                Waited::TimedOut => continue,
-                Waited::Closed => return,
+                WaitOutcome::TimedOut => continue,
+                WaitOutcome::Closed => return,
             };
             if let Some(model) = shared.take_model() {
                 self.wanted.clone_from(&model.manifest().name);

@@ -1,39 +1,45 @@
-//! Black frames, for a camera whose shutter is closed: what goes on in place of its pictures.
+//! Black frames that replace the pictures of a camera whose shutter is closed.
 
 use std::convert::Infallible;
 
-use super::frame::{Frame, FrameFormat, MemoryPool};
-use crate::{PixelFormat, Range};
+use portraitd_kernels::picture::{PixelFormat, Range};
 
-/// One black picture that is lent again and again.
+use crate::frame::{Frame, FrameFormat, MemoryPool};
+
+/// Lends one black picture as any number of frames.
 #[derive(Debug)]
 pub struct BlankFrames {
     frame: Frame,
 }
 
 impl BlankFrames {
-    /// Black frames in the place of those of `format`, with its padding.
+    /// Black frames of `format`, with its strides.
     ///
     /// # Panics
-    /// For a format without pixels, which no open stream has.
+    /// If `format` has no pixels. The format of an open stream always has.
     pub fn new(format: FrameFormat) -> Self {
         let mut pool = MemoryPool::new(format, 1);
         let black = |bytes: &mut [u8]| {
-            blacken(&format, bytes);
+            fill_black(&format, bytes);
             Ok::<_, Infallible>(())
         };
         let Ok(frame) = pool.fill(0, 0, black);
-        Self { frame: Frame { private: true, ..frame.expect("a pool of its own, as large as its format says") } }
+        Self {
+            frame: Frame {
+                private: true,
+                ..frame.expect("the only buffer of a new pool is free and has the size of the format")
+            },
+        }
     }
 
-    /// The black frame of this number and time. Allocates nothing.
+    /// A black frame with this sequence number and capture timestamp (nanoseconds). Allocates nothing.
     pub fn frame(&self, sequence: u64, capture_ns: u64) -> Frame {
         Frame { sequence, capture_ns, ..self.frame.clone() }
     }
 }
 
-/// Makes a picture of `format` black, its padding included. `bytes` are its planes, one behind the other.
-pub fn blacken(format: &FrameFormat, bytes: &mut [u8]) {
+/// Writes black to a picture of `format`, including its padding. `bytes` are the planes, one after the other.
+pub fn fill_black(format: &FrameFormat, bytes: &mut [u8]) {
     let luma = match format.color.range {
         Range::Limited => 16,
         Range::Full => 0,
@@ -77,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_the_same_memory() {
+    fn all_black_frames_share_their_memory() {
         let format = FrameFormat::packed(PixelFormat::Grey, Size::new(2, 2), Colorimetry::default(), 0.0);
         let blank = BlankFrames::new(format);
         let address = |frame: &Frame| frame.picture().plane(0).row(0).as_ptr();

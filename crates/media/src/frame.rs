@@ -1,23 +1,27 @@
-//! A captured picture, lent by its source.
+//! Frames: pictures that a source lends, with reference counts.
+//!
+//! A [`Frame`] holds a [`Lease`] on a [`Buffer`] of its source. Readers on any thread hold clones. When the last lease is
+//! dropped, the source may fill the buffer again ([`Buffer::released`]). A reader that never releases its frames is visible
+//! in the source's counter of starved frames.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{Colorimetry, Picture, PictureError, PixelFormat, Plane, Size};
+use portraitd_kernels::picture::{Colorimetry, Picture, PictureError, PixelFormat, Plane, Size};
 
-/// The format of a stream's frames.
+/// The format of the frames of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameFormat {
-    /// How pixels lie in memory.
+    /// The pixel format: planes and order of components.
     pub pixel_format: PixelFormat,
-    /// Picture size in pixels.
+    /// The picture size, in pixels.
     pub size: Size,
-    /// Bytes from row to row, a plane each.
+    /// The bytes from one row to the next, for each plane.
     pub strides_bytes: [usize; 3],
-    /// What the numbers mean.
+    /// The matrix and range of the colours.
     pub color: Colorimetry,
-    /// Nominal frames a second; 0 where the source does not know.
+    /// The nominal frame rate, in frames a second; 0 if the source does not know it.
     pub frame_rate: f32,
 }
 
@@ -29,23 +33,23 @@ impl FrameFormat {
     }
 }
 
-/// Memory that holds one frame at a time, owned by a source. Implementations keep one count of leases a buffer.
+/// Memory of a source that holds one frame at a time. Implementations have one count of leases for each buffer.
 pub trait Buffer: Send + Sync {
-    /// The bytes of plane `plane` of the frame it holds, from the first pixel on.
+    /// The bytes of plane `plane` of the current frame, from the first pixel on; empty if there is no such plane.
     fn plane(&self, plane: usize) -> &[u8];
 
-    /// The count of leases on this buffer.
+    /// The number of leases on this buffer.
     fn leases(&self) -> &AtomicUsize;
 
-    /// Called once each time the last lease is dropped, on whichever thread that happens: it must not block.
+    /// Called each time the last lease is dropped, on the thread that drops it. It must not block.
     fn released(&self);
 }
 
-/// A reference-counted claim on a [`Buffer`]: its bytes do not change while any lease is alive.
+/// The right to read a [`Buffer`]. The bytes of the buffer do not change while a lease exists.
 pub struct Lease(Arc<dyn Buffer>);
 
 impl Lease {
-    /// The first lease on a buffer that nobody holds. Cloning the `Arc` does not allocate.
+    /// A new lease on a buffer. Allocates nothing.
     pub fn new(buffer: Arc<dyn Buffer>) -> Self {
         buffer.leases().fetch_add(1, Ordering::AcqRel);
         Self(buffer)
@@ -66,25 +70,25 @@ impl Drop for Lease {
     }
 }
 
-/// One captured picture. Cloning it is cheap and lends the same memory.
+/// One captured picture. A clone is cheap and shares the memory.
 #[derive(Clone)]
 pub struct Frame {
-    /// Counts the source's frames from 0, gaps included: a gap is a frame that was lost.
+    /// The number of the frame in the stream, from 0. A gap means that frames were lost.
     pub sequence: u64,
-    /// When the picture was captured, `CLOCK_MONOTONIC` nanoseconds, as the driver stamped it.
+    /// The capture timestamp of the driver, in `CLOCK_MONOTONIC` nanoseconds.
     pub capture_ns: u64,
     /// The format of this frame.
     pub format: FrameFormat,
-    /// Whether it is a black picture in place of one that the camera must not show: its shutter is closed.
+    /// Whether the picture is black because the shutter of the camera is closed.
     pub private: bool,
     pub(super) lease: Lease,
 }
 
 impl Frame {
-    /// A frame of `format` in the memory of `lease`.
+    /// A frame of `format` in the buffer of `lease`.
     ///
     /// # Errors
-    /// [`PictureError`] where the memory is too short for the format; the lease is dropped.
+    /// [`PictureError`] if the buffer is too short for the format. The lease is dropped.
     pub fn new(sequence: u64, capture_ns: u64, format: FrameFormat, lease: Lease) -> Result<Self, PictureError> {
         let frame = Self { sequence, capture_ns, format, private: false, lease };
         frame.checked_picture()?;
@@ -102,9 +106,9 @@ impl Frame {
         Picture::new(self.format.pixel_format, self.format.size, self.format.color, planes)
     }
 
-    /// The picture itself.
+    /// The picture, borrowed from the buffer.
     pub fn picture(&self) -> Picture<'_> {
-        self.checked_picture().expect("checked when the frame was made, and a leased buffer does not change")
+        self.checked_picture().expect("checked by `Frame::new`, and a leased buffer does not change")
     }
 }
 
@@ -118,7 +122,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// A buffer of ordinary memory, for sources that make their pictures themselves.
+/// A buffer in ordinary memory, for sources that produce their own pictures.
 #[derive(Debug)]
 pub struct MemoryBuffer {
     planes: [std::ops::Range<usize>; 3],
@@ -126,7 +130,7 @@ pub struct MemoryBuffer {
     leases: AtomicUsize,
 }
 
-/// A fixed set of [`MemoryBuffer`]s of one format. Nothing is allocated after it was made.
+/// A fixed number of [`MemoryBuffer`]s of one format. Nothing is allocated after its creation.
 #[derive(Debug)]
 pub struct MemoryPool {
     format: FrameFormat,
@@ -134,7 +138,7 @@ pub struct MemoryPool {
 }
 
 impl MemoryPool {
-    /// `count` buffers for frames of `format`, whose planes lie one behind the other with the strides that it has.
+    /// `count` buffers for frames of `format`. The planes follow each other, with the strides of `format`.
     pub fn new(format: FrameFormat, count: usize) -> Self {
         let mut planes: [std::ops::Range<usize>; 3] = [0..0, 0..0, 0..0];
         let mut end = 0;
@@ -155,22 +159,22 @@ impl MemoryPool {
         Self { format, buffers }
     }
 
-    /// The format of its frames.
+    /// The format of the frames.
     pub const fn format(&self) -> FrameFormat {
         self.format
     }
 
-    /// Lets `fill` write the planes of a free buffer and lends it as a frame; `None` where every buffer is lent out.
+    /// Calls `fill` with the planes of a free buffer and lends the buffer as a frame; `None` if every buffer is lent.
     ///
     /// # Errors
-    /// What `fill` returns; the buffer stays free.
+    /// The error of `fill`. The buffer stays free.
     pub fn fill<E>(
         &mut self,
         sequence: u64,
         capture_ns: u64,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Frame>, E> {
-        // A lease holds a clone of the `Arc`, so a buffer that can be had exclusively is one that nobody reads.
+        // A lease holds a clone of the `Arc`, so a buffer with a single reference has no reader.
         let Some(buffer) = self.buffers.iter_mut().find(|buffer| Arc::strong_count(buffer) == 1) else {
             return Ok(None);
         };
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lent_buffer_is_not_filled_again_until_the_last_clone_is_dropped() {
+    fn a_lent_buffer_is_not_filled_before_the_last_clone_is_dropped() {
         let mut pool = grey_pool(2);
         let first = lend(&mut pool, 1).expect("free");
         let second = lend(&mut pool, 2).expect("free");

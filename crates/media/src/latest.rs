@@ -1,9 +1,10 @@
-//! The latest-value slot between threads: the writer never waits, a reader gets the newest and may miss some.
+//! A slot that passes the newest value between threads. The writer never waits. A reader gets the newest value and may miss
+//! older ones.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Holds the newest value of a sequence, for any number of readers. Nothing is allocated by a put or a wait.
+/// Holds the newest value of a sequence, for any number of readers. Writing and waiting allocate nothing.
 #[derive(Debug)]
 pub struct Latest<T> {
     state: Mutex<State<T>>,
@@ -13,19 +14,19 @@ pub struct Latest<T> {
 #[derive(Debug)]
 struct State<T> {
     value: Option<T>,
-    /// Counts puts, from 1.
+    /// The number of values that were put.
     count: u64,
     closed: bool,
 }
 
-/// What a wait for the next value ended with.
+/// The result of [`Latest::wait_newer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited<T> {
-    /// A value newer than the one seen, and its count.
+pub enum WaitOutcome<T> {
+    /// A newer value, and its count.
     New(T, u64),
-    /// Nothing newer came in time.
+    /// No newer value was put before the timeout.
     TimedOut,
-    /// No more will come.
+    /// The slot is closed: no value will follow.
     Closed,
 }
 
@@ -37,11 +38,11 @@ impl<T> Default for Latest<T> {
 
 impl<T: Clone> Latest<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // A panic of another thread cannot leave the state half written: each critical section is one assignment.
+        // A panic of another thread cannot leave an inconsistent state, because no code in a critical section can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a newer value in place of the last one and wakes every waiting reader.
+    /// Replaces the value and wakes every waiting reader.
     pub fn put(&self, value: T) {
         let old = {
             let mut state = self.lock();
@@ -49,45 +50,45 @@ impl<T: Clone> Latest<T> {
             state.value.replace(value)
         };
         self.changed.notify_all();
-        // Dropped here, outside of the lock: the last lease on a frame may go with it.
+        // Dropped after the lock is released, because the value may hold the last lease on a frame.
         drop(old);
     }
 
-    /// Takes the value away (frames must not outlive their stream) and keeps the count.
+    /// Drops the value and keeps the count. Used when a stream ends, so that its frames are released.
     pub fn clear(&self) {
         let old = self.lock().value.take();
         drop(old);
     }
 
-    /// Wakes all readers: no more values will come.
+    /// Drops the value, wakes all readers, and ends every later wait with [`WaitOutcome::Closed`].
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
         self.clear();
     }
 
-    /// The newest value, if there is one, and its count.
+    /// The newest value and its count; `None` if there is no value.
     pub fn latest(&self) -> Option<(T, u64)> {
         let state = self.lock();
         state.value.clone().map(|value| (value, state.count))
     }
 
-    /// Waits until a value newer than count `seen` is there, at most `timeout`.
-    pub fn wait_newer(&self, seen: u64, timeout: Duration) -> Waited<T> {
+    /// Waits for a value whose count is larger than `seen`, `timeout` at most.
+    pub fn wait_newer(&self, seen: u64, timeout: Duration) -> WaitOutcome<T> {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         loop {
             if state.closed {
-                return Waited::Closed;
+                return WaitOutcome::Closed;
             }
             if state.count > seen
                 && let Some(value) = &state.value
             {
-                return Waited::New(value.clone(), state.count);
+                return WaitOutcome::New(value.clone(), state.count);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Waited::TimedOut;
+                return WaitOutcome::TimedOut;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -99,18 +100,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_gets_the_newest_once() {
+    fn a_reader_gets_the_newest_value_once() {
         let slot = Latest::default();
         slot.put(1);
         slot.put(2);
-        assert_eq!(slot.wait_newer(0, Duration::ZERO), Waited::New(2, 2));
-        assert_eq!(slot.wait_newer(2, Duration::ZERO), Waited::TimedOut);
+        assert_eq!(slot.wait_newer(0, Duration::ZERO), WaitOutcome::New(2, 2));
+        assert_eq!(slot.wait_newer(2, Duration::ZERO), WaitOutcome::TimedOut);
         slot.put(3);
-        assert_eq!(slot.wait_newer(2, Duration::ZERO), Waited::New(3, 3));
+        assert_eq!(slot.wait_newer(2, Duration::ZERO), WaitOutcome::New(3, 3));
     }
 
     #[test]
-    fn a_put_wakes_a_waiting_reader_and_a_close_ends_it() {
+    fn a_waiting_reader_is_woken_by_a_value_and_by_the_close() {
         let slot = Latest::default();
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -118,9 +119,9 @@ mod tests {
                 let mut last = 0;
                 loop {
                     match slot.wait_newer(seen, Duration::from_secs(60)) {
-                        Waited::New(value, count) => (last, seen) = (value, count),
-                        Waited::Closed => return last,
-                        Waited::TimedOut => panic!("a put was missed"),
+                        WaitOutcome::New(value, count) => (last, seen) = (value, count),
+                        WaitOutcome::Closed => return last,
+                        WaitOutcome::TimedOut => panic!("a put was missed"),
                     }
                     if last == 100 {
                         slot.close();
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cleared_is_let_go() {
+    fn a_cleared_value_is_dropped() {
         let slot = Latest::default();
         let value = std::sync::Arc::new(());
         slot.put(std::sync::Arc::clone(&value));

@@ -1,17 +1,40 @@
-//! Frames, pictures and their geometry; the trait that every source of frames implements; file sources.
+//! Frames and pictures, the traits of all sources of frames, and file sources.
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`owned`] | pictures that own their memory |
-//! | [`image`] | PNG and JPEG in, PNG out; reads and writes files |
-//! | [`frame`] | a captured picture, lent by its source and reference-counted |
 //! | [`source`] | the traits of sources and their open streams, and their errors |
-//! | [`latest`] | the slot that hands the newest value from one thread to others |
-//! | [`playback`] | frame rates, and the timing of sources that have no clock of their own |
-//! | [`blank`] | black frames in place of ones that must not be shown |
-//! | [`file`] | pictures, directories of pictures, y4m videos |
-//! | [`options`] | the `?key=value` options of a source's name |
+//! | [`frame`] | captured pictures, lent by their source with reference counts |
+//! | [`owned`] | pictures that own their memory |
+//! | [`image`] | decodes PNG and JPEG, encodes PNG |
+//! | [`file`](mod@file) | pictures, directories of pictures and y4m videos as sources |
+//! | [`playback`] | frame rates, and the timing of sources that have no clock |
+//! | [`latest`] | a slot that passes the newest value between threads |
+//! | [`blank`] | black frames, for a closed shutter |
+//! | [`options`] | the options in the name of a source |
 //! | [`clock`] | the monotonic clock |
+//! | [`text`] | line and column of an error in a text |
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use portraitd_media::file::{FileOptions, FileSource};
+//! use portraitd_media::{FormatRequest, OwnedPicture, PixelFormat, Size, Source, Stream, StreamEvent, image};
+//!
+//! let folder = std::env::temp_dir().join(format!("portraitd-media-{}", std::process::id()));
+//! std::fs::create_dir_all(&folder)?;
+//! let path = folder.join("grey.png");
+//! let picture = OwnedPicture::zeroed(PixelFormat::Grey, Size::new(4, 3), Default::default())?;
+//! image::write_png(&path, &picture.as_picture())?;
+//!
+//! let source = FileSource::new(FileOptions::parse(&format!("{}?pace=fast", path.display()))?);
+//! let mut stream = source.open(&FormatRequest::default())?;
+//! let StreamEvent::Frame(frame) = stream.next(Duration::from_secs(1))? else { panic!("no frame") };
+//! assert_eq!((frame.sequence, frame.format.size), (0, Size::new(4, 3)));
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![cfg_attr(
     test,
@@ -19,7 +42,7 @@
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
-        reason = "tests make small pictures from loop counters; what ships is linted without `test`"
+        reason = "tests make small pictures from loop counters; the shipped code is linted without `test`"
     )
 )]
 

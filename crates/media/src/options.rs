@@ -1,55 +1,57 @@
-//! The name of a source and its options, `key=value` joined by `&`: parsing, and the errors that name the bad part.
+//! Parses the text that names a source and its options (`key=value`, joined by `&`).
 
 use std::str::FromStr;
 
-use crate::Size;
+use portraitd_kernels::picture::Size;
+
 use crate::playback::{FrameRate, Playback};
 
-/// Why a `--source` is not understood. Display is one line that names the bad part and the good ones.
+/// Why a text does not name a source, on the command line (`--source`) or in a configuration (`device`). The message is one
+/// line that contains the wrong part and the valid ones.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// None of the known kinds.
+    /// The text names no known kind of source.
     #[error("unknown source {text:?}: expected auto, /dev/..., scene[:NAME], file:PATH or -")]
     UnknownSource {
-        /// What was given.
+        /// The whole text.
         text: String,
     },
-    /// `file:` alone.
+    /// There is nothing after `file:`.
     #[error("file: needs a path, as in file:people.y4m")]
     NoPath,
-    /// No scene of this name.
+    /// There is no scene of this name.
     #[error("unknown scene {name:?}: there are {known}")]
     UnknownScene {
-        /// What was given.
+        /// The unknown name.
         name: String,
-        /// All names.
+        /// The known names, joined by commas.
         known: String,
     },
-    /// No option of this name.
+    /// The kind of source has no option of this name.
     #[error("{kind}: unknown option {option:?}: there are {known}")]
     UnknownOption {
-        /// `file` or `scene`.
+        /// The kind of source: `file` or `scene`.
         kind: &'static str,
-        /// What was given.
+        /// The unknown option.
         option: String,
-        /// All options.
+        /// The known options, joined by commas.
         known: &'static str,
     },
-    /// The option has no such value.
+    /// The value of an option is not valid.
     #[error("{kind}: option {option}: {value:?} is not {expected}")]
     BadValue {
-        /// `file` or `scene`.
+        /// The kind of source: `file` or `scene`.
         kind: &'static str,
-        /// The option.
+        /// The name of the option.
         option: String,
-        /// Its value; empty where there is none.
+        /// The value; empty if there is none.
         value: String,
-        /// What would be.
+        /// A description of the valid values.
         expected: &'static str,
     },
 }
 
-/// The options of one source: `key=value` or a bare `key`, joined by `&`.
+/// The options of one source: `key=value`, or `key` alone, joined by `&`.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionList<'a> {
     kind: &'static str,
@@ -58,12 +60,12 @@ pub struct OptionList<'a> {
 }
 
 impl<'a> OptionList<'a> {
-    /// The options in `text` of a source of this `kind` (`file`, `scene`); `known` lists all keys for error messages.
+    /// The options in `text` for a source of kind `kind` (`file` or `scene`). `known` lists all keys for error messages.
     pub const fn new(kind: &'static str, text: &'a str, known: &'static str) -> Self {
         Self { kind, text, known }
     }
 
-    /// Each option in order; empty ones are skipped.
+    /// The options in their order. Empty ones are skipped.
     pub fn iter(&self) -> impl Iterator<Item = SpecOption<'a>> {
         let kind = self.kind;
         self.text.split('&').filter(|text| !text.is_empty()).map(move |text| {
@@ -72,24 +74,24 @@ impl<'a> OptionList<'a> {
         })
     }
 
-    /// The error for an option whose key is not known.
+    /// The error for an unknown key.
     pub fn unknown(&self, option: &str) -> SpecError {
         SpecError::UnknownOption { kind: self.kind, option: option.to_owned(), known: self.known }
     }
 }
 
-/// One option of a source.
+/// One option of a source, as text.
 #[derive(Clone, Copy, Debug)]
 pub struct SpecOption<'a> {
     kind: &'static str,
     /// The text before `=`.
     pub key: &'a str,
-    /// The text after `=`; `None` for a bare key.
+    /// The text after `=`; `None` for a key alone.
     pub value: Option<&'a str>,
 }
 
 impl SpecOption<'_> {
-    /// The error for a value that is not what `expected` describes.
+    /// The error for a value that is not valid. `expected` describes the valid values.
     pub fn bad(&self, expected: &'static str) -> SpecError {
         SpecError::BadValue {
             kind: self.kind,
@@ -99,7 +101,7 @@ impl SpecOption<'_> {
         }
     }
 
-    /// A switch: `loop` and `loop=yes` are true, `loop=no` is false.
+    /// Parses a switch: `loop` and `loop=yes` are true, `loop=no` is false.
     ///
     /// # Errors
     /// [`SpecError::BadValue`] for any other value.
@@ -111,27 +113,27 @@ impl SpecOption<'_> {
         }
     }
 
-    /// The value as a `T`.
+    /// Parses the value as a `T`. `expected` describes the valid values.
     ///
     /// # Errors
-    /// [`SpecError::BadValue`], which says what was `expected`, where there is no value or it cannot be parsed.
+    /// [`SpecError::BadValue`] if there is no value or it cannot be parsed.
     pub fn parse<T: FromStr>(&self, expected: &'static str) -> Result<T, SpecError> {
         self.value.and_then(|value| value.parse().ok()).ok_or_else(|| self.bad(expected))
     }
 
-    /// A frame rate of 0.01 to 1000 frames per second.
+    /// Parses a frame rate of 0.01 to 1000 frames a second.
     ///
     /// # Errors
-    /// [`SpecError::BadValue`].
+    /// [`SpecError::BadValue`] for any other value.
     pub fn frame_rate(&self) -> Result<FrameRate, SpecError> {
         let expected = "a number of frames a second from 0.01 to 1000";
         FrameRate::from_decimal(self.parse(expected)?).ok_or_else(|| self.bad(expected))
     }
 
-    /// `real` or `fast`.
+    /// Parses `real` or `fast`.
     ///
     /// # Errors
-    /// [`SpecError::BadValue`].
+    /// [`SpecError::BadValue`] for any other value.
     pub fn playback(&self) -> Result<Playback, SpecError> {
         match self.value {
             Some("real") => Ok(Playback::RealTime),
@@ -140,7 +142,7 @@ impl SpecOption<'_> {
         }
     }
 
-    /// A size `WxH` in pixels; `None` where the value is none.
+    /// Parses a size `WxH` in pixels; `None` if the value is not one.
     pub fn size(&self) -> Option<Size> {
         let (width, height) = self.value?.split_once('x')?;
         Some(Size::new(width.parse().ok()?, height.parse().ok()?))

@@ -1,8 +1,8 @@
-//! A picture that owns its bytes: what decoders return and renderers keep. Rows are packed, planes follow each other.
+//! A picture that owns its memory. Decoders return it, and renderers draw to it.
 
-use crate::{Colorimetry, Picture, PictureError, PictureMut, PixelFormat, Size, packed_bytes};
+use portraitd_kernels::picture::{Colorimetry, Picture, PictureError, PictureMut, PixelFormat, Size, packed_bytes};
 
-/// A picture and its memory: packed rows, plane after plane, exactly [`packed_bytes`] long.
+/// A picture and its memory: packed rows, one plane after the other, [`packed_bytes`] bytes in total.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OwnedPicture {
     format: PixelFormat,
@@ -12,7 +12,7 @@ pub struct OwnedPicture {
 }
 
 impl OwnedPicture {
-    /// A picture in `bytes`; bytes past its end are cut off.
+    /// A picture in `bytes`. Bytes after its end are removed.
     ///
     /// # Errors
     /// [`PictureError`] if the size is empty or `bytes` is too short for it.
@@ -30,17 +30,17 @@ impl OwnedPicture {
         Self::new(format, size, color, vec![0; packed_bytes(format, size)])
     }
 
-    /// It, borrowed.
+    /// The picture, for reading.
     pub fn as_picture(&self) -> Picture<'_> {
-        Picture::packed(self.format, self.size, self.color, &self.bytes).expect("checked when it was made")
+        Picture::packed(self.format, self.size, self.color, &self.bytes).expect("checked by `OwnedPicture::new`")
     }
 
-    /// The picture, to be drawn.
+    /// The picture, for drawing. It has no colorimetry.
     pub fn as_picture_mut(&mut self) -> PictureMut<'_> {
-        PictureMut::packed(self.format, self.size, &mut self.bytes).expect("checked when it was made")
+        PictureMut::packed(self.format, self.size, &mut self.bytes).expect("checked by `OwnedPicture::new`")
     }
 
-    /// How the pixels lie.
+    /// The pixel format: planes and order of components.
     pub const fn format(&self) -> PixelFormat {
         self.format
     }
@@ -50,32 +50,32 @@ impl OwnedPicture {
         self.size
     }
 
-    /// What the numbers mean.
+    /// The matrix and range of the colours.
     pub const fn color(&self) -> Colorimetry {
         self.color
     }
 
-    /// Its bytes: packed rows, plane after plane.
+    /// All bytes: packed rows, one plane after the other.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Its bytes, to write to.
+    /// All bytes, for writing: packed rows, one plane after the other.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    /// Gives its memory away.
+    /// The memory of the picture.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// The bytes of plane `plane`, packed; empty where the format has no such plane.
+    /// The packed bytes of plane `plane`; empty if the format has no such plane.
     pub fn plane(&self, plane: usize) -> &[u8] {
         &self.bytes[self.plane_range(plane)]
     }
 
-    /// The bytes of plane `plane`, to write to.
+    /// The packed bytes of plane `plane`, for writing; empty if the format has no such plane.
     pub fn plane_mut(&mut self, plane: usize) -> &mut [u8] {
         let range = self.plane_range(plane);
         &mut self.bytes[range]
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn it_needs_its_bytes_and_keeps_no_more() {
+    fn missing_bytes_are_an_error_and_extra_bytes_are_removed() {
         let size = Size::new(3, 2);
         let make = |bytes| OwnedPicture::new(PixelFormat::Rgb24, size, Colorimetry::default(), vec![7; bytes]);
         assert!(matches!(make(17), Err(PictureError::Short { needed: 18, available: 17, .. })));

@@ -1,24 +1,24 @@
-//! When the next frame of a source without a clock of its own is due. Used by files and scenes, on the capture thread.
+//! The timing of sources that have no clock of their own (files and scenes): when the next frame is due, and its timestamp.
 //!
-//! Stamps are regular, as a camera's are: `anchor + n / rate`, never the moment somebody woke up. [`Playback::RealTime`] waits
-//! until the stamp has come; [`Playback::Fast`] does not wait, so its stamps run ahead of the clock and keep their distance,
-//! which is what smoothing and framing integrate.
+//! Timestamps are regular, as those of a camera: `anchor + n / rate`, independent of when the thread woke up.
+//! [`Playback::RealTime`] waits until the time of the timestamp. [`Playback::Fast`] does not wait: its timestamps run ahead
+//! of the clock but keep their distances, so that smoothing and framing behave as in real time.
 
 use std::time::Duration;
 
 use crate::clock::monotonic_ns;
 
-/// Whether a source keeps time.
+/// The rate at which a source delivers its frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Playback {
-    /// One frame when it is due.
+    /// Each frame at the time of its timestamp.
     #[default]
     RealTime,
-    /// One frame whenever it is asked for.
+    /// Each frame as soon as it is requested.
     Fast,
 }
 
-/// Frames a second, as a fraction in lowest terms.
+/// A frame rate in frames a second: a fraction in lowest terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRate {
     numerator: u32,
@@ -29,10 +29,10 @@ impl FrameRate {
     /// 30 frames a second.
     pub const DEFAULT: Self = Self { numerator: 30, denominator: 1 };
 
-    /// Fewest and most frames a second.
+    /// The lowest and the highest rate, in frames a second.
     pub const LIMITS: (f32, f32) = (0.01, 1000.0);
 
-    /// `numerator / denominator` frames a second; `None` outside of [`FrameRate::LIMITS`].
+    /// `numerator / denominator` frames a second; `None` outside [`FrameRate::LIMITS`].
     pub fn new(numerator: u32, denominator: u32) -> Option<Self> {
         let (n, d) = (u64::from(numerator), u64::from(denominator));
         if d == 0 || n * 100 < d || n > d * 1000 {
@@ -45,7 +45,7 @@ impl FrameRate {
         Some(Self { numerator: numerator / divisor, denominator: denominator / divisor })
     }
 
-    /// From a decimal such as `29.97`, to a thousandth; `None` outside of [`FrameRate::LIMITS`] or not a number.
+    /// The rate that is nearest to a decimal such as `29.97`, in steps of 0.001; `None` outside [`FrameRate::LIMITS`].
     pub fn from_decimal(frames_per_second: f32) -> Option<Self> {
         let (least, most) = Self::LIMITS;
         if !(least..=most).contains(&frames_per_second) {
@@ -65,12 +65,12 @@ impl FrameRate {
         (self.numerator, self.denominator)
     }
 
-    /// Frames a second.
+    /// The rate as a decimal, in frames a second.
     pub fn per_second(self) -> f32 {
         self.numerator as f32 / self.denominator as f32
     }
 
-    /// Nanoseconds from frame 0 to frame `count`; no rounding error adds up. Saturates after centuries.
+    /// The time from frame 0 to frame `count`, in nanoseconds. Rounding errors do not accumulate. Saturates at `u64::MAX`.
     pub fn nanoseconds(self, count: u64) -> u64 {
         let exact = u128::from(count) * 1_000_000_000 * u128::from(self.denominator) / u128::from(self.numerator);
         u64::try_from(exact).unwrap_or(u64::MAX)
@@ -83,16 +83,16 @@ impl std::fmt::Display for FrameRate {
     }
 }
 
-/// What [`Pacer::due`] says.
+/// The result of [`Pacer::due`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// The next frame is due; its capture stamp, nanoseconds.
+    /// The next frame is due; its capture timestamp, in nanoseconds.
     Now(u64),
-    /// It will be, after so long.
+    /// The next frame is due after this time.
     After(Duration),
 }
 
-/// Tells when frames are due.
+/// Determines when frames are due.
 #[derive(Debug)]
 pub struct Pacer {
     rate: FrameRate,
@@ -101,21 +101,22 @@ pub struct Pacer {
     count: u64,
 }
 
-/// A source that was asked this much too late begins to count anew: after a suspend there is no burst.
+/// If a frame is requested later than this, in nanoseconds, the timing starts again. Without that, a burst of frames would
+/// follow a suspend.
 const LATE_NS: u64 = 500_000_000;
 
 impl Pacer {
-    /// Frames at `rate`, the first one as soon as it is asked for.
+    /// A pacer for frames at `rate`. The first frame is due when it is first requested.
     pub const fn new(rate: FrameRate, playback: Playback) -> Self {
         Self { rate, playback, anchor_ns: None, count: 0 }
     }
 
-    /// The rate.
+    /// The frame rate, in frames a second.
     pub const fn rate(&self) -> FrameRate {
         self.rate
     }
 
-    /// Whether the next frame is due at `now_ns`.
+    /// Whether the next frame is due at `now_ns` (`CLOCK_MONOTONIC` nanoseconds).
     pub fn due(&mut self, now_ns: u64) -> Due {
         let anchor_ns = *self.anchor_ns.get_or_insert(now_ns);
         let stamp_ns = anchor_ns.saturating_add(self.rate.nanoseconds(self.count));
@@ -132,12 +133,13 @@ impl Pacer {
         Due::Now(stamp_ns)
     }
 
-    /// The frame that was due has been made: the next one is waited for.
+    /// Reports that the frame that was due has been delivered.
     pub const fn advance(&mut self) {
         self.count += 1;
     }
 
-    /// Sleeps until the next frame is due, at most `timeout`. Its stamp, or `None` if the time ran out.
+    /// Sleeps until the next frame is due, `timeout` at most. Returns its capture timestamp in nanoseconds; `None` after a
+    /// timeout.
     pub fn wait(&mut self, timeout: Duration) -> Option<u64> {
         let deadline_ns = monotonic_ns().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
         loop {
@@ -158,7 +160,7 @@ mod tests {
     const START: u64 = 7_000_000_000;
 
     #[test]
-    fn stamps_are_regular_however_late_the_question_comes() {
+    fn timestamps_are_regular_even_after_late_requests() {
         let mut pacer = Pacer::new(FrameRate::DEFAULT, Playback::RealTime);
         assert_eq!(pacer.due(START), Due::Now(START));
         pacer.advance();
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_long_pause_there_is_no_burst() {
+    fn no_burst_follows_a_long_pause() {
         let mut pacer = Pacer::new(FrameRate::DEFAULT, Playback::RealTime);
         assert_eq!(pacer.due(START), Due::Now(START));
         pacer.advance();
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_pace_does_not_wait_and_keeps_the_distance() {
+    fn fast_playback_does_not_wait_and_keeps_the_distances() {
         let mut pacer = Pacer::new(FrameRate::new(25, 1).expect("a rate"), Playback::Fast);
         for count in 0..5 {
             assert_eq!(pacer.due(START), Due::Now(START + count * 40_000_000));

@@ -1,145 +1,145 @@
-//! Sources of frames, and the frame itself.
+//! Sources of frames: the traits [`Source`] and [`Stream`], and their errors.
 //!
-//! A [`Stream`] is driven by one *capture thread* (one a camera). What it yields is a [`Frame`]: a picture *lent* by the
-//! source, not copied. Readers on other threads hold clones; when the last one is dropped, the source gets its buffer
-//! back ([`Buffer::released`]) and may fill it again. A reader that never lets go starves the source visibly.
+//! Each open [`Stream`] is driven by one capture thread. It delivers [`Frame`]s, which are lent and not copied.
 //!
-//! | folder | source |
+//! | implementation | source |
 //! |---|---|
-//! | `v4l2/` | a V4L2 capture device |
-//! | `file/` | pictures, directories of pictures, y4m |
-//! | `scene/` | a synthetic room with a photographed person, whose truth is known |
+//! | `portraitd-v4l2` | V4L2 capture devices |
+//! | [`file`](crate::file) | pictures, directories of pictures, y4m videos |
+//! | `portraitd-scene` | synthetic scenes whose truth is known |
 
 use std::time::Duration;
 
-use crate::{Frame, FrameFormat};
+use portraitd_kernels::picture::Size;
 
-/// What a [`Stream`] has to say.
+use crate::frame::{Frame, FrameFormat};
+
+/// The result of [`Stream::next`].
 #[derive(Debug)]
 pub enum StreamEvent {
     /// The next frame.
     Frame(Frame),
-    /// Nothing yet: the wait ran out, or the stream was woken. Not an error; ask again.
+    /// There is no frame yet: the wait timed out or was interrupted. This is not an error; call again.
     Nothing,
-    /// The format changed: frames from here on have this one.
+    /// The format changed. The following frames have this one.
     FormatChanged(FrameFormat),
-    /// A finite source has ended.
+    /// The source has no more frames.
     End,
 }
 
 /// An open source of frames.
 pub trait Stream: Send {
-    /// The format of the frames to come.
+    /// The format of the next frame.
     fn format(&self) -> FrameFormat;
 
-    /// Waits up to `timeout` for the next frame. The implementation paces itself (a camera by its clock, a file by its
-    /// frame rate) and stamps frames with `CLOCK_MONOTONIC` nanoseconds.
+    /// Waits for the next frame, `timeout` at most. The stream determines the rate: a camera by its clock, a file by its
+    /// frame rate. Timestamps are `CLOCK_MONOTONIC` nanoseconds.
     ///
     /// # Errors
-    /// [`SourceError`]; the stream must then be closed (dropped) and the source opened anew.
+    /// [`SourceError`]. The stream must then be dropped and the source opened again.
     fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError>;
 
-    /// The source's own count of frames lost, broken or skipped since it was opened.
+    /// The numbers of frames that were lost or skipped since the stream was opened.
     fn counters(&self) -> StreamCounters {
         StreamCounters::default()
     }
 
-    /// Whether the source says that its shutter is closed (a camera's privacy control). A change is told with a
-    /// [`StreamEvent::Nothing`].
+    /// Whether the shutter of the camera is closed, according to its privacy control. After a change,
+    /// [`next`](Stream::next) returns [`StreamEvent::Nothing`].
     fn private(&self) -> bool {
         false
     }
 }
 
-/// What a stream has lost since it was opened.
+/// The frames that a stream has lost since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounters {
-    /// Frames that the source made and we did not get (gaps of sequence numbers).
+    /// Frames that the source produced but did not deliver (gaps in the sequence numbers).
     pub dropped: u64,
-    /// Frames that came damaged and were skipped.
+    /// Frames that were damaged and were skipped.
     pub corrupt: u64,
-    /// Times that no buffer was free, because readers held them all.
+    /// Frames that were skipped or delayed because readers held every buffer.
     pub starved: u64,
 }
 
-/// Something that can be opened again and again: a device by its path, a file, a scene.
+/// Something that can be opened repeatedly: a device by its path, a file, a scene.
 pub trait Source: Send + Sync {
-    /// What a person calls it: `/dev/v4l/by-id/...`, `scene:walk`, `file:people.y4m`.
+    /// The name for logs and errors, for example `/dev/v4l/by-id/...`, `scene:walk` or `file:people.y4m`.
     fn name(&self) -> String;
 
-    /// Opens it and negotiates a format near `wanted`.
+    /// Opens the source with the format nearest to the request `wanted`.
     ///
     /// # Errors
-    /// [`SourceError`] with the place and the reason.
+    /// [`SourceError`] with the name of the source and the reason.
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError>;
 }
 
-/// What the configuration asks of a source. A source takes the nearest it has.
+/// The format that is requested from a source. The source chooses the nearest one that it has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FormatRequest {
-    /// Picture size, in pixels; `None` takes the source's own.
-    pub size: Option<crate::Size>,
-    /// Frames a second; `None` takes the source's own.
+    /// The picture size, in pixels; `None` keeps the source's own.
+    pub size: Option<Size>,
+    /// The frame rate, in frames a second; `None` keeps the source's own.
     pub frame_rate: Option<f32>,
 }
 
 impl Default for FormatRequest {
     fn default() -> Self {
-        Self { size: Some(crate::Size::new(1280, 720)), frame_rate: Some(30.0) }
+        Self { size: Some(Size::new(1280, 720)), frame_rate: Some(30.0) }
     }
 }
 
-/// Why a source cannot be opened or has stopped. Each variant decides what the supervisor does next.
+/// Why a source cannot be opened, or why its stream has ended. The variants differ in what a supervisor should do next.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// There is no such device or file (now).
+    /// The device or file does not exist, now or at all.
     #[error("{source_name}: not there")]
     Absent {
-        /// The source.
+        /// The name of the source.
         source_name: String,
     },
-    /// Another program has it.
+    /// Another program uses the device.
     #[error("{source_name}: in use by another program")]
     Busy {
-        /// The source.
+        /// The name of the source.
         source_name: String,
     },
-    /// We may not open it.
+    /// The process has no permission to open it.
     #[error("{source_name}: permission denied (is the user in the group `video`?)")]
     Permission {
-        /// The source.
+        /// The name of the source.
         source_name: String,
     },
-    /// It went away while it was streaming.
-    #[error("{source_name}: went away while streaming")]
+    /// The device was removed while it streamed.
+    #[error("{source_name}: removed while streaming")]
     Gone {
-        /// The source.
+        /// The name of the source.
         source_name: String,
     },
-    /// It offers nothing that we can use.
+    /// The source is of a kind, or has a format, that is not supported.
     #[error("{source_name}: {reason}")]
     Unsupported {
-        /// The source.
+        /// The name of the source.
         source_name: String,
-        /// What it offers and what was wanted.
+        /// What is not supported. It continues a sentence whose subject is the source.
         reason: String,
     },
-    /// Its bytes are not what they should be.
+    /// The contents of the source are damaged or not valid.
     #[error("{source_name}: {reason}")]
     Malformed {
-        /// The source, with the place in it (line, byte, frame).
+        /// The name of the source.
         source_name: String,
-        /// What is wrong.
+        /// What is wrong, with the position (line, byte or frame).
         reason: String,
     },
     /// A system call failed.
     #[error("{source_name}: {call}: {error}")]
     Io {
-        /// The source.
+        /// The name of the source.
         source_name: String,
-        /// The call, by its name in the manual.
+        /// The name of the call.
         call: &'static str,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
 }

@@ -1,6 +1,7 @@
-//! Places in a text, for errors that name them.
+//! Positions in a text, for error messages.
 
-/// Line and column, both from 1, the column in characters, of a byte of the text.
+/// The line and column of the byte at `offset`, both from 1. The column counts characters. Offsets beyond the end mean the
+/// end.
 pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let offset = text.floor_char_boundary(offset.min(text.len()));
     let before = &text[..offset];

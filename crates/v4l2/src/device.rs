@@ -1,4 +1,4 @@
-//! An open video node: who it is, what it offers, and how it is set up. No streaming here.
+//! An open video node: its identity, capabilities and offered formats. Streaming is in `stream` and `output`.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,75 +12,74 @@ use super::error::{Phase, classify};
 use super::formats::FourCc;
 use super::negotiate::Candidate;
 use super::sys::{self, BufferType};
-use portraitd_media::Size;
-use portraitd_media::{FormatRequest, SourceError};
+use portraitd_media::{FormatRequest, Size, SourceError};
 
-/// A device that enumerates without end is asked no further than this.
-const MOST_FORMATS: u32 = 128;
-const MOST_SIZES: u32 = 128;
-const MOST_RATES: u32 = 64;
+// The longest lists that are read, because a faulty driver may enumerate without end.
+const MAX_FORMATS: u32 = 128;
+const MAX_SIZES: u32 = 128;
+const MAX_RATES: u32 = 64;
 
-/// Sizes that a device offers in one format.
+/// One entry of the list of frame sizes that a device offers for a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sizes {
-    /// One size.
+pub enum FrameSizes {
+    /// Exactly this size.
     Discrete(Size),
-    /// All sizes from the least to the greatest in steps.
+    /// All sizes from the smallest to the largest, in steps.
     Stepwise {
-        /// The least.
-        least: Size,
-        /// The greatest.
-        greatest: Size,
-        /// Steps of width and height.
+        /// The smallest width and height, in pixels.
+        min: Size,
+        /// The largest width and height, in pixels.
+        max: Size,
+        /// The steps of width and height, in pixels.
         step: Size,
     },
 }
 
-impl Sizes {
-    /// The size nearest to `wanted` that is offered.
+impl FrameSizes {
+    /// The offered size that is nearest to `wanted`.
     pub fn nearest(self, wanted: Size) -> Size {
         match self {
             Self::Discrete(size) => size,
-            Self::Stepwise { least, greatest, step } => Size::new(
-                nearest(wanted.width, least.width, greatest.width, step.width),
-                nearest(wanted.height, least.height, greatest.height, step.height),
+            Self::Stepwise { min, max, step } => Size::new(
+                nearest(wanted.width, min.width, max.width, step.width),
+                nearest(wanted.height, min.height, max.height, step.height),
             ),
         }
     }
 }
 
-/// `wanted` within the bounds, on a step; bounds that are no bounds are read as one value.
-fn nearest(wanted: u32, least: u32, greatest: u32, step: u32) -> u32 {
-    let greatest = greatest.max(least);
-    let inside = wanted.clamp(least, greatest);
-    let below = inside - (inside - least) % step.max(1);
+/// The value `min + n * step` of at most `max` that is nearest to `wanted`; `min` if `max` is smaller.
+fn nearest(wanted: u32, min: u32, max: u32, step: u32) -> u32 {
+    let max = max.max(min);
+    let inside = wanted.clamp(min, max);
+    let below = inside - (inside - min) % step.max(1);
     match below.checked_add(step) {
-        Some(above) if above <= greatest && above - inside < inside - below => above,
+        Some(above) if above <= max && above - inside < inside - below => above,
         _ => below,
     }
 }
 
-/// Frame rates that a device offers in one size, in frames a second.
+/// The frame rates that a device offers for one format and size, in frames a second.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rates {
-    /// The rates; the slowest and the fastest where all between are offered.
+pub struct FrameRates {
+    /// The offered rates; only the slowest and the fastest if `continuous`. Empty if the driver does not report them.
     pub rates: Vec<f32>,
-    /// Whether all between the two are offered.
+    /// Whether all rates between the two are offered.
     pub continuous: bool,
 }
 
-/// A format that a device offers.
+/// A pixel format that a device offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfferedFormat {
-    /// The four-character code.
+    /// Its four-character code.
     pub code: FourCc,
-    /// The driver's words for it.
+    /// The driver's description: text that ends at the first zero byte.
     pub description: [u8; 32],
-    /// Whether it is made by conversion in software.
+    /// Whether the driver or a library below it produces the format by conversion in software.
     pub emulated: bool,
 }
 
-/// An open video node.
+/// An open video node. Closed when it is dropped.
 #[derive(Debug)]
 pub struct Device {
     fd: OwnedFd,
@@ -95,16 +94,16 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens the node at `path` (links are followed), for reading and writing, without waiting.
+    /// Opens the node at `path` for reading and writing, in non-blocking mode. Symbolic links are followed.
     ///
     /// # Errors
-    /// [`SourceError::Absent`], `Permission`, `Busy`, `Unsupported` where it is no video device, `Io`.
+    /// [`SourceError::Absent`], `Permission`, `Busy`, `Io`, or `Unsupported` if it is not a video device.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let fail = |call, errno| classify(path, call, errno, Phase::Opening);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| fail("open", Errno::NOENT))?;
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let fd = rustix::fs::open(&*name, flags, Mode::empty()).map_err(|errno| match errno {
-            // A directory, or a file on a read-only file system, is no camera.
+            // A directory, or a file on a read-only file system, is not a camera.
             Errno::ISDIR | Errno::ROFS => fail("open", Errno::NOTTY),
             errno => fail("open", errno),
         })?;
@@ -113,14 +112,14 @@ impl Device {
             return Err(fail("VIDIOC_QUERYCAP", Errno::NOTTY));
         }
         let capability = sys::query_capability(&fd).map_err(|errno| match errno {
-            // What other kinds of devices answer to a call that they do not know.
+            // Other kinds of devices return these errors for an unknown call.
             Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS => fail("VIDIOC_QUERYCAP", Errno::NOTTY),
             errno => fail("VIDIOC_QUERYCAP", errno),
         })?;
         Ok(Self { fd, path: path.to_owned(), capability })
     }
 
-    /// Where it was opened.
+    /// The path under which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -129,17 +128,17 @@ impl Device {
         &self.capability
     }
 
-    /// The error of `call` on this device.
+    /// The error of the system call `call` on this device.
     pub(super) fn error(&self, call: &'static str, errno: Errno, phase: Phase) -> SourceError {
         classify(&self.path, call, errno, phase)
     }
 
-    /// An error that says what it lacks.
+    /// The error for a device that cannot do what is needed. `reason` continues a sentence whose subject is the device.
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> SourceError {
         SourceError::Unsupported { source_name: self.path.display().to_string(), reason: reason.into() }
     }
 
-    /// What this node can do (and not the whole device).
+    /// The `V4L2_CAP_...` flags of this node (not of the whole device).
     pub const fn capabilities(&self) -> u32 {
         if self.capability.capabilities & sys::CAP_DEVICE_CAPS != 0 {
             self.capability.device_caps
@@ -148,7 +147,8 @@ impl Device {
         }
     }
 
-    /// The queue to capture from, where it is a node for that. Memory-to-memory devices (codecs, scalers) are not cameras.
+    /// The queue to capture from; `None` if the node cannot capture with streaming. Memory-to-memory devices (codecs,
+    /// scalers) are not cameras.
     pub fn capture_type(&self) -> Option<BufferType> {
         let has = |flag| self.capabilities() & flag != 0;
         if has(sys::CAP_VIDEO_M2M | sys::CAP_VIDEO_M2M_MPLANE) || !has(sys::CAP_STREAMING) {
@@ -162,12 +162,12 @@ impl Device {
         }
     }
 
-    /// Whether it takes pictures, in whichever way.
+    /// Whether the node accepts pictures, with or without streaming.
     pub(super) const fn is_output(&self) -> bool {
         self.capabilities() & (sys::CAP_VIDEO_OUTPUT | sys::CAP_VIDEO_OUTPUT_MPLANE) != 0
     }
 
-    /// The queue to write to, where it is a node for that.
+    /// The queue to write to; `None` if the node cannot output with streaming.
     pub fn output_type(&self) -> Option<BufferType> {
         let has = |flag| self.capabilities() & flag != 0;
         if has(sys::CAP_VIDEO_M2M | sys::CAP_VIDEO_M2M_MPLANE) || !has(sys::CAP_STREAMING) {
@@ -181,13 +181,13 @@ impl Device {
         }
     }
 
-    /// The formats of a queue, in the driver's order.
+    /// The pixel formats of a queue, in the driver's order.
     ///
     /// # Errors
-    /// Where the driver fails otherwise than by the end of its list.
+    /// [`SourceError`] if the driver fails with an error that does not mark the end of the list.
     pub fn formats(&self, buffer_type: BufferType) -> Result<Vec<OfferedFormat>, SourceError> {
         let mut formats = Vec::new();
-        for index in 0..MOST_FORMATS {
+        for index in 0..MAX_FORMATS {
             match sys::enumerate_format(self, buffer_type, index) {
                 Ok(found) => formats.push(OfferedFormat {
                     code: FourCc(found.pixel_format),
@@ -201,28 +201,28 @@ impl Device {
         Ok(formats)
     }
 
-    /// The sizes of a format; empty where the driver does not tell.
-    pub fn sizes(&self, code: FourCc) -> Vec<Sizes> {
+    /// The sizes of a format; empty if the driver does not report them.
+    pub fn sizes(&self, code: FourCc) -> Vec<FrameSizes> {
         let mut sizes = Vec::new();
-        for index in 0..MOST_SIZES {
-            // Each error is the end of the list: drivers disagree on which one it is.
+        for index in 0..MAX_SIZES {
+            // Drivers disagree on the error that ends the list, so every error does.
             let Ok(found) = sys::enumerate_frame_size(self, code.0, index) else { break };
             let [a, b, c, d, e, f] = found.values;
             if found.kind == sys::KIND_DISCRETE {
-                sizes.push(Sizes::Discrete(Size::new(a, b)));
+                sizes.push(FrameSizes::Discrete(Size::new(a, b)));
             } else {
-                let (least, greatest, step) = (Size::new(a, d), Size::new(b, e), Size::new(c, f));
-                sizes.push(Sizes::Stepwise { least, greatest, step });
+                let (min, max, step) = (Size::new(a, d), Size::new(b, e), Size::new(c, f));
+                sizes.push(FrameSizes::Stepwise { min, max, step });
                 break;
             }
         }
         sizes
     }
 
-    /// The frame rates of a format in a size; empty where the driver does not tell.
-    pub fn rates(&self, code: FourCc, size: Size) -> Rates {
-        let mut rates = Rates::default();
-        for index in 0..MOST_RATES {
+    /// The frame rates of a format in a size; empty if the driver does not report them.
+    pub fn rates(&self, code: FourCc, size: Size) -> FrameRates {
+        let mut rates = FrameRates::default();
+        for index in 0..MAX_RATES {
             let found = sys::enumerate_frame_interval(self, code.0, (size.width, size.height), index);
             let Ok(found) = found else { break };
             if found.kind == sys::KIND_DISCRETE {
@@ -237,7 +237,7 @@ impl Device {
         rates
     }
 
-    /// What it offers that is nearest to `wanted`, a candidate for each format and discrete size.
+    /// One candidate for each format and discrete size. A range of sizes gives one candidate: the size nearest to `wanted`.
     ///
     /// # Errors
     /// As [`Device::formats`].
@@ -251,20 +251,20 @@ impl Device {
                 .map(|sizes| sizes.nearest(wanted.size.or(current).unwrap_or_default()))
                 .collect();
             if sizes.is_empty() {
-                // A driver that lists no sizes has one (a receiver), or takes any (many boards): try the wanted one, and
-                // its own.
+                // A driver that lists no sizes has only one (a receiver) or accepts any (many boards). Try the requested one
+                // and the current one.
                 sizes.extend(wanted.size.into_iter().chain(current));
                 sizes.dedup();
             }
             for size in sizes {
                 let usable = format.code.encoding().is_some();
-                let Rates { mut rates, continuous } =
-                    if usable { self.rates(format.code, size) } else { Rates::default() };
-                if let (true, [slowest, fastest], Some(wish)) = (continuous, rates.as_slice(), wanted.frame_rate)
-                    && *slowest <= wish
-                    && wish <= *fastest
+                let FrameRates { mut rates, continuous } =
+                    if usable { self.rates(format.code, size) } else { FrameRates::default() };
+                if let (true, [slowest, fastest], Some(requested)) = (continuous, rates.as_slice(), wanted.frame_rate)
+                    && *slowest <= requested
+                    && requested <= *fastest
                 {
-                    rates.push(wish);
+                    rates.push(requested);
                 }
                 candidates.push(Candidate { code: format.code, size, rates, emulated: format.emulated });
             }
@@ -273,12 +273,13 @@ impl Device {
     }
 }
 
-/// Frames a second of an interval in seconds (numerator, denominator).
+/// The frame rate, in frames a second, of an interval in seconds (numerator, denominator); `None` for a zero.
 pub(super) fn rate([numerator, denominator]: [u32; 2]) -> Option<f32> {
     (numerator != 0 && denominator != 0).then(|| denominator as f32 / numerator as f32)
 }
 
-/// The interval in seconds (numerator, denominator) of `rate` frames a second: whole rates and the NTSC ones exactly.
+/// The interval, in seconds (numerator, denominator), of `rate` frames a second. Whole rates and NTSC rates are exact;
+/// others are rounded to a thousandth. `None` outside 0.001 to 100,000.
 pub(super) fn interval(rate: f32) -> Option<[u32; 2]> {
     if !rate.is_finite() || !(0.001..=100_000.0).contains(&rate) {
         return None;
@@ -306,8 +307,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_camera_says_so() {
-        let open = |path: &str| Device::open(Path::new(path)).expect_err("no camera");
+    fn a_file_that_is_not_a_camera_is_refused() {
+        let open = |path: &str| Device::open(Path::new(path)).expect_err("not a camera");
         assert!(matches!(open("/dev/video-that-is-not-there"), SourceError::Absent { .. }));
         for path in ["/dev/null", "/dev", "/proc/self/mem", "/etc/passwd"] {
             let error = open(path);
@@ -335,21 +336,20 @@ mod tests {
 
     #[test]
     fn the_nearest_size_is_on_a_step() {
-        let sizes =
-            Sizes::Stepwise { least: Size::new(32, 16), greatest: Size::new(1920, 1080), step: Size::new(16, 8) };
+        let sizes = FrameSizes::Stepwise { min: Size::new(32, 16), max: Size::new(1920, 1080), step: Size::new(16, 8) };
         assert_eq!(sizes.nearest(Size::new(1280, 720)), Size::new(1280, 720));
         assert_eq!(sizes.nearest(Size::new(1287, 727)), Size::new(1280, 728));
         assert_eq!(sizes.nearest(Size::new(0, 9999)), Size::new(32, 1080));
-        let odd = Sizes::Stepwise { least: Size::new(9, 9), greatest: Size::new(3, 3), step: Size::new(0, u32::MAX) };
+        let odd = FrameSizes::Stepwise { min: Size::new(9, 9), max: Size::new(3, 3), step: Size::new(0, u32::MAX) };
         assert_eq!(odd.nearest(Size::new(5, u32::MAX)), Size::new(9, 9));
     }
 
     proptest! {
         #[test]
-        fn a_nearest_value_is_within_bounds(wanted in any::<u32>(), least in any::<u32>(), greatest in any::<u32>(), step in any::<u32>()) {
-            let value = nearest(wanted, least, greatest, step);
-            prop_assert!(value >= least && value <= greatest.max(least));
-            prop_assert_eq!((value - least) % step.max(1), 0);
+        fn a_nearest_value_is_within_bounds(wanted in any::<u32>(), min in any::<u32>(), max in any::<u32>(), step in any::<u32>()) {
+            let value = nearest(wanted, min, max, step);
+            prop_assert!(value >= min && value <= max.max(min));
+            prop_assert_eq!((value - min) % step.max(1), 0);
         }
     }
 }

@@ -1,139 +1,141 @@
-//! What video devices there are, for `portraitd devices`.
+//! A description of every video device: names, formats, controls, hardware crop.
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::device::{Device, Sizes};
+use super::device::{Device, FrameSizes};
 use super::formats::FourCc;
 use super::negotiate::negotiate;
 use super::paths;
 use super::sys::{self, BufferType};
-use portraitd_media::Size;
-use portraitd_media::{FormatRequest, SourceError};
+use portraitd_media::{FormatRequest, Size, SourceError};
 
-/// A device that lists controls without end is asked no further than this.
-const MOST_CONTROLS: usize = 512;
-const MOST_MENU_ITEMS: u32 = 256;
+// The longest lists that are read, because a faulty driver may enumerate without end.
+const MAX_CONTROLS: usize = 512;
+const MAX_MENU_ITEMS: u32 = 256;
 
-/// One video node.
-#[derive(Clone, Debug, Default, Serialize)]
+/// A video node and what it offers. With the feature `serde` it can be serialized.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct DeviceInfo {
     /// The node, `/dev/videoN`.
     pub path: PathBuf,
-    /// The name to put into a configuration: by id, else by path.
+    /// The link to use in a configuration, because it does not change: by id, otherwise by path.
     pub stable_name: Option<PathBuf>,
-    /// Links under `/dev/v4l/by-id`.
+    /// The links to it in `/dev/v4l/by-id`, sorted.
     pub by_id: Vec<PathBuf>,
-    /// Links under `/dev/v4l/by-path`.
+    /// The links to it in `/dev/v4l/by-path`, sorted.
     pub by_path: Vec<PathBuf>,
-    /// Why nothing more is known: no permission, gone.
+    /// Why the description is incomplete, for example a missing permission.
     pub error: Option<String>,
-    /// Name of the kernel's driver.
+    /// The name of the kernel driver.
     pub driver: String,
-    /// Name of the product.
+    /// The name of the product.
     pub card: String,
-    /// Place on the bus.
+    /// The position on the bus, for example `usb-0000:00:14.0-1`.
     pub bus: String,
-    /// What the node can do: `capture`, `output`, `multi-planar`, `memory-to-memory`, `metadata`, `streaming`, `read-write`,
+    /// The capabilities of the node: `capture`, `output`, `multi-planar`, `memory-to-memory`, `metadata`, `streaming`, `read-write`,
     /// `media-controller`.
     pub capabilities: Vec<&'static str>,
-    /// Whether portraitd can capture from it.
+    /// Whether a stream can be captured from it.
     pub usable: bool,
-    /// How the format for the default wish would be chosen, or why there is none; a sentence each.
+    /// How the format for the default request would be chosen, or why there is none. One sentence an entry.
     pub negotiation: Vec<String>,
-    /// Formats of its capture queue, else of its output queue.
+    /// The formats of its capture queue, or of its output queue if it cannot capture.
     pub formats: Vec<FormatInfo>,
-    /// Controls.
+    /// The controls that are not disabled.
     pub controls: Vec<ControlInfo>,
-    /// Whether it has a control that tells whether its shutter is closed.
+    /// Whether it has the control `V4L2_CID_PRIVACY`, which reports a closed shutter.
     pub privacy: bool,
-    /// Hardware crop, where it has one.
+    /// The hardware crop; `None` if the node has none.
     pub crop: Option<CropInfo>,
-    /// Which of `pan`, `tilt`, `zoom` its controls move.
+    /// Which of `pan`, `tilt`, `zoom` can be moved by its controls.
     pub pan_tilt_zoom: Vec<&'static str>,
 }
 
-/// A format of a node.
-#[derive(Clone, Debug, Serialize)]
+/// A pixel format of a node.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct FormatInfo {
     /// The four-character code.
     pub code: String,
-    /// The driver's words.
+    /// The driver's description.
     pub description: String,
-    /// Whether portraitd takes it.
+    /// Whether this crate supports it.
     pub usable: bool,
-    /// Whether it is made by conversion in software.
+    /// Whether the driver or a library below it produces it by conversion in software.
     pub emulated: bool,
-    /// Its sizes; empty where the driver does not tell.
+    /// Its sizes; empty if the driver does not report them.
     pub sizes: Vec<SizeInfo>,
 }
 
 /// A size of a format, or a range of sizes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SizeInfo {
-    /// Width in pixels; the greatest of a range.
+    /// Width in pixels; the largest of a range.
     pub width: u32,
-    /// Height in pixels; the greatest of a range.
+    /// Height in pixels; the largest of a range.
     pub height: u32,
-    /// The least width and height of a range.
+    /// The smallest width and height of a range, in pixels.
     pub least: Option<[u32; 2]>,
-    /// Steps of width and height of a range.
+    /// The steps of width and height of a range, in pixels.
     pub step: Option<[u32; 2]>,
-    /// Frames a second in this size: each that is offered, or the slowest and the fastest.
+    /// The frame rates in this size, in frames a second: each offered one, or only the slowest and the fastest.
     pub rates: Vec<f32>,
     /// Whether all rates between the two are offered.
     pub rates_continuous: bool,
 }
 
 /// A control of a device.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ControlInfo {
-    /// The kernel's number for it.
+    /// The id of the control (`V4L2_CID_...`).
     pub id: u32,
-    /// The driver's words.
+    /// The driver's name for it.
     pub name: String,
-    /// `integer`, `boolean`, `menu`, `button`, `integer64`, `string`, `bitmask`, `integer-menu`, `other`.
+    /// The type: `integer`, `boolean`, `menu`, `button`, `integer64`, `string`, `bitmask`, `integer-menu`, `other`.
     pub kind: &'static str,
-    /// The least value.
+    /// The smallest value.
     pub minimum: i32,
-    /// The greatest value.
+    /// The largest value.
     pub maximum: i32,
-    /// The step.
+    /// The distance between two values.
     pub step: i32,
-    /// The value after a reset.
+    /// The default value.
     pub default: i32,
-    /// The value now, where it can be read as one number.
+    /// The current value; `None` if it cannot be read or is not a single number.
     pub value: Option<i32>,
-    /// Whether it cannot be set.
+    /// Whether it can only be read.
     pub read_only: bool,
-    /// Whether another control keeps it from having an effect.
+    /// Whether another control prevents it from having an effect.
     pub inactive: bool,
-    /// A menu's items: number and words.
+    /// The items of a menu: number and text.
     pub menu: Vec<(u32, String)>,
 }
 
-/// Hardware crop: rectangles in the sensor's pixels (x, y, width, height).
-#[derive(Clone, Debug, Serialize)]
+/// The hardware crop: rectangles in sensor pixels (x, y, width, height).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct CropInfo {
-    /// Where a crop may lie.
+    /// The area in which a crop may lie.
     pub bounds: [i64; 4],
-    /// What shows the whole picture.
+    /// The crop that shows the whole picture.
     pub default: [i64; 4],
-    /// What is set.
+    /// The crop that is set.
     pub current: [i64; 4],
 }
 
-/// All video nodes, by number, with what they offer. No node is set up or streamed; each is opened once.
+/// Describes all video nodes, in the order of their numbers. Each node is opened once; none is configured or streamed.
 ///
 /// # Errors
-/// [`SourceError::Io`] where `/dev` cannot be read. What keeps a single node from being asked is in its entry.
+/// [`SourceError::Io`] if `/dev` cannot be read. A node that cannot be opened has the reason in [`DeviceInfo::error`].
 pub fn devices() -> Result<Vec<DeviceInfo>, SourceError> {
     let io = |error| SourceError::Io { source_name: paths::DEV.to_owned(), call: "readdir", error };
     Ok(paths::nodes().map_err(io)?.iter().map(|node| describe(node)).collect())
 }
 
-/// What is to be known of the node at `path`.
+/// Describes the node at `path`. If it cannot be opened, the reason is in [`DeviceInfo::error`].
 pub fn describe(path: &Path) -> DeviceInfo {
     let [by_id, by_path] = paths::LINK_FOLDERS.map(|folder| paths::links_to(Path::new(folder), path));
     let stable_name = by_id.first().or(by_path.first()).cloned();
@@ -146,9 +148,9 @@ pub fn describe(path: &Path) -> DeviceInfo {
         }
     };
     let capability = device.capability();
-    info.driver = text(&capability.driver);
-    info.card = text(&capability.card);
-    info.bus = text(&capability.bus_info);
+    info.driver = field_text(&capability.driver);
+    info.card = field_text(&capability.card);
+    info.bus = field_text(&capability.bus_info);
     info.capabilities = capability_names(device.capabilities());
     if let Some(buffer_type) = device.capture_type().or_else(|| device.output_type()) {
         describe_formats(&device, buffer_type, &mut info);
@@ -186,7 +188,7 @@ fn describe_formats(device: &Device, buffer_type: BufferType, info: &mut DeviceI
         .iter()
         .map(|format| FormatInfo {
             code: format.code.to_string(),
-            description: text(&format.description),
+            description: field_text(&format.description),
             usable: format.code.encoding().is_some(),
             emulated: format.emulated,
             sizes: device.sizes(format.code).into_iter().map(|sizes| size_info(device, format.code, sizes)).collect(),
@@ -205,10 +207,10 @@ fn describe_formats(device: &Device, buffer_type: BufferType, info: &mut DeviceI
     }
 }
 
-fn size_info(device: &Device, code: FourCc, sizes: Sizes) -> SizeInfo {
+fn size_info(device: &Device, code: FourCc, sizes: FrameSizes) -> SizeInfo {
     let (size, least, step) = match sizes {
-        Sizes::Discrete(size) => (size, None, None),
-        Sizes::Stepwise { least, greatest, step } => (greatest, Some(least), Some(step)),
+        FrameSizes::Discrete(size) => (size, None, None),
+        FrameSizes::Stepwise { min, max, step } => (max, Some(min), Some(step)),
     };
     let rates = device.rates(code, size);
     let pair = |size: Size| [size.width, size.height];
@@ -236,7 +238,7 @@ fn crop(device: &Device, buffer_type: BufferType) -> Option<CropInfo> {
 
 fn describe_controls(device: &Device, info: &mut DeviceInfo) {
     let mut last = 0;
-    while info.controls.len() < MOST_CONTROLS {
+    while info.controls.len() < MAX_CONTROLS {
         let Ok(found) = sys::query_control(device, last | sys::CONTROL_FLAG_NEXT) else { break };
         if found.id <= last {
             break;
@@ -261,7 +263,7 @@ fn describe_controls(device: &Device, info: &mut DeviceInfo) {
             found.flags & sys::CONTROL_FLAG_WRITE_ONLY == 0 && !matches!(kind, "integer64" | "string" | "other");
         info.controls.push(ControlInfo {
             id: found.id,
-            name: text(&found.name),
+            name: field_text(&found.name),
             kind,
             minimum: found.minimum,
             maximum: found.maximum,
@@ -274,13 +276,13 @@ fn describe_controls(device: &Device, info: &mut DeviceInfo) {
         });
     }
     let has = |ids: &[u32]| info.controls.iter().any(|control| ids.contains(&control.id));
-    // Absolute, relative and speed, or continuous: `V4L2_CID_PAN_ABSOLUTE` and its neighbours.
-    let moves = [
+    // For each: the absolute, relative and speed (or continuous) control, beginning with `V4L2_CID_PAN_ABSOLUTE`.
+    let movements = [
         ("pan", [0x009a_0908, 0x009a_0904, 0x009a_0920]),
         ("tilt", [0x009a_0909, 0x009a_0905, 0x009a_0921]),
         ("zoom", [0x009a_090d, 0x009a_090e, 0x009a_090f]),
     ];
-    info.pan_tilt_zoom = moves.iter().filter(|(_, ids)| has(ids)).map(|(name, _)| *name).collect();
+    info.pan_tilt_zoom = movements.iter().filter(|(_, ids)| has(ids)).map(|(name, _)| *name).collect();
     info.privacy = has(&[sys::CONTROL_PRIVACY]);
 }
 
@@ -291,23 +293,24 @@ fn menu(device: &Device, control: &sys::QueryControl, kind: &str) -> Vec<(u32, S
     if !matches!(kind, "menu" | "integer-menu") {
         return Vec::new();
     }
-    (first..=last.min(first.saturating_add(MOST_MENU_ITEMS)))
+    (first..=last.min(first.saturating_add(MAX_MENU_ITEMS)))
         .filter_map(|index| {
-            // Numbers without an item are left out by the driver.
+            // The driver returns an error for numbers without an item.
             let name = sys::query_menu(device, control.id, index).ok()?;
-            let words = if kind == "menu" {
-                text(&name)
+            let text = if kind == "menu" {
+                field_text(&name)
             } else {
                 let [a, b, c, d, e, f, g, h, ..] = name;
                 i64::from_ne_bytes([a, b, c, d, e, f, g, h]).to_string()
             };
-            Some((index, words))
+            Some((index, text))
         })
         .collect()
 }
 
-/// The text in a field of the kernel's: up to the first zero byte, whatever is no UTF-8 replaced, no control characters.
-fn text(field: &[u8]) -> String {
+/// The text in a field of a kernel struct: up to the first zero byte. Invalid UTF-8 and control characters are replaced by
+/// U+FFFD.
+fn field_text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -317,21 +320,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_text_whatever_is_in_it() {
-        assert_eq!(text(b"vivid\0\0rest"), "vivid");
-        assert_eq!(text(b"full"), "full");
-        assert_eq!(text(b"\xff\x1b[31m\0"), "\u{fffd}\u{fffd}[31m");
-        assert_eq!(text(b""), "");
+    fn any_bytes_of_a_field_become_text() {
+        assert_eq!(field_text(b"vivid\0\0rest"), "vivid");
+        assert_eq!(field_text(b"full"), "full");
+        assert_eq!(field_text(b"\xff\x1b[31m\0"), "\u{fffd}\u{fffd}[31m");
+        assert_eq!(field_text(b""), "");
     }
 
     #[test]
-    fn capabilities_are_words() {
+    fn capabilities_have_names() {
         let both = sys::CAP_VIDEO_CAPTURE_MPLANE | sys::CAP_STREAMING;
         assert_eq!(capability_names(both), ["capture", "multi-planar", "streaming"]);
     }
 
     #[test]
-    fn a_node_that_is_not_there_says_so_in_its_entry() {
+    fn a_missing_node_has_the_error_in_its_description() {
         let info = describe(Path::new("/dev/video-nothing"));
         assert!(info.error.expect("an error").contains("not there"));
         assert!(!info.usable);

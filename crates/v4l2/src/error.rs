@@ -1,4 +1,4 @@
-//! What a failed system call means for a camera.
+//! Turns the errors of system calls into errors of sources.
 
 use std::path::Path;
 
@@ -6,28 +6,29 @@ use rustix::io::Errno;
 
 use portraitd_media::SourceError;
 
-/// Where a call was made.
+/// The phase in which a call was made: the same error means different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// While it was being opened and set up.
+    /// While the device was opened and configured.
     Opening,
-    /// While frames were flowing.
+    /// While the device streamed.
     Streaming,
 }
 
-/// The error of `call` on the device at `path`, by what the supervisor should make of it: wait for the device, wait for
-/// another program to let go, tell a person, or just try again.
+/// The error of the system call `call` on the device at `path`. The variants differ in what a supervisor should do: wait
+/// for the device, wait until another program closes it, report the problem to the user, or retry.
 pub(super) fn classify(path: &Path, call: &'static str, errno: Errno, phase: Phase) -> SourceError {
     let source_name = path.display().to_string();
     match (errno, phase) {
         (Errno::NOENT | Errno::NXIO | Errno::NODEV, Phase::Opening) => SourceError::Absent { source_name },
-        // `ENOENT` cannot come while streaming; the others are how drivers say that the hardware is gone.
+        // With these errors, drivers report that the hardware has been removed.
         (Errno::NXIO | Errno::NODEV | Errno::SHUTDOWN, Phase::Streaming) => SourceError::Gone { source_name },
         (Errno::BUSY, _) => SourceError::Busy { source_name },
         (Errno::ACCESS | Errno::PERM, _) => SourceError::Permission { source_name },
-        (Errno::NOTTY, Phase::Opening) => {
-            SourceError::Unsupported { source_name, reason: format!("is not a video device ({call} is unknown to it)") }
-        }
+        (Errno::NOTTY, Phase::Opening) => SourceError::Unsupported {
+            source_name,
+            reason: format!("is not a video device (it does not support {call})"),
+        },
         _ => SourceError::Io { source_name, call, error: std::io::Error::from(errno) },
     }
 }
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_errno_becomes_what_the_supervisor_acts_on() {
+    fn each_errno_has_its_variant() {
         let of = |errno, phase| classify(Path::new("/dev/video9"), "VIDIOC_DQBUF", errno, phase);
         assert!(matches!(of(Errno::NOENT, Phase::Opening), SourceError::Absent { .. }));
         assert!(matches!(of(Errno::NODEV, Phase::Opening), SourceError::Absent { .. }));

@@ -1,11 +1,11 @@
-//! Frames that are JPEG pictures, decoded into buffers that are used again and again.
+//! Decodes frames that are JPEG pictures into buffers that the caller reuses.
 //!
-//! The decoder is `zune-jpeg`, which takes hostile bytes. It allocates its own tables and a strip of coefficients a
-//! frame; the picture itself goes to a buffer of ours. Cameras that leave out the Huffman tables (`AVI1`, as the UVC
-//! specification allows) are decoded with the usual ones.
+//! The decoder is `zune-jpeg`, which is made for untrusted bytes. For each frame it allocates its tables and a strip of
+//! coefficients; the picture is written to the caller's buffer. Cameras that omit the Huffman tables (`AVI1`, as the UVC
+//! specification allows) are decoded with the standard tables.
 //!
-//! Damage that leaves valid codes (a part that is missing from the middle) cannot be told here; the USB driver flags
-//! such frames, since it sees the lost packets.
+//! Damage that leaves valid codes (bytes that are missing from the middle) cannot be detected here. The USB driver marks
+//! such frames, because it knows which packets were lost.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -18,64 +18,65 @@ use portraitd_media::Size;
 /// Why a frame was not decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum JpegError {
-    /// It does not begin as a JPEG picture does.
-    #[error("no JPEG picture")]
+    /// The bytes do not begin with a JPEG start marker.
+    #[error("not a JPEG picture")]
     NoPicture,
-    /// It has no end, where this device's frames have one.
+    /// There is no end marker, although this device's earlier frames had one.
     #[error("the picture is cut off")]
     CutOff,
-    /// It is not of the size that the device is set to.
+    /// The picture (first) does not have the size to which the device is set (second).
     #[error("a picture of {0} instead of {1}")]
     Size(Size, Size),
-    /// Its bytes are not JPEG.
-    #[error("{0:?}")]
+    /// The decoder found invalid data.
+    #[error("invalid JPEG data: {0:?}")]
     Bytes(DecodeErrors),
-    /// The memory given is not the picture's size.
-    #[error("{0} bytes for the picture instead of {1}")]
+    /// The output buffer (first, in bytes) does not have the size of the picture (second).
+    #[error("an output buffer of {0} bytes instead of {1}")]
     Memory(usize, usize),
 }
 
-/// Decodes one device's frames, and learns which liberties it takes.
+/// Decodes the frames of one device, and learns how the device deviates from the standard.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decoder {
-    /// Whether its frames have an end marker: then one without is cut off.
-    ends: bool,
-    /// Whether it puts bytes between the headers that do not belong there: then damage inside the picture cannot be told.
-    sloppy: bool,
+    /// Whether an earlier frame had an end marker. A frame without one is then cut off.
+    has_end_marker: bool,
+    /// Whether the device writes invalid bytes between the headers. The decoder then accepts them, and cannot detect damage
+    /// inside the picture.
+    lenient: bool,
 }
 
 impl Decoder {
-    /// Decodes `bytes`, which may have padding behind the picture, to `R G B` rows of `size` without padding.
+    /// Decodes `bytes` to `out`: packed RGB rows of `size`, 3 bytes a pixel. Padding after the picture is ignored.
     ///
     /// # Errors
-    /// [`JpegError`]: the frame is to be skipped. What is in `out` then is of no use.
+    /// [`JpegError`]: the frame must be skipped. The contents of `out` are then undefined.
     pub fn decode(&mut self, bytes: &[u8], size: Size, out: &mut [u8]) -> Result<(), JpegError> {
         if !bytes.starts_with(&[0xff, 0xd8, 0xff]) {
             return Err(JpegError::NoPicture);
         }
-        let ends = has_end(bytes);
-        if !ends && self.ends {
+        let has_end_marker = has_end(bytes);
+        if !has_end_marker && self.has_end_marker {
             return Err(JpegError::CutOff);
         }
         match self.attempt(bytes, size, out) {
             Err(JpegError::Bytes(DecodeErrors::FormatStatic(reason)))
-                if !self.sloppy && reason.contains("Extra bytes between headers") =>
+                if !self.lenient && reason.contains("Extra bytes between headers") =>
             {
-                self.sloppy = true;
+                self.lenient = true;
                 tracing::warn!(
-                    "the camera's JPEG headers are not clean: damaged pictures cannot be told from good ones"
+                    "the camera writes invalid bytes between JPEG headers: accepting them, damaged frames can no longer be detected"
                 );
                 self.attempt(bytes, size, out)
             }
             result => result,
         }?;
-        self.ends |= ends;
+        self.has_end_marker |= has_end_marker;
         Ok(())
     }
 
     fn attempt(self, bytes: &[u8], size: Size, out: &mut [u8]) -> Result<(), JpegError> {
         let options = DecoderOptions::new_fast()
-            .set_strict_mode(!self.sloppy)
+            .set_strict_mode(!self.lenient)
             .set_max_width(usize::try_from(size.width).unwrap_or(usize::MAX))
             .set_max_height(usize::try_from(size.height).unwrap_or(usize::MAX))
             .jpeg_set_out_colorspace(ColorSpace::RGB);
@@ -94,7 +95,7 @@ impl Decoder {
     }
 }
 
-/// Whether an end marker is there. It is at the end or before some padding, so it is sought from the back.
+/// Whether the bytes contain an end marker. It is searched from the back, because only padding follows it.
 fn has_end(bytes: &[u8]) -> bool {
     bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9])
 }
@@ -105,13 +106,13 @@ mod tests {
 
     use super::*;
 
-    /// 32x16, baseline, 4:2:2, red left and blue right: made by `ffmpeg -f lavfi` (`tests/fuzz/seeds`).
+    /// 32x16, baseline, 4:2:2, red on the left and blue on the right; made by `ffmpeg -f lavfi` (`tests/fuzz/seeds`).
     const PICTURE: &[u8] = include_bytes!("../../../tests/fuzz/seeds/jpeg/red-blue.jpg");
     const SIZE: Size = Size::new(32, 16);
 
     fn decoded(bytes: &[u8]) -> Result<Vec<u8>, JpegError> {
         let mut out = vec![0; 32 * 16 * 3];
-        Decoder { ends: true, sloppy: false }.decode(bytes, SIZE, &mut out).map(|()| out)
+        Decoder { has_end_marker: true, lenient: false }.decode(bytes, SIZE, &mut out).map(|()| out)
     }
 
     fn sized(bytes: &[u8]) -> Size {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_frames_are_told() {
+    fn broken_frames_are_detected() {
         assert!(matches!(decoded(&[]), Err(JpegError::NoPicture)));
         assert!(matches!(decoded(&PICTURE[1..]), Err(JpegError::NoPicture)));
         assert!(matches!(decoded(&PICTURE[..PICTURE.len() - 30]), Err(JpegError::CutOff)));
@@ -145,7 +146,7 @@ mod tests {
         ));
         assert!(matches!(decoder.decode(PICTURE, Size::new(32, 32), &mut [0; 3072]), Err(JpegError::Size(..))));
         assert!(matches!(decoder.decode(PICTURE, SIZE, &mut [0; 100]), Err(JpegError::Memory(100, 1536))));
-        // Damage in the middle: a marker that does not belong there, and an end that is missing.
+        // Damage in the middle: an unexpected marker, and a missing end.
         let photograph = include_bytes!("../../../tests/fixtures/people/images/0007.jpg");
         let size = sized(photograph);
         let mut out = vec![0; portraitd_media::packed_bytes(portraitd_media::PixelFormat::Rgb24, size)];
@@ -158,13 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_never_ends_its_pictures_is_read_all_the_same() {
+    fn pictures_of_a_camera_without_end_markers_are_decoded() {
         let mut decoder = Decoder::default();
         let mut out = vec![0; 32 * 16 * 3];
-        let endless = &PICTURE[..PICTURE.len() - 2];
-        assert!(decoder.decode(endless, SIZE, &mut out).is_ok());
+        let without_end = &PICTURE[..PICTURE.len() - 2];
+        assert!(decoder.decode(without_end, SIZE, &mut out).is_ok());
         assert!(decoder.decode(PICTURE, SIZE, &mut out).is_ok());
-        assert!(decoder.decode(endless, SIZE, &mut out).is_err(), "it has learnt that this camera ends its pictures");
+        assert!(
+            decoder.decode(without_end, SIZE, &mut out).is_err(),
+            "an earlier frame of this camera had an end marker"
+        );
     }
 
     proptest! {

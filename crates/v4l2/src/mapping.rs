@@ -1,12 +1,13 @@
-//! The driver's buffers in our memory, and who may touch them.
+//! The driver's buffers, mapped into our memory, and the rules for access to them.
 //!
-//! A [`DriverBuffer`] is either *queued* (the driver's: nobody here may look) or *dequeued* (ours). A dequeued one may be
-//! lent ([`Lease`](portraitd_media::Lease)); when the last lease is dropped, on whichever thread, it is put down in
-//! [`Returns`], which never blocks, and the capture thread queues it again. Not the dropping thread: `VIDIOC_QBUF` takes
-//! the driver's lock, and a USB driver may hold that for as long as a transfer takes.
+//! A [`DriverBuffer`] is either *queued* (it belongs to the driver, and nobody here may read it) or *dequeued* (it is
+//! ours). A dequeued buffer may be lent ([`Lease`](portraitd_media::Lease)). When its last lease is dropped, on any
+//! thread, the buffer is marked in [`ReturnedBuffers`], which never blocks, and the capture thread queues it again. The
+//! dropping thread does not queue it, because `VIDIOC_QBUF` takes the driver's lock, which a USB driver may hold for the
+//! duration of a transfer.
 //!
 //! The memory lives as long as any `Arc` of the buffer, also after the device was closed or unplugged: the kernel frees
-//! pages when the last mapping of them goes.
+//! the pages with their last mapping.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -19,20 +20,20 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, Result};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::formats::PlanePlace;
+use super::formats::PlaneLayout;
 use super::sys::{BufferState, MAX_PLANES};
 use portraitd_media::Buffer;
 
-/// The most buffers a queue may have (`VIDEO_MAX_FRAME`): one bit each in [`Returns`].
+/// The largest number of buffers of a queue (`VIDEO_MAX_FRAME`). [`ReturnedBuffers`] has one bit for each.
 pub(super) const MAX_BUFFERS: u32 = 32;
 
-/// Pages of a device, mapped.
+/// A mapping of pages of a device. It is unmapped when it is dropped.
 struct Mapping {
     start: NonNull<c_void>,
     bytes: usize,
 }
 
-// SAFETY: a `Mapping` is an address range that it alone owns. It hands out no reference by itself; `DriverBuffer` says
+// SAFETY: a `Mapping` is the only owner of its address range and hands out no reference by itself. `DriverBuffer` decides
 // when its bytes may be read or written.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
@@ -45,7 +46,7 @@ impl Mapping {
             return Err(Errno::INVAL);
         }
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: no address is asked for, so no mapping that exists is replaced; the result is owned by this value.
+        // SAFETY: no address is requested, so no existing mapping is replaced. The result is owned by this value.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, u64::from(offset)) }?;
         NonNull::new(start).map(|start| Self { start, bytes }).ok_or(Errno::NOMEM)
     }
@@ -54,86 +55,87 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was mapped by `new` and is unmapped once. Slices of it borrow the `DriverBuffer` that owns
-        // this value, so none is left. It fails only for a range that is no mapping.
+        // this value, so none is left. The call fails only for a range that is not a mapping.
         let unmapped = unsafe { munmap(self.start.as_ptr(), self.bytes) };
         debug_assert!(unmapped.is_ok());
     }
 }
 
-/// Where buffers are put down that nobody reads any more.
-pub(super) struct Returns {
-    /// A bit each buffer.
+/// The buffers that are no longer lent and wait to be queued again.
+pub(super) struct ReturnedBuffers {
+    /// One bit for each buffer, by its index.
     buffers: AtomicUsize,
-    /// Whether the capture thread has to be woken, because the driver has too few.
-    hungry: AtomicBool,
+    /// Whether a returned buffer must wake the capture thread, because the driver has too few buffers.
+    wake_on_return: AtomicBool,
+    /// An eventfd on which the capture thread waits.
     wake: OwnedFd,
 }
 
-impl Returns {
+impl ReturnedBuffers {
     pub(super) fn new() -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { buffers: AtomicUsize::new(0), hungry: AtomicBool::new(false), wake })
+        Ok(Self { buffers: AtomicUsize::new(0), wake_on_return: AtomicBool::new(false), wake })
     }
 
     fn put(&self, index: u32) {
-        // Sequentially consistent with `set_hungry` and `take`: either this thread sees the hunger, or the capture thread
-        // sees the bit.
+        // Sequentially consistent with `set_wake_on_return` and `take`: either this thread sees the request to wake, or the
+        // capture thread sees the bit.
         self.buffers.fetch_or(1 << index, Ordering::SeqCst);
-        if self.hungry.load(Ordering::SeqCst) {
+        if self.wake_on_return.load(Ordering::SeqCst) {
             self.wake();
         }
     }
 
-    /// Wakes the capture thread from its wait.
+    /// Ends the wait of the capture thread.
     pub(super) fn wake(&self) {
-        // It fails only where the count is about to overflow, and then the thread is awake.
+        // The write fails only if the counter would overflow, and then the thread is awake.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    /// Takes all buffers that were put down, a bit each.
+    /// Takes all returned buffers, one bit for each.
     pub(super) fn take(&self) -> usize {
         self.buffers.swap(0, Ordering::SeqCst)
     }
 
-    /// Whether each return shall wake the capture thread. To be followed by [`Returns::take`].
-    pub(super) fn set_hungry(&self, hungry: bool) {
-        self.hungry.store(hungry, Ordering::SeqCst);
+    /// Sets whether each returned buffer wakes the capture thread. Call [`ReturnedBuffers::take`] afterwards.
+    pub(super) fn set_wake_on_return(&self, wake_on_return: bool) {
+        self.wake_on_return.store(wake_on_return, Ordering::SeqCst);
     }
 
-    /// Forgets a wake-up that has been seen.
-    pub(super) fn quieten(&self) {
+    /// Resets the eventfd after a wait that it ended.
+    pub(super) fn clear_wake(&self) {
         let mut count = [0; 8];
-        // `EAGAIN` where there was none.
+        // The read fails with `EAGAIN` if the eventfd is not set.
         let _ = rustix::io::read(&self.wake, &mut count);
     }
 }
 
-impl AsFd for Returns {
+impl AsFd for ReturnedBuffers {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 }
 
-/// One buffer of a driver.
+/// One buffer of a driver, with all its memory planes.
 pub(super) struct DriverBuffer {
     index: u32,
     memories: [Option<Mapping>; MAX_PLANES],
-    places: [PlanePlace; 3],
-    /// Where the picture begins in each memory plane, of the frame that the buffer holds.
+    planes: [PlaneLayout; 3],
+    /// The first byte of the current frame in each memory plane.
     data_offsets: [AtomicUsize; MAX_PLANES],
-    /// Whether the driver has it.
+    /// Whether the buffer belongs to the driver.
     queued: AtomicBool,
     leases: AtomicUsize,
-    returns: Arc<Returns>,
+    returns: Arc<ReturnedBuffers>,
 }
 
 impl DriverBuffer {
-    /// Maps what `state` (of `VIDIOC_QUERYBUF`) describes. `places` are the colour planes of a frame in it.
+    /// Maps the buffer that `state` (the result of `VIDIOC_QUERYBUF`) describes. `planes` are the colour planes of a frame.
     pub(super) fn new(
         fd: BorrowedFd<'_>,
         state: &BufferState,
-        places: [PlanePlace; 3],
-        returns: Arc<Returns>,
+        planes: [PlaneLayout; 3],
+        returns: Arc<ReturnedBuffers>,
         writable: bool,
     ) -> Result<Self> {
         if state.index >= MAX_BUFFERS {
@@ -146,7 +148,7 @@ impl DriverBuffer {
         Ok(Self {
             index: state.index,
             memories,
-            places,
+            planes,
             data_offsets: Default::default(),
             queued: AtomicBool::new(false),
             leases: AtomicUsize::new(0),
@@ -158,24 +160,24 @@ impl DriverBuffer {
         self.index
     }
 
-    /// Length of memory plane `plane`.
+    /// The length of memory plane `plane`, in bytes; 0 if there is no such plane.
     pub(super) fn memory_bytes(&self, plane: usize) -> usize {
         self.memories.get(plane).and_then(Option::as_ref).map_or(0, |mapping| mapping.bytes)
     }
 
-    /// Says that the driver has it from now on. To be called before `VIDIOC_QBUF`.
+    /// Marks the buffer as the driver's. Must be called before `VIDIOC_QBUF`.
     ///
     /// # Panics
-    /// If somebody holds a lease on it: the capture thread queues only what was put down.
+    /// If a lease on it exists: the capture thread queues only buffers that were returned.
     pub(super) fn set_queued(&self) {
         assert_eq!(self.leases.load(Ordering::Acquire), 0, "a buffer that is read must not be queued");
         self.queued.store(true, Ordering::Release);
     }
 
-    /// Says that the driver gave it back with a frame that begins `data_offsets` bytes into each memory plane.
+    /// Marks the buffer as ours, with a frame that begins at byte `data_offsets` of each memory plane.
     pub(super) fn set_dequeued(&self, data_offsets: &[u32; MAX_PLANES]) {
-        for (place, &offset) in self.data_offsets.iter().zip(data_offsets) {
-            place.store(usize::try_from(offset).unwrap_or(usize::MAX), Ordering::Relaxed);
+        for (current, &offset) in self.data_offsets.iter().zip(data_offsets) {
+            current.store(usize::try_from(offset).unwrap_or(usize::MAX), Ordering::Relaxed);
         }
         self.queued.store(false, Ordering::Release);
     }
@@ -188,33 +190,32 @@ impl DriverBuffer {
         Some((mapping.start.as_ptr().cast(), mapping.bytes))
     }
 
-    /// All bytes of memory plane `plane`; nothing while the driver has it.
+    /// All bytes of memory plane `plane`; empty while the buffer is queued.
     pub(super) fn memory(&self, plane: usize) -> &[u8] {
         let Some((start, bytes)) = self.address(plane) else { return &[] };
-        // SAFETY: the range is mapped as long as `self` lives, readable, and any bytes are valid `u8`. Nobody writes it:
-        // `memory_mut` needs an exclusive borrow, and the driver writes only what is queued. `queued` becomes true only in
-        // `set_queued`, on the capture thread, for buffers without a lease, and readers on other threads hold a lease for
-        // as long as they hold a slice (`Frame` keeps the lease and lends pictures that borrow it). A device that writes
-        // outside its turn changes the picture that is read, and nothing that this program relies on: bytes are checked
-        // after they were copied or used as pixels alone.
+        // SAFETY: the range is readable and mapped as long as `self` lives, and all bytes are valid `u8`. Nobody writes it:
+        // `memory_mut` needs an exclusive borrow, and the driver writes only to queued buffers. `queued` becomes true only
+        // in `set_queued`, on the capture thread, for buffers without a lease. Readers on other threads hold a lease for as
+        // long as they hold a slice (`Frame` keeps the lease and lends pictures that borrow it). A device that writes to a
+        // dequeued buffer changes only pixel values: no decision of this program relies on them.
         unsafe { std::slice::from_raw_parts(start, bytes) }
     }
 
-    /// All bytes of memory plane `plane`, to be written; nothing while the driver has it.
+    /// All bytes of memory plane `plane` for writing; empty while the buffer is queued.
     pub(super) fn memory_mut(&mut self, plane: usize) -> &mut [u8] {
         let Some((start, bytes)) = self.address(plane) else { return &mut [] };
-        // SAFETY: as in `memory`, and `self` is borrowed exclusively. Callers map for writing (`Output`); where that is not
-        // so the kernel kills the write, it does not corrupt anything.
+        // SAFETY: as in `memory`, and `self` is borrowed exclusively. Callers map for writing (`Output`). A write to a
+        // read-only mapping ends the process and corrupts nothing.
         unsafe { std::slice::from_raw_parts_mut(start, bytes) }
     }
 }
 
 impl Buffer for DriverBuffer {
     fn plane(&self, plane: usize) -> &[u8] {
-        let Some(place) = self.places.get(plane) else { return &[] };
-        let Some(offset) = self.data_offsets.get(place.memory) else { return &[] };
-        let memory = self.memory(place.memory);
-        place.range(offset.load(Ordering::Relaxed), memory.len()).map_or(&[], |range| &memory[range])
+        let Some(layout) = self.planes.get(plane) else { return &[] };
+        let Some(offset) = self.data_offsets.get(layout.memory) else { return &[] };
+        let memory = self.memory(layout.memory);
+        layout.range(offset.load(Ordering::Relaxed), memory.len()).map_or(&[], |range| &memory[range])
     }
 
     fn leases(&self) -> &AtomicUsize {
@@ -234,8 +235,8 @@ mod tests {
     use portraitd_media::{Colorimetry, PixelFormat, Size};
     use portraitd_media::{Frame, FrameFormat, Lease};
 
-    /// A buffer in ordinary memory, described as a driver would.
-    fn buffer(bytes: u32, place: PlanePlace, writable: bool) -> (DriverBuffer, Arc<Returns>) {
+    /// A buffer in ordinary memory, described as a driver describes its buffers.
+    fn buffer(bytes: u32, plane: PlaneLayout, writable: bool) -> (DriverBuffer, Arc<ReturnedBuffers>) {
         let memory = memfd_create("buffer", MemfdFlags::CLOEXEC).expect("memfd");
         ftruncate(&memory, u64::from(bytes)).expect("sized");
         rustix::io::write(&memory, &[1, 2, 3, 4, 5, 6, 7, 8]).expect("written");
@@ -252,17 +253,17 @@ mod tests {
             map_offset: [0; MAX_PLANES],
         };
         state.length[0] = bytes;
-        let returns = Arc::new(Returns::new().expect("eventfd"));
-        let places = [place, PlanePlace::default(), PlanePlace::default()];
-        let buffer = DriverBuffer::new(memory.as_fd(), &state, places, Arc::clone(&returns), writable).expect("mapped");
+        let returns = Arc::new(ReturnedBuffers::new().expect("eventfd"));
+        let planes = [plane, PlaneLayout::default(), PlaneLayout::default()];
+        let buffer = DriverBuffer::new(memory.as_fd(), &state, planes, Arc::clone(&returns), writable).expect("mapped");
         (buffer, returns)
     }
 
-    const PLACE: PlanePlace = PlanePlace { memory: 0, offset: 2, stride_bytes: 2, extent_bytes: 4 };
+    const PLANE: PlaneLayout = PlaneLayout { memory: 0, offset: 2, stride_bytes: 2, extent_bytes: 4 };
 
     #[test]
-    fn a_queued_buffer_shows_nothing() {
-        let (buffer, _) = buffer(4096, PLACE, false);
+    fn a_queued_buffer_cannot_be_read() {
+        let (buffer, _) = buffer(4096, PLANE, false);
         assert_eq!(buffer.plane(0), [3, 4, 5, 6]);
         assert!(buffer.plane(7).is_empty());
         buffer.set_queued();
@@ -274,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lease_puts_the_buffer_down_and_wakes_only_the_hungry() {
-        let (buffer, returns) = buffer(4096, PLACE, false);
+    fn the_last_lease_returns_the_buffer_and_wakes_only_on_request() {
+        let (buffer, returns) = buffer(4096, PLANE, false);
         let format = FrameFormat::packed(PixelFormat::Grey, Size::new(2, 2), Colorimetry::default(), 0.0);
         let buffer = Arc::new(buffer);
         let lend = || Frame::new(0, 0, format, Lease::new(Arc::clone(&buffer) as Arc<dyn Buffer>)).expect("fits");
@@ -288,7 +289,7 @@ mod tests {
         drop(clone);
         assert_eq!(returns.take(), 1 << 3);
         assert!(!woken());
-        returns.set_hungry(true);
+        returns.set_wake_on_return(true);
         drop(lend());
         assert!(woken());
         assert_eq!(returns.take(), 1 << 3);
@@ -297,15 +298,15 @@ mod tests {
     #[test]
     #[should_panic(expected = "a buffer that is read must not be queued")]
     fn a_buffer_that_is_read_cannot_be_queued() {
-        let (buffer, _) = buffer(4096, PLACE, false);
+        let (buffer, _) = buffer(4096, PLANE, false);
         let buffer = Arc::new(buffer);
         let _lease = Lease::new(Arc::clone(&buffer) as Arc<dyn Buffer>);
         buffer.set_queued();
     }
 
     #[test]
-    fn what_was_written_is_read_and_nothing_can_be_mapped_of_nothing() {
-        let (mut buffer, _) = buffer(4096, PLACE, true);
+    fn written_bytes_are_read_and_an_empty_range_cannot_be_mapped() {
+        let (mut buffer, _) = buffer(4096, PLANE, true);
         buffer.memory_mut(0)[3] = 99;
         assert_eq!(buffer.plane(0), [3, 99, 5, 6]);
         assert!(buffer.memory_mut(1).is_empty());

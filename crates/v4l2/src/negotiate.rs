@@ -1,67 +1,83 @@
-//! Which of a device's formats to take, and why. Pure.
+//! Chooses one of the formats that a device offers, and explains the choice. No I/O.
 //!
-//! Every candidate gets a cost; the least wins. The cost is a sum in *octaves* (a factor of two in pixels or in rate is
-//! 1), so that the parts can be compared:
+//! Every candidate has a cost, and the lowest cost wins. The cost is a sum in *octaves* (a factor of two in pixels or in
+//! frame rate is 1), so that its parts can be compared:
 //!
 //! | part | cost |
 //! |---|---|
-//! | fewer pixels than wanted | 2 an octave (detail that is lost) |
-//! | more pixels than wanted | 1 an octave (work that is wasted) |
-//! | another aspect | 2 an octave of the ratio (the view would be cut) |
-//! | slower than wanted | 2 an octave |
-//! | faster than wanted | 0.25 an octave |
-//! | size or rate not told by the device | 0.25 |
-//! | the encoding | 0.02 a place in [`formats::TABLE`](super::formats::TABLE), JPEG 0.4 more (it must be decoded), grey 2 more (no colour), converted in the driver's library 0.2 more |
+//! | fewer pixels than requested | 2 an octave (lost detail) |
+//! | more pixels than requested | 1 an octave (wasted work) |
+//! | another aspect ratio | 2 an octave of the ratio (a part of the view is lost) |
+//! | slower than requested | 2 an octave |
+//! | faster than requested | 0.25 an octave |
+//! | rate not reported by the device | 0.25 |
+//! | position in [`formats::TABLE`](super::formats::TABLE) | 0.02 an entry |
+//! | JPEG | 0.4 (it must be decoded) |
+//! | grey | 2 (no colour) |
+//! | converted by the driver's library | 0.2 |
 //!
-//! So an exact size and rate in any colour encoding beats every inexact one further off than the encodings differ, a
-//! camera with raw pictures at 10 and JPEG at 30 frames a second is read in JPEG, and raw wins where both are as fast.
+//! An exact size and rate in any colour encoding therefore wins against every offer that is further away than the encodings
+//! differ. A camera with raw pictures at 10 and JPEG at 30 frames a second is read in JPEG. Raw wins if both are equally
+//! fast.
+//!
+//! ```
+//! use portraitd_v4l2::formats::FourCc;
+//! use portraitd_v4l2::media::{FormatRequest, Size};
+//! use portraitd_v4l2::{Candidate, negotiate};
+//!
+//! let size = Size::new(1280, 720);
+//! let offer = |code, rate| Candidate { code: FourCc::new(code), size, rates: vec![rate], emulated: false };
+//! let request = FormatRequest { size: Some(size), frame_rate: Some(30.0) };
+//! let negotiation = negotiate(&request, &[offer(*b"YUYV", 10.0), offer(*b"MJPG", 30.0)]);
+//! let choice = negotiation.choice.expect("both formats are supported");
+//! assert_eq!(choice.code, FourCc::new(*b"MJPG"));
+//! ```
 
 use std::cmp::Ordering;
 
 use super::formats::{Encoding, FourCc, MAX_SIDE, preference};
-use portraitd_media::FormatRequest;
-use portraitd_media::{PixelFormat, Size};
+use portraitd_media::{FormatRequest, PixelFormat, Size};
 
-/// One thing a device offers: a format in one size, with the rates it has there.
+/// One offer of a device: a pixel format in one size, with its frame rates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The four-character code.
     pub code: FourCc,
-    /// The picture size.
+    /// The picture size, in pixels.
     pub size: Size,
-    /// Frames a second that the device offers in this size; empty where it does not tell.
+    /// The offered frame rates in frames a second; empty if the device does not report them.
     pub rates: Vec<f32>,
-    /// Whether the format is made by conversion in software, in the driver or a library under it.
+    /// Whether the driver or a library below it produces the format by conversion in software.
     pub emulated: bool,
 }
 
-/// What was chosen of a device's offer.
+/// An offer that can be requested from the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
-    /// Which candidate.
+    /// Its index in the list of candidates.
     pub index: usize,
     /// The four-character code.
     pub code: FourCc,
-    /// The picture size to ask for.
+    /// The picture size to request, in pixels.
     pub size: Size,
-    /// The rate to ask for; `None` leaves the device's own.
+    /// The frame rate to request, in frames a second; `None` keeps the device's own.
     pub frame_rate: Option<f32>,
 }
 
 /// The result of a negotiation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Negotiation {
-    /// The best, if the device offers anything that we can use.
+    /// The best candidate; `None` if no offer is supported.
     pub choice: Option<Choice>,
-    /// Every usable candidate, best first: what to try when the driver refuses the best.
+    /// Every supported candidate, the best first: if the driver refuses one, request the next.
     pub ranking: Vec<Choice>,
-    /// Why, a sentence each: what was wanted, what was chosen, what was next, what could not be used.
+    /// The reasons, one sentence an entry: the request, the choice, the second choice, the formats that are not supported.
     pub reasons: Vec<String>,
 }
 
-/// Chooses of `candidates` what is nearest to `wanted`.
+/// Chooses the candidate that is nearest to the request `wanted`. The order of `candidates` has no influence.
 pub fn negotiate(wanted: &FormatRequest, candidates: &[Candidate]) -> Negotiation {
-    let wanted = sane(wanted);
+    let wanted = valid_part(wanted);
     let mut ranked: Vec<(f32, Choice)> = candidates
         .iter()
         .enumerate()
@@ -70,7 +86,7 @@ pub fn negotiate(wanted: &FormatRequest, candidates: &[Candidate]) -> Negotiatio
             Some((cost, Choice { index, code: candidate.code, size: candidate.size, frame_rate }))
         })
         .collect();
-    // The order of the list decides nothing: what is equal in cost is ordered by what it is.
+    // Candidates of equal cost are ordered by their values, so that the order of the list has no influence.
     ranked.sort_by(|(cost_a, a), (cost_b, b)| {
         cost_a
             .total_cmp(cost_b)
@@ -84,8 +100,8 @@ pub fn negotiate(wanted: &FormatRequest, candidates: &[Candidate]) -> Negotiatio
     Negotiation { choice: ranking.first().copied(), ranking, reasons }
 }
 
-/// Without what cannot be wanted: an empty size, a rate that is not a number.
-fn sane(wanted: &FormatRequest) -> FormatRequest {
+/// The request without invalid values: an empty size, a rate that is not a positive number.
+fn valid_part(wanted: &FormatRequest) -> FormatRequest {
     FormatRequest {
         size: wanted.size.filter(|size| !size.is_empty()),
         frame_rate: wanted.frame_rate.filter(|rate| rate.is_finite() && *rate > 0.0),
@@ -96,7 +112,7 @@ fn compare_rates(a: Option<f32>, b: Option<f32>) -> Ordering {
     a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0))
 }
 
-/// The cost of `candidate` and the rate to ask it for; `None` where it cannot be used.
+/// The cost of `candidate` in octaves and the frame rate to request; `None` if the candidate is not supported.
 fn cost(wanted: &FormatRequest, candidate: &Candidate) -> Option<(f32, Option<f32>)> {
     let encoding = candidate.code.encoding()?;
     let size = candidate.size;
@@ -112,24 +128,25 @@ fn cost(wanted: &FormatRequest, candidate: &Candidate) -> Option<(f32, Option<f3
     if candidate.emulated {
         cost += 0.2;
     }
-    if let Some(wish) = wanted.size {
-        let octaves = (size.area() as f32 / wish.area() as f32).log2();
+    if let Some(requested) = wanted.size {
+        let octaves = (size.area() as f32 / requested.area() as f32).log2();
         cost += if octaves < 0.0 { -2.0 * octaves } else { octaves };
-        cost += 2.0 * (size.aspect() / wish.aspect()).log2().abs();
+        cost += 2.0 * (size.aspect() / requested.aspect()).log2().abs();
     }
     let rates = candidate.rates.iter().copied().filter(|rate| rate.is_finite() && *rate > 0.0);
     let best = match wanted.frame_rate {
-        Some(wish) => rates.map(|rate| (rate_cost(wish, rate), rate)).min_by(|a, b| a.0.total_cmp(&b.0)),
+        Some(requested) => rates.map(|rate| (rate_cost(requested, rate), rate)).min_by(|a, b| a.0.total_cmp(&b.0)),
         None => return Some((cost, None)),
     };
-    // A device that does not tell its rates is asked for the wanted one, and may know it.
+    // A device that does not report its rates may support the requested one.
     let (part, rate) = best.unwrap_or((0.25, wanted.frame_rate.unwrap_or(0.0)));
     Some((cost + part, Some(rate)))
 }
 
-fn rate_cost(wish: f32, rate: f32) -> f32 {
-    let octaves = (rate / wish).log2();
-    // 29.97 is 30.
+/// The cost of `rate` if `requested` is wanted, in octaves.
+fn rate_cost(requested: f32, rate: f32) -> f32 {
+    let octaves = (rate / requested).log2();
+    // 29.97 counts as 30.
     if octaves.abs() < 0.01 {
         0.0
     } else if octaves < 0.0 {
@@ -139,6 +156,7 @@ fn rate_cost(wish: f32, rate: f32) -> f32 {
     }
 }
 
+/// The sentences of [`Negotiation::reasons`].
 fn explain(wanted: &FormatRequest, candidates: &[Candidate], ranked: &[(f32, Choice)]) -> Vec<String> {
     let size = wanted.size.map_or_else(|| "any size".to_owned(), |size| size.to_string());
     let rate = wanted.frame_rate.map_or_else(|| "any rate".to_owned(), |rate| format!("{rate} frames/s"));
@@ -155,15 +173,15 @@ fn explain(wanted: &FormatRequest, candidates: &[Candidate], ranked: &[(f32, Cho
         reasons.push(format!("chosen: {}", describe(best)));
         let (encoding, exact) = (best.1.code.encoding(), wanted.size.is_none_or(|size| size == best.1.size));
         if !exact {
-            reasons.push(format!("{size} is not offered; {} is the nearest by pixels and aspect", best.1.size));
+            reasons.push(format!("{size} is not offered; {} is the nearest by pixels and aspect ratio", best.1.size));
         }
-        if let (Some(wish), Some(rate)) = (wanted.frame_rate, best.1.frame_rate)
-            && rate_cost(wish, rate) > 0.0
+        if let (Some(requested), Some(rate)) = (wanted.frame_rate, best.1.frame_rate)
+            && rate_cost(requested, rate) > 0.0
         {
-            reasons.push(format!("{wish} frames/s is not offered in {}; {rate} is the nearest", best.1.size));
+            reasons.push(format!("{requested} frames/s is not offered in {}; {rate} is the nearest", best.1.size));
         }
         if encoding == Some(Encoding::Jpeg) {
-            reasons.push("JPEG, because raw pictures come slower or smaller from this device".to_owned());
+            reasons.push("JPEG is chosen because raw pictures come slower or smaller from this device".to_owned());
         }
         if let Some(next) = ranked.iter().find(|(_, choice)| choice.code != best.1.code) {
             reasons.push(format!("next: {}", describe(next)));
@@ -197,7 +215,7 @@ mod tests {
         FormatRequest { size: Some(Size::new(width, height)), frame_rate: Some(rate) }
     }
 
-    /// A USB 2 webcam as they are sold: raw pictures only as fast as the bus.
+    /// The offers of a typical USB 2 webcam: the bus limits the rate of raw pictures.
     fn webcam() -> Vec<Candidate> {
         vec![
             candidate(b"YUYV", 640, 480, &[30.0, 15.0]),
@@ -211,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webcam_is_read_in_jpeg_where_raw_is_slow_and_raw_where_it_is_not() {
+    fn jpeg_is_chosen_only_if_raw_is_slower() {
         let negotiation = negotiate(&wanted(1280, 720, 30.0), &webcam());
         let choice = negotiation.choice.expect("offers");
         assert_eq!((choice.code, choice.size), (FourCc::new(*b"MJPG"), Size::new(1280, 720)));
@@ -231,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_use_is_no_choice_and_says_so() {
+    fn without_a_supported_format_there_is_no_choice_and_a_reason() {
         let negotiation = negotiate(&FormatRequest::default(), &[candidate(b"H264", 1280, 720, &[30.0])]);
         assert_eq!(negotiation.choice, None);
         assert!(negotiation.reasons.iter().any(|reason| reason == "not of use: H264"), "{:?}", negotiation.reasons);
@@ -239,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_is_taken_only_where_there_is_no_colour() {
+    fn grey_is_chosen_only_without_colour() {
         let both = [candidate(b"GREY", 1280, 720, &[30.0]), candidate(b"YUYV", 640, 480, &[15.0])];
         let choice = negotiate(&wanted(1280, 720, 30.0), &both[..1]).choice.expect("offers");
         assert_eq!(choice.code, FourCc::new(*b"GREY"));
@@ -248,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_tells_no_rates_is_asked_for_the_wanted_one() {
+    fn a_device_that_reports_no_rates_gets_the_requested_one() {
         let choice = negotiate(&wanted(640, 480, 25.0), &[candidate(b"NV12", 640, 480, &[])]).choice.expect("offers");
         assert_eq!(choice.frame_rate, Some(25.0));
         let any = FormatRequest { size: None, frame_rate: None };
@@ -281,11 +299,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_chosen_was_offered_and_can_be_used(
+        fn every_choice_was_offered_and_is_supported(
             wanted in any_wanted(), candidates in prop::collection::vec(any_candidate(), 0..20),
         ) {
             let negotiation = negotiate(&wanted, &candidates);
-            let usable = candidates.iter().filter(|candidate| cost(&sane(&wanted), candidate).is_some()).count();
+            let usable = candidates.iter().filter(|candidate| cost(&valid_part(&wanted), candidate).is_some()).count();
             prop_assert_eq!(negotiation.ranking.len(), usable);
             prop_assert_eq!(negotiation.choice, negotiation.ranking.first().copied());
             for choice in &negotiation.ranking {
@@ -295,13 +313,13 @@ mod tests {
                 prop_assert!(!choice.size.is_empty());
                 if let Some(rate) = choice.frame_rate {
                     prop_assert!(rate > 0.0 && rate.is_finite());
-                    prop_assert!(candidate.rates.contains(&rate) || sane(&wanted).frame_rate == Some(rate));
+                    prop_assert!(candidate.rates.contains(&rate) || valid_part(&wanted).frame_rate == Some(rate));
                 }
             }
         }
 
         #[test]
-        fn the_order_of_the_list_decides_nothing(
+        fn the_order_of_the_list_has_no_influence(
             wanted in any_wanted(), candidates in prop::collection::vec(any_candidate(), 1..12), turn in 0_usize..12,
         ) {
             let mut turned = candidates.clone();
@@ -312,24 +330,24 @@ mod tests {
         }
 
         #[test]
-        fn an_exact_raw_offer_beats_any_that_is_far_off(
+        fn an_exact_raw_offer_wins_against_distant_ones(
             width in 16_u32..4000, height in 16_u32..4000, rate in 5.0_f32..120.0,
             others in prop::collection::vec(any_candidate(), 0..12),
         ) {
-            let wish = Size::new(width, height);
-            let exact = Candidate { code: FourCc::new(*b"YUYV"), size: wish, rates: vec![rate], emulated: false };
+            let requested = Size::new(width, height);
+            let exact = Candidate { code: FourCc::new(*b"YUYV"), size: requested, rates: vec![rate], emulated: false };
             let far = others.into_iter().filter(|other| {
-                let ratio = other.size.area() as f64 / wish.area() as f64;
+                let ratio = other.size.area() as f64 / requested.area() as f64;
                 !(0.5..=2.0).contains(&ratio)
             });
             let candidates: Vec<Candidate> = far.chain([exact.clone()]).collect();
-            let wanted = FormatRequest { size: Some(wish), frame_rate: Some(rate) };
+            let wanted = FormatRequest { size: Some(requested), frame_rate: Some(rate) };
             let choice = negotiate(&wanted, &candidates).choice.expect("one is usable");
             prop_assert_eq!((choice.code, choice.size), (exact.code, exact.size));
         }
 
         #[test]
-        fn a_worse_offer_changes_nothing(
+        fn a_worse_offer_does_not_change_the_choice(
             wanted in any_wanted(), candidates in prop::collection::vec(any_candidate(), 1..12), extra in any_candidate(),
         ) {
             let before = negotiate(&wanted, &candidates);

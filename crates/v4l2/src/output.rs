@@ -1,12 +1,11 @@
-//! Pictures written to a V4L2 output node: v4l2loopback, a gadget, a display. Other programs then see a webcam.
+//! Writes pictures to a V4L2 output node: v4l2loopback, a gadget, a display. With v4l2loopback, other programs see a webcam.
 //!
-//! The render thread that makes the pictures calls [`Output::write`], which copies one into a buffer of the driver's and
-//! never waits: where the driver has not finished with any buffer, the picture is skipped. An error means that the node
-//! has to be opened anew later; the camera and its other clients are not concerned.
+//! [`Output::write`] copies a picture to one of the driver's buffers and never waits: while the driver holds every buffer,
+//! the picture is skipped. After an error the node must be opened again.
 //!
-//! The output negotiates by asking: the caller lists the formats that it can make, the first that the device takes is
-//! used, and [`Output::format`] says which and at what size. Where the device is set to another format by its reader
-//! (an event of the driver's), the output follows and [`Written::FormatChanged`] tells the caller.
+//! The caller lists the pixel formats that it can produce, and the first one that the device accepts is used.
+//! [`Output::format`] returns the result. If the reader sets the device to another format, the driver sends an event, the
+//! output follows, and [`WriteOutcome::FormatChanged`] tells the caller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,39 +14,38 @@ use rustix::io::Errno;
 
 use super::device::{Device, interval};
 use super::error::Phase;
-use super::formats::{Encoding, FourCc, Layout, TABLE, layout};
-use super::mapping::Returns;
+use super::formats::{BufferLayout, Encoding, FourCc, TABLE};
+use super::mapping::ReturnedBuffers;
 use super::queue::{CallError, Queue};
 use super::sys::{self, BufferType, DeviceFormat, MAX_PLANES};
-use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size};
-use portraitd_media::{FrameFormat, SourceError};
+use portraitd_media::{Colorimetry, FrameFormat, Matrix, Picture, PixelFormat, Range, Size, SourceError};
 
-/// Buffers to ask for: one shown, one waiting, one being written.
+/// Buffers to ask the driver for: one that is shown, one that waits, one that is written.
 const BUFFERS: u32 = 3;
 
-// `enum v4l2_colorspace`.
+// Values of `enum v4l2_colorspace`.
 const COLORSPACE_REC709: u32 = 3;
 const COLORSPACE_SRGB: u32 = 8;
 const COLORSPACE_BT2020: u32 = 10;
 
-/// What became of a picture.
+/// The result of [`Output::write`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Written {
-    /// The driver has it.
+pub enum WriteOutcome {
+    /// The picture was given to the driver.
     Queued,
-    /// The driver still had every buffer: this one was left out.
+    /// The picture was not written, because the driver holds every buffer.
     Skipped,
-    /// Nobody reads, as far as the driver tells: it was left out.
+    /// The picture was not written, because the driver reports no reader.
     NoReader,
-    /// The device has another format now; pictures of it are wanted from here on. This one was left out.
+    /// The picture was not written, because the device has another format now. Later pictures must have this one.
     FormatChanged(FrameFormat),
 }
 
-/// An open output node.
+/// An open output node. Its stream is stopped when it is dropped.
 pub struct Output {
     device: Device,
     buffer_type: BufferType,
-    layout: Layout,
+    layout: BufferLayout,
     format: FrameFormat,
     queue: Option<Queue>,
     started: bool,
@@ -57,10 +55,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens the node at `path` for pictures of about `size` and `frame_rate`, in the first of `formats` that it takes.
+    /// Opens the node at `path` for pictures of about `size` (pixels) and `frame_rate` (frames a second), in the first of
+    /// `formats` that the device accepts. `color` is announced to the device.
     ///
     /// # Errors
-    /// [`SourceError`], as for a camera: absent, busy, not permitted, nothing in common.
+    /// [`SourceError`]: the node is absent, busy, not permitted, or accepts none of `formats`; or a call failed.
     pub fn open(
         path: &Path,
         size: Size,
@@ -70,10 +69,10 @@ impl Output {
     ) -> Result<Self, SourceError> {
         let device = Device::open(path)?;
         let Some(buffer_type) = device.output_type() else {
-            return Err(device.unsupported("is not an output device that streams"));
+            return Err(device.unsupported("is not an output device that supports streaming"));
         };
         let layout = negotiate(&device, buffer_type, size, formats, color)?;
-        // What the driver does not know does not happen.
+        // Drivers need not support these events. Without support the event does not occur, so errors are ignored.
         let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, 0);
         let _ = sys::subscribe_event(&device, sys::EVENT_LOOPBACK_READERS, 0);
         if let Some(seconds) = interval(frame_rate) {
@@ -96,17 +95,17 @@ impl Output {
             code = %output.layout.code,
             size = %output.format.size,
             color = ?output.format.color,
-            "output set up"
+            "output device set up"
         );
         Ok(output)
     }
 
-    /// The format that pictures must have: pixel format and size. Their strides are their own.
+    /// The pixel format and size that pictures must have. Their strides may differ.
     pub const fn format(&self) -> FrameFormat {
         self.format
     }
 
-    /// Whether anybody reads; `None` where the driver does not tell.
+    /// Whether a program reads from the device; `None` if the driver does not report readers.
     pub const fn has_reader(&self) -> Option<bool> {
         match self.readers {
             Some(count) => Some(count > 0),
@@ -114,70 +113,72 @@ impl Output {
         }
     }
 
-    /// Pictures given to the driver, and pictures left out because it was not ready.
+    /// The number of pictures that were written, and the number that were skipped because the driver held every buffer.
     pub const fn counts(&self) -> (u64, u64) {
         (self.written, self.skipped)
     }
 
-    /// Writes one picture, without waiting.
+    /// Writes one picture without waiting.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] where the picture is not of [`Output::format`] (the output stays open), else what the
-    /// driver said, after which the output is to be dropped and opened anew: `Gone` where the node is no more.
-    pub fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError> {
+    /// [`SourceError::Unsupported`] if the picture does not have [`Output::format`]; the output stays usable. After any other
+    /// error the output must be dropped and opened again: `Gone` if the node was removed, otherwise the call that failed.
+    pub fn write(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, SourceError> {
         if let Some(format) = self.refresh()? {
-            return Ok(Written::FormatChanged(format));
+            return Ok(WriteOutcome::FormatChanged(format));
         }
         if (picture.format(), picture.size()) != (self.format.pixel_format, self.format.size) {
             return Err(self.device.unsupported(format!(
-                "takes {} {} and got {} {}",
+                "accepts {} {} and was given {} {}",
                 self.format.pixel_format,
                 self.format.size,
                 picture.format(),
                 picture.size()
             )));
         }
-        // One picture is written all the same: v4l2loopback shows itself to readers only then.
+        // The first picture is always written: v4l2loopback is visible to readers only after that.
         if self.readers == Some(0) && self.written > 0 {
-            return Ok(Written::NoReader);
+            return Ok(WriteOutcome::NoReader);
         }
-        let result = self.give(picture);
+        let result = self.queue_picture(picture);
         result.map_err(|(call, errno)| self.device.error(call, errno, Phase::Streaming))
     }
 
+    /// Allocates buffers for the current format. The stream starts with the first picture.
     fn allocate(&mut self) -> Result<(), CallError> {
         self.started = false;
-        // Buffers of an output are never lent: nothing comes back by it.
-        let returns = Arc::new(Returns::new().map_err(|errno| ("eventfd", errno))?);
+        // Buffers of an output are never lent, so none is returned this way.
+        let returns = Arc::new(ReturnedBuffers::new().map_err(|errno| ("eventfd", errno))?);
         self.queue = Some(Queue::allocate(&self.device, self.buffer_type, &self.layout, BUFFERS, &returns)?);
         Ok(())
     }
 
-    fn give(&mut self, picture: &Picture<'_>) -> Result<Written, CallError> {
+    /// Copies the picture to a free buffer and queues it.
+    fn queue_picture(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, CallError> {
         let Some(queue) = &mut self.queue else { return Err(("VIDIOC_QBUF", Errno::NODEV)) };
-        // The driver gives buffers back only once it runs. No more are taken than it has: v4l2loopback gives one whenever it is
-        // asked.
+        // The driver returns buffers only while it streams. The loop is limited to the buffers that it holds, because
+        // v4l2loopback returns a buffer at every call.
         for _ in 0..if self.started { queue.queued() } else { 0 } {
             let Some((buffer, _)) = queue.dequeue(&self.device)? else { break };
             queue.put_back(&buffer);
         }
         let Some(buffer) = queue.take_free() else {
             self.skipped += 1;
-            return Ok(Written::Skipped);
+            return Ok(WriteOutcome::Skipped);
         };
         let mut used = [0_u32; MAX_PLANES];
-        for (plane, place) in self.layout.planes.iter().enumerate().take(picture.format().plane_count()) {
-            let memory = buffer.memory_mut(place.memory);
-            // Checked when the buffer was allocated.
-            let Some(range) = place.range(0, memory.len()) else { return Err(("VIDIOC_QBUF", Errno::INVAL)) };
+        for (plane, layout) in self.layout.planes.iter().enumerate().take(picture.format().plane_count()) {
+            let memory = buffer.memory_mut(layout.memory);
+            // `Queue::allocate` has checked that the plane fits.
+            let Some(range) = layout.range(0, memory.len()) else { return Err(("VIDIOC_QBUF", Errno::INVAL)) };
             let (row_bytes, _) = picture.format().plane_extent(plane, picture.size());
             let source = picture.plane(plane);
-            for (y, row) in memory[range].chunks_mut(place.stride_bytes.max(1)).enumerate() {
+            for (y, row) in memory[range].chunks_mut(layout.stride_bytes.max(1)).enumerate() {
                 row[..row_bytes].copy_from_slice(&source.row(y)[..row_bytes]);
             }
-            // A frame fills the memory that its format names: the padding of the last row counts.
-            let all = self.layout.size_image[place.memory].min(buffer.memory_bytes(place.memory));
-            used[place.memory] = u32::try_from(all).unwrap_or(u32::MAX);
+            // The size of a frame is the size that its format names, including the padding of the last row.
+            let all = self.layout.size_image[layout.memory].min(buffer.memory_bytes(layout.memory));
+            used[layout.memory] = u32::try_from(all).unwrap_or(u32::MAX);
         }
         let index = buffer.index();
         queue.submit(&self.device, index, &used[..self.layout.memory_planes])?;
@@ -186,20 +187,20 @@ impl Output {
             queue.start(&self.device)?;
             self.started = true;
         }
-        Ok(Written::Queued)
+        Ok(WriteOutcome::Queued)
     }
 
-    /// Takes the driver's events: who reads, and the new format where the device has one. Done by [`Output::write`] too; for
-    /// a caller that has nothing to write.
+    /// Reads the driver's events: the number of readers, and a change of the format. Returns the new format if it changed.
+    /// [`Output::write`] does the same; this is for a caller that has nothing to write.
     ///
     /// # Errors
-    /// As [`Output::write`].
+    /// The errors of [`Output::write`].
     pub fn refresh(&mut self) -> Result<Option<FrameFormat>, SourceError> {
         let mut changed = false;
         loop {
             let event = match sys::dequeue_event(&self.device) {
                 Ok(event) => event,
-                // How drivers say that the node is gone. Any other error is "no event".
+                // With these errors, drivers report that the node was removed. Any other error means "no event".
                 Err(errno @ (Errno::NODEV | Errno::NXIO | Errno::SHUTDOWN)) => {
                     return Err(self.device.error("VIDIOC_DQEVENT", errno, Phase::Streaming));
                 }
@@ -217,9 +218,9 @@ impl Output {
         if !changed {
             return Ok(None);
         }
-        let got = sys::get_format(&self.device, self.buffer_type)
+        let actual = sys::get_format(&self.device, self.buffer_type)
             .map_err(|errno| self.device.error("VIDIOC_G_FMT", errno, Phase::Streaming))?;
-        let layout = layout(&got).map_err(|reason| self.device.unsupported(reason))?;
+        let layout = BufferLayout::from_device(&actual).map_err(|error| self.device.unsupported(error.to_string()))?;
         if layout == self.layout {
             return Ok(None);
         }
@@ -241,34 +242,34 @@ impl Drop for Output {
     }
 }
 
-fn frame_format(layout: &Layout, frame_rate: f32) -> FrameFormat {
+fn frame_format(layout: &BufferLayout, frame_rate: f32) -> FrameFormat {
     FrameFormat::packed(layout.encoding.picture_format(), layout.size, layout.color, frame_rate)
 }
 
-/// Sets the first of `formats` that the device takes.
+/// Sets the first of `formats` that the device accepts, and returns the format that the driver set.
 fn negotiate(
     device: &Device,
     buffer_type: BufferType,
     size: Size,
     formats: &[PixelFormat],
     color: Colorimetry,
-) -> Result<Layout, SourceError> {
+) -> Result<BufferLayout, SourceError> {
     let offered = device.formats(buffer_type)?;
-    let makes = |code: FourCc, wanted: PixelFormat| matches!(code.encoding(), Some(Encoding::Raw { pixels, .. }) if pixels == wanted);
+    let has_pixels = |code: FourCc, wanted: PixelFormat| matches!(code.encoding(), Some(Encoding::Raw { pixels, .. }) if pixels == wanted);
     let mut refusal = None;
     for &wanted in formats {
-        for (code, encoding) in TABLE.iter().filter(|(code, _)| makes(*code, wanted)) {
+        for (code, encoding) in TABLE.iter().filter(|(code, _)| has_pixels(*code, wanted)) {
             if !offered.iter().any(|format| format.code == *code) {
                 continue;
             }
             let request = request(*code, encoding.memory_planes(), size, color);
             match sys::set_format(device, buffer_type, &request) {
-                Ok(got) => match layout(&got) {
+                Ok(actual) => match BufferLayout::from_device(&actual) {
                     Ok(layout) if layout.encoding.picture_format() == wanted && !layout.is_compressed() => {
                         return Ok(layout);
                     }
-                    Ok(layout) => refusal = Some(format!("was asked for {code} and takes {}", layout.code)),
-                    Err(reason) => refusal = Some(reason),
+                    Ok(layout) => refusal = Some(format!("was asked for {code} and accepts {}", layout.code)),
+                    Err(error) => refusal = Some(error.to_string()),
                 },
                 Err(errno @ Errno::INVAL) => refusal = Some(format!("refuses {code} {size} ({errno})")),
                 Err(errno) => return Err(device.error("VIDIOC_S_FMT", errno, Phase::Opening)),
@@ -278,7 +279,7 @@ fn negotiate(
     let reason = refusal.unwrap_or_else(|| {
         let codes: Vec<String> = offered.iter().map(|format| format.code.to_string()).collect();
         let names: Vec<String> = formats.iter().map(PixelFormat::to_string).collect();
-        format!("takes {}; portraitd can make {}", codes.join(" "), names.join(" "))
+        format!("accepts {}; available are {}", codes.join(" "), names.join(" "))
     });
     Err(device.unsupported(reason))
 }
@@ -290,7 +291,7 @@ fn request(code: FourCc, plane_count: usize, size: Size, color: Colorimetry) -> 
         height: size.height,
         pixel_format: code.0,
         field: sys::FIELD_NONE,
-        // The colour space whose default is the matrix: some drivers listen to nothing else.
+        // The colour space whose default is this matrix: some drivers ignore the fields below.
         colorspace: match color.matrix {
             Matrix::Bt709 if !rgb => COLORSPACE_REC709,
             Matrix::Bt2020 if !rgb => COLORSPACE_BT2020,
@@ -313,23 +314,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_output_says_so() {
+    fn a_file_that_is_not_an_output_is_refused() {
         let open = |path: &str| {
             let formats = [PixelFormat::Yuyv];
             Output::open(Path::new(path), Size::new(640, 480), 30.0, &formats, Colorimetry::default())
                 .err()
-                .expect("none")
+                .expect("not an output")
         };
         assert!(matches!(open("/dev/video-nothing"), SourceError::Absent { .. }));
         assert!(matches!(open("/dev/null"), SourceError::Unsupported { .. }));
     }
 
     #[test]
-    fn matrix_and_range_are_named_to_the_driver() {
+    fn matrix_and_range_are_announced_to_the_driver() {
         let color = Colorimetry { matrix: Matrix::Bt709, range: Range::Full };
         let asked = request(FourCc::new(*b"YUYV"), 1, Size::new(2, 2), color);
         assert_eq!((asked.ycbcr_encoding, asked.quantization, asked.field), (2, 1, sys::FIELD_NONE));
-        assert_eq!(asked.colorspace, COLORSPACE_REC709, "for drivers that listen to the colour space alone");
+        assert_eq!(asked.colorspace, COLORSPACE_REC709, "for drivers that use only the colour space");
         let asked = request(FourCc::new(*b"RGB3"), 1, Size::new(2, 2), Colorimetry::default());
         assert_eq!((asked.quantization, asked.colorspace), (1, COLORSPACE_SRGB));
     }

@@ -1,4 +1,5 @@
-//! Names of video nodes: `videoN` changes with every plug, so devices are found by what does not change.
+//! Names of video nodes. The number of `/dev/videoN` may change whenever a device is plugged in, so devices are found by
+//! links or by their identity.
 
 use std::fs;
 use std::io;
@@ -6,28 +7,28 @@ use std::path::{Path, PathBuf};
 
 use super::device::Device;
 
-/// Where device nodes are.
+/// The folder of device nodes.
 pub const DEV: &str = "/dev";
-/// Folders of links to video nodes, the better name first: by the device itself, then by the socket it is plugged into.
+/// The folders of links to video nodes, the preferred one first: named by the device, then by the port.
 pub const LINK_FOLDERS: [&str; 2] = ["/dev/v4l/by-id", "/dev/v4l/by-path"];
 
-/// The number of a plain node: 3 for `video3`.
+/// The number of a node: 3 for `video3`; `None` for any other name.
 pub fn node_number(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("video")?;
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
 }
 
-/// Whether `path` is a plain node (`/dev/video3`), whose number means nothing after a replug.
+/// Whether `path` is a node such as `/dev/video3` and not a link. Its number may change when the device is plugged in again.
 pub fn is_plain_node(path: &Path) -> bool {
     path.parent() == Some(Path::new(DEV))
         && path.file_name().and_then(|name| name.to_str()).and_then(node_number).is_some()
 }
 
-/// All video nodes that there are now, by number.
+/// All present video nodes, in the order of their numbers.
 ///
 /// # Errors
-/// Where `/dev` cannot be read.
+/// The error of reading `/dev`.
 pub fn nodes() -> io::Result<Vec<PathBuf>> {
     let mut nodes: Vec<(u32, PathBuf)> = fs::read_dir(DEV)?
         .filter_map(Result::ok)
@@ -37,7 +38,7 @@ pub fn nodes() -> io::Result<Vec<PathBuf>> {
     Ok(nodes.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The links in `folder` that lead to `node`, sorted.
+/// The links in `folder` that lead to `node`, sorted; empty if the folder does not exist.
 pub fn links_to(folder: &Path, node: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut links: Vec<PathBuf> = entries
@@ -49,25 +50,25 @@ pub fn links_to(folder: &Path, node: &Path) -> Vec<PathBuf> {
     links
 }
 
-/// The name under which `node` is to be saved in a configuration: by id, else by path. `None` where no link leads to it.
+/// The link to `node` that a configuration should use: by id, otherwise by path. `None` if no link leads to it.
 pub fn stable_name(node: &Path) -> Option<PathBuf> {
     let node = fs::canonicalize(node).ok()?;
     LINK_FOLDERS.iter().find_map(|folder| links_to(Path::new(folder), &node).into_iter().next())
 }
 
-/// What tells a device from others, where there are no links (systems without udev): its names, its place on the bus,
-/// and which of its nodes it is.
+/// Identifies a video node without links (on systems without udev): driver, product, position on the bus, and the index of
+/// the node among the device's nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct DeviceIdentity {
     driver: [u8; 16],
     card: [u8; 32],
     bus_info: [u8; 32],
-    /// The node's place among the device's nodes, from sysfs.
+    /// The index of the node among the device's nodes, from sysfs.
     index: Option<u32>,
 }
 
-impl Identity {
-    /// The identity of an open device.
+impl DeviceIdentity {
+    /// Reads the identity of an open device.
     pub fn of(device: &Device) -> Self {
         let capability = device.capability();
         let index = fs::canonicalize(device.path())
@@ -80,7 +81,7 @@ impl Identity {
         Self { driver: capability.driver, card: capability.card, bus_info: capability.bus_info, index }
     }
 
-    /// The node that has this identity now.
+    /// The present node that has this identity; `None` if there is none.
     pub fn find(&self) -> Option<PathBuf> {
         nodes().ok()?.into_iter().find(|node| Device::open(node).is_ok_and(|device| Self::of(&device) == *self))
     }
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_nodes_are_known_by_their_name() {
+    fn nodes_are_recognised_by_their_names() {
         assert_eq!(node_number("video12"), Some(12));
         for other in ["video", "video1a", "videodev", "vide0", "video99999999999", "v4l-subdev0"] {
             assert_eq!(node_number(other), None, "{other}");
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_found_by_where_they_lead() {
+    fn links_are_found_by_their_target() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().canonicalize().expect("there");
         let (node, links) = (root.join("video7"), root.join("by-id"));

@@ -1,44 +1,45 @@
-//! A device's queue of buffers: allocated by the driver, mapped, queued and dequeued. For capture and for output.
+//! A device's queue of buffers, for capture and for output: allocation by the driver, mapping, queueing, dequeueing.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::formats::Layout;
-use super::mapping::{DriverBuffer, MAX_BUFFERS, Returns};
+use super::formats::BufferLayout;
+use super::mapping::{DriverBuffer, MAX_BUFFERS, ReturnedBuffers};
 use super::sys::{self, BufferState, BufferType, MAX_PLANES};
 
-/// A system call that failed: its name in the manual, and why.
+/// A system call that failed: its name, and the error.
 pub(super) type CallError = (&'static str, Errno);
 
-/// So many failures in a row of one call are the device's state, and no accident.
-pub(super) const MOST_FAILURES: u32 = 16;
+/// The number of failures of one call in a row that are no longer tolerated.
+pub(super) const MAX_FAILURES: u32 = 16;
 
-/// The buffers of a device that is set up. Frees nothing by itself: closing the device does, once no mapping is left.
+/// The buffers of a configured device. Dropping the queue frees no memory: the kernel does when the device is closed and
+/// no mapping is left.
 pub(super) struct Queue {
     buffer_type: BufferType,
     buffers: Vec<Arc<DriverBuffer>>,
-    returns: Arc<Returns>,
-    /// Buffers to give to the driver, a bit each.
+    returns: Arc<ReturnedBuffers>,
+    /// The buffers that can be queued, one bit for each.
     pending: usize,
-    /// Buffers that the driver has.
+    /// The number of buffers that belong to the driver.
     queued: usize,
     failures: u32,
 }
 
 impl Queue {
-    /// Has the driver allocate about `count` buffers for frames of `layout`, and maps them. `returns` is this queue's own:
-    /// buffers of another queue, put down there, would be taken for its.
+    /// Makes the driver allocate about `count` buffers for frames of `layout`, and maps them. `returns` must not be shared
+    /// with another queue, because buffers are identified only by their index.
     ///
     /// # Errors
-    /// What the driver says; `EINVAL` where its buffers cannot hold the format that it set.
+    /// The call that failed; `EINVAL` if the buffers cannot hold the format that the driver set.
     pub(super) fn allocate(
         device: impl AsFd,
         buffer_type: BufferType,
-        layout: &Layout,
+        layout: &BufferLayout,
         count: u32,
-        returns: &Arc<Returns>,
+        returns: &Arc<ReturnedBuffers>,
     ) -> Result<Self, CallError> {
         let fd = device.as_fd();
         let granted = sys::request_buffers(fd, buffer_type, count).map_err(|errno| ("VIDIOC_REQBUFS", errno))?;
@@ -47,9 +48,9 @@ impl Queue {
             let state = sys::query_buffer(fd, buffer_type, index).map_err(|errno| ("VIDIOC_QUERYBUF", errno))?;
             let buffer = DriverBuffer::new(fd, &state, layout.planes, Arc::clone(returns), buffer_type.is_output())
                 .map_err(|errno| ("mmap", errno))?;
-            let fits = layout.planes.iter().all(|place| {
-                // A compressed frame is at most its buffer, whatever the format says.
-                layout.is_compressed() || place.range(0, buffer.memory_bytes(place.memory)).is_some()
+            let fits = layout.planes.iter().all(|plane| {
+                // A compressed frame is never larger than its buffer, whatever size the format has.
+                layout.is_compressed() || plane.range(0, buffer.memory_bytes(plane.memory)).is_some()
             });
             if buffer.index() != index || state.plane_count != layout.memory_planes || !fits {
                 return Err(("VIDIOC_QUERYBUF", Errno::INVAL));
@@ -63,20 +64,20 @@ impl Queue {
         Ok(Self { buffer_type, buffers, returns: Arc::clone(returns), pending, queued: 0, failures: 0 })
     }
 
-    /// Buffers in all.
+    /// The number of buffers.
     pub(super) const fn len(&self) -> usize {
         self.buffers.len()
     }
 
-    /// Buffers that the driver has.
+    /// The number of buffers that belong to the driver.
     pub(super) const fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Gives the driver every buffer that is free.
+    /// Queues every free buffer, including the ones that readers have returned.
     ///
     /// # Errors
-    /// Where the driver refused too often in a row, or is gone. One refusal is tried again with the next call.
+    /// The device is gone, or refused [`MAX_FAILURES`] times in a row. A buffer that was refused is queued by a later call.
     pub(super) fn feed(&mut self, device: impl AsFd) -> Result<(), CallError> {
         self.pending |= self.returns.take();
         for (index, buffer) in self.buffers.iter().enumerate() {
@@ -94,7 +95,7 @@ impl Queue {
                     buffer.set_dequeued(&[0; MAX_PLANES]);
                     self.failures += 1;
                     let gone = matches!(errno, Errno::NODEV | Errno::NXIO | Errno::SHUTDOWN);
-                    if gone || self.failures >= MOST_FAILURES {
+                    if gone || self.failures >= MAX_FAILURES {
                         return Err(("VIDIOC_QBUF", errno));
                     }
                 }
@@ -103,15 +104,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts a dequeued buffer that was not lent back among the free.
+    /// Marks a dequeued buffer that was not lent as free.
     pub(super) fn put_back(&mut self, buffer: &DriverBuffer) {
         self.pending |= 1 << buffer.index();
     }
 
-    /// A frame that the driver has finished with, or `None`.
+    /// Takes a buffer that the driver has finished with; `None` if there is none.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The error of `VIDIOC_DQBUF`, or `EINVAL` for a buffer that does not exist.
     pub(super) fn dequeue(&mut self, device: impl AsFd) -> Result<Option<(Arc<DriverBuffer>, BufferState)>, CallError> {
         match sys::dequeue_buffer(device, self.buffer_type) {
             Ok(state) => {
@@ -126,17 +127,17 @@ impl Queue {
         }
     }
 
-    /// A free buffer to be written and then queued with [`Queue::submit`]; for output.
+    /// For output: a free buffer that can be written and then queued with [`Queue::submit`].
     pub(super) fn take_free(&mut self) -> Option<&mut DriverBuffer> {
         let index = usize::try_from(self.pending.trailing_zeros()).unwrap_or(usize::MAX);
-        // Nobody else holds buffers of an output queue.
+        // Buffers of an output queue are never lent, so this is the only reference.
         self.buffers.get_mut(index).and_then(Arc::get_mut)
     }
 
-    /// Gives the driver buffer `index`, which holds a frame of so many bytes in each memory plane; for output.
+    /// For output: queues buffer `index`, which holds a frame of `bytes_used` bytes in each memory plane.
     ///
     /// # Errors
-    /// What the driver says; the buffer stays free.
+    /// The error of `VIDIOC_QBUF`; the buffer stays free.
     pub(super) fn submit(&mut self, device: impl AsFd, index: u32, bytes_used: &[u32]) -> Result<(), CallError> {
         let position = usize::try_from(index).unwrap_or(usize::MAX);
         let Some(buffer) = self.buffers.get(position) else { return Err(("VIDIOC_QBUF", Errno::INVAL)) };
@@ -153,7 +154,7 @@ impl Queue {
     /// Starts the stream.
     ///
     /// # Errors
-    /// What the driver says.
+    /// The error of `VIDIOC_STREAMON`, for example `ENOSPC` if the USB bus has no bandwidth left.
     pub(super) fn start(&mut self, device: impl AsFd) -> Result<(), CallError> {
         sys::stream_on(device, self.buffer_type).map_err(|errno| match errno {
             Errno::NOSPC => ("VIDIOC_STREAMON (the USB bus has no bandwidth left)", errno),
@@ -161,14 +162,14 @@ impl Queue {
         })
     }
 
-    /// Stops the stream and lets the buffers go. Frames that are still lent stay readable.
+    /// Stops the stream and releases the buffers. Frames that are still lent stay readable.
     pub(super) fn stop(self, device: impl AsFd) {
         let fd = device.as_fd();
-        // A device that is gone cannot be stopped, and need not be.
+        // The call fails for a device that is gone, which needs no stop.
         let _ = sys::stream_off(fd, self.buffer_type);
         let buffer_type = self.buffer_type;
         drop(self);
-        // `EBUSY` from kernels that cannot free what somebody has mapped: closing the device does it.
+        // Some kernels return `EBUSY` while a buffer is mapped. They free the buffers when the device is closed.
         let _ = sys::request_buffers(fd, buffer_type, 0);
     }
 }

@@ -1,51 +1,54 @@
-//! Devices as sources: one by its name, or the first that works.
+//! V4L2 devices as sources: one by its path, or the first usable one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::device::Device;
-use super::paths::{self, Identity};
+use super::paths::{self, DeviceIdentity};
 use super::stream::CaptureStream;
 use portraitd_media::{FormatRequest, Source, SourceError, Stream};
 
-/// A capture device by its path: a link under `/dev/v4l/by-id` or `by-path`, or a plain node.
+/// A capture device by its path: a link in `/dev/v4l/by-id` or `by-path`, or a node such as `/dev/video0`.
 ///
-/// A link is followed at each opening, so a device that comes back as another `videoN` is found. A plain node is found
-/// again by the identity of the device that was first opened there (a number that another device has taken is not).
+/// A link is followed at each opening, so a device that returns as another `videoN` is found. A device that was opened by
+/// its node is later found by its [`DeviceIdentity`], so another device that has taken the number is not opened.
 #[derive(Debug)]
 pub struct DeviceSource {
     path: PathBuf,
-    identity: Mutex<Option<Identity>>,
+    identity: Mutex<Option<DeviceIdentity>>,
 }
 
 impl DeviceSource {
-    /// The device at `path`, which need not be there yet.
+    /// The device at `path`, which need not exist yet. Nothing is opened.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), identity: Mutex::new(None) }
     }
 
-    /// The path to open now: where the device is, if it is anywhere.
+    /// The current path of the device.
+    ///
+    /// # Errors
+    /// [`SourceError::Absent`] if no node has the known identity.
     fn resolve(&self) -> Result<PathBuf, SourceError> {
         if !paths::is_plain_node(&self.path) {
             return Ok(self.path.clone());
         }
         let known = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(identity) = known else { return Ok(self.path.clone()) };
-        if Device::open(&self.path).is_ok_and(|device| Identity::of(&device) == identity) {
+        if Device::open(&self.path).is_ok_and(|device| DeviceIdentity::of(&device) == identity) {
             return Ok(self.path.clone());
         }
         identity.find().ok_or_else(|| SourceError::Absent { source_name: self.name() })
     }
 
-    /// Opens the device as [`Source::open`] does, and gives the stream as what it is.
+    /// Opens the device as [`Source::open`] does, and returns the stream with its own type.
     ///
     /// # Errors
-    /// As [`CaptureStream::open`].
+    /// The errors of [`CaptureStream::open`].
     pub fn open_stream(&self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
         let path = self.resolve()?;
         let stream = CaptureStream::open(&path, wanted)?;
         if paths::is_plain_node(&self.path) {
-            let identity = Identity::of(stream.device());
+            let identity = DeviceIdentity::of(stream.device());
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
         }
         Ok(stream)
@@ -62,31 +65,31 @@ impl Source for DeviceSource {
     }
 }
 
-/// The first capture device, by number, that can be opened and has a format of use.
+/// The capture device with the lowest number that can be opened and has a supported format. Loopback devices are left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AutoSource;
 
 impl AutoSource {
-    /// Opens it as [`Source::open`] does, and gives the stream as what it is.
+    /// Opens the device as [`Source::open`] does, and returns the stream with its own type.
     ///
     /// # Errors
-    /// The most telling of the errors: busy, not permitted, of no use, not there.
+    /// The most informative error of all devices: busy, then not permitted, other failures, no supported format, absent.
     pub fn open_stream(self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
         let io = |error| SourceError::Io { source_name: self.name(), call: "readdir(/dev)", error };
-        let mut worst = SourceError::Absent { source_name: "auto (no capture device)".to_owned() };
+        let mut reported = SourceError::Absent { source_name: "auto (no capture device)".to_owned() };
         for node in paths::nodes().map_err(io)? {
             match open_capture(&node, wanted) {
                 Ok(Some(stream)) => return Ok(stream),
                 Ok(None) => {}
-                Err(error) if weight(&error) > weight(&worst) => worst = error,
+                Err(error) if priority(&error) > priority(&reported) => reported = error,
                 Err(_) => {}
             }
         }
-        Err(worst)
+        Err(reported)
     }
 }
 
-/// `None` where the node is not one to capture from.
+/// Opens the node at `node`; `None` if it is not a camera.
 fn open_capture(node: &Path, wanted: &FormatRequest) -> Result<Option<CaptureStream>, SourceError> {
     if !is_camera(&Device::open(node)?) {
         return Ok(None);
@@ -94,15 +97,15 @@ fn open_capture(node: &Path, wanted: &FormatRequest) -> Result<Option<CaptureStr
     CaptureStream::open(node, wanted).map(Some)
 }
 
-/// Whether a node is one that a camera stands behind. What programs write into (v4l2loopback) looks like a camera to its
-/// readers, and may show what portraitd itself writes: only who names it gets it.
+/// Whether the node belongs to a camera. A loopback device looks like a camera to its readers, but it may show what this
+/// program itself writes, so it is used only if the user names it.
 fn is_camera(device: &Device) -> bool {
     let driver = &device.capability().driver;
     device.capture_type().is_some() && !device.is_output() && !driver.starts_with(b"v4l2 loopback")
 }
 
-/// How much an error tells of why there is no camera.
-const fn weight(error: &SourceError) -> u8 {
+/// The higher the number, the better the error explains why there is no camera.
+const fn priority(error: &SourceError) -> u8 {
     match error {
         SourceError::Absent { .. } | SourceError::Gone { .. } => 0,
         SourceError::Unsupported { .. } | SourceError::Malformed { .. } => 1,
@@ -127,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_not_there_is_absent_by_its_own_name() {
+    fn a_missing_device_is_absent_under_its_own_name() {
         let source = DeviceSource::new("/dev/v4l/by-id/usb-nothing-video-index0");
-        let error = source.open(&FormatRequest::default()).err().expect("nothing there");
+        let error = source.open(&FormatRequest::default()).err().expect("no such device");
         assert!(matches!(&error, SourceError::Absent { source_name } if *source_name == source.name()), "{error}");
     }
 }

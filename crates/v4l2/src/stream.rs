@@ -1,24 +1,26 @@
 //! A capture device that streams.
 //!
-//! Everything here runs on the camera's capture thread, but for the drop of the last lease on a frame, which may happen
-//! anywhere (see [`super::mapping`]).
+//! Everything here runs on the camera's capture thread, except the drop of the last lease on a frame, which may happen on
+//! any thread (`mapping.rs`).
 //!
 //! ```text
 //!            open                      start
-//! (closed) --------> configured ---------------> streaming --+--> lost   (each further call gives the same error)
+//! (closed) --------> configured ---------------> streaming --+--> failed   (`Gone` from then on; open the device again)
 //!                        ^                          |        |
-//!                        |      source changed      |        +-- ENODEV, hang-up: gone
-//!                        +--------------------------+        +-- EIO again and again, a queue that refuses: io
-//!                                                            +-- no signal, no format of use: unsupported
+//!                        |      source changed      |        +-- ENODEV, hang-up: `Gone`
+//!                        +--------------------------+        +-- repeated EIO, a queue that refuses buffers: `Io`
+//!                                                            +-- no signal, no usable format: `Unsupported`
 //! ```
 //!
-//! While it streams, [`Stream::next`] waits in `poll([device, eventfd])`. The device wakes it for a frame, an event or an
-//! error; the eventfd for a buffer that was let go while the driver had too few.
+//! While it streams, [`Stream::next`] waits in `poll([device, eventfd])`. The device ends the wait for a frame, an event
+//! or an error. The eventfd ends it when a buffer is returned while the driver has too few.
 //!
-//! Frames that are flagged as damaged, are shorter than their format, or do not decode are counted as `corrupt` and given
-//! back at once. A gap in the driver's sequence counts as `dropped`. **The driver's last buffer is never lent**: where
-//! readers hold all others, new frames are given back unread, and each counts as `starved`; so a reader that never lets
-//! go is seen in the counters and the log, and the stream goes on as soon as it does.
+//! - Frames that the driver marks as damaged, that are shorter than their format, or that cannot be decoded are counted
+//!   as `corrupt`, and their buffers are returned to the driver at once.
+//! - A gap in the driver's sequence numbers is counted as `dropped`.
+//! - **The driver's last buffer is never lent.** While readers hold all others, new frames are returned to the driver
+//!   unread, and each is counted as `starved`. A reader that never releases a frame is therefore visible in the counters
+//!   and the log, and the stream continues as soon as the frame is released.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,99 +29,73 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::clock::{Sequences, Stamps};
-use super::device::{Device, interval, rate};
+use super::clock::{SequenceCounter, TimestampMapper};
+use super::device::Device;
 use super::error::Phase;
-use super::formats::{Encoding, FourCc, Layout, layout};
+use super::formats::FourCc;
 use super::jpeg;
-use super::mapping::{DriverBuffer, Returns};
-use super::negotiate::{Choice, Negotiation, negotiate};
-use super::queue::{CallError, MOST_FAILURES, Queue};
-use super::sys::{self, BufferState, BufferType, DeviceFormat, MAX_PLANES};
+use super::mapping::{DriverBuffer, ReturnedBuffers};
+use super::negotiate::Negotiation;
+use super::queue::{CallError, MAX_FAILURES, Queue};
+use super::setup::{CaptureOptions, Setup, configure};
+use super::sys::{self, BufferState};
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::{
     Buffer, FormatRequest, Frame, FrameFormat, Lease, SourceError, Stream, StreamCounters, StreamEvent,
 };
 
-/// Buffers to ask the driver for: two in its hands, one newest, one with the vision, one with a render thread.
-const RAW_BUFFERS: u32 = 5;
-/// Buffers for frames that are decoded at once and never lent.
-const JPEG_BUFFERS: u32 = 3;
-/// Decoded pictures: one newest, one with the vision, one with a render thread, one being decoded.
+/// Decoded pictures: the newest, one for inference, one for a render thread, one that is being decoded.
 const JPEG_PICTURES: usize = 4;
-/// Candidates that are tried before a device is given up.
-const MOST_ATTEMPTS: usize = 16;
-/// Events taken from a device in one go.
-const MOST_EVENTS: u32 = 64;
+/// The number of events that are taken from a device at a time.
+const MAX_EVENTS: u32 = 64;
 
-/// What a device was set up to.
-struct Setup {
-    layout: Layout,
-    format: FrameFormat,
-    negotiation: Negotiation,
-}
-
-/// How far a stream has come.
+/// Whether the device delivers frames.
 enum State {
-    /// Frames flow.
+    /// The stream runs with these buffers.
     Streaming(Queue),
-    /// The device is to be closed.
-    Lost,
+    /// An error ended the stream. The device must be closed.
+    Failed,
 }
 
-/// An open, streaming capture device.
+/// An open capture device that streams.
 pub struct CaptureStream {
     device: Device,
     wanted: FormatRequest,
     setup: Setup,
     state: State,
-    returns: Arc<Returns>,
-    stamps: Stamps,
-    sequences: Sequences,
+    returns: Arc<ReturnedBuffers>,
+    timestamps: TimestampMapper,
+    sequences: SequenceCounter,
     counters: StreamCounters,
     /// Decoder and pictures of a compressed format.
     jpeg: Option<(jpeg::Decoder, MemoryPool)>,
-    options: Options,
-    /// Whether the privacy control is set.
+    options: CaptureOptions,
+    /// The value of the privacy control: the shutter is closed.
     private: bool,
+    /// Failed calls in a row.
     failures: u32,
 }
 
-/// What may be forced on a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The only four-character code to take.
-    pub code: Option<FourCc>,
-    /// The control that says that the shutter is closed: `V4L2_CID_PRIVACY`, or one of a driver's own.
-    pub privacy_control: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { code: None, privacy_control: sys::CONTROL_PRIVACY }
-    }
-}
-
 impl CaptureStream {
-    /// Opens the device at `path`, negotiates a format near `wanted` and starts it.
+    /// Opens the device at `path`, negotiates the offered format nearest to `wanted`, and starts the stream.
     ///
     /// # Errors
-    /// [`SourceError`] with what it is that stands in the way.
+    /// [`SourceError`]: the device is absent, busy, not permitted, or offers no usable format; or a call failed.
     pub fn open(path: &Path, wanted: &FormatRequest) -> Result<Self, SourceError> {
-        Self::open_with(path, wanted, Options::default())
+        Self::open_with(path, wanted, CaptureOptions::default())
     }
 
-    /// As [`CaptureStream::open`], with some choices forced.
+    /// Opens the device as [`CaptureStream::open`] does, with `options`.
     ///
     /// # Errors
     /// As [`CaptureStream::open`].
-    pub fn open_with(path: &Path, wanted: &FormatRequest, options: Options) -> Result<Self, SourceError> {
+    pub fn open_with(path: &Path, wanted: &FormatRequest, options: CaptureOptions) -> Result<Self, SourceError> {
         let device = Device::open(path)?;
         let returns = new_returns(&device)?;
         let mut private = false;
-        // Neither is there in every driver; what is not there does not happen. A change of the source is an event of its
-        // input.
+        // Drivers need not support these events. Without support the event does not occur, so errors are ignored. The id of
+        // a source change event is the number of the input.
         let input = sys::current_input(&device).map_or(0, |input| input.index);
         let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, input);
         if sys::subscribe_event(&device, sys::EVENT_CONTROL, options.privacy_control).is_ok() {
@@ -133,8 +109,8 @@ impl CaptureStream {
             setup,
             state: State::Streaming(queue),
             returns,
-            stamps: Stamps::default(),
-            sequences: Sequences::default(),
+            timestamps: TimestampMapper::default(),
+            sequences: SequenceCounter::default(),
             counters: StreamCounters::default(),
             options,
             private,
@@ -144,12 +120,12 @@ impl CaptureStream {
         Ok(stream)
     }
 
-    /// Why this format was chosen.
+    /// The ranking of the offered formats, and the reasons for the choice.
     pub const fn negotiation(&self) -> &Negotiation {
         &self.setup.negotiation
     }
 
-    /// The four-character code that the device delivers.
+    /// The four-character code of the frames, as the driver set it.
     pub const fn code(&self) -> FourCc {
         self.setup.layout.code
     }
@@ -158,21 +134,21 @@ impl CaptureStream {
         &self.device
     }
 
-    /// Where the device was opened.
+    /// The path under which the device was opened.
     pub fn path(&self) -> &Path {
         self.device.path()
     }
 
-    /// Frames whose driver stamp could not be used and was replaced by the time of dequeueing.
-    pub const fn mapped_stamps(&self) -> u64 {
-        self.stamps.mapped()
+    /// The number of frames whose driver timestamp was unusable and was replaced by the time of dequeueing.
+    pub const fn replaced_timestamps(&self) -> u64 {
+        self.timestamps.replaced()
     }
 
-    /// Buffers in the queue, and how many of them the driver has now.
+    /// The number of buffers in the queue, and how many of them the driver holds now. Both are 0 after a failure.
     pub const fn buffers(&self) -> (usize, usize) {
         match &self.state {
             State::Streaming(queue) => (queue.len(), queue.queued()),
-            State::Lost => (0, 0),
+            State::Failed => (0, 0),
         }
     }
 
@@ -184,56 +160,57 @@ impl CaptureStream {
             size = %self.setup.format.size,
             frame_rate = self.setup.format.frame_rate,
             color = ?self.setup.format.color,
-            why = %self.setup.negotiation.reasons.join("; "),
-            "camera set up"
+            reasons = %self.setup.negotiation.reasons.join("; "),
+            "capture device set up"
         );
     }
 
-    fn lose(&mut self, error: SourceError) -> SourceError {
-        if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Lost) {
+    /// Stops the stream for good and returns `error`.
+    fn fail(&mut self, error: SourceError) -> SourceError {
+        if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Failed) {
             queue.stop(&self.device);
         }
         error
     }
 
-    fn lose_call(&mut self, (call, errno): CallError) -> SourceError {
+    fn fail_call(&mut self, (call, errno): CallError) -> SourceError {
         let error = self.device.error(call, errno, Phase::Streaming);
-        self.lose(error)
+        self.fail(error)
     }
 
-    /// Takes the device's events. `Some` where there is something to tell.
+    /// Reads the pending events of the device. `Some` if the format or the privacy control changed.
     fn events(&mut self) -> Result<Option<StreamEvent>, SourceError> {
-        let (mut changed, mut told) = (false, false);
-        for _ in 0..MOST_EVENTS {
+        let (mut source_changed, mut privacy_changed) = (false, false);
+        for _ in 0..MAX_EVENTS {
             let Ok(event) = sys::dequeue_event(&self.device) else { break };
             if event.kind == sys::EVENT_SOURCE_CHANGE {
-                changed = true;
+                source_changed = true;
             } else if event.kind == sys::EVENT_CONTROL && event.id == self.options.privacy_control {
                 let set = event.control_value() != 0;
-                told |= set != self.private;
+                privacy_changed |= set != self.private;
                 self.private = set;
             }
             if event.pending == 0 {
                 break;
             }
         }
-        if changed {
+        if source_changed {
             return self.renegotiate().map(Some);
         }
-        Ok(told.then_some(StreamEvent::Nothing))
+        Ok(privacy_changed.then_some(StreamEvent::Nothing))
     }
 
-    /// The source has changed: stops, negotiates anew, starts.
+    /// After a change of the source: stops the stream, negotiates again and starts it.
     fn renegotiate(&mut self) -> Result<StreamEvent, SourceError> {
         let before = self.setup.format;
-        if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Lost) {
+        if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Failed) {
             queue.stop(&self.device);
         }
         self.sequences.restart();
-        // Frames of the former queue may still be read: what they give back is not of the next one.
+        // Readers may still hold frames of the old queue, whose buffers must not be returned to the new one.
         self.returns = new_returns(&self.device)?;
         let (setup, queue) = match configure(&self.device, &self.wanted, self.options, &self.returns) {
-            // A kernel that cannot change the format while somebody holds a frame: open the device anew.
+            // Some kernels cannot change the format while a reader holds a frame. Open the device again.
             Err(SourceError::Busy { .. }) => {
                 let reopened = Self::open_with(self.device.path(), &self.wanted, self.options);
                 let mut reopened = match reopened {
@@ -242,7 +219,7 @@ impl CaptureStream {
                 };
                 reopened.counters = self.counters;
                 reopened.sequences = self.sequences;
-                reopened.stamps = self.stamps;
+                reopened.timestamps = self.timestamps;
                 let format = reopened.setup.format;
                 *self = reopened;
                 return Ok(StreamEvent::FormatChanged(format));
@@ -261,19 +238,19 @@ impl CaptureStream {
         self.device.error("VIDIOC_S_FMT", Errno::BUSY, Phase::Streaming)
     }
 
-    /// One turn of the state machine: what the wait ended with, or `None` to wait again.
-    fn turn(&mut self, deadline: Instant) -> Result<Option<StreamEvent>, SourceError> {
+    /// Waits once, until `deadline` at most. Returns the event that ended the wait, or `None` to wait again.
+    fn wait_once(&mut self, deadline: Instant) -> Result<Option<StreamEvent>, SourceError> {
         let State::Streaming(queue) = &mut self.state else {
             return Err(self.device.error("VIDIOC_DQBUF", Errno::NODEV, Phase::Streaming));
         };
         if let Err(error) = queue.feed(&self.device) {
-            return Err(self.lose_call(error));
+            return Err(self.fail_call(error));
         }
-        // With so few in its hands the driver may stop at the next frame: then each return counts at once.
+        // With fewer than two buffers the driver may stall at the next frame, so each returned buffer must end the wait.
         if queue.queued() < 2 {
-            self.returns.set_hungry(true);
+            self.returns.set_wake_on_return(true);
             if let Err(error) = queue.feed(&self.device) {
-                return Err(self.lose_call(error));
+                return Err(self.fail_call(error));
             }
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -282,13 +259,13 @@ impl CaptureStream {
             [PollFd::new(&self.device, PollFlags::IN | PollFlags::PRI), PollFd::new(&self.returns, PollFlags::IN)];
         let polled = poll(&mut waits, Some(&wait));
         let (device, woken) = (waits[0].revents(), !waits[1].revents().is_empty());
-        self.returns.set_hungry(false);
+        self.returns.set_wake_on_return(false);
         if woken {
-            self.returns.quieten();
+            self.returns.clear_wake();
         }
         match polled {
             Err(Errno::INTR) => return Ok(None),
-            Err(errno) => return Err(self.lose_call(("poll", errno))),
+            Err(errno) => return Err(self.fail_call(("poll", errno))),
             Ok(0) => return Ok(Some(StreamEvent::Nothing)),
             Ok(_) => {}
         }
@@ -303,22 +280,22 @@ impl CaptureStream {
         Ok(None)
     }
 
-    /// Takes the next frame from the driver, if it is of use.
+    /// Takes the next frame from the driver. `None` if it was skipped or there is none.
     fn dequeue(&mut self) -> Result<Option<StreamEvent>, SourceError> {
         let State::Streaming(queue) = &mut self.state else { return Ok(None) };
         let (buffer, state) = match queue.dequeue(&self.device) {
             Ok(Some(frame)) => frame,
-            // The device woke us and has nothing: an error that will say more with the next call, or an empty queue.
-            Ok(None) => return self.failed(("poll", Errno::IO)),
-            // `EIO` may be one frame that was lost in the hardware, or the end.
-            Err(error @ (_, Errno::IO)) => return self.failed(error),
-            Err(error) => return Err(self.lose_call(error)),
+            // The device ended the wait and has no frame: an error that the next call reports, or an empty queue.
+            Ok(None) => return self.tolerate(("poll", Errno::IO)),
+            // `EIO` may mean one frame that the hardware lost, or that the device has failed.
+            Err(error @ (_, Errno::IO)) => return self.tolerate(error),
+            Err(error) => return Err(self.fail_call(error)),
         };
         self.failures = 0;
         let (number, lost) = self.sequences.number(state.sequence);
         self.counters.dropped += lost;
         let event = if state.flags & sys::BUFFER_FLAG_ERROR != 0 || state.field > sys::FIELD_NONE {
-            self.corrupt(&buffer, "the driver says that it is damaged");
+            self.corrupt(&buffer, "the driver marked it as damaged");
             None
         } else if self.jpeg.is_some() {
             self.decode(&buffer, &state, number)
@@ -328,15 +305,15 @@ impl CaptureStream {
         Ok(event)
     }
 
-    /// Counts a call that failed and may work the next time.
-    fn failed(&mut self, error: CallError) -> Result<Option<StreamEvent>, SourceError> {
-        // Ask the device itself whether it is still there: that error says more.
+    /// Counts a failed call that may succeed the next time. After [`MAX_FAILURES`] in a row the stream fails.
+    fn tolerate(&mut self, error: CallError) -> Result<Option<StreamEvent>, SourceError> {
+        // If the device has been unplugged, this call reports it more precisely.
         if let Err(errno) = sys::query_capability(&self.device) {
-            return Err(self.lose_call(("VIDIOC_QUERYCAP", errno)));
+            return Err(self.fail_call(("VIDIOC_QUERYCAP", errno)));
         }
         self.failures += 1;
-        if self.failures >= MOST_FAILURES {
-            return Err(self.lose_call(error));
+        if self.failures >= MAX_FAILURES {
+            return Err(self.fail_call(error));
         }
         self.counters.corrupt += u64::from(error.0 == "VIDIOC_DQBUF");
         Ok(None)
@@ -350,7 +327,7 @@ impl CaptureStream {
 
     fn corrupt(&mut self, buffer: &DriverBuffer, reason: impl std::fmt::Display) {
         self.counters.corrupt += 1;
-        // The first, and then ever more rarely: a bad cable damages every frame.
+        // Log the first, second, fourth, eighth... only: a bad cable damages every frame.
         if self.counters.corrupt.is_power_of_two() {
             let (device, count) = (self.device.path().display(), self.counters.corrupt);
             tracing::warn!(%device, count, %reason, "damaged frame skipped");
@@ -362,22 +339,23 @@ impl CaptureStream {
         self.counters.starved += 1;
         if self.counters.starved.is_power_of_two() {
             let (device, count) = (self.device.path().display(), self.counters.starved);
-            tracing::warn!(%device, count, "frame given back unread: readers hold every other buffer");
+            tracing::warn!(%device, count, "frame skipped: readers hold all other buffers");
         }
         self.put_back(buffer);
     }
 
-    fn stamp(&mut self, state: &BufferState) -> u64 {
-        let before = self.stamps.mapped();
-        let stamp = self.stamps.map(state.flags, state.timestamp, monotonic_ns());
-        if before == 0 && self.stamps.mapped() == 1 {
+    /// The capture timestamp of a frame, in `CLOCK_MONOTONIC` nanoseconds.
+    fn capture_ns(&mut self, state: &BufferState) -> u64 {
+        let before = self.timestamps.replaced();
+        let capture_ns = self.timestamps.map(state.flags, state.timestamp, monotonic_ns());
+        if before == 0 && self.timestamps.replaced() == 1 {
             let device = self.device.path().display();
-            tracing::warn!(%device, "the driver's time stamps are not monotonic: frames are stamped when they arrive");
+            tracing::warn!(%device, "the driver's timestamps are not monotonic: using the time of arrival instead");
         }
-        stamp
+        capture_ns
     }
 
-    /// Lends a frame whose pixels are used where they lie.
+    /// Lends an uncompressed frame without copying it.
     fn lend(&mut self, buffer: &Arc<DriverBuffer>, state: &BufferState, number: u64) -> Option<StreamEvent> {
         if !self.setup.layout.is_whole(&state.bytes_used, &state.data_offset) {
             self.corrupt(buffer, "it is shorter than its format");
@@ -385,27 +363,27 @@ impl CaptureStream {
         }
         let State::Streaming(queue) = &mut self.state else { return None };
         if queue.queued() == 0 {
-            // Perhaps somebody let go in the meantime.
+            // A reader may have returned a buffer in the meantime.
             let _ = queue.feed(&self.device);
             if queue.queued() == 0 {
                 self.starve(buffer);
                 return None;
             }
         }
-        let capture_ns = self.stamp(state);
+        let capture_ns = self.capture_ns(state);
         let lease = Lease::new(Arc::clone(buffer) as Arc<dyn Buffer>);
         match Frame::new(number, capture_ns, self.setup.format, lease) {
             Ok(frame) => Some(StreamEvent::Frame(frame)),
             Err(error) => {
-                // The lease is gone, and the buffer back with it.
+                // `Frame::new` dropped the lease, which returned the buffer.
                 self.counters.corrupt += 1;
-                tracing::warn!(device = %self.device.path().display(), %error, "frame skipped");
+                tracing::warn!(device = %self.device.path().display(), %error, "damaged frame skipped");
                 None
             }
         }
     }
 
-    /// Decodes a compressed frame and gives its buffer back. Of several that wait only the newest is decoded.
+    /// Decodes a compressed frame and returns its buffer to the queue. If several frames are ready, only the newest is decoded.
     fn decode(&mut self, buffer: &DriverBuffer, state: &BufferState, number: u64) -> Option<StreamEvent> {
         if let State::Streaming(queue) = &self.state
             && queue.queued() > 0
@@ -415,7 +393,7 @@ impl CaptureStream {
             self.put_back(buffer);
             return None;
         }
-        let capture_ns = self.stamp(state);
+        let capture_ns = self.capture_ns(state);
         let (decoder, pool) = self.jpeg.as_mut()?;
         let size = pool.format().size;
         let start = usize::try_from(state.data_offset[0]).unwrap_or(usize::MAX);
@@ -454,7 +432,7 @@ impl Stream for CaptureStream {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(3600));
         loop {
-            if let Some(event) = self.turn(deadline)? {
+            if let Some(event) = self.wait_once(deadline)? {
                 return Ok(event);
             }
             if Instant::now() >= deadline {
@@ -474,130 +452,19 @@ impl Stream for CaptureStream {
 
 impl Drop for CaptureStream {
     fn drop(&mut self) {
-        if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Lost) {
+        if let State::Streaming(queue) = std::mem::replace(&mut self.state, State::Failed) {
             queue.stop(&self.device);
         }
     }
 }
 
+/// Decoder and memory for a compressed format; `None` for formats that are lent in place.
 fn picture_pool(setup: &Setup) -> Option<(jpeg::Decoder, MemoryPool)> {
     let pool = || MemoryPool::new(setup.format, JPEG_PICTURES);
     setup.layout.is_compressed().then(|| (jpeg::Decoder::default(), pool()))
 }
 
-fn new_returns(device: &Device) -> Result<Arc<Returns>, SourceError> {
-    Ok(Arc::new(Returns::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?))
-}
-
-/// Sets a device up for `wanted`, allocates its buffers, queues them and starts it.
-fn configure(
-    device: &Device,
-    wanted: &FormatRequest,
-    options: Options,
-    returns: &Arc<Returns>,
-) -> Result<(Setup, Queue), SourceError> {
-    let Some(buffer_type) = device.capture_type() else {
-        return Err(device.unsupported("is not a capture device that streams"));
-    };
-    let fail = |(call, errno): CallError| device.error(call, errno, Phase::Opening);
-    follow_signal(device)?;
-    let mut candidates = device.candidates(buffer_type, wanted)?;
-    if let Some(code) = options.code {
-        candidates.retain(|candidate| candidate.code == code);
-    }
-    let negotiation = negotiate(wanted, &candidates);
-    let (layout, frame_rate) = set_format(device, buffer_type, &negotiation)?;
-    let picture_format = layout.encoding.picture_format();
-    let mut format = FrameFormat::packed(picture_format, layout.size, layout.color, frame_rate);
-    if !layout.is_compressed() {
-        format.strides_bytes = layout.planes.map(|place| place.stride_bytes);
-    }
-    let count = if layout.is_compressed() { JPEG_BUFFERS } else { RAW_BUFFERS };
-    let mut queue = Queue::allocate(device, buffer_type, &layout, count, returns).map_err(fail)?;
-    let started = queue.feed(device).and_then(|()| queue.start(device));
-    if let Err(error) = started {
-        queue.stop(device);
-        return Err(fail(error));
-    }
-    Ok((Setup { layout, format, negotiation }, queue))
-}
-
-/// Sets a receiver to what is on its cable.
-fn follow_signal(device: &Device) -> Result<(), SourceError> {
-    let Ok(input) = sys::current_input(device) else { return Ok(()) };
-    if input.capabilities & sys::INPUT_CAP_DV_TIMINGS != 0 {
-        match sys::query_dv_timings(device) {
-            Ok(timings) => {
-                // Where the call is refused the timings may be right already; if not, the format will tell.
-                if let Err(errno) = sys::set_dv_timings(device, timings) {
-                    tracing::debug!(device = %device.path().display(), %errno, "VIDIOC_S_DV_TIMINGS");
-                }
-            }
-            Err(Errno::NOLINK | Errno::NOLCK) => return Err(device.unsupported("has no signal on its input")),
-            Err(Errno::RANGE) => return Err(device.unsupported("has a signal on its input that it cannot take")),
-            Err(_) => {}
-        }
-    }
-    if input.status & sys::INPUT_STATUS_NO_POWER != 0 {
-        return Err(device.unsupported("has no power on its input"));
-    }
-    if input.status & sys::INPUT_STATUS_NO_SIGNAL != 0 {
-        return Err(device.unsupported("has no signal on its input"));
-    }
-    Ok(())
-}
-
-/// Sets the best format that the driver takes, then the frame rate.
-fn set_format(
-    device: &Device,
-    buffer_type: BufferType,
-    negotiation: &Negotiation,
-) -> Result<(Layout, f32), SourceError> {
-    let mut refusal = None;
-    for choice in negotiation.ranking.iter().take(MOST_ATTEMPTS) {
-        let got = match sys::set_format(device, buffer_type, &request(choice)) {
-            Ok(got) => got,
-            Err(errno @ Errno::INVAL) => {
-                refusal.get_or_insert(format!("refuses {} {} ({errno})", choice.code, choice.size));
-                continue;
-            }
-            Err(errno) => return Err(device.error("VIDIOC_S_FMT", errno, Phase::Opening)),
-        };
-        match layout(&got) {
-            Ok(layout) => return Ok((layout, set_rate(device, buffer_type, choice))),
-            Err(reason) => {
-                refusal.get_or_insert(reason);
-            }
-        }
-    }
-    let reason = refusal.unwrap_or_else(|| format!("offers nothing of use: {}", negotiation.reasons.join("; ")));
-    Err(device.unsupported(reason))
-}
-
-fn request(choice: &Choice) -> DeviceFormat {
-    DeviceFormat {
-        width: choice.size.width,
-        height: choice.size.height,
-        pixel_format: choice.code.0,
-        field: sys::FIELD_NONE,
-        colorspace: 0,
-        ycbcr_encoding: 0,
-        quantization: 0,
-        plane_count: choice.code.encoding().map_or(1, Encoding::memory_planes),
-        bytes_per_line: [0; MAX_PLANES],
-        size_image: [0; MAX_PLANES],
-    }
-}
-
-/// Asks for a frame rate and returns what the driver gives; 0 where it does not tell.
-fn set_rate(device: &Device, buffer_type: BufferType, choice: &Choice) -> f32 {
-    let Ok(current) = sys::get_parameters(device, buffer_type) else { return 0.0 };
-    let wish = choice.frame_rate.and_then(interval);
-    let given = match wish {
-        Some(seconds) if current.capability & sys::CAP_TIME_PER_FRAME != 0 => {
-            sys::set_time_per_frame(device, buffer_type, seconds).unwrap_or(current)
-        }
-        _ => current,
-    };
-    rate(given.time_per_frame).unwrap_or(0.0)
+/// A return path for the buffers of one queue.
+fn new_returns(device: &Device) -> Result<Arc<ReturnedBuffers>, SourceError> {
+    Ok(Arc::new(ReturnedBuffers::new().map_err(|errno| device.error("eventfd", errno, Phase::Opening))?))
 }

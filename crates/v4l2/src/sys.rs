@@ -1,18 +1,18 @@
-//! The kernel's V4L2 interface: its structs, and one safe function an ioctl.
+//! The kernel's V4L2 interface: its structs, and one safe function for each ioctl.
 //!
-//! Nothing here decides anything. Each function takes an open descriptor, makes one system call, and returns what the
-//! kernel said, untrusted: callers check counts, sizes and offsets ([`super::formats`], [`super::mapping`]).
+//! Each function takes an open descriptor, makes one system call and returns the kernel's values unchecked. The callers
+//! check counts, sizes and offsets (`formats.rs`, `mapping.rs`).
 //!
-//! **The layouts are proved at compile time.** An ioctl's number holds the size of its struct; every number here is
-//! computed from our struct and compared with the number that `linux-raw-sys` took from the kernel's headers for the
-//! architecture at hand. Offsets of the fields that alignment could move are asserted as well.
+//! **The struct layouts are proved at compile time.** The number of an ioctl contains the size of its struct. Every number
+//! here is computed from our struct and compared with the number that `linux-raw-sys` took from the kernel's headers for
+//! the target architecture. The offsets of fields that depend on alignment are asserted as well.
 //!
-//! On 32-bit ARM the kernel has two forms of the calls that carry a time. We use the original one (32-bit seconds,
+//! On 32-bit ARM the kernel has two forms of the calls that contain a time. We use the original form (32-bit seconds,
 //! `c_long`): it exists in every kernel, and monotonic seconds fit. The C library's `timeval` has either size, so it is
 //! not used.
 //!
-//! The file depends on `rustix` and `linux-raw-sys` alone, so that `tests/emulated/layouts` checks it for each
-//! architecture without building the rest.
+//! This file depends only on `rustix` and `linux-raw-sys`, so that `tests/emulated/layouts` can check it for each
+//! architecture without building the other files.
 #![allow(unsafe_code)]
 
 use core::ffi::c_long;
@@ -26,10 +26,10 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 /// A struct of the kernel's interface.
 ///
 /// # Safety
-/// Every bit pattern is a value (integers, arrays and unions of integers, raw pointers), zero included.
+/// Every bit pattern, including all zeros, must be a valid value: integers, arrays and unions of integers, raw pointers.
 unsafe trait Interface: Sized {
     fn zeroed() -> Self {
-        // SAFETY: the implementer promises that all zeros is a value.
+        // SAFETY: implementations guarantee that all zeros are a valid value.
         unsafe { core::mem::zeroed() }
     }
 }
@@ -48,24 +48,24 @@ macro_rules! interface {
     };
 }
 
-/// The most memory planes a frame can have (`VIDEO_MAX_PLANES`).
+/// The largest number of memory planes of a frame (`VIDEO_MAX_PLANES`).
 pub const MAX_PLANES: usize = 8;
 
 interface! {
-    /// `v4l2_capability`: who the device is and what this node can do.
+    /// `v4l2_capability`: names of the device and capabilities of the node.
     pub struct Capability {
         pub driver: [u8; 16],
         pub card: [u8; 32],
         pub bus_info: [u8; 32],
         pub version: u32,
-        /// Of the whole device.
+        /// The capabilities of the whole device.
         pub capabilities: u32,
-        /// Of this node; valid where `capabilities` has [`CAP_DEVICE_CAPS`].
+        /// The capabilities of this node; valid if `capabilities` contains [`CAP_DEVICE_CAPS`].
         pub device_caps: u32,
         reserved: [u32; 3],
     }
 
-    /// `v4l2_fmtdesc`: one pixel format of a device.
+    /// `v4l2_fmtdesc`: a pixel format that a device offers.
     pub struct FormatDescription {
         index: u32,
         buffer_type: u32,
@@ -76,7 +76,8 @@ interface! {
         reserved: [u32; 3],
     }
 
-    /// `v4l2_frmsizeenum`: `values` is width, height where discrete; else least, greatest and step of width, then height.
+    /// `v4l2_frmsizeenum`: `values` are width and height if discrete; otherwise minimum, maximum and step of the width, then
+    /// of the height.
     pub struct FrameSize {
         index: u32,
         pixel_format: u32,
@@ -85,8 +86,8 @@ interface! {
         reserved: [u32; 2],
     }
 
-    /// `v4l2_frmivalenum`: `values` are fractions of a second (numerator, denominator): one where discrete, else the
-    /// least, the greatest and the step.
+    /// `v4l2_frmivalenum`: `values` are fractions of a second (numerator, denominator): one if discrete, otherwise minimum,
+    /// maximum and step.
     pub struct FrameInterval {
         index: u32,
         pixel_format: u32,
@@ -116,7 +117,7 @@ interface! {
         pub bytes_per_line: u32,
         pub size_image: u32,
         pub colorspace: u32,
-        /// [`PIX_FORMAT_MAGIC`]: the fields after this one are valid.
+        /// [`PIX_FORMAT_MAGIC`] means that the fields after this one are valid.
         pub magic: u32,
         pub flags: u32,
         pub ycbcr_encoding: u32,
@@ -124,13 +125,13 @@ interface! {
         pub transfer_function: u32,
     }
 
-    /// `v4l2_streamparm` for capture and for output, whose fields have the same places.
+    /// `v4l2_streamparm` for capture and for output, whose fields have the same offsets.
     pub struct StreamParameters {
         buffer_type: u32,
-        /// [`CAP_TIME_PER_FRAME`]: the frame rate can be set.
+        /// [`CAP_TIME_PER_FRAME`] means that the frame rate can be set.
         pub capability: u32,
         mode: u32,
-        /// Seconds a frame: numerator, denominator.
+        /// Seconds for one frame: numerator, denominator.
         pub time_per_frame: [u32; 2],
         extended_mode: u32,
         buffers: u32,
@@ -195,7 +196,7 @@ interface! {
         reserved: [u32; 5],
     }
 
-    /// `v4l2_event`; `data` is eight-byte aligned as the kernel's union is.
+    /// `v4l2_event`; `data` has the eight-byte alignment of the kernel's union.
     pub struct Event {
         pub kind: u32,
         data: [u64; 8],
@@ -206,12 +207,12 @@ interface! {
         reserved: [u32; 8],
     }
 
-    /// `v4l2_dv_timings`, passed from the query to the setting as it is.
+    /// `v4l2_dv_timings`, passed unchanged from the query to the call that sets it.
     pub struct DvTimings {
         words: [u32; 33],
     }
 
-    /// `v4l2_timecode`, unused.
+    /// `v4l2_timecode`, which is not used.
     struct TimeCode {
         words: [u32; 4],
     }
@@ -250,7 +251,7 @@ union FormatUnion {
     single: PixFormat,
     multi: PixFormatMplane,
     raw: [u8; 200],
-    /// The kernel's union holds pointers in a member that we do not use; they set its alignment.
+    /// A member of the kernel's union that is not used here contains pointers, which determine the alignment.
     align: usize,
 }
 
@@ -355,7 +356,7 @@ const SUBSCRIBE_EVENT: Opcode = opcode::write::<EventSubscription>(b'V', 90);
 const G_SELECTION: Opcode = opcode::read_write::<Selection>(b'V', 94);
 const QUERY_DV_TIMINGS: Opcode = opcode::read::<DvTimings>(b'V', 99);
 
-// The proof: a struct of another size gives another number, and the crate does not compile.
+// A struct of a wrong size gives another number, and the crate does not compile.
 const _: () = {
     assert!(QUERYCAP == numbers::VIDIOC_QUERYCAP);
     assert!(ENUM_FMT == numbers::VIDIOC_ENUM_FMT);
@@ -384,7 +385,7 @@ const _: () = {
     assert!(QUERY_DV_TIMINGS == numbers::VIDIOC_QUERY_DV_TIMINGS);
 };
 
-// Offsets that alignment decides, and structs that no ioctl number holds: with 8-byte longs, and with 4-byte ones.
+// Offsets that depend on alignment, and structs whose size is in no ioctl number, for 8-byte and 4-byte `c_long`.
 const _: () = {
     let wide = size_of::<c_long>() == 8;
     assert!(offset_of!(RawBuffer, timestamp) == if wide { 24 } else { 20 });
@@ -403,7 +404,7 @@ const _: () = {
     assert!(offset_of!(Event, id) == if wide { 96 } else { 88 });
 };
 
-/// Which queue of a device.
+/// A queue of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferType {
     /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
@@ -426,12 +427,12 @@ impl BufferType {
         }
     }
 
-    /// Whether a frame is a list of memory planes.
+    /// Whether frames consist of several memory planes (the multi-planar API).
     pub const fn is_multi(self) -> bool {
         matches!(self, Self::CaptureMulti | Self::OutputMulti)
     }
 
-    /// Whether we write to the device.
+    /// Whether frames are written to the device.
     pub const fn is_output(self) -> bool {
         matches!(self, Self::Output | Self::OutputMulti)
     }
@@ -469,7 +470,7 @@ pub const CONTROL_FLAG_NEXT: u32 = 0x8000_0000;
 pub const CONTROL_PRIVACY: u32 = 0x009a_0910;
 pub const EVENT_CONTROL: u32 = 3;
 pub const EVENT_SOURCE_CHANGE: u32 = 5;
-/// v4l2loopback (0.13 and later): whether anybody reads what is written; the first word of the data is the count.
+/// An event of v4l2loopback (0.13 and later). The first word of its data is the number of readers.
 pub const EVENT_LOOPBACK_READERS: u32 = 0x0800_0000 + 0x08e0_0000 + 1;
 pub const SELECTION_CROP: u32 = 0x0000;
 pub const SELECTION_CROP_DEFAULT: u32 = 0x0001;
@@ -478,7 +479,7 @@ pub const SELECTION_CROP_BOUNDS: u32 = 0x0002;
 const MEMORY_MMAP: u32 = 1;
 const EVENT_FLAG_SEND_INITIAL: u32 = 1;
 
-/// A format as both kinds of queue have it: memory planes with a stride and a size each.
+/// A format of a single-planar or multi-planar queue: each memory plane has a stride and a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceFormat {
     pub width: u32,
@@ -488,37 +489,37 @@ pub struct DeviceFormat {
     pub colorspace: u32,
     pub ycbcr_encoding: u32,
     pub quantization: u32,
-    /// Memory planes in use: at most [`MAX_PLANES`].
+    /// The number of memory planes, at most [`MAX_PLANES`].
     pub plane_count: usize,
-    /// Bytes from row to row of each memory plane.
+    /// The stride of each memory plane, in bytes.
     pub bytes_per_line: [u32; MAX_PLANES],
-    /// Bytes of each memory plane.
+    /// The size of each memory plane, in bytes.
     pub size_image: [u32; MAX_PLANES],
 }
 
-/// What the kernel says of one buffer.
+/// The state of a buffer, as the kernel reports it.
 #[derive(Clone, Copy, Debug)]
 pub struct BufferState {
     pub index: u32,
     pub flags: u32,
     pub field: u32,
-    /// Seconds and microseconds.
+    /// The capture time: seconds and microseconds.
     pub timestamp: [i64; 2],
     pub sequence: u32,
-    /// Memory planes in use: at most [`MAX_PLANES`].
+    /// The number of memory planes, at most [`MAX_PLANES`].
     pub plane_count: usize,
-    /// Bytes in use of each, `data_offset` included.
+    /// The used bytes of each memory plane, including `data_offset`.
     pub bytes_used: [u32; MAX_PLANES],
-    /// Where the picture begins in each.
+    /// The first byte of the picture in each memory plane.
     pub data_offset: [u32; MAX_PLANES],
-    /// Length of each.
+    /// The length of each memory plane, in bytes.
     pub length: [u32; MAX_PLANES],
-    /// Where each is to be mapped from.
+    /// The offset with which each memory plane is mapped.
     pub map_offset: [u32; MAX_PLANES],
 }
 
-/// Makes a call again that a signal interrupted.
-fn again<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+/// Repeats a call as long as a signal interrupts it.
+fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {
             Err(Errno::INTR) => {}
@@ -528,9 +529,10 @@ fn again<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 fn update<const OPCODE: Opcode, T: Interface>(fd: impl AsFd, value: &mut T) -> Result<()> {
-    again(|| {
-        // SAFETY: every caller passes the struct that `OPCODE` was computed from, and the assertions above compare that
-        // number with the kernel's; the kernel writes nothing but that struct (and what a buffer's `planes` points to).
+    retry_interrupted(|| {
+        // SAFETY: every caller passes the struct from which `OPCODE` was computed, and the assertions above compare that
+        // number with the kernel's. The kernel writes only to that struct and to the array that a buffer's `planes` points
+        // to.
         unsafe { ioctl(&fd, Updater::<OPCODE, T>::new(value)) }
     })
 }
@@ -575,7 +577,7 @@ pub fn get_format(fd: impl AsFd, buffer_type: BufferType) -> Result<DeviceFormat
     Ok(value.read(buffer_type))
 }
 
-/// `VIDIOC_S_FMT`: asks for a format, returns what the driver made of it.
+/// `VIDIOC_S_FMT`: requests a format and returns the format that the driver set.
 pub fn set_format(fd: impl AsFd, buffer_type: BufferType, wanted: &DeviceFormat) -> Result<DeviceFormat> {
     let mut value = RawFormat::written(buffer_type, wanted);
     update::<S_FMT, _>(fd, &mut value)?;
@@ -585,7 +587,7 @@ pub fn set_format(fd: impl AsFd, buffer_type: BufferType, wanted: &DeviceFormat)
 impl RawFormat {
     fn read(&self, buffer_type: BufferType) -> DeviceFormat {
         if buffer_type.is_multi() {
-            // SAFETY: a union of integers; each bit pattern is a value. Copied, since the struct is packed.
+            // SAFETY: a union of integers, so every bit pattern is valid. Copied, because the struct is packed.
             let multi = unsafe { self.format.multi };
             let planes = multi.planes;
             DeviceFormat {
@@ -601,7 +603,7 @@ impl RawFormat {
                 size_image: planes.map(|plane| plane.size_image),
             }
         } else {
-            // SAFETY: a union of integers; each bit pattern is a value.
+            // SAFETY: a union of integers, so every bit pattern is valid.
             let single = unsafe { self.format.single };
             let extended = single.magic == PIX_FORMAT_MAGIC;
             let mut format = DeviceFormat {
@@ -664,7 +666,7 @@ impl RawFormat {
     }
 }
 
-/// `VIDIOC_REQBUFS` for memory that the driver allocates and we map; 0 frees it. Returns how many there are.
+/// `VIDIOC_REQBUFS` for buffers that the driver allocates and we map. Returns their number. A `count` of 0 frees them.
 pub fn request_buffers(fd: impl AsFd, buffer_type: BufferType, count: u32) -> Result<u32> {
     let mut value =
         RequestBuffers { count, buffer_type: buffer_type.number(), memory: MEMORY_MMAP, ..Interface::zeroed() };
@@ -672,7 +674,7 @@ pub fn request_buffers(fd: impl AsFd, buffer_type: BufferType, count: u32) -> Re
     Ok(value.count)
 }
 
-/// Makes a call that takes a buffer, with room for its planes where the queue is a multi-planar one.
+/// Makes a call whose argument is a buffer, with an array of planes if the queue is multi-planar.
 fn with_buffer<const OPCODE: Opcode>(
     fd: impl AsFd,
     buffer_type: BufferType,
@@ -686,7 +688,7 @@ fn with_buffer<const OPCODE: Opcode>(
         for (plane, &bytes) in planes.iter_mut().zip(used) {
             plane.bytes_used = bytes;
         }
-        // The kernel reads and writes this many planes through the pointer: all of the array, which outlives the call.
+        // The kernel reads and writes this number of planes through the pointer: the whole array, which outlives the call.
         value.length = 8;
         value.place.planes = planes.as_mut_ptr();
     } else {
@@ -711,19 +713,19 @@ fn with_buffer<const OPCODE: Opcode>(
         state.bytes_used = planes.map(|plane| plane.bytes_used);
         state.data_offset = planes.map(|plane| plane.data_offset);
         state.length = planes.map(|plane| plane.length);
-        // SAFETY: a union of integers; each bit pattern is a value.
+        // SAFETY: a union of integers, so every bit pattern is valid.
         state.map_offset = planes.map(|plane| unsafe { plane.memory.offset });
     } else {
         state.bytes_used[0] = value.bytes_used;
         state.length[0] = value.length;
-        // SAFETY: of the union's members, integers and a pointer, each bit pattern is a value of the integer.
+        // SAFETY: a union of integers and a pointer, so every bit pattern is a valid integer.
         state.map_offset[0] = unsafe { value.place.offset };
     }
     Ok(state)
 }
 
-/// A C `long` as the widest it is on any architecture.
-#[allow(clippy::useless_conversion, reason = "not useless where a long has 32 bits")]
+/// A C `long` as 64 bits, its largest size on any architecture.
+#[allow(clippy::useless_conversion, reason = "needed if a long has 32 bits")]
 fn widen(number: c_long) -> i64 {
     i64::from(number)
 }
@@ -733,27 +735,27 @@ pub fn query_buffer(fd: impl AsFd, buffer_type: BufferType, index: u32) -> Resul
     with_buffer::<QUERYBUF>(fd, buffer_type, index, None)
 }
 
-/// `VIDIOC_QBUF`; `bytes_used` of each memory plane for output.
+/// `VIDIOC_QBUF`. For output, `bytes_used` are the used bytes of each memory plane.
 pub fn queue_buffer(fd: impl AsFd, buffer_type: BufferType, index: u32, bytes_used: Option<&[u32]>) -> Result<()> {
     with_buffer::<QBUF>(fd, buffer_type, index, bytes_used).map(drop)
 }
 
-/// `VIDIOC_DQBUF`; `EAGAIN` where none is ready.
+/// `VIDIOC_DQBUF`. The error is `EAGAIN` if no buffer is ready.
 pub fn dequeue_buffer(fd: impl AsFd, buffer_type: BufferType) -> Result<BufferState> {
     with_buffer::<DQBUF>(fd, buffer_type, 0, None)
 }
 
 /// `VIDIOC_STREAMON`.
 pub fn stream_on(fd: impl AsFd, buffer_type: BufferType) -> Result<()> {
-    again(|| {
+    retry_interrupted(|| {
         // SAFETY: the kernel reads one integer, the type of the queue.
         unsafe { ioctl(&fd, Setter::<STREAMON, u32>::new(buffer_type.number())) }
     })
 }
 
-/// `VIDIOC_STREAMOFF`: the driver gives all buffers back.
+/// `VIDIOC_STREAMOFF`. The driver returns all buffers.
 pub fn stream_off(fd: impl AsFd, buffer_type: BufferType) -> Result<()> {
-    again(|| {
+    retry_interrupted(|| {
         // SAFETY: the kernel reads one integer, the type of the queue.
         unsafe { ioctl(&fd, Setter::<STREAMOFF, u32>::new(buffer_type.number())) }
     })
@@ -766,7 +768,7 @@ pub fn get_parameters(fd: impl AsFd, buffer_type: BufferType) -> Result<StreamPa
     Ok(value)
 }
 
-/// `VIDIOC_S_PARM`: asks for a frame time, returns what the driver made of it.
+/// `VIDIOC_S_PARM`: requests a frame interval and returns the one that the driver set.
 pub fn set_time_per_frame(fd: impl AsFd, buffer_type: BufferType, seconds: [u32; 2]) -> Result<StreamParameters> {
     let mut value =
         StreamParameters { buffer_type: buffer_type.number(), time_per_frame: seconds, ..Interface::zeroed() };
@@ -774,10 +776,10 @@ pub fn set_time_per_frame(fd: impl AsFd, buffer_type: BufferType, seconds: [u32;
     Ok(value)
 }
 
-/// `VIDIOC_G_INPUT`, then `VIDIOC_ENUMINPUT` of it.
+/// `VIDIOC_G_INPUT`, then `VIDIOC_ENUMINPUT` for that input.
 pub fn current_input(fd: impl AsFd) -> Result<Input> {
     let mut index = 0_i32;
-    again(|| {
+    retry_interrupted(|| {
         // SAFETY: the kernel writes one integer.
         unsafe { ioctl(&fd, Updater::<G_INPUT, i32>::new(&mut index)) }
     })?;
@@ -786,14 +788,14 @@ pub fn current_input(fd: impl AsFd) -> Result<Input> {
     Ok(value)
 }
 
-/// `VIDIOC_QUERYCTRL`; with [`CONTROL_FLAG_NEXT`] in `id`, the control after it.
+/// `VIDIOC_QUERYCTRL`. If `id` contains [`CONTROL_FLAG_NEXT`], the result is the control with the next larger id.
 pub fn query_control(fd: impl AsFd, id: u32) -> Result<QueryControl> {
     let mut value = QueryControl { id, ..Interface::zeroed() };
     update::<QUERYCTRL, _>(fd, &mut value)?;
     Ok(value)
 }
 
-/// `VIDIOC_QUERYMENU`: the bytes of an item's name, or of its 64-bit number where it is a menu of integers.
+/// `VIDIOC_QUERYMENU`: the bytes of the item's name; for an integer menu, those of its 64-bit number.
 pub fn query_menu(fd: impl AsFd, id: u32, index: u32) -> Result<[u8; 32]> {
     let mut value = RawMenu { id, index, ..Interface::zeroed() };
     update::<QUERYMENU, _>(fd, &mut value)?;
@@ -812,17 +814,17 @@ pub fn set_control(fd: impl AsFd, id: u32, value: i32) -> Result<()> {
     update::<S_CTRL, _>(fd, &mut Control { id, value })
 }
 
-/// `VIDIOC_SUBSCRIBE_EVENT`. The state of a control, and of v4l2loopback's readers, is sent at once and at each change.
+/// `VIDIOC_SUBSCRIBE_EVENT`. Except for source changes, the current state is sent as a first event.
 pub fn subscribe_event(fd: impl AsFd, kind: u32, id: u32) -> Result<()> {
     let flags = if kind == EVENT_SOURCE_CHANGE { 0 } else { EVENT_FLAG_SEND_INITIAL };
     let value = EventSubscription { kind, id, flags, ..Interface::zeroed() };
-    again(|| {
-        // SAFETY: the kernel reads the struct that the number was computed from.
+    retry_interrupted(|| {
+        // SAFETY: the kernel reads the struct from which the number was computed.
         unsafe { ioctl(&fd, Setter::<SUBSCRIBE_EVENT, EventSubscription>::new(value)) }
     })
 }
 
-/// `VIDIOC_DQEVENT`; `ENOENT` (or `EAGAIN`) where none is waiting.
+/// `VIDIOC_DQEVENT`. The error is `ENOENT` (or `EAGAIN`) if no event is pending.
 pub fn dequeue_event(fd: impl AsFd) -> Result<Event> {
     let mut value = Event::zeroed();
     update::<DQEVENT, _>(fd, &mut value)?;
@@ -836,7 +838,7 @@ impl Event {
         u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     }
 
-    /// The value of a control's event: the third word of the kernel's `v4l2_event_ctrl`.
+    /// The value in the event of a control: the third word of the kernel's `v4l2_event_ctrl`.
     pub const fn control_value(&self) -> i32 {
         let bytes = self.data[1].to_ne_bytes();
         i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
@@ -845,14 +847,14 @@ impl Event {
 
 /// `VIDIOC_G_SELECTION`.
 pub fn get_selection(fd: impl AsFd, buffer_type: BufferType, target: u32) -> Result<Rect> {
-    // The selection calls take the single-planar number for both kinds (and all kernels take that one).
+    // The selection calls use the single-planar type for both kinds of queue; all kernels accept it.
     let plain = if buffer_type.is_output() { BufferType::Output } else { BufferType::Capture };
     let mut value = Selection { buffer_type: plain.number(), target, ..Interface::zeroed() };
     update::<G_SELECTION, _>(fd, &mut value)?;
     Ok(value.rect)
 }
 
-/// `VIDIOC_QUERY_DV_TIMINGS`: what the receiver sees on its cable.
+/// `VIDIOC_QUERY_DV_TIMINGS`: the timings of the signal on the input.
 pub fn query_dv_timings(fd: impl AsFd) -> Result<DvTimings> {
     let mut value = DvTimings::zeroed();
     update::<QUERY_DV_TIMINGS, _>(fd, &mut value)?;

@@ -1,7 +1,7 @@
-//! Tells when video devices come or go, or become accessible: inotify on `/dev` and its folders of links.
+//! Reports that video devices were added, removed or became accessible, by inotify on `/dev` and its folders of links.
 //!
-//! Needs no udev and no netlink, and works in a container that has the nodes alone. Whoever waits for a device opens it
-//! again after each hint: a hint may be false, and none is missed.
+//! It needs neither udev nor netlink, and works in a container that has only the device nodes. A caller that waits for a
+//! device should try to open it after each report: a report may be unrelated to the device, but no change is missed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,11 +19,11 @@ use tokio::io::unix::AsyncFd;
 
 use super::paths;
 
-/// A watch on video devices. It collects hints from the moment it is made, so make it before the device is looked for.
+/// A watch on video devices. It records changes from its creation on, so create it before you look for the device.
 #[derive(Debug)]
 pub struct DeviceWatch {
     fd: OwnedFd,
-    /// The folder of nodes, then those of links.
+    /// The folder of nodes, then the folders of links.
     folders: Vec<PathBuf>,
 }
 
@@ -31,12 +31,12 @@ impl DeviceWatch {
     /// Watches `/dev`.
     ///
     /// # Errors
-    /// Where the kernel gives no inotify descriptor (the user's limit), or `/dev` cannot be watched.
+    /// The kernel refuses an inotify descriptor (`EMFILE`: the user has reached the limit), or `/dev` cannot be watched.
     pub fn new() -> io::Result<Self> {
-        Self::of(std::iter::once(paths::DEV).chain(paths::LINK_FOLDERS).map(PathBuf::from).collect())
+        Self::on_folders(std::iter::once(paths::DEV).chain(paths::LINK_FOLDERS).map(PathBuf::from).collect())
     }
 
-    fn of(folders: Vec<PathBuf>) -> io::Result<Self> {
+    fn on_folders(folders: Vec<PathBuf>) -> io::Result<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let watch = Self { fd, folders };
         watch.add(&watch.folders[0])?;
@@ -45,18 +45,18 @@ impl DeviceWatch {
     }
 
     fn add(&self, folder: &PathBuf) -> io::Result<()> {
-        // ATTRIB: udev lets a group have the node a moment after it was made.
-        let what =
+        // ATTRIB: udev grants access to a node shortly after its creation.
+        let events =
             WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ATTRIB | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-        inotify::add_watch(&self.fd, folder, what)?;
+        inotify::add_watch(&self.fd, folder, events)?;
         Ok(())
     }
 
-    /// Folders of links come with the first device and go with the last. To watch one twice does nothing.
+    /// Watches the folders of links, which exist only while there is a device. Watching a folder twice has no effect.
     fn add_links(&self) {
         for folder in &self.folders[1..] {
             if self.add(folder).is_err() {
-                // Not there: its parent tells when it comes, and is itself told of by `/dev`.
+                // The folder does not exist: its parent reports its creation, and `/dev` reports the parent's.
                 if let Some(parent) = folder.parent() {
                     let _ = self.add(&parent.to_owned());
                 }
@@ -64,7 +64,7 @@ impl DeviceWatch {
         }
     }
 
-    /// Takes what has happened; whether any of it may concern a video device.
+    /// Reads all pending events. Returns whether any of them may concern a video device.
     fn drain(&self) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.fd, &mut buffer);
@@ -74,7 +74,7 @@ impl DeviceWatch {
                 Ok(event) => {
                     let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_string_lossy());
                     let lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-                    // In `/dev`: nodes, and the folder of links. In the folders of links: every name.
+                    // In `/dev`: nodes and the folder `v4l`. In `/dev/v4l`: folders of links. In those: links.
                     found |= lost
                         || name.is_some_and(|name| {
                             paths::node_number(&name).is_some()
@@ -94,10 +94,10 @@ impl DeviceWatch {
         Ok(found)
     }
 
-    /// Waits up to `timeout`; whether a video device may have come or gone. Blocks the thread.
+    /// Blocks the thread until a video device may have been added or removed, `timeout` at most. Returns whether one was.
     ///
     /// # Errors
-    /// Where the descriptor fails.
+    /// The error of reading or polling the inotify descriptor.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -116,14 +116,14 @@ impl DeviceWatch {
         }
     }
 
-    /// Waits until a video device may have come or gone. For the runtime's thread; can be dropped at any point without
-    /// losing a hint.
+    /// Waits until a video device may have been added or removed. Needs a tokio runtime. The future can be dropped at any
+    /// point without losing a change.
     ///
     /// # Errors
-    /// Where the descriptor fails.
+    /// The error of reading or polling the inotify descriptor.
     pub async fn changed(&self) -> io::Result<()> {
-        // Its successor is an `unsafe fn` that asks for what a borrowed descriptor promises: to stay open meanwhile.
-        #[allow(deprecated, reason = "the safe form is enough")]
+        // The replacement is an `unsafe fn` whose condition, an open descriptor, the borrowed descriptor already ensures.
+        #[allow(deprecated, reason = "the safe function is sufficient")]
         let ready = AsyncFd::with_interest(self.fd.as_fd(), Interest::READABLE)?;
         loop {
             if self.drain()? {
@@ -150,42 +150,42 @@ mod tests {
     fn watched() -> (tempfile::TempDir, DeviceWatch) {
         let folder = tempfile::tempdir().expect("a folder");
         let dev = folder.path().to_owned();
-        let watch = DeviceWatch::of(vec![dev.clone(), dev.join("v4l/by-id")]).expect("a watch");
+        let watch = DeviceWatch::on_folders(vec![dev.clone(), dev.join("v4l/by-id")]).expect("a watch");
         (folder, watch)
     }
 
     #[test]
-    fn nodes_that_come_and_go_are_told_and_others_are_not() {
+    fn only_changes_of_video_nodes_are_reported() {
         let (folder, watch) = watched();
         let dev = folder.path();
-        fs::write(dev.join("ttyS0"), "").expect("made");
+        fs::write(dev.join("ttyS0"), "").expect("created");
         assert!(!watch.wait(Duration::ZERO).expect("works"));
-        fs::write(dev.join("video0"), "").expect("made");
+        fs::write(dev.join("video0"), "").expect("created");
         assert!(watch.wait(Duration::ZERO).expect("works"));
-        assert!(!watch.wait(Duration::ZERO).expect("works"), "told once");
-        fs::remove_file(dev.join("video0")).expect("gone");
+        assert!(!watch.wait(Duration::ZERO).expect("works"), "reported once");
+        fs::remove_file(dev.join("video0")).expect("removed");
         assert!(watch.wait(Duration::ZERO).expect("works"));
     }
 
     #[test]
-    fn folders_of_links_are_watched_when_they_come() {
+    fn folders_of_links_are_watched_when_they_are_created() {
         let (folder, watch) = watched();
         let dev = folder.path();
-        fs::create_dir(dev.join("v4l")).expect("made");
+        fs::create_dir(dev.join("v4l")).expect("created");
         assert!(watch.wait(Duration::ZERO).expect("works"));
-        fs::create_dir(dev.join("v4l/by-id")).expect("made");
+        fs::create_dir(dev.join("v4l/by-id")).expect("created");
         assert!(watch.wait(Duration::ZERO).expect("works"));
         symlink("../../video0", dev.join("v4l/by-id/usb-camera-video-index0")).expect("link");
         assert!(watch.wait(Duration::ZERO).expect("works"));
     }
 
     #[tokio::test]
-    async fn a_task_is_woken_and_may_be_dropped_meanwhile() {
+    async fn a_task_is_woken_and_its_future_may_be_dropped() {
         let (folder, watch) = watched();
         assert!(tokio::time::timeout(Duration::from_millis(1), watch.changed()).await.is_err(), "nothing yet");
-        let made = folder.path().join("video3");
-        let (woken, made) = tokio::join!(watch.changed(), async move { fs::write(made, "") });
+        let node = folder.path().join("video3");
+        let (woken, written) = tokio::join!(watch.changed(), async move { fs::write(node, "") });
         woken.expect("works");
-        made.expect("made");
+        written.expect("created");
     }
 }

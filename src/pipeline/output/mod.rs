@@ -30,11 +30,11 @@ use tracing::{debug, info, warn};
 use super::demand::{Demand, Wake};
 use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, ClientName};
 use crate::service::logging::Repeat;
-use portraitd_media::blank::blacken;
+use portraitd_media::blank::fill_black;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{Colorimetry, Matrix, OwnedPicture, Picture, PixelFormat, Plane, Range, Size};
 use portraitd_media::{FrameFormat, SourceError};
-use portraitd_v4l2::{Output, Written};
+use portraitd_v4l2::{Output, WriteOutcome};
 
 /// The first wait after a failure; each next one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ pub(super) trait Node {
     /// Whether anybody reads; `None` where the driver does not tell.
     fn has_reader(&self) -> Option<bool>;
     /// Writes a picture, without waiting.
-    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError>;
+    fn write(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, SourceError>;
 }
 
 impl Node for Output {
@@ -77,7 +77,7 @@ impl Node for Output {
         Self::has_reader(self)
     }
 
-    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError> {
+    fn write(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, SourceError> {
         Self::write(self, picture)
     }
 }
@@ -275,9 +275,9 @@ impl OutputWriter {
     }
 }
 
-const fn told(written: Written) -> Option<FrameFormat> {
+const fn told(written: WriteOutcome) -> Option<FrameFormat> {
     match written {
-        Written::FormatChanged(format) => Some(format),
+        WriteOutcome::FormatChanged(format) => Some(format),
         _ => None,
     }
 }
@@ -291,7 +291,7 @@ struct Canvas {
 impl Canvas {
     fn black(&mut self) -> Picture<'_> {
         let packed = FrameFormat::packed(self.format.pixel_format, self.format.size, self.format.color, 0.0);
-        blacken(&packed, self.picture.bytes_mut());
+        fill_black(&packed, self.picture.bytes_mut());
         self.picture.as_picture()
     }
 

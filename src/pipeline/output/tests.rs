@@ -116,11 +116,11 @@ impl Node for FakeNode {
         self.0.stage().reader
     }
 
-    fn write(&mut self, picture: &Picture<'_>) -> Result<Written, SourceError> {
+    fn write(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, SourceError> {
         self.check()?;
         assert_eq!((picture.format(), picture.size()), (PixelFormat::Yuyv, self.1));
         self.0.stage().written.push((picture.plane(0).row(0)[0], picture.size()));
-        Ok(Written::Queued)
+        Ok(WriteOutcome::Queued)
     }
 }
 

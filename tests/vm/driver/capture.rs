@@ -1,4 +1,4 @@
-//! Pictures: every format, both interfaces, names, sizes, colours.
+//! Capture: every format, single- and multi-planar, names, sizes, colours.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use portraitd_media::{FormatRequest, Source, SourceError, Stream, StreamEvent};
 use portraitd_media::{PixelFormat, Size};
+use portraitd_v4l2::CaptureOptions;
 use portraitd_v4l2::formats::{FourCc, TABLE};
-use portraitd_v4l2::stream::Options;
 use portraitd_v4l2::{AutoSource, CaptureStream, devices};
 
 use super::Test;
@@ -54,7 +54,7 @@ fn listing(lab: &Lab) -> Outcome {
         ensure!(output.capabilities.contains(&"output") && !output.usable, "{:?}", output.capabilities);
         ensure!(!output.formats.is_empty(), "the output has no formats");
     }
-    // A receiver crops, a webcam does not.
+    // A receiver has a hardware crop; a webcam has none.
     ensure!(lab.info(&lab.camera(0))?.crop.is_none(), "the webcam crops");
     input(&lab.camera(0), HDMI)?;
     let crop = lab.info(&lab.camera(0))?.crop.context("no crop")?;
@@ -70,7 +70,7 @@ fn formats(lab: &Lab, number: usize) -> Outcome {
         if !info.formats.iter().any(|format| format.code == code.to_string()) {
             continue;
         }
-        let options = Options { code: Some(code), ..Options::default() };
+        let options = CaptureOptions { code: Some(code), ..CaptureOptions::default() };
         let mut stream = stream_with(&path, options).with_context(|| code.to_string())?;
         let format = stream.format();
         ensure!(stream.code() == code && format.pixel_format == encoding.picture_format(), "{code}: {format:?}");
@@ -101,7 +101,7 @@ fn formats(lab: &Lab, number: usize) -> Outcome {
     Ok(format!("{}: {}", done.len(), done.join(" ")))
 }
 
-/// The driver's colour space, matrix and range are believed: the same bars come out of each.
+/// The colour space, matrix and range that the driver reports are used: all of them show the same bars.
 fn colour_spaces(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let mut said = Vec::new();
@@ -111,14 +111,14 @@ fn colour_spaces(lab: &Lab) -> Outcome {
         set(&path, "Y'CbCr Encoding", encoding)?;
         set(&path, "Quantization", quantization)?;
         for code in [*b"YUYV", *b"NV12"] {
-            let options = Options { code: Some(FourCc::new(code)), ..Options::default() };
+            let options = CaptureOptions { code: Some(FourCc::new(code)), ..CaptureOptions::default() };
             let mut stream = stream_with(&path, options)?;
-            // Frames that were queued before the control took effect.
+            // Skip frames that were queued before the control took effect.
             frame(&mut stream)?;
             let shown = frame(&mut stream)?;
             let picture = shown.picture();
             let distance = distance_from_bars(&picture);
-            // sRGB's transfer function is not Rec. 709's: primary colours and grey ends are the same in both.
+            // The transfer functions of sRGB and Rec. 709 differ, but primary colours, black and white are equal in both.
             ensure!(distance < 7.0, "{colorspace} {encoding} {quantization} {:?}: off by {distance}", picture.color());
             said.push(format!("{:?}/{:?}", picture.color().matrix, picture.color().range));
         }
@@ -143,7 +143,7 @@ fn negotiation(lab: &Lab) -> Outcome {
     ensure!(stream.format().size == Size::new(640, 360), "{:?}", stream.format());
     ensure!(stream.negotiation().reasons.iter().any(|reason| reason.contains("700x400 is not offered")));
     drop(stream);
-    // A receiver scales to any size, odd ones too, and pads rows as it likes.
+    // A receiver scales to any size, odd sizes included, and chooses the padding of rows.
     input(&path, HDMI)?;
     let odd = FormatRequest { size: Some(Size::new(322, 182)), frame_rate: None };
     let mut stream = CaptureStream::open(&path, &odd)?;
@@ -156,7 +156,7 @@ fn negotiation(lab: &Lab) -> Outcome {
 fn auto(lab: &Lab) -> Outcome {
     let mut stream = AutoSource.open(&SMALL)?;
     frame(stream.as_mut())?;
-    // The first is taken now: the next one is found.
+    // The first camera is in use, so the next one must be found.
     let second = AutoSource.open_stream(&SMALL)?;
     ensure!(fs::canonicalize(second.path())? == fs::canonicalize(lab.camera(1))?, "{}", second.path().display());
     let error = AutoSource.open(&SMALL).err().context("a third camera")?;
@@ -164,14 +164,14 @@ fn auto(lab: &Lab) -> Outcome {
     Ok(String::new())
 }
 
-/// The same picture, byte for byte, as `v4l2-ctl` and the crate `v4l` get.
+/// The picture equals, byte for byte, the ones that `v4l2-ctl` and the crate `v4l` capture.
 fn independent(lab: &Lab, number: usize) -> Outcome {
     let path = lab.camera(number);
     let mut said = Vec::new();
     let codes: &[[u8; 4]] = if number == 0 { &[*b"YUYV", *b"NV12", *b"RGB3"] } else { &[*b"NM12", *b"YUYV", *b"YM12"] };
     for code in codes {
         let code = FourCc::new(*code);
-        let mut stream = stream_with(&path, Options { code: Some(code), ..Options::default() })?;
+        let mut stream = stream_with(&path, CaptureOptions { code: Some(code), ..CaptureOptions::default() })?;
         let ours = packed(&frame(&mut stream)?.picture());
         drop(stream);
         let theirs = Path::new("/tmp/independent.raw");
@@ -217,8 +217,8 @@ fn time_and_order(lab: &Lab) -> Outcome {
         ensure!(next.capture_ns > last.capture_ns, "{} after {}", next.capture_ns, last.capture_ns);
         last = next;
     }
-    ensure!(stream.mapped_stamps() == 0, "{} stamps were mapped", stream.mapped_stamps());
-    // The driver's clock is this one: stamps are by its rate, not by when we looked.
+    ensure!(stream.replaced_timestamps() == 0, "{} timestamps were replaced", stream.replaced_timestamps());
+    // The driver uses the monotonic clock: timestamps follow its frame rate, not the time of dequeueing.
     #[allow(clippy::cast_precision_loss, reason = "a few seconds")]
     let seconds = (last.capture_ns - first) as f64 / 1e9;
     let expected = last.sequence as f64 / 15.0;
@@ -229,7 +229,7 @@ fn time_and_order(lab: &Lab) -> Outcome {
 fn interlaced(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, TELEVISION)?;
-    // The size of the whole frame: at half of it vivid delivers one field, which is as good as a picture.
+    // The height of a whole frame: at half of it, vivid delivers one field, which is a progressive picture.
     let wanted = FormatRequest { size: Some(Size::new(720, 480)), frame_rate: None };
     let error = CaptureStream::open(&path, &wanted).err().context("interlaced pictures were taken")?;
     ensure!(matches!(error, SourceError::Unsupported { .. }), "{error:?}");
@@ -248,24 +248,24 @@ fn no_signal(lab: &Lab) -> Outcome {
     Ok(error.to_string())
 }
 
-/// The signal on the cable changes while frames flow.
+/// The signal on the input changes while frames are captured.
 fn size_change(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, HDMI)?;
-    // Without a scaler the picture is what the cable brings.
+    // Without a scaler, the picture has the size of the signal.
     set(&path, "Enable Capture Scaler", 0)?;
     set(&path, "DV Timings Signal Mode", 4)?;
     set(&path, "DV Timings", 0)?;
     let wanted = FormatRequest { size: None, frame_rate: None };
     let mut stream = CaptureStream::open(&path, &wanted)?;
     ensure!(stream.format().size == Size::new(640, 480), "{:?}", stream.format());
-    // Several, as a view and a mask hold them: buffers of the same numbers will be in use after the change.
+    // Hold several frames, as a view and a mask do: buffers with the same indices are in use after the change.
     let mut held: Vec<_> = (0..3).map(|_| frame(&mut stream)).collect::<Result<_, _>>()?;
     let before = packed(&held[0].picture());
     set(&path, "DV Timings", 2)?;
     let until = Instant::now() + Duration::from_secs(20);
     let format = loop {
-        ensure!(Instant::now() < until, "no change was told");
+        ensure!(Instant::now() < until, "the change was not reported");
         match stream.next(Duration::from_secs(1))? {
             StreamEvent::FormatChanged(format) => break format,
             StreamEvent::Frame(frame) => ensure!(frame.picture().size() == Size::new(640, 480)),
@@ -277,7 +277,7 @@ fn size_change(lab: &Lab) -> Outcome {
     ensure!(after.picture().size() == format.size);
     ensure!(after.sequence > held[2].sequence, "the count goes on");
     ensure!(packed(&held[0].picture()) == before, "a frame of before has changed");
-    // What is let go of before is not taken for what is held of now.
+    // A frame of the old queue that is released now must not be taken for a buffer of the new queue.
     let mut now = vec![frame(&mut stream)?, frame(&mut stream)?];
     let pictures: Vec<_> = now.iter().map(|frame| packed(&frame.picture())).collect();
     held.clear();

@@ -1,4 +1,4 @@
-//! The daemon itself in the guest, with a bus of its own and `portraitctl` as its client.
+//! The daemon in the guest, with its own bus and `portraitctl` as its client.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::programs::{Programs, SMALL_CAMERA};
 
 pub const TESTS: [Test; 3] = [("daemon-devices", listing), ("daemon-auto", auto), ("daemon-resident-1080p", resident)];
 
-/// Most of the daemon's memory while a camera of 1920x1080 is watched, KiB (SPECIFICATION.md, C5).
+/// The largest memory of the daemon while a camera of 1920x1080 has clients, in KiB (SPECIFICATION.md, C5).
 const MOST_RESIDENT: u64 = 48 * 1024;
 
 fn listing(lab: &Lab) -> Outcome {
@@ -45,20 +45,20 @@ fn auto(lab: &Lab) -> Outcome {
         ensure!(fs::read(&picture)?.starts_with(b"\x89PNG"), "{stream}: no picture");
         said.push(format!("{stream} 5 frames"));
     }
-    // The bars, as the client sees them: the first is white, the last black.
+    // The colour bars, as the client receives them: the first is white, the last is black.
     let view = portraitd_media::image::read(Path::new("/tmp/view.png"))?;
     let picture = view.as_picture();
     let size = picture.size();
     let (right, middle) = (usize::try_from(size.width)? - 8, usize::try_from(size.height)? / 2);
     let [white, black] = [super::lab::pixel(&picture, 8, middle), super::lab::pixel(&picture, right, middle)];
     ensure!(white.iter().all(|value| *value > 240.0) && black.iter().all(|value| *value < 15.0), "{white:?} {black:?}");
-    // Nobody looks any more: the camera is closed, and another program can have it.
+    // Without clients the camera is closed, and another program can open it.
     programs.state("main", "idle")?;
     frame(&mut CaptureStream::open(&lab.camera(0), &SMALL)?)?;
     Ok(said.join(", "))
 }
 
-/// With 1920x1080 in and out, and somebody at the view and at the mask, the daemon stays small.
+/// With 1920x1080 in and out, and clients of the view and the mask, the daemon stays within its memory limit.
 fn resident(lab: &Lab) -> Outcome {
     let configuration = format!(
         "[[camera]]\nname = \"main\"\ndevice = \"{}\"\nwidth = 1920\nheight = 1080\nfps = 5\n",
@@ -67,7 +67,7 @@ fn resident(lab: &Lab) -> Outcome {
     let programs = Programs::start(lab, &[], &configuration)?;
     let idle = programs.resources()?.2;
     let mask = programs.client(&["attach", "mask", "--json"])?;
-    // The net takes its seconds to load in the guest.
+    // The net takes some seconds to load in the guest.
     programs.until("main", "seeing", |camera| camera["Stats"]["masks"].as_u64() > Some(3))?;
     let lines = programs.frames("view", 20, &[])?;
     let summary = lines.last().context("no summary")?;

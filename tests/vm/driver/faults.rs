@@ -1,4 +1,4 @@
-//! Trouble: devices that are busy, unplugged, silent or faulty, and readers that never let go.
+//! Faults: devices that are busy, unplugged, silent or faulty, and readers that never release their frames.
 
 use std::fs;
 use std::io::Read;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use portraitd_media::{Frame, Source, SourceError, Stream, StreamCounters, StreamEvent};
-use portraitd_v4l2::clock::StallWatch;
-use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::CaptureOptions;
+use portraitd_v4l2::clock::StallDetector;
 use portraitd_v4l2::{CaptureStream, DeviceSource, DeviceWatch};
 
 use super::Test;
@@ -34,8 +34,8 @@ pub const TESTS: [Test; 17] = [
     ("two-cameras", two_cameras),
 ];
 
-/// Fifty times on and off, after ten that make what is made once: the allocator's pages, and pages of our own program,
-/// which come over 9p when they are first touched.
+/// Starts and stops fifty times, after ten warm-up rounds that allocate what is allocated once: the allocator's pages, and
+/// pages of our own program, which are read over 9p when they are first used.
 fn on_off(lab: &Lab) -> Outcome {
     let round = |number: usize| {
         let path = lab.camera(number % 2);
@@ -77,7 +77,7 @@ fn busy(lab: &Lab) -> Outcome {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
-    // It prints a character a frame.
+    // The program prints one character a frame.
     let streams = other.stderr.take().context("piped")?.read_exact(&mut [0; 3]);
     let result = CaptureStream::open(&path, &SMALL);
     other.kill()?;
@@ -91,7 +91,7 @@ fn busy(lab: &Lab) -> Outcome {
 
 fn permission(lab: &Lab) -> Outcome {
     let node = fs::canonicalize(lab.camera(0))?;
-    // A thread of its own gives its rights up; credentials are a thread's in Linux.
+    // Credentials belong to a thread in Linux, so a thread of its own drops them.
     let error = std::thread::spawn(move || -> Result<SourceError> {
         let nobody = rustix::process::Uid::from_raw(65534);
         rustix::thread::set_thread_uid(nobody)?;
@@ -103,7 +103,7 @@ fn permission(lab: &Lab) -> Outcome {
     Ok(error.to_string())
 }
 
-/// Reads until the stream ends; the error that it ends with.
+/// Reads until the stream ends. Returns the error.
 fn until_lost(stream: &mut dyn Stream) -> Result<SourceError> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
@@ -114,7 +114,7 @@ fn until_lost(stream: &mut dyn Stream) -> Result<SourceError> {
     bail!("goes on")
 }
 
-/// The device goes while it streams and comes back under another number; its link leads to it again.
+/// The device is removed while it streams and returns under another number. Its link leads to it again.
 fn unplug(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let source = DeviceSource::new(&path);
@@ -135,7 +135,7 @@ fn unplug(lab: &Lab) -> Outcome {
     ensure!(matches!(error, SourceError::Absent { .. }), "{error}");
     ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
     while watch.wait(Duration::ZERO)? {}
-    // The old descriptor is still open, so the old number is taken.
+    // The old descriptor is still open, so the old number stays in use.
     bind("bind")?;
     ensure!(watch.wait(Duration::from_secs(10))?, "the watch says nothing");
     lab.wait_for_nodes(4)?;
@@ -147,13 +147,13 @@ fn unplug(lab: &Lab) -> Outcome {
     Ok(format!("{} -> {}", before.display(), after.display()))
 }
 
-/// The same for a plain node, whose number another device has taken: found again by what the device is.
+/// The same for a node whose number another device takes: the device is found again by its identity.
 fn unplug_plain(lab: &Lab) -> Outcome {
     let before = fs::canonicalize(lab.camera(1))?;
     let source = DeviceSource::new(&before);
     let mut stream = source.open_stream(&SMALL)?;
     frame(&mut stream)?;
-    // Whoever holds a node open keeps its number from being given again, so that the others move up.
+    // An open descriptor keeps the number of a node in use, so the other nodes get new numbers.
     let numbers = [lab.camera(0), lab.output(0)];
     let held: Vec<fs::File> = numbers.iter().map(fs::File::open).collect::<Result<_, _>>()?;
     bind("unbind")?;
@@ -171,7 +171,7 @@ fn unplug_plain(lab: &Lab) -> Outcome {
     Ok(format!("{} -> {}", before.display(), now.display()))
 }
 
-/// What a USB camera does: each call fails from one moment on.
+/// An unplugged USB camera: every call fails from one moment on.
 fn disconnect(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let mut stream = stream(&path)?;
@@ -184,7 +184,7 @@ fn disconnect(lab: &Lab) -> Outcome {
     ensure!(matches!(absent, SourceError::Absent { .. }), "{absent}");
     drop(stream);
     ensure!(packed(&held.picture()) == picture, "a frame that is held has changed");
-    // vivid connects itself again when the last descriptor is closed, and a mapping is one.
+    // vivid reconnects when the last descriptor is closed, and a mapping counts as a descriptor.
     drop(held);
     frame(&mut super::lab::stream(&path)?)?;
     Ok(error.to_string())
@@ -233,7 +233,7 @@ fn failing_calls(lab: &Lab) -> Outcome {
         ensure!(matches!(error, SourceError::Io { .. }), "{name}: {error}");
         frame(&mut stream(&path)?).with_context(|| format!("after {name}"))?;
     }
-    // One buffer that the driver does not take is offered again.
+    // A buffer that the driver refuses once is queued again.
     let mut running = stream(&path)?;
     frame(&mut running)?;
     for _ in 0..3 {
@@ -257,7 +257,7 @@ fn sequence_wrap(lab: &Lab) -> Outcome {
     set(&path, "Wrap Sequence Number", 1)?;
     let mut stream = stream(&path)?;
     let mut last = frame(&mut stream)?.sequence;
-    // The driver begins 128 frames before the wrap.
+    // The driver starts 128 frames before the sequence number wraps around.
     while last < 140 {
         let next = frame(&mut stream)?.sequence;
         ensure!(next > last && next < last + 60, "{next} after {last}");
@@ -276,10 +276,10 @@ fn time_wrap(lab: &Lab) -> Outcome {
         ensure!(next > last && next - last < 5_000_000_000, "{next} after {last}");
         last = next;
     }
-    ensure!(stream.mapped_stamps() > 0, "no stamp was mapped");
+    ensure!(stream.replaced_timestamps() > 0, "no timestamp was replaced");
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     ensure!(last / 1_000_000_000 <= u64::try_from(now.tv_sec)?, "{last} is in the future");
-    Ok(format!("{} stamps mapped", stream.mapped_stamps()))
+    Ok(format!("{} timestamps replaced", stream.replaced_timestamps()))
 }
 
 fn stall(lab: &Lab) -> Outcome {
@@ -288,7 +288,7 @@ fn stall(lab: &Lab) -> Outcome {
     frame(&mut stream)?;
     let started = Instant::now();
     let now_ns = || u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let mut watch = StallWatch::new(stream.format().frame_rate, now_ns());
+    let mut watch = StallDetector::new(stream.format().frame_rate, now_ns());
     set(&path, "Percentage of Dropped Buffers", 100)?;
     while !watch.stalled(now_ns()) {
         ensure!(started.elapsed() < Duration::from_secs(20), "never stalls");
@@ -315,7 +315,7 @@ fn starvation(lab: &Lab) -> Outcome {
     let (all, _) = stream.buffers();
     ensure!(held.len() == all - 1, "{} of {all} buffers were lent", held.len());
     let pictures: Vec<_> = held.iter().map(|frame| packed(&frame.picture())).collect();
-    // The stream goes on as soon as one is let go, from another thread too, and with frames of now.
+    // The stream continues as soon as one frame is released, also by another thread, and delivers current frames.
     let newest = held.last().context("frames")?.sequence;
     let first = held.remove(0);
     std::thread::spawn(move || drop(first)).join().map_err(|_| anyhow::anyhow!("panic"))?;
@@ -334,7 +334,7 @@ fn starvation(lab: &Lab) -> Outcome {
     Ok(format!("{all} buffers, {:?}", stream.counters()))
 }
 
-/// Somebody still reads a frame of a stream that was closed: it keeps its bytes, and the device can be opened again.
+/// A reader holds a frame of a closed stream: the frame keeps its bytes, and the device can be opened again.
 fn reopen_while_held(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let mut held = Vec::new();
@@ -353,31 +353,31 @@ fn reopen_while_held(lab: &Lab) -> Outcome {
     Ok(String::new())
 }
 
-/// vivid has no privacy control; a boolean of its own stands for it.
+/// vivid has no privacy control. One of its boolean controls is used instead.
 fn privacy(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     set(&path, "Boolean", 0)?;
     let control = lab.info(&path)?.controls.iter().find(|control| control.name == "Boolean").context("none")?.id;
-    let mut stream = stream_with(&path, Options { privacy_control: control, ..Options::default() })?;
+    let mut stream = stream_with(&path, CaptureOptions { privacy_control: control, ..CaptureOptions::default() })?;
     frame(&mut stream)?;
     ensure!(!stream.private());
     for wanted in [true, false] {
         set(&path, "Boolean", i32::from(wanted))?;
         let until = Instant::now() + Duration::from_secs(5);
         while stream.private() != wanted {
-            ensure!(Instant::now() < until, "no change was told");
+            ensure!(Instant::now() < until, "the change was not reported");
             stream.next(Duration::from_secs(1))?;
         }
         frame(&mut stream)?;
     }
     set(&path, "Boolean", 1)?;
     drop(stream);
-    let stream = stream_with(&path, Options { privacy_control: control, ..Options::default() })?;
+    let stream = stream_with(&path, CaptureOptions { privacy_control: control, ..CaptureOptions::default() })?;
     ensure!(stream.private(), "not known from the start");
     Ok(String::new())
 }
 
-/// The first camera's trouble is not the second's.
+/// A fault of the first camera does not affect the second.
 fn two_cameras(lab: &Lab) -> Outcome {
     let (first, second) = (lab.camera(0), lab.camera(1));
     let mut troubled = stream(&first)?;

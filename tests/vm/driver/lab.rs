@@ -1,4 +1,4 @@
-//! What every test needs: modules, nodes by role, controls by name, pictures in numbers.
+//! What every test needs: kernel modules, nodes by role, controls by name, measurements of pictures.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use portraitd_media::{FormatRequest, Frame, Stream, StreamEvent};
 use portraitd_media::{Matrix, Picture, PixelFormat, Range, Size};
-use portraitd_v4l2::stream::Options;
+use portraitd_v4l2::CaptureOptions;
 use portraitd_v4l2::{CaptureStream, DeviceInfo, devices, sys};
 
-/// What a test returns: a few words with its figures.
+/// The result of a test: a short text with its figures.
 pub type Outcome = Result<String>;
 
-/// The guest.
+/// The guest, with the programs that are tested.
 #[derive(Clone, Debug)]
 pub struct Lab {
     modules: PathBuf,
     kernel: String,
-    /// Where downloads and builds of the laboratory are kept.
+    /// The folder for downloads and builds of the laboratory.
     pub cache: PathBuf,
-    /// The daemon.
+    /// The path of the daemon's program.
     pub daemon: PathBuf,
 }
 
-/// What vivid is loaded with: a single-planar camera with an output, a multi-planar one with an output.
-/// Inputs of each: webcam, television, HDMI (types 0, 1, 3 in two bits each). Outputs: HDMI.
+/// The parameters of vivid: a single-planar camera with an output, and a multi-planar camera with an output.
+/// The inputs of each camera: webcam, television, HDMI (types 0, 1, 3 in two bits each). The outputs: HDMI.
 const VIVID: [&str; 9] = [
     "n_devs=2",
     "node_types=0x101,0x101",
@@ -42,7 +42,7 @@ const VIVID: [&str; 9] = [
     "vivid_debug=0",
 ];
 
-/// Inputs of a vivid camera, by number.
+/// The inputs of a vivid camera, by number.
 pub const WEBCAM: u32 = 0;
 pub const TELEVISION: u32 = 1;
 pub const HDMI: u32 = 2;
@@ -70,12 +70,12 @@ impl Lab {
         command("modprobe", &words).map(drop)
     }
 
-    /// Whether the guest has a module that is not of its kernel.
+    /// Whether the guest has a module that does not belong to its kernel package.
     pub fn has_module(&self, name: &str) -> bool {
         self.modules.join("lib/modules").join(&self.kernel).join(format!("extra/{name}.ko")).exists()
     }
 
-    /// Waits until there are `count` video nodes.
+    /// Waits until `count` video nodes exist.
     pub fn wait_for_nodes(&self, count: usize) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(20);
         while devices()?.iter().filter(|device| device.error.is_none()).count() < count {
@@ -85,12 +85,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Puts links as udev does, and every fault away.
+    /// Creates the links that udev would create, and removes every injected fault.
     pub fn reset(&self) -> Result<()> {
         self.link()?;
         for device in devices()?.iter().filter(|device| device.driver == "vivid") {
             if device.capabilities.contains(&"capture") {
-                // The webcam first: most controls concern the current input.
+                // The webcam input first: most controls apply to the current input.
                 input(&device.path, WEBCAM)?;
                 for control in device.controls.iter().filter(|control| control.id >= 0x00f0_f000 && !control.read_only)
                 {
@@ -107,7 +107,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Has the driver make its devices anew: a receiver that was set to another signal cannot be looped to an output.
+    /// Makes the driver recreate its devices: a receiver that was set to another signal cannot be looped to an output.
     pub fn renew(&self) -> Result<()> {
         bind("unbind")?;
         bind("bind")?;
@@ -115,7 +115,7 @@ impl Lab {
         self.reset()
     }
 
-    /// Links in `/dev/v4l/by-path` to the capture and output nodes of each device.
+    /// Creates the links in `/dev/v4l/by-path` to the capture and output nodes of each device.
     pub fn link(&self) -> Result<()> {
         let folder = Path::new("/dev/v4l/by-path");
         fs::create_dir_all(folder)?;
@@ -130,7 +130,7 @@ impl Lab {
         Ok(())
     }
 
-    /// The camera: 0 the single-planar, 1 the multi-planar one.
+    /// The camera of a device: 0 is single-planar, 1 is multi-planar.
     pub fn camera(&self, number: usize) -> PathBuf {
         PathBuf::from(format!("/dev/v4l/by-path/platform-vivid-00{number}-capture"))
     }
@@ -140,7 +140,7 @@ impl Lab {
         PathBuf::from(format!("/dev/v4l/by-path/platform-vivid-00{number}-output"))
     }
 
-    /// The link of a node.
+    /// The link to a node.
     pub fn link_of(&self, node: &Path) -> Result<PathBuf> {
         self.info(node)?.stable_name.with_context(|| format!("{} has no link", node.display()))
     }
@@ -151,17 +151,17 @@ impl Lab {
     }
 }
 
-/// `bind`s or `unbind`s both cameras of vivid, with their outputs.
+/// Writes to `bind` or `unbind` of the driver, for both vivid cameras with their outputs.
 pub fn bind(file: &str) -> Result<()> {
     fs::write(Path::new("/sys/bus/platform/drivers/vivid").join(file), "vivid.0").context(file.to_owned())
 }
 
-/// Runs a program to its end.
+/// Runs a program and waits for its end.
 pub fn command(program: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Output> {
     command_as(0, program, arguments)
 }
 
-/// Runs a program of the user `user` to its end.
+/// Runs a program as the user `user` and waits for its end.
 pub fn command_as(user: u32, program: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Output> {
     let output = Command::new(program).args(arguments).uid(user).stdin(Stdio::null()).output()?;
     if !output.status.success() {
@@ -175,13 +175,13 @@ fn open(path: &Path) -> Result<fs::File> {
     Ok(fs::OpenOptions::new().read(true).write(true).open(path)?)
 }
 
-/// Selects an input.
+/// Selects an input of the device.
 pub fn input(path: &Path, number: u32) -> Result<()> {
     command("v4l2-ctl", &[OsStr::new("-d"), path.as_os_str(), OsStr::new("-i"), OsStr::new(&number.to_string())])
         .map(drop)
 }
 
-/// Sets a control by its name.
+/// Sets a control, which is found by its name.
 pub fn set(path: &Path, name: &str, value: i32) -> Result<()> {
     let file = open(path)?;
     let mut id = 0;
@@ -199,18 +199,18 @@ fn set_id(path: &Path, id: u32, value: i32) -> Result<()> {
     sys::set_control(&open(path)?, id, value).with_context(|| format!("control {id:#x} = {value}"))
 }
 
-/// A small picture, so that the emulated machine keeps up.
+/// A small picture, because the guest is slow.
 pub const SMALL: FormatRequest = FormatRequest { size: Some(Size::new(640, 360)), frame_rate: Some(15.0) };
 
 pub fn stream(path: &Path) -> Result<CaptureStream> {
     Ok(CaptureStream::open(path, &SMALL)?)
 }
 
-pub fn stream_with(path: &Path, options: Options) -> Result<CaptureStream> {
+pub fn stream_with(path: &Path, options: CaptureOptions) -> Result<CaptureStream> {
     Ok(CaptureStream::open_with(path, &SMALL, options)?)
 }
 
-/// Waits for the next frame.
+/// Waits for the next frame of the stream.
 pub fn frame(stream: &mut dyn Stream) -> Result<Frame> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
@@ -221,7 +221,7 @@ pub fn frame(stream: &mut dyn Stream) -> Result<Frame> {
     bail!("no frame in 20 s; {:?}", stream.counters())
 }
 
-/// Counts of descriptors and threads of a process (`self`, or its number), and its resident memory in KiB.
+/// The number of descriptors and threads of a process (`self` or its number), and its resident memory in KiB.
 pub fn resources(process: &str) -> Result<(usize, usize, u64)> {
     let folder = Path::new("/proc").join(process);
     let descriptors = fs::read_dir(folder.join("fd"))?.count();
@@ -231,7 +231,7 @@ pub fn resources(process: &str) -> Result<(usize, usize, u64)> {
     Ok((descriptors, threads, line.trim().trim_end_matches(" kB").trim().parse()?))
 }
 
-/// Red, green and blue of a pixel, 0..=255, by the formulas of ITU-R BT.601, 709 and 2020 and not by the daemon's code.
+/// Red, green and blue of a pixel, 0..=255, by the formulas of ITU-R BT.601, 709 and 2020, independent of the daemon's code.
 pub fn pixel(picture: &Picture<'_>, x: usize, y: usize) -> [f32; 3] {
     let at = |plane: usize, row: usize, byte: usize| f32::from(picture.plane(plane).row(row)[byte]);
     let (luma, cb, cr) = match picture.format() {
@@ -263,7 +263,7 @@ pub fn pixel(picture: &Picture<'_>, x: usize, y: usize) -> [f32; 3] {
     [red * 255.0, green * 255.0, blue * 255.0]
 }
 
-/// vivid's "100% Colorbar", left to right.
+/// The colours of vivid's "100% Colorbar", from left to right.
 pub const BARS: [[f32; 3]; 8] = [
     [255.0, 255.0, 255.0],
     [255.0, 255.0, 0.0],
@@ -275,7 +275,7 @@ pub const BARS: [[f32; 3]; 8] = [
     [0.0, 0.0, 0.0],
 ];
 
-/// The greatest distance of any component from the bars, over a grid of points inside of them.
+/// The largest difference of any component from the bars, over a grid of points inside them.
 pub fn distance_from_bars(picture: &Picture<'_>) -> f32 {
     let size = picture.size();
     let (width, height) = (size.width as usize, size.height as usize);
@@ -287,7 +287,7 @@ pub fn distance_from_bars(picture: &Picture<'_>) -> f32 {
                 let x = ((bar as f32 + part) * width as f32 / 8.0) as usize;
                 let found = pixel(picture, x, y);
                 if picture.format() == PixelFormat::Grey {
-                    // vivid weighs grey by Rec. 709 whatever the colour space.
+                    // vivid computes grey by Rec. 709 in every colour space.
                     let luma = 0.2126 * expected[0] + 0.7152 * expected[1] + 0.0722 * expected[2];
                     worst = worst.max((found[0] - luma).abs());
                 } else {
@@ -301,7 +301,7 @@ pub fn distance_from_bars(picture: &Picture<'_>) -> f32 {
     worst
 }
 
-/// The bytes of a picture without padding, plane after plane.
+/// The bytes of a picture without padding, one plane after the other.
 pub fn packed(picture: &Picture<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for plane in 0..picture.format().plane_count() {

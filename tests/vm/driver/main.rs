@@ -1,7 +1,7 @@
-//! Runs in the guest of `tests/vm`: drives real V4L2 drivers (vivid, uvcvideo) and prints one line a test,
+//! Runs in the guest of `tests/vm`: drives real V4L2 drivers (vivid, uvcvideo, v4l2loopback) and prints one line a test,
 //! `vm: NAME ok` or `vm: NAME FAILED reason`. `tests/vm/run` boots the guest and collects the lines.
 //!
-//! Arguments: names of tests to run (all without); `soak` in place of `soak-short` streams for ten minutes.
+//! Arguments: the names of the tests to run (default: all). With `soak` instead of `soak-short` it streams for ten minutes.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test program")]
 
@@ -26,12 +26,12 @@ use lab::{Lab, Outcome};
 
 type Test = (&'static str, fn(&Lab) -> Outcome);
 
-/// Why a test could not be run: what it needs is not there. It is neither passed nor failed, and is told.
+/// Why a test could not be run: something that it needs is missing. Such a test is reported as skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Skipped(pub &'static str);
 
-/// No test but the soak takes longer; one that does hangs.
+/// The longest time of a test other than the soak. A test that takes longer is hanging.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     let mut failed = 0;
     for (name, test) in tests {
         let asked = wanted.iter().any(|word| word == name);
-        // The ten minutes are for those who ask.
+        // The soak of ten minutes runs only on request.
         if if wanted.is_empty() { name == "soak" } else { !asked } {
             continue;
         }
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 fn run(lab: &Lab, test: fn(&Lab) -> Outcome, limit: Duration) -> Outcome {
     let (sender, receiver) = mpsc::channel();
     let lab = lab.clone();
-    // Not joined: a thread that hangs is reported, and left behind.
+    // The thread is not joined: a thread that hangs is reported and left behind.
     std::thread::spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(|| test(&lab))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();

@@ -1,4 +1,4 @@
-//! `[[camera.output]]` through the whole daemon: what it writes is read again through the driver.
+//! `[[camera.output]]` through the whole daemon: the pictures that it writes are captured again through the driver.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use portraitd_media::Size;
 use portraitd_media::{FormatRequest, Stream};
+use portraitd_v4l2::CaptureOptions;
 use portraitd_v4l2::formats::FourCc;
-use portraitd_v4l2::stream::Options;
 use portraitd_v4l2::sys;
 use portraitd_v4l2::sys::{BufferType, DeviceFormat};
 use portraitd_v4l2::{AutoSource, CaptureStream, devices};
@@ -28,17 +28,17 @@ fn output(device: &Path) -> String {
     format!("[[camera.output]]\ndevice = \"{}\"\nstream = \"view\"", device.display())
 }
 
-/// Has the camera of a device show what is written to its output.
+/// Connects the camera of a device to its output.
 fn loop_back(lab: &Lab, number: usize) -> Result<CaptureStream> {
     let camera = lab.camera(number);
     input(&camera, HDMI)?;
     set(&camera, "Loop Video", 1)?;
-    // The same code on both sides, or the driver shows noise.
-    let options = Options { code: Some(FourCc::new(*b"YUYV")), ..Options::default() };
+    // Both sides need the same format, otherwise the driver shows noise.
+    let options = CaptureOptions { code: Some(FourCc::new(*b"YUYV")), ..CaptureOptions::default() };
     Ok(CaptureStream::open_with(&camera, &FormatRequest { frame_rate: None, ..SMALL }, options)?)
 }
 
-/// Waits for the bars; how many frames it took.
+/// Waits for the colour bars. Returns the number of frames before them.
 fn bars(stream: &mut CaptureStream) -> Result<usize> {
     let until = Instant::now() + Duration::from_secs(60);
     let mut closest = f32::MAX;
@@ -52,13 +52,13 @@ fn bars(stream: &mut CaptureStream) -> Result<usize> {
     Ok(0)
 }
 
-/// The bars of one device's camera go out by the other device's output, and come back through it.
+/// The bars of one device's camera are written to the other device's output and captured again from there.
 fn looped(lab: &Lab, number: usize) -> Outcome {
-    // The pattern of the camera that shows the loop is another one, so that it cannot be mistaken.
+    // The camera that shows the loop has another test pattern, so that the two cannot be confused.
     set(&lab.camera(number), "Test Pattern", 8)?;
     let configuration = camera_at(&lab.camera(1 - number), &output(&lab.output(number)));
     let programs = Programs::start(lab, &[], &configuration)?;
-    // The driver does not tell who reads, so the camera is on.
+    // The driver does not report readers, so the camera is always on.
     let camera = programs.state("main", "running")?;
     ensure!(camera["Consumers"] == 1, "{camera}");
     let mut stream = loop_back(lab, number)?;
@@ -66,7 +66,8 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
     Ok(format!("bars after {count} pictures, {} {}", stream.code(), stream.format().size))
 }
 
-/// The node goes while it is written to: the camera and its client go on, and so does the output when it is back.
+/// The node is removed while the daemon writes to it. The camera and its client continue, and the output resumes when the
+/// node is back.
 fn unplug(lab: &Lab) -> Outcome {
     set(&lab.camera(0), "Test Pattern", 8)?;
     let configuration = camera_at(&lab.camera(1), &output(&lab.output(0)));
@@ -89,21 +90,21 @@ fn unplug(lab: &Lab) -> Outcome {
 const WEBCAM: &str = "/dev/video40";
 const FIXED: &str = "/dev/video41";
 
-/// v4l2loopback: a webcam for any program. The camera is on only while somebody reads; a format that a reader has set is
-/// kept to; and what the daemon writes is not taken for a camera.
+/// v4l2loopback: a webcam for any program. The camera is on only while a program reads. The daemon uses the format that a
+/// reader has set, and `auto` does not take the daemon's own output for a camera.
 fn webcam(lab: &Lab) -> Outcome {
     if !lab.has_module("v4l2loopback") {
         return Err(Skipped("the module v4l2loopback could not be built").into());
     }
     lab.modprobe(&["v4l2loopback", "video_nr=40,41", "exclusive_caps=1,0", "card_label=one,two"])?;
     let result = webcam_with_module(lab);
-    // The node's number is not to be found by other tests.
+    // Remove the node so that other tests do not find it.
     lab.modprobe(&["-r", "v4l2loopback"])?;
     result
 }
 
 fn webcam_with_module(lab: &Lab) -> Outcome {
-    // A reader that came first, with a format of its own.
+    // A reader that was first, with its own format.
     let reader = fs::OpenOptions::new().read(true).write(true).open(FIXED)?;
     let wish = DeviceFormat {
         width: 320,
@@ -121,7 +122,7 @@ fn webcam_with_module(lab: &Lab) -> Outcome {
     let outputs = format!("{}\n{}", output(Path::new(WEBCAM)), output(Path::new(FIXED)));
     let configuration = camera_at(&lab.camera(1), &outputs);
     let programs = Programs::start(lab, &[], &configuration)?;
-    // It shows itself as a camera once there is a picture in it.
+    // The device appears as a camera only after the first picture.
     let until = Instant::now() + Duration::from_secs(30);
     while !devices()?.iter().any(|device| device.path == Path::new(WEBCAM) && device.usable) {
         ensure!(Instant::now() < until, "the node never becomes a webcam");
@@ -139,13 +140,13 @@ fn webcam_with_module(lab: &Lab) -> Outcome {
     ensure!(camera["Consumers"] == 1, "{camera}");
     drop(stream);
     programs.state("main", "idle")?;
-    // The one with the reader's format.
+    // The picture has the reader's format.
     drop(reader);
     let mut stream = CaptureStream::open(Path::new(FIXED), &SMALL)?;
     ensure!(stream.code() == FourCc::new(*b"UYVY"), "{}", stream.code());
     ensure!(stream.format().size == Size::new(320, 240), "{}", stream.format().size);
     let until = Instant::now() + Duration::from_secs(60);
-    // Cut to another aspect, so not all of the bars: but some colour.
+    // The aspect ratio differs, so not all bars are visible, but some colour must be.
     loop {
         let shown = frame(&mut stream)?;
         let [red, green, blue] = super::lab::pixel(&shown.picture(), 60, 120);

@@ -1,4 +1,4 @@
-//! Pictures that we write, looped back to a camera through the driver.
+//! Output: pictures that we write are looped back to a camera by the driver.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
 use portraitd_media::{FormatRequest, SourceError, Stream, StreamEvent};
+use portraitd_v4l2::CaptureOptions;
 use portraitd_v4l2::formats::FourCc;
 use portraitd_v4l2::jpeg::Decoder;
-use portraitd_v4l2::stream::Options;
-use portraitd_v4l2::{CaptureStream, Output, Written};
+use portraitd_v4l2::{CaptureStream, Output, WriteOutcome};
 use portraitd_vision::net::EngineOptions;
 use portraitd_vision::net::{Layout, Library};
 
@@ -31,11 +31,11 @@ pub const TESTS: [Test; 7] = [
     ("output-unplug", unplug),
 ];
 
-/// The timings that vivid's output and input are set to by default.
+/// The default timings of vivid's output and input.
 const SIZE: Size = Size::new(1280, 720);
 const COLOR: Colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
 
-/// A picture whose every byte is its own, but within what video allows.
+/// A picture whose bytes all differ, within the range of video levels.
 fn pattern(format: PixelFormat, size: Size, seed: u8) -> Vec<u8> {
     let count = packed_bytes(format, size);
     (0..count)
@@ -43,7 +43,7 @@ fn pattern(format: PixelFormat, size: Size, seed: u8) -> Vec<u8> {
         .collect()
 }
 
-/// Same code on both sides: what was written is what is read, byte for byte.
+/// With the same format on both sides, the pictures that are read equal the written ones byte for byte.
 fn looped(lab: &Lab, number: usize) -> Outcome {
     let (output, camera) = (lab.output(number), lab.camera(number));
     let mut said = Vec::new();
@@ -58,8 +58,11 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
         write_all(&mut output, &picture, 3)?;
         let wanted = FormatRequest { size: Some(SIZE), frame_rate: None };
         let code = FourCc::new(code);
-        let mut stream =
-            CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
+        let mut stream = CaptureStream::open_with(
+            &camera,
+            &wanted,
+            CaptureOptions { code: Some(code), ..CaptureOptions::default() },
+        )?;
         let until = Instant::now() + Duration::from_secs(20);
         let mut closest = usize::MAX;
         loop {
@@ -83,12 +86,12 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
 const PERSON: &[u8] = include_bytes!("../../fixtures/people/images/0007.jpg");
 const PERSON_SIZE: Size = Size::new(341, 512);
 
-/// A photographed person goes out as NV12 and comes back through the driver: the net sees the same person in it as in the
-/// photograph.
+/// A photograph of a person is written as NV12 and captured through the driver: the net finds the same person in it as in
+/// the original photograph.
 fn person(lab: &Lab) -> Outcome {
     let mut photograph = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
     Decoder::default().decode(PERSON, PERSON_SIZE, &mut photograph)?;
-    // On a grey canvas, in the middle.
+    // In the centre of a grey canvas.
     let mut canvas = vec![96; packed_bytes(PixelFormat::Rgb24, SIZE)];
     for (y, row) in photograph.chunks(341 * 3).enumerate() {
         let start = ((y + 104) * 1280 + 470) * 3;
@@ -107,7 +110,8 @@ fn person(lab: &Lab) -> Outcome {
     write_all(&mut output, &written, 3)?;
     let wanted = FormatRequest { size: Some(SIZE), frame_rate: None };
     let code = FourCc::new(*b"NV12");
-    let mut stream = CaptureStream::open_with(&camera, &wanted, Options { code: Some(code), ..Options::default() })?;
+    let mut stream =
+        CaptureStream::open_with(&camera, &wanted, CaptureOptions { code: Some(code), ..CaptureOptions::default() })?;
     ensure!(stream.format().color == COLOR, "read as {:?}", stream.format().color);
     let expected = mask(&direct)?;
     ensure!(expected.iter().filter(|person| **person).count() > 500, "the net sees nobody in the photograph");
@@ -125,7 +129,7 @@ fn person(lab: &Lab) -> Outcome {
     Ok(format!("IoU {best:.4}"))
 }
 
-/// Where the net sees a person.
+/// The box in which the net finds a person.
 fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
     let mut model = Library::default().load("selfie-landscape", EngineOptions::default())?;
     let spec = SampleSpec {
@@ -143,22 +147,22 @@ fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
     Ok(mask.into_iter().map(|value| value > 0.5).collect())
 }
 
-/// Writes until the driver has taken `count` pictures.
+/// Writes until the driver has accepted `count` pictures.
 fn write_all(output: &mut Output, picture: &Picture<'_>, count: usize) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     let mut done = 0;
     while done < count {
         ensure!(Instant::now() < until, "the output takes nothing: {:?}", output.counts());
         match output.write(picture)? {
-            Written::Queued => done += 1,
-            Written::Skipped => std::thread::sleep(Duration::from_millis(10)),
+            WriteOutcome::Queued => done += 1,
+            WriteOutcome::Skipped => std::thread::sleep(Duration::from_millis(10)),
             other => bail!("{other:?}"),
         }
     }
     Ok(())
 }
 
-/// Every format that pictures have, single- and multi-planar; more pictures than buffers.
+/// Every pixel format, single- and multi-planar; more pictures than buffers.
 fn writes_any_format(lab: &Lab) -> Outcome {
     let mut said = Vec::new();
     for number in [0, 1] {
@@ -173,7 +177,7 @@ fn writes_any_format(lab: &Lab) -> Outcome {
         }
         said.push(format!("device {number}: {}", PixelFormat::ALL.len()));
     }
-    // The first in the list that the device takes.
+    // The first format in the list that the device accepts.
     let output = Output::open(&lab.output(0), SIZE, 30.0, &[PixelFormat::I420, PixelFormat::Yuyv], COLOR)?;
     ensure!(output.format().pixel_format == PixelFormat::I420, "{:?}", output.format());
     Ok(said.join(", "))
@@ -191,7 +195,7 @@ fn refusals(lab: &Lab) -> Outcome {
     let small = Picture::packed(PixelFormat::Yuyv, Size::new(320, 180), COLOR, &bytes)?;
     let error = first.write(&small).err().context("took a picture of another size")?;
     ensure!(matches!(error, SourceError::Unsupported { .. }), "{error}");
-    // That was the caller's mistake: the output is still there.
+    // That was the caller's error: the output is still usable.
     write_all(&mut first, &picture, 3)?;
     ensure!(first.has_reader().is_none(), "vivid cannot tell");
     let camera = open(&lab.camera(0)).err().context("a camera is no output")?;
@@ -215,7 +219,7 @@ fn reopen(lab: &Lab) -> Outcome {
     Ok(String::new())
 }
 
-/// The node disappears while we write; the camera of another device goes on; the output works again when it is back.
+/// The node is removed while we write. The camera of another device continues, and the output works again afterwards.
 fn unplug(lab: &Lab) -> Outcome {
     let path = lab.output(0);
     let mut camera = super::lab::stream(&lab.camera(1))?;

@@ -1,4 +1,4 @@
-//! The daemon, a bus of its own, and `portraitctl` as its client.
+//! The daemon, its own bus, and `portraitctl` as its client.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -11,23 +11,23 @@ use serde_json::Value;
 
 use super::lab::{Lab, command_as, resources};
 
-/// A camera without its device: small pictures, nothing that moves.
+/// A camera configuration without the device: small pictures, no movement of the crop.
 pub const SMALL_CAMERA: &str =
     "[[camera]]\nname = \"main\"\nwidth = 640\nheight = 360\nfps = 15\nframing.mode = \"off\"\n";
 
-/// The configuration of [`SMALL_CAMERA`] with its device, and more lines.
+/// The configuration [`SMALL_CAMERA`] with its device and more lines.
 pub fn camera_at(device: &Path, more: &str) -> String {
     format!("{SMALL_CAMERA}device = \"{}\"\n{more}\n", device.display())
 }
 
 const BUS: &str = "unix:path=/tmp/lab-bus";
 
-/// Programs that end with the test.
+/// Programs that are ended with the test.
 pub struct Programs {
     bus: Child,
     daemon: Child,
     control: PathBuf,
-    /// Whose programs they are: a bus takes no one else's.
+    /// The user of the programs: a bus accepts only its own user.
     user: u32,
 }
 
@@ -45,7 +45,7 @@ impl Programs {
         Self::start_as(0, lab, arguments, configuration)
     }
 
-    /// As [`Programs::start`], with the bus and the daemon as the user `user`.
+    /// Starts as [`Programs::start`] does, with the bus and the daemon running as the user `user`.
     pub fn start_as(user: u32, lab: &Lab, arguments: &[&str], configuration: &str) -> Result<Self> {
         let _ = fs::remove_file("/tmp/lab-bus");
         fs::write("/tmp/portraitd.toml", configuration)?;
@@ -85,7 +85,7 @@ impl Programs {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Descriptors, threads and resident KiB of the daemon.
+    /// The descriptors, threads and resident memory (KiB) of the daemon.
     pub fn resources(&self) -> Result<(usize, usize, u64)> {
         resources(&self.daemon.id().to_string())
     }
@@ -107,12 +107,12 @@ impl Programs {
         status.get("camera").or_else(|| status.get("Camera1")).cloned().with_context(|| status.to_string())
     }
 
-    /// Waits until the camera is in the state; what it says then.
+    /// Waits until the camera has the state. Returns the camera's properties.
     pub fn state(&self, name: &str, wanted: &str) -> Result<Value> {
         self.until(name, wanted, |camera| camera["State"] == wanted)
     }
 
-    /// Waits until what the camera says is as wanted.
+    /// Waits until the camera's properties satisfy the condition.
     pub fn until(&self, name: &str, wanted: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
         let until = Instant::now() + Duration::from_secs(180);
         loop {
@@ -124,7 +124,7 @@ impl Programs {
         }
     }
 
-    /// Attaches for some frames, and gives the lines: one a frame, then the summary.
+    /// Attaches for some frames. Returns the output lines: one a frame, then the summary.
     pub fn frames(&self, stream: &str, count: usize, more: &[&str]) -> Result<Vec<Value>> {
         let count = count.to_string();
         let words = [&["attach", stream, "--frames", &count, "--json", "--verbose"], more].concat();
@@ -132,11 +132,11 @@ impl Programs {
     }
 }
 
-/// A `portraitctl` in the background.
+/// A `portraitctl` that runs in the background.
 pub struct Client(Option<Child>);
 
 impl Client {
-    /// Waits for its end; its summary.
+    /// Waits for its end. Returns its summary.
     pub fn summary(mut self) -> Result<Value> {
         let output = self.0.take().context("running")?.wait_with_output()?;
         ensure!(output.status.success(), "portraitctl: {}", output.status);
@@ -146,7 +146,7 @@ impl Client {
 }
 
 impl Client {
-    /// Ends it; its summary.
+    /// Ends it. Returns its summary.
     pub fn interrupt(self) -> Result<Value> {
         let child = self.0.as_ref().context("running")?;
         rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT)?;

@@ -1,4 +1,4 @@
-//! Streams for long, and looks at what grows.
+//! Streams for a long time and checks that resources do not grow.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use super::programs::{Programs, camera_at};
 
 pub const TESTS: [Test; 2] = [("soak-short", short), ("soak", long)];
 
-/// KiB that resident memory may grow by.
+/// The permitted growth of resident memory, in KiB.
 const MARGIN: u64 = 512;
 
-/// Both cameras at once, frames held as a pipeline holds them: descriptors, threads and memory stay as they are.
+/// Both cameras at the same time, with frames held as a pipeline holds them: descriptors, threads and memory do not grow.
 fn short(lab: &Lab) -> Outcome {
     let length = Duration::from_secs(15);
     let mut streams = [stream(&lab.camera(0))?, stream(&lab.camera(1))?];
@@ -33,7 +33,7 @@ fn short(lab: &Lab) -> Outcome {
         }
         let now = resources("self")?;
         most = most.max(now.2);
-        // A few seconds to settle.
+        // Wait some seconds until memory use is stable.
         if base.is_none() && started.elapsed() > Duration::from_secs(5) {
             base = Some(now);
         }
@@ -52,7 +52,7 @@ fn short(lab: &Lab) -> Outcome {
     ))
 }
 
-/// Ten minutes of the daemon: two cameras, and of each a view and a mask that somebody reads.
+/// Ten minutes of the daemon: two cameras, each with a client of its view and one of its mask.
 fn long(lab: &Lab) -> Outcome {
     let (warm_up, length) = (Duration::from_secs(60), Duration::from_secs(600));
     let second = camera_at(&lab.camera(1), "").replace("\"main\"", "\"second\"");

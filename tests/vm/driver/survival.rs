@@ -1,5 +1,5 @@
-//! Trouble, through the whole daemon and with a client attached: each is a named state on the bus and passes without a
-//! restart, and the client goes on by itself.
+//! Faults through the whole daemon with a client attached: each fault is a named state on the bus and passes without a
+//! restart, and the client continues without intervention.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ pub const TESTS: [Test; 7] = [
     ("daemon-privacy", privacy),
 ];
 
-/// Bit of a slot's flags.
+/// A bit of the flags of a slot.
 const PRIVATE: u64 = 1 << 4;
 
 fn says(camera: &Value, words: &str) -> Result<()> {
@@ -33,7 +33,7 @@ fn says(camera: &Value, words: &str) -> Result<()> {
     Ok(())
 }
 
-/// Another program has the camera: who waits gets it as soon as it is free, who does not is told why.
+/// Another program uses the camera: a waiting client gets it as soon as it is free, and another one is told the reason.
 fn busy(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let other = CaptureStream::open(&path, &SMALL)?;
@@ -46,12 +46,12 @@ fn busy(lab: &Lab) -> Outcome {
     programs.state("main", "running")?;
     let summary = client.summary()?;
     ensure!(summary["frames"] == 20 && summary["reattached"] == 0, "{summary}");
-    // Nobody looks any more, and what was wrong can still be read.
+    // There are no more clients, and the reason can still be read.
     says(&programs.state("main", "idle")?, "in use by another program")?;
     Ok(summary.to_string())
 }
 
-/// The second camera, and what its client and the bus are to say of it at the end: nothing.
+/// The second camera: at the end, its client and the bus must report no fault.
 fn undisturbed(programs: &Programs, beside: Client) -> Result<Value> {
     let camera = programs.camera("second")?;
     ensure!(camera["State"] == "running" && camera["LastError"] == "", "{camera}");
@@ -66,7 +66,7 @@ fn second(lab: &Lab) -> String {
     camera_at(&lab.camera(1), "").replace("\"main\"", "\"second\"")
 }
 
-/// A stall, a driver that fails, a device whose every call fails: with a second camera and its client beside.
+/// A stall, a driver that fails, a device whose every call fails. A second camera with a client runs at the same time.
 fn survival(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let programs = Programs::start(lab, &[], &format!("{}{}", camera_at(&path, ""), second(lab)))?;
@@ -91,7 +91,7 @@ fn survival(lab: &Lab) -> Outcome {
     Ok(format!("client {summary}, beside {}", undisturbed(&programs, beside)?))
 }
 
-/// The cable is pulled, and plugged again as another `videoN`.
+/// The cable is pulled, and the camera returns as another `videoN`.
 fn unplug(lab: &Lab) -> Outcome {
     usb::modules(lab)?;
     let bright: Vec<u8> = [200, 128].repeat(160 * 120);
@@ -106,7 +106,7 @@ fn unplug(lab: &Lab) -> Outcome {
     let client = programs.client(&["--camera", "main", "attach", "view", "--json"])?;
     programs.state("second", "running")?;
     programs.state("main", "running")?;
-    // Whoever holds the old node open keeps its number from the next.
+    // An open descriptor of the old node keeps its number in use.
     let keeps_the_number = fs::File::open(&number)?;
     drop(camera);
     usb::gone()?;
@@ -128,7 +128,7 @@ fn unplug(lab: &Lab) -> Outcome {
     Ok(format!("{before} -> {after}, {}; client {summary}, beside {beside}", absent["LastError"]))
 }
 
-/// A node that the daemon's user may not open; its owner changes his mind.
+/// A node that the daemon's user may not open, until its permissions are changed.
 fn permission(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let node = fs::canonicalize(&path)?;
@@ -146,7 +146,7 @@ fn permission(lab: &Lab) -> Outcome {
     Ok(format!("{}; {summary}", denied["LastError"]))
 }
 
-/// The signal on the cable changes while a client looks: its ring is closed, and it attaches to the next one.
+/// The signal on the input changes while a client is attached: its ring is closed, and it attaches to the next one.
 fn format_change(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, HDMI)?;
@@ -173,7 +173,7 @@ fn format_change(lab: &Lab) -> Outcome {
 fn interlaced(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, TELEVISION)?;
-    // The size of the whole frame: at half of it vivid delivers one field, which is as good as a picture.
+    // The height of a whole frame: at half of it, vivid delivers one field, which is a progressive picture.
     let configuration = camera_at(&path, "idle_close_s = 60").replace("640", "720").replace("360", "480");
     let programs = Programs::start(lab, &[], &configuration)?;
     let refused =
@@ -184,7 +184,7 @@ fn interlaced(lab: &Lab) -> Outcome {
     Ok(camera["LastError"].to_string())
 }
 
-/// Luma of a picture that the client saved, at its middle.
+/// The luma of a picture that the client saved, at its centre.
 fn middle(path: &str) -> Result<f32> {
     let picture = portraitd_media::image::read(Path::new(path))?;
     let size = picture.size();
@@ -192,7 +192,8 @@ fn middle(path: &str) -> Result<f32> {
     Ok(super::lab::pixel(&picture.as_picture(), x, y)[1])
 }
 
-/// The shutter of a USB camera: while it is closed the picture is black and says so, also where the camera sends nothing.
+/// The shutter of a USB camera: while it is closed, the picture is black and marked as private, even if the camera sends
+/// nothing.
 fn privacy(lab: &Lab) -> Outcome {
     usb::modules(lab)?;
     let bright: Vec<u8> = [200, 128].repeat(160 * 120);
@@ -216,7 +217,7 @@ fn privacy(lab: &Lab) -> Outcome {
     programs.state("main", "running")?;
     programs.frames("view", 3, &["--out", "/tmp/open.png"])?;
     ensure!(middle("/tmp/open.png")? > 150.0, "not what the camera sends");
-    // With the shutter closed silence is no stall; with an open one it is.
+    // With a closed shutter, missing frames are not a stall. With an open one they are.
     camera.set_private(true);
     programs.state("main", "private")?;
     camera.fall_silent();

@@ -1,4 +1,4 @@
-//! A USB camera on the real `uvcvideo` (see `uvc`): JPEG, damage, the shutter, the cable, and what a device can lie about.
+//! A USB camera on the real `uvcvideo` (see `uvc`): JPEG, damage, shutter, cable, and false descriptors.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use portraitd_media::{FormatRequest, Source, SourceError, Stream, StreamEvent};
 use portraitd_media::{PixelFormat, Size, packed_bytes};
-use portraitd_v4l2::clock::StallWatch;
+use portraitd_v4l2::clock::StallDetector;
 use portraitd_v4l2::formats::FourCc;
 use portraitd_v4l2::jpeg::Decoder;
 use portraitd_v4l2::{CaptureStream, DeviceSource, DeviceWatch, devices};
@@ -47,7 +47,7 @@ pub fn modules(lab: &Lab) -> Result<()> {
     lab.modprobe(&["uvcvideo"])
 }
 
-/// The node of the camera, once it is there.
+/// Waits for the node of the camera.
 pub fn node() -> Result<PathBuf> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
@@ -83,7 +83,7 @@ fn jpeg(lab: &Lab) -> Outcome {
     ensure!(stream.code() == FourCc::new(*b"MJPG") && stream.format().size == PERSON_SIZE, "{:?}", stream.format());
     let mut expected = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
     Decoder::default().decode(PERSON, PERSON_SIZE, &mut expected)?;
-    // Each buffer is touched for the first time.
+    // Touch each buffer once before the measurement.
     for _ in 0..8 {
         frame(&mut stream)?;
     }
@@ -94,7 +94,7 @@ fn jpeg(lab: &Lab) -> Outcome {
     }
     let after = resources("self")?;
     ensure!(after.2 <= before.2 + 512, "resident: {} KiB, then {}", before.2, after.2);
-    ensure!(stream.counters().corrupt == 0 && stream.mapped_stamps() == 0, "{:?}", stream.counters());
+    ensure!(stream.counters().corrupt == 0 && stream.replaced_timestamps() == 0, "{:?}", stream.counters());
     drop(stream);
     camera.show(vec![Sent::good(RED_BLUE)]);
     let mut stream = CaptureStream::open(&path, &wanted(32, 16))?;
@@ -117,7 +117,7 @@ fn raw(lab: &Lab) -> Outcome {
     for _ in 0..10 {
         ensure!(packed(&frame(&mut stream)?.picture()) == bytes, "not the picture that was sent");
     }
-    // The driver throws them away itself, and their numbers are missing.
+    // The driver itself discards them, so their sequence numbers are missing.
     let counters = stream.counters();
     ensure!(counters.corrupt + counters.dropped >= 4, "short frames were not seen: {counters:?}");
     let said = format!("{:?}", stream.counters());
@@ -126,7 +126,7 @@ fn raw(lab: &Lab) -> Outcome {
     Ok(said)
 }
 
-/// Whatever comes over the cable: the good pictures are shown, the others are counted.
+/// Any bytes from the camera: good pictures are delivered, the others are counted.
 fn damage(lab: &Lab) -> Outcome {
     modules(lab)?;
     let mut strange = PERSON.to_vec();
@@ -156,7 +156,7 @@ fn damage(lab: &Lab) -> Outcome {
         ensure!(packed(&shown.picture()) == expected, "a damaged picture was shown");
     }
     let counters = stream.counters();
-    // An empty frame does not become one in the driver.
+    // The driver does not deliver an empty frame.
     ensure!(counters.corrupt >= 2 * (bad.len() as u64 - 1), "{counters:?}");
     drop(camera);
     gone()?;
@@ -173,7 +173,7 @@ fn privacy(lab: &Lab) -> Outcome {
         camera.set_private(private);
         let until = Instant::now() + Duration::from_secs(5);
         while stream.private() != private {
-            ensure!(Instant::now() < until, "the shutter was moved to {private} and nobody told");
+            ensure!(Instant::now() < until, "the shutter was moved to {private} without a report");
             stream.next(Duration::from_millis(200))?;
         }
     }
@@ -185,7 +185,7 @@ fn privacy(lab: &Lab) -> Outcome {
     Ok(String::new())
 }
 
-/// The cable is pulled while it streams, and plugged again, twice.
+/// The cable is pulled while the camera streams, and plugged again, twice.
 fn unplug(lab: &Lab) -> Outcome {
     modules(lab)?;
     let mut camera = Some(Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?);
@@ -214,7 +214,7 @@ fn unplug(lab: &Lab) -> Outcome {
         let error = source.open(&wanted(341, 512)).err().context("opened what is not there")?;
         ensure!(matches!(error, SourceError::Absent { .. }), "{error}");
         ensure!(packed(&shown.picture()) == picture);
-        // The lost stream is kept open, so that the number is not free.
+        // The failed stream stays open, so the number stays in use.
         held.push(stream);
         camera = Some(Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?);
         ensure!(watch.wait(Duration::from_secs(20))?, "the watch says nothing");
@@ -228,7 +228,7 @@ fn unplug(lab: &Lab) -> Outcome {
     Ok(said.join(" -> "))
 }
 
-/// The camera is there, and sends nothing more.
+/// The camera is present but sends no more frames.
 fn silence(lab: &Lab) -> Outcome {
     modules(lab)?;
     let camera = Camera::plug(0, &profile(), vec![Sent::good(PERSON)])?;
@@ -237,7 +237,7 @@ fn silence(lab: &Lab) -> Outcome {
     camera.fall_silent();
     let started = Instant::now();
     let now_ns = || u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    let mut watch = StallWatch::new(stream.format().frame_rate, 0);
+    let mut watch = StallDetector::new(stream.format().frame_rate, 0);
     while !watch.stalled(now_ns()) {
         ensure!(started.elapsed() < Duration::from_secs(10), "never stalls");
         if let StreamEvent::Frame(_) = stream.next(Duration::from_millis(200))? {
@@ -249,7 +249,7 @@ fn silence(lab: &Lab) -> Outcome {
     Ok(format!("told after {:.1} s", started.elapsed().as_secs_f32()))
 }
 
-/// Descriptors that cannot be true: nothing may come of it but an error, or frames.
+/// Impossible descriptors: the result must be an error or frames.
 fn liar(lab: &Lab) -> Outcome {
     modules(lab)?;
     let profiles = [
@@ -262,7 +262,7 @@ fn liar(lab: &Lab) -> Outcome {
     let mut said = Vec::new();
     for profile in &profiles {
         let camera = Camera::plug(0, profile, vec![Sent::good(RED_BLUE), Sent::good(&[1; 50])])?;
-        // A driver that does not believe it makes no node.
+        // A driver that rejects the descriptor creates no node.
         let until = Instant::now() + Duration::from_secs(4);
         let node = loop {
             if let Some(device) = devices()?.into_iter().find(|device| device.driver == "uvcvideo") {

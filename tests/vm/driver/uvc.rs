@@ -1,7 +1,7 @@
-//! A USB camera that is made of this program: it speaks USB/IP to the kernel's `vhci_hcd`, so that the real `uvcvideo`
-//! drives it, and does whatever a test wants: JPEG pictures, broken ones, a privacy shutter, an unplugged cable.
+//! A USB camera that this program emulates: it speaks USB/IP to the kernel's `vhci_hcd`, so that the real `uvcvideo` driver
+//! drives it. It can send JPEG pictures and damaged ones, operate a privacy shutter, and be unplugged.
 //!
-//! The facts are those of the USB Video Class 1.0 and of the kernel's `Documentation/usb/usbip_protocol`.
+//! Sources: USB Video Class 1.0, and `Documentation/usb/usbip_protocol` of the kernel.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// One frame that the camera sends.
+/// A frame that the camera sends.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub bytes: Vec<u8>,
-    /// Whether the camera itself says that it is damaged.
+    /// Whether the camera marks the frame as damaged.
     pub flagged: bool,
 }
 
@@ -29,27 +29,27 @@ impl Sent {
     }
 }
 
-/// A frame size that the camera offers: width, height, the interval in 100 ns.
+/// A frame size that the camera offers: width, height, interval in 100 ns.
 pub type Offer = (u16, u16, u32);
 
-/// What the camera offers.
+/// The properties of the camera.
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub jpeg: Vec<Offer>,
     pub yuyv: Vec<Offer>,
-    /// Frames a second that it really sends.
+    /// The frame rate at which it really sends, in frames a second.
     pub rate: f64,
 }
 
 enum Order {
-    /// Send these, one after the other, again and again.
+    /// Send these frames repeatedly.
     Show(Vec<Sent>),
-    /// The shutter is moved.
+    /// Move the shutter.
     Private(bool),
     Silence,
 }
 
-/// A plugged camera. Dropped, it is unplugged.
+/// A plugged camera. Dropping it unplugs it.
 pub struct Camera {
     orders: Sender<Order>,
     cable: UnixStream,
@@ -65,7 +65,7 @@ impl Camera {
             let mut device = Device::new(profile, pictures, ours.try_clone()?);
             std::thread::spawn(move || device.run(&receiver))
         };
-        // High speed is 3. The kernel takes a reference of its own to the socket.
+        // 3 is high speed. The kernel takes its own reference to the socket.
         let line = format!("{port} {} {} 3", kernels.as_raw_fd(), (1 << 16) | (port + 2));
         fs::write("/sys/devices/platform/vhci_hcd.0/attach", line).context("vhci attach")?;
         Ok(Self { orders, cable: ours, worker: Some(worker) })
@@ -99,7 +99,7 @@ const RETURN_SUBMIT: u32 = 3;
 const RETURN_UNLINK: u32 = 4;
 const STALL: i32 = -32;
 const UNLINKED: i32 = -104;
-/// What one transfer of the video endpoint carries.
+/// The data of one transfer of the video endpoint.
 const PAYLOAD: usize = 16_384;
 const CAMERA_TERMINAL: u8 = 1;
 const PRIVACY_SELECTOR: u8 = 0x11;
@@ -110,7 +110,7 @@ struct Device {
     profile: Profile,
     pictures: Vec<Sent>,
     next_picture: usize,
-    /// What is left to send of the current frame, and whether it is flagged.
+    /// The remaining bytes of the current frame, and whether it is marked as damaged.
     sending: Option<(Vec<u8>, usize, bool)>,
     frame_id: u8,
     video: VecDeque<(u32, usize)>,
@@ -147,7 +147,7 @@ impl Device {
             let wait = due.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let _ = self.cable.set_read_timeout(Some(wait));
             let mut header = [0; 48];
-            // Headers come whole: one that has begun is awaited.
+            // Headers are read completely: once the first byte has arrived, the rest is awaited.
             match self.cable.read(&mut header[..1]) {
                 Ok(0) => return,
                 Ok(_) => {
@@ -166,7 +166,7 @@ impl Device {
                     Order::Silence => self.silent = true,
                     Order::Private(private) => {
                         self.private = private;
-                        // Video control interface, a control has changed, its value.
+                        // Video control interface; a control has changed; its value.
                         let event = [1, CAMERA_TERMINAL, 0, PRIVACY_SELECTOR, 0, u8::from(private)];
                         self.events.push_back(event.to_vec());
                     }
@@ -239,7 +239,7 @@ impl Device {
         self.answer_of(command, sequence, status, data.len(), data)
     }
 
-    /// An answer to a transfer of `length` bytes, which carries `data`: none where the host was the one to send.
+    /// A reply to a transfer of `length` bytes with `data`; without data if the host sent the data.
     fn answer_of(
         &mut self,
         command: u32,
@@ -259,7 +259,7 @@ impl Device {
         self.cable.write_all(&packet)
     }
 
-    /// Answers waiting transfers with what there is.
+    /// Replies to waiting transfers with the available data.
     fn transfer(&mut self) -> std::io::Result<()> {
         while let (Some(event), false) = (self.events.front(), self.status.is_empty()) {
             let event = event.clone();
@@ -272,7 +272,7 @@ impl Device {
             let room = length.min(PAYLOAD).saturating_sub(2);
             let end = (*offset + room).min(bytes.len());
             let last = end == bytes.len();
-            // Header: length; frame id, end of frame, error, end of header.
+            // Header: length; flags for frame id, end of frame, error, end of header.
             let mut payload = vec![2, 0x80 | self.frame_id | u8::from(last) << 1 | u8::from(*flagged) << 6];
             payload.extend_from_slice(&bytes[*offset..end]);
             *offset = end;
@@ -284,7 +284,7 @@ impl Device {
         Ok(())
     }
 
-    /// The reply to a request on endpoint 0; `None` is a stall.
+    /// The reply to a request on endpoint 0. `None` means a stall.
     fn control(&mut self, setup: [u8; 8], data: &[u8]) -> Option<Vec<u8>> {
         let [kind, request, low, high, index_low, index_high, ..] = setup;
         match (kind, request) {
@@ -315,13 +315,13 @@ impl Device {
             0x82 | 0x87 => Some(vec![0]),
             0x83 | 0x84 => Some(vec![1]),
             0x85 => Some(vec![1, 0]),
-            // Can be read, changes by itself, says so asynchronously.
+            // Readable, changes autonomously, reports changes asynchronously.
             0x86 => Some(vec![0x01 | 0x08 | 0x10]),
             _ => None,
         }
     }
 
-    /// The negotiation of video streaming: the host proposes, the device answers what it will do.
+    /// The negotiation of video streaming: the host proposes parameters, and the device answers with its own.
     fn probe(&mut self, request: u8, data: &[u8]) -> Option<Vec<u8>> {
         match request {
             0x01 => {
@@ -350,7 +350,7 @@ impl Device {
     }
 }
 
-/// USB 2.0, miscellaneous class with interface association, 1d6b:0102.
+/// USB 2.0, miscellaneous class with interface association, id 1d6b:0102.
 const DEVICE: [u8; 18] = [18, 1, 0x00, 0x02, 0xef, 2, 1, 64, 0x6b, 0x1d, 0x02, 0x01, 0x00, 0x01, 1, 2, 3, 1];
 
 fn string(text: &str) -> Vec<u8> {
@@ -362,17 +362,17 @@ fn string(text: &str) -> Vec<u8> {
 fn configuration(profile: &Profile) -> Vec<u8> {
     let mut all = vec![9, 2, 0, 0, 2, 1, 0, 0x80, 250];
     all.extend([8, 11, 0, 2, 0x0e, 3, 0, 2]);
-    // Interface 0, video control, one interrupt endpoint.
+    // Interface 0: video control, one interrupt endpoint.
     all.extend([9, 4, 0, 0, 1, 0x0e, 1, 0, 2]);
     let mut control = vec![13, 0x24, 1, 0x00, 0x01, 0, 0, 0x80, 0x8d, 0x5b, 0x00, 1, 1];
-    // Camera terminal 1 with three bytes of controls: bit 18 is privacy. Output terminal 2, of a USB stream.
+    // Camera terminal 1 with three bytes of controls (bit 18 is privacy). Output terminal 2, a USB stream.
     control.extend([18, 0x24, 2, CAMERA_TERMINAL, 0x01, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 4]);
     control.extend([9, 0x24, 3, 2, 0x01, 0x01, 0, CAMERA_TERMINAL, 0]);
     let length = u16::try_from(control.len()).unwrap_or(0).to_le_bytes();
     control[5..7].copy_from_slice(&length);
     all.extend(control);
     all.extend([7, 5, 0x82, 3, 16, 0, 6, 5, 0x25, 3, 16, 0]);
-    // Interface 1, video streaming, one bulk endpoint.
+    // Interface 1: video streaming, one bulk endpoint.
     all.extend([9, 4, 1, 0, 1, 0x0e, 2, 0, 0]);
     let formats = u8::from(!profile.jpeg.is_empty()) + u8::from(!profile.yuyv.is_empty());
     let mut streaming = vec![13 + formats, 0x24, 1, formats, 0, 0, 0x81, 0, 2, 0, 0, 0, 1];

@@ -1,49 +1,48 @@
-//! Pictures and videos one after another, as fast as they are asked for: for `segment` and `eval`. No pacing, no frames.
+//! Reads pictures and videos one after another, without pacing and without frames.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::read_up_to;
+use super::probe;
 use super::y4m::{Y4mError, Y4mReader};
-use crate::OwnedPicture;
-use crate::image;
-use crate::image::{Content, ImageError, sniff};
+use crate::image::{self, Content, ImageError};
+use crate::owned::OwnedPicture;
 
-/// One thing to work on.
+/// A file to process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A PNG or JPEG (or what claims to be one: decoding it says).
+    /// A file that begins like a PNG or JPEG. Whether it is valid is known after decoding.
     Picture(PathBuf),
-    /// A y4m video.
+    /// A file that begins like a y4m video.
     Video(PathBuf),
     /// y4m on standard input.
     Stdin,
 }
 
-/// Why an input cannot be read. Display is one line that begins with its path.
+/// Why an input cannot be read. The text is one line that begins with the path.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
 pub struct InputError {
-    /// Which input.
+    /// The path of the input.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The failure.
     pub reason: InputReason,
 }
 
-/// What is wrong with an input.
+/// The ways in which reading an input can fail.
 #[derive(Debug, thiserror::Error)]
 pub enum InputReason {
-    /// The system's own error.
+    /// The file or directory cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    /// A directory without a picture.
+    /// The directory contains no picture.
     #[error("no .png, .jpg or .jpeg file in this directory")]
     NoPictures,
-    /// Something else.
+    /// The file is neither a picture nor a video.
     #[error("not a PNG or JPEG picture nor a y4m video: it looks like {0}")]
     NotSupported(Content),
-    /// A video that is damaged or of a kind that is not read.
+    /// The video is damaged or not supported.
     #[error(transparent)]
     Video(#[from] Y4mError),
 }
@@ -54,11 +53,11 @@ impl InputError {
     }
 }
 
-/// The pictures of a directory (not of those below it), by their extension, in the order of their names' bytes. Hidden
-/// files are left out.
+/// The files of a directory whose extension is `png`, `jpg` or `jpeg`, sorted by the bytes of their names. Hidden files
+/// and subdirectories are left out.
 ///
 /// # Errors
-/// What reading the directory returns.
+/// The error of reading the directory.
 pub fn pictures_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -74,11 +73,11 @@ pub fn pictures_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Tells pictures from videos by their first bytes, puts a directory's pictures in its place, and reads `-` as standard
+/// Detects the type of each path by its first bytes. A directory is replaced by its pictures, and `-` means standard
 /// input.
 ///
 /// # Errors
-/// The first input that is missing, is neither, or is a directory without pictures.
+/// [`InputError`] for the first path that is missing, is neither a picture nor a video, or is a directory without pictures.
 pub fn expand_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
     let mut inputs = Vec::new();
     for path in paths {
@@ -95,10 +94,7 @@ pub fn expand_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
             inputs.extend(pictures.into_iter().map(Input::Picture));
             continue;
         }
-        let mut file = File::open(path).map_err(failed)?;
-        let mut first = [0; 64];
-        let length = read_up_to(&mut file, &mut first).map_err(failed)?;
-        inputs.push(match sniff(&first[..length]) {
+        inputs.push(match probe::open(path).map_err(failed)?.1 {
             Content::Y4m => Input::Video(path.clone()),
             Content::Png | Content::Jpeg => Input::Picture(path.clone()),
             other => return Err(InputError::new(path, InputReason::NotSupported(other))),
@@ -107,25 +103,21 @@ pub fn expand_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
     Ok(inputs)
 }
 
-/// Decodes pictures to `Rgb24`, one at a time, each with its path. One bad picture does not end the iteration.
+/// Decodes pictures to `Rgb24`, one at a time. Each item has the path. The iteration continues after an error.
 pub fn open_pictures(
     paths: impl IntoIterator<Item = PathBuf>,
 ) -> impl Iterator<Item = Result<(PathBuf, OwnedPicture), ImageError>> {
     paths.into_iter().map(|path| image::read(&path).map(|picture| (path, picture)))
 }
 
-/// Opens a y4m file.
+/// Opens a y4m file and reads its header.
 ///
 /// # Errors
-/// It cannot be read, or its header is not one that is supported.
+/// [`InputError`]: the file cannot be read, is not a y4m video, or its header is not supported.
 pub fn open_video(path: &Path) -> Result<Y4mReader<BufReader<File>>, InputError> {
-    let mut file = File::open(path).map_err(|error| InputError::new(path, error))?;
-    let mut first = [0; 64];
-    let length = read_up_to(&mut file, &mut first).map_err(|error| InputError::new(path, error))?;
-    match sniff(&first[..length]) {
-        Content::Y4m => {}
-        other => return Err(InputError::new(path, InputReason::NotSupported(other))),
-    }
-    file.rewind().map_err(|error| InputError::new(path, error))?;
+    let file = match probe::open(path).map_err(|error| InputError::new(path, error))? {
+        (file, Content::Y4m) => file,
+        (_, other) => return Err(InputError::new(path, InputReason::NotSupported(other))),
+    };
     Y4mReader::new(BufReader::with_capacity(1 << 16, file)).map_err(|error| InputError::new(path, error))
 }

@@ -1,4 +1,4 @@
-//! What `file:PATH?...` says.
+//! The options of a file source: `file:PATH[?OPTIONS]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use crate::options::{OptionList, SpecError};
 use crate::playback::{FrameRate, Playback};
 
-/// Which file.
+/// The path of a file source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FilePath {
-    /// y4m on standard input.
+    /// Standard input, which must be a y4m video.
     Stdin,
     /// A picture, a directory of pictures, or a y4m video.
     Path(PathBuf),
@@ -18,29 +18,29 @@ pub enum FilePath {
 /// A file as a source: `file:PATH[?loop&fps=30&pace=fast]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileOptions {
-    /// Which file.
+    /// The file, directory or standard input.
     pub path: FilePath,
-    /// Begin again at the end. A single picture is always repeated.
+    /// Whether to start again at the end. A single picture is always repeated.
     pub repeat: bool,
-    /// Frames a second; `None`: as the y4m header says, else 30.
+    /// The frame rate; `None` takes the rate of the y4m header, or the requested one for pictures, or 30 frames a second.
     pub frame_rate: Option<FrameRate>,
-    /// Whether to keep time.
+    /// Whether frames are delivered in real time or as fast as they are read.
     pub playback: Playback,
 }
 
 impl FileOptions {
-    /// The options that [`FileOptions::parse`] knows, for error messages.
+    /// The options that [`FileOptions::parse`] accepts, for error messages.
     pub const OPTIONS: &'static str = "loop, fps, pace";
 
-    /// `path` in real time, once.
+    /// Plays `path` once, in real time.
     pub const fn new(path: FilePath) -> Self {
         Self { path, repeat: false, frame_rate: None, playback: Playback::RealTime }
     }
 
-    /// Parses what follows `file:`. In the path, `%3F` stands for `?` and `%25` for `%`; any other `%` is itself.
+    /// Parses the text after `file:`. In the path, `%3F` stands for `?` and `%25` for `%`. Any other `%` is literal.
     ///
     /// # Errors
-    /// [`SpecError`].
+    /// [`SpecError`] for an empty path, an unknown option or a bad value.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         let (path, options) = text.split_once('?').unwrap_or((text, ""));
         let path = match path {

@@ -1,27 +1,29 @@
-//! Pictures as a stream: one repeated, or the files of a directory one after another.
+//! Pictures as a stream: one picture that is repeated, or the files of a directory in order.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use super::picture_error;
+use crate::frame::{Buffer, Frame, FrameFormat, Lease};
+use crate::image::{self, ImageError, Reason};
+use crate::owned::OwnedPicture;
 use crate::playback::{FrameRate, Pacer, Playback};
-use crate::{Buffer, Frame, FrameFormat, Lease, SourceError, Stream, StreamEvent};
-use crate::{OwnedPicture, image};
+use crate::source::{SourceError, Stream, StreamEvent};
 
-/// What happens after the last picture.
+/// What a stream does after the last picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
     /// The stream ends.
     No,
-    /// It begins again with the first.
+    /// The stream starts again with the first picture.
     All,
-    /// There is one picture, shown for ever.
+    /// There is one picture, which is repeated without end.
     Still,
 }
 
-/// A decoded picture as a buffer: never filled again, so it can be lent any number of times.
+/// A decoded picture as a buffer. It is never written again, so it can be lent any number of times.
 struct PictureBuffer {
     picture: OwnedPicture,
     leases: AtomicUsize,
@@ -43,9 +45,9 @@ pub(super) struct PicturesStream {
     name: String,
     files: Vec<PathBuf>,
     repeat: Repeat,
-    /// The file that `current` came from.
+    /// The index of the file that `current` was read from.
     index: usize,
-    /// Decoded and not yet shown (or shown for ever).
+    /// The decoded picture for the next frame.
     current: Option<Arc<PictureBuffer>>,
     format: FrameFormat,
     sequence: u64,
@@ -54,6 +56,9 @@ pub(super) struct PicturesStream {
 
 impl PicturesStream {
     /// Decodes the first picture, so that the format is known.
+    ///
+    /// # Errors
+    /// [`SourceError::Unsupported`] if `files` is empty; otherwise the errors of reading the first file.
     pub(super) fn open(
         name: String,
         files: Vec<PathBuf>,
@@ -70,6 +75,16 @@ impl PicturesStream {
         let format = format_of(&picture, &pacer);
         let current = Some(Arc::new(PictureBuffer { picture, leases: AtomicUsize::new(0) }));
         Ok(Self { name, files, repeat, index: 0, current, format, sequence: 0, pacer })
+    }
+}
+
+/// The error of one picture as an error of the source.
+fn picture_error(source_name: &str, error: ImageError) -> SourceError {
+    match error.reason {
+        Reason::Read(io) if io.kind() == ErrorKind::NotFound => {
+            SourceError::Absent { source_name: error.path.display().to_string() }
+        }
+        _ => SourceError::Malformed { source_name: source_name.to_owned(), reason: error.to_string() },
     }
 }
 

@@ -1,14 +1,16 @@
 use super::*;
-use crate::playback::Playback;
-use crate::{Colorimetry, OwnedPicture, PixelFormat, Size};
-use crate::{Frame, StreamEvent};
+use crate::playback::{FrameRate, Playback};
+use crate::{
+    Colorimetry, FormatRequest, Frame, OwnedPicture, PixelFormat, Size, Source, SourceError, Stream, StreamEvent,
+};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// A folder with files in it.
+/// A temporary folder.
 struct Folder(TempDir);
 
 impl Folder {
@@ -30,7 +32,7 @@ impl Folder {
         std::fs::write(self.path(name), bytes).expect("written");
     }
 
-    /// Opens `name` in it at the fast pace.
+    /// Opens the file `name` with fast playback.
     fn open(&self, name: &str, repeat: bool) -> Result<Box<dyn Stream>, SourceError> {
         let mut options = FileOptions::new(FilePath::Path(self.path(name)));
         (options.playback, options.repeat) = (Playback::Fast, repeat);
@@ -65,10 +67,10 @@ fn mono(frames: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_picture_is_repeated_for_ever_from_the_same_memory() {
+fn a_picture_is_repeated_from_the_same_memory() {
     let folder = Folder::new();
     folder.grey_png("one.dat", Size::new(4, 3), 77);
-    let mut stream = folder.open("one.dat", false).expect("opens, whatever its name");
+    let mut stream = folder.open("one.dat", false).expect("opens, although its name has another extension");
     assert_eq!((stream.format().pixel_format, stream.format().size), (PixelFormat::Rgb24, Size::new(4, 3)));
     let frames: Vec<_> = (0..20).map(|_| frame(&mut stream)).collect();
     for (sequence, frame) in (0..).zip(&frames) {
@@ -78,7 +80,7 @@ fn a_picture_is_repeated_for_ever_from_the_same_memory() {
 }
 
 #[test]
-fn a_directory_is_shown_in_the_order_of_names() {
+fn a_directory_is_delivered_in_the_order_of_names() {
     let folder = Folder::new();
     for (name, width, value) in [("b.PNG", 4, 2), ("a.png", 4, 1), ("c.jpeg", 6, 3), (".hidden.png", 4, 9)] {
         folder.grey_png(name, Size::new(width, 3), value);
@@ -106,7 +108,7 @@ fn a_directory_is_shown_in_the_order_of_names() {
 }
 
 #[test]
-fn a_video_ends_or_begins_again() {
+fn a_video_ends_or_repeats() {
     let folder = Folder::new();
     folder.file("v.y4m", &mono(&[5, 6, 7]));
     let mut stream = folder.open("v.y4m", false).expect("opens");
@@ -132,7 +134,7 @@ fn a_video_waits_for_readers_that_hold_every_buffer() {
         held.push(frame);
     }
     assert!(matches!(stream.next(Duration::ZERO), Ok(StreamEvent::Nothing)));
-    assert_eq!(stream.counters().starved, 1, "one frame was held up, however often it was asked for");
+    assert_eq!(stream.counters().starved, 1, "one frame was delayed, however often it was asked for");
     let next = held.len() as u64;
     held.clear();
     let after = frame(&mut stream);
@@ -140,7 +142,7 @@ fn a_video_waits_for_readers_that_hold_every_buffer() {
 }
 
 #[test]
-fn a_real_time_stream_says_nothing_until_the_next_frame_is_due() {
+fn a_real_time_stream_returns_nothing_before_the_next_frame_is_due() {
     let folder = Folder::new();
     folder.file("v.y4m", &mono(&[1, 2]));
     let mut options = FileOptions::new(FilePath::Path(folder.path("v.y4m")));
@@ -151,7 +153,7 @@ fn a_real_time_stream_says_nothing_until_the_next_frame_is_due() {
 }
 
 #[test]
-fn a_pipe_that_stops_in_a_frame_holds_nobody_up() {
+fn a_pipe_that_stops_in_a_frame_does_not_block() {
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     let bytes = mono(&[1, 2]);
     let (head, tail) = bytes.split_at(bytes.len() - 3);
@@ -169,7 +171,7 @@ fn a_pipe_that_stops_in_a_frame_holds_nobody_up() {
 }
 
 #[test]
-fn bad_files_are_refused_in_one_line() {
+fn bad_files_have_one_line_errors() {
     let folder = Folder::new();
     folder.file("text.png", b"hello\n");
     folder.file("cut.y4m", &mono(&[1])[..50]);
@@ -201,7 +203,7 @@ fn bad_files_are_refused_in_one_line() {
 }
 
 #[test]
-fn inputs_are_told_apart_and_expanded() {
+fn inputs_are_detected_and_expanded() {
     let folder = Folder::new();
     folder.grey_png("b.png", Size::new(2, 2), 1);
     folder.grey_png("a.png", Size::new(2, 2), 2);
@@ -217,7 +219,7 @@ fn inputs_are_told_apart_and_expanded() {
     assert_eq!(inputs.expect("all are known"), expected);
     let pictures = open_pictures([folder.path("a.png"), folder.path("v.dat"), folder.path("b.png")]);
     let values: Vec<_> = pictures.map(|result| result.ok().map(|(_, picture)| picture.bytes()[0])).collect();
-    assert_eq!(values, [Some(2), None, Some(1)], "a bad one does not end it");
+    assert_eq!(values, [Some(2), None, Some(1)], "the iteration continues after an error");
     let mut video = open_video(&folder.path("v.dat")).expect("a video");
     assert_eq!(video.read_picture().expect("read").expect("a frame").bytes(), [3; 8]);
     let error = open_video(&folder.path("a.png")).expect_err("a picture").to_string();

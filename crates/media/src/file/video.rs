@@ -1,6 +1,8 @@
-//! A y4m video as a stream. Each frame is read into one staging buffer, piece by piece as a pipe gives it, so that a
-//! writer that stops in the middle of a frame holds the capture thread no longer than it said; then copied to a free
-//! buffer of the pool. Frames are not dropped when readers hold every buffer: the video waits.
+//! A y4m video as a stream.
+//!
+//! Each frame is read to a staging buffer, in the pieces that a pipe delivers, and then copied to a free buffer of the
+//! pool. If a writer stops in the middle of a frame, the capture thread waits no longer than its timeout. If readers hold
+//! every buffer, the video waits: no frame is dropped.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -10,20 +12,20 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::options::FileOptions;
 use super::y4m::{Y4mError, Y4mReader};
-use crate::frame::MemoryPool;
+use crate::frame::{FrameFormat, MemoryPool};
 use crate::playback::{FrameRate, Pacer};
-use crate::{FrameFormat, SourceError, Stream, StreamCounters, StreamEvent};
+use crate::source::{SourceError, Stream, StreamCounters, StreamEvent};
 
-/// Frames that readers may hold at once.
+/// The number of frames that readers can hold at the same time.
 const BUFFERS: usize = 6;
 
-/// How long the header of a pipe is waited for: its writer may still be starting.
+/// How long to wait for the header of a pipe, whose writer may still be starting.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a free buffer is looked for while readers hold them all.
+/// The interval between two attempts to get a free buffer while readers hold all of them.
 const STARVED_PAUSE: Duration = Duration::from_millis(1);
 
-/// A file or pipe whose reads end at a deadline with `TimedOut`.
+/// A file or pipe whose reads fail with `TimedOut` at a deadline.
 struct TimedFile {
     file: File,
     deadline: Instant,
@@ -56,10 +58,10 @@ pub(super) struct VideoStream {
     reader: Y4mReader<BufReader<TimedFile>>,
     repeat: bool,
     staging: Vec<u8>,
-    /// Whether `staging` holds a whole frame that was not yet lent.
+    /// Whether `staging` contains a whole frame that was not delivered yet.
     staged: bool,
-    /// Whether it was counted as held up.
-    held_up: bool,
+    /// Whether this frame was already counted as starved.
+    starved: bool,
     pool: MemoryPool,
     pacer: Pacer,
     sequence: u64,
@@ -80,7 +82,7 @@ impl VideoStream {
             repeat: options.repeat,
             staging: vec![0; header.frame_bytes()],
             staged: false,
-            held_up: false,
+            starved: false,
             pool: MemoryPool::new(format, BUFFERS),
             pacer: Pacer::new(rate, options.playback),
             sequence: 0,
@@ -88,7 +90,7 @@ impl VideoStream {
         })
     }
 
-    /// Reads a frame into `staging`; `false` at the end of the video.
+    /// Reads a frame to `staging`. Returns false at the end of the video.
     fn stage(&mut self, deadline: Instant) -> Result<bool, SourceError> {
         self.reader.get_mut().get_mut().deadline = deadline;
         loop {
@@ -108,6 +110,7 @@ impl VideoStream {
     }
 }
 
+/// An error of the video as an error of the source.
 fn video_error(name: &str, error: Y4mError) -> SourceError {
     let source_name = name.to_owned();
     match error {
@@ -144,13 +147,13 @@ impl Stream for VideoStream {
                 Ok::<_, SourceError>(())
             })?;
             if let Some(frame) = lent {
-                (self.staged, self.held_up) = (false, false);
+                (self.staged, self.starved) = (false, false);
                 self.sequence += 1;
                 self.pacer.advance();
                 return Ok(StreamEvent::Frame(frame));
             }
-            if !self.held_up {
-                self.held_up = true;
+            if !self.starved {
+                self.starved = true;
                 self.counters.starved += 1;
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -1,29 +1,29 @@
-//! What some bytes are, by their first ones and never by a name.
+//! Detects the type of a file by its first bytes. The name is never used.
 
 use std::fmt;
 
-/// What a file holds, as far as its first bytes tell. Display says it for an error line ("text", "a GIF picture").
+/// The type of a file, according to its first bytes. The text is made for error messages, for example "a GIF picture".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// PNG.
+    /// A PNG picture.
     Png,
-    /// JPEG (JFIF, EXIF or bare).
+    /// A JPEG picture (JFIF, EXIF or without either).
     Jpeg,
-    /// Uncompressed video with a `YUV4MPEG2` header.
+    /// Uncompressed video that begins with `YUV4MPEG2`.
     Y4m,
-    /// A well-known format that is not read here, by its name with an article.
+    /// A well-known format that cannot be read here: its name with an article.
     Known(&'static str),
-    /// Printable text.
+    /// Printable UTF-8 text.
     Text,
-    /// No byte at all.
+    /// No bytes.
     Empty,
-    /// Anything else: the first bytes (zeros where there are fewer than four).
+    /// Anything else: the first four bytes, padded with zeros.
     Unknown([u8; 4]),
 }
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Prefixes of what people name `.png` or hand to a camera by mistake.
+/// The first bytes of other formats that users pass by mistake.
 const KNOWN: [(&[u8], &str); 13] = [
     (b"GIF8", "a GIF picture"),
     (b"BM", "a BMP picture"),
@@ -40,7 +40,7 @@ const KNOWN: [(&[u8], &str); 13] = [
     (b"\x89PNG\n", "a PNG picture damaged by a text-mode transfer"),
 ];
 
-/// Looks at the first bytes (64 are enough).
+/// Detects the type from the first bytes of a file. 64 bytes are sufficient.
 pub fn sniff(bytes: &[u8]) -> Content {
     if bytes.is_empty() {
         return Content::Empty;
@@ -79,7 +79,7 @@ pub fn sniff(bytes: &[u8]) -> Content {
     Content::Unknown(first)
 }
 
-/// Whether every byte is printable or white space, in UTF-8 (a character cut off at the end is forgiven).
+/// Whether the bytes are printable UTF-8 text or white space. The last character may be incomplete.
 fn is_text(bytes: &[u8]) -> bool {
     let valid = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_is_told_from_the_first_bytes() {
+    fn content_is_detected_from_the_first_bytes() {
         let cases: [(&[u8], &str); 10] = [
             (b"\x89PNG\r\n\x1a\n....", "a PNG picture"),
             (b"\xff\xd8\xff\xe0", "a JPEG picture"),
@@ -130,7 +130,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_something(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+        fn any_bytes_have_a_description(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             proptest::prop_assert!(!sniff(&bytes).to_string().is_empty());
         }
     }

@@ -1,36 +1,36 @@
-//! JPEG: an outline of the file (size, components, orientation, completeness) read without decoding, then the decoder.
+//! JPEG: the segments of the file are scanned without decoding, then the crate `zune-jpeg` decodes it.
 //!
-//! The outline is our own for three reasons: the size is checked before the decoder allocates; a file that was cut off is
-//! an error (decoders fill the rest with grey); and the EXIF orientation is applied to the pixels, so that a telephone's
-//! picture is upright as in every viewer.
+//! The scan has three purposes. The size is checked before the decoder allocates. A file that is cut off is an error,
+//! while decoders fill the rest with grey. The EXIF orientation is found and applied, so that pictures of telephones are
+//! upright, as in every viewer.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{MAX_SIDE_PX, Reason, check_size};
+use super::error::{MAX_SIDE_PX, Reason, check_size};
 use crate::Size;
 
-/// What the markers of a JPEG file say.
+/// The properties of a JPEG file that its segments contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outline {
-    /// As it is stored, before it is turned upright.
+    /// The stored size in pixels, before the orientation is applied.
     pub(super) size: Size,
     components: u8,
-    /// EXIF tag 0x0112, 1..=8; 1 where there is none.
+    /// EXIF tag 0x0112, 1..=8; 1 if there is none.
     orientation: u8,
-    /// Whether the end-of-image marker is there.
+    /// Whether there is an end-of-image marker.
     complete: bool,
 }
 
-/// Walks the segments. `None` where they are not those of a JPEG file up to its first scan.
+/// Reads the segments up to the first scan; `None` if they are not valid.
 pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     let mut at = 2;
     let mut frame = None;
     let mut orientation = 1;
     loop {
-        // Any number of 0xff fill bytes may stand before a marker.
+        // A marker may follow any number of 0xff fill bytes.
         let mut marker = *bytes.get(at)?;
         if marker != 0xff {
             at += 1;
@@ -58,7 +58,7 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
             }
             0xe1 => orientation = exif_orientation(payload).unwrap_or(orientation),
             0xda => {
-                // In entropy-coded data 0xff is followed by 0 or a restart marker, so an end marker is one.
+                // In entropy-coded data, 0xff is followed by 0 or a restart marker, so 0xff 0xd9 is always an end marker.
                 let complete = bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]);
                 let (size, components) = frame?;
                 return Some(Outline { size, components, orientation, complete });
@@ -70,7 +70,7 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     None
 }
 
-/// The orientation in an APP1 segment: `Exif\0\0`, then a TIFF header and the first directory.
+/// The orientation in an APP1 segment, which consists of `Exif\0\0`, a TIFF header and the first directory.
 fn exif_orientation(payload: &[u8]) -> Option<u8> {
     let tiff = payload.strip_prefix(b"Exif\0\0")?;
     let little = match tiff.get(..4)? {
@@ -98,7 +98,7 @@ fn exif_orientation(payload: &[u8]) -> Option<u8> {
     })
 }
 
-/// Decodes to packed RGB, upright.
+/// Decodes to packed RGB with the orientation applied. Returns the final size.
 pub(super) fn decode(bytes: &[u8]) -> Result<(Size, Vec<u8>), Reason> {
     let Some(outline) = outline(bytes) else {
         return Err(Reason::Malformed("a segment is cut off or no picture follows the header".into()));
@@ -133,12 +133,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Size, Vec<u8>), Reason> {
     Ok(upright(size, pixels, outline.orientation))
 }
 
-/// Error texts of the decoder are of several lines and quoted.
+/// The decoder's error text as one line without quotes.
 fn one_line(text: &str) -> String {
     text.trim_matches('"').split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Turns and mirrors packed RGB so that EXIF orientation `orientation` becomes 1.
+/// Rotates and mirrors packed RGB of EXIF orientation `orientation` so that it is upright. Returns the new size.
 fn upright(size: Size, pixels: Vec<u8>, orientation: u8) -> (Size, Vec<u8>) {
     if !(2..=8).contains(&orientation) {
         return (size, pixels);
@@ -203,12 +203,12 @@ mod tests {
             let expected = Outline { size: Size::new(10, 20), components: 1, orientation, complete };
             assert_eq!(outline(&file(little, orientation, complete)), Some(expected));
         }
-        assert_eq!(outline(&file(true, 9, true)).expect("an outline").orientation, 1, "9 is no orientation");
+        assert_eq!(outline(&file(true, 9, true)).expect("an outline").orientation, 1, "9 is not an orientation");
     }
 
     #[test]
-    fn each_orientation_comes_upright() {
-        // A 2 x 3 picture of the letters row by row: ab / cd / ef, as each orientation stores it.
+    fn each_orientation_becomes_upright() {
+        // A 2 x 3 picture with the rows ab, cd and ef, as each orientation stores it.
         let stored: [(u8, u32, &str); 8] = [
             (1, 2, "abcdef"),
             (2, 2, "badcfe"),
@@ -229,7 +229,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_the_outline_or_the_decoder_panic(
+        fn neither_outline_nor_decoder_panics(
             tail in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
             cut in 0_usize..120,
             flip in 0_usize..120,

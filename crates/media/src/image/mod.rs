@@ -1,106 +1,54 @@
-//! Still pictures: PNG and JPEG in, PNG out. What a file is, is told by its bytes and not by its name. Any thread; the
-//! caller owns what is returned.
+//! Still pictures: decodes PNG and JPEG, encodes PNG. The contents of a file decide its type, not its name. All functions
+//! can be called from any thread.
 //!
-//! - **RGB** ([`decode`], [`read`]): packed `Rgb24`. Grey is spread to three components; a picture with alpha is shown on
-//!   white, as viewers show it; 16 bits are cut to the upper 8; colour profiles are ignored (sRGB is assumed); the EXIF
-//!   orientation of a JPEG is applied. CMYK is refused.
-//! - **Grey** ([`decode_grey`], [`read_grey`]): for masks. Colour pictures are turned into BT.601 luma; alpha is ignored.
+//! - **RGB** ([`decode`], [`read`]): packed `Rgb24`. Grey is expanded to three components. A picture with alpha is
+//!   composited over white, as viewers do. Of 16-bit components the upper 8 bits are used. Colour profiles are ignored
+//!   (sRGB is assumed). The EXIF orientation of a JPEG is applied. CMYK is refused.
+//! - **Grey** ([`decode_grey`], [`read_grey`]): for masks. Colour pictures are converted to BT.601 luma; alpha is ignored.
 //! - **RGB and alpha** ([`decode_rgba`]): `Rgbx32` whose fourth component is alpha, not premultiplied.
 //!
-//! Limits hold before anything is allocated: [`MAX_SIDE_PX`] a side (so 64 Mi pixels), [`MAX_FILE_BYTES`] a file. A file
-//! that was cut off is an error, never half a picture.
+//! Limits are checked before anything is allocated: [`MAX_SIDE_PX`] a side (64 Mi pixels), [`MAX_FILE_BYTES`] a file. A
+//! file that is cut off is an error; a partial picture is never returned.
 
 mod content;
+mod error;
 mod jpeg;
 mod png;
 
 pub use content::{Content, sniff};
+pub use error::{ImageError, MAX_FILE_BYTES, MAX_SIDE_PX, Reason};
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::path::Path;
 
 use crate::{Colorimetry, OwnedPicture, Picture, PixelFormat, Size};
 
-/// The largest width and height that is decoded, in pixels.
-pub const MAX_SIDE_PX: u32 = 8192;
-
-/// The largest file that is read, in bytes: an uncompressed RGB PNG of the largest picture.
-pub const MAX_FILE_BYTES: u64 = 3 * (MAX_SIDE_PX as u64).pow(2) + (1 << 20);
-
-/// Why a picture could not be read or written. Display is one line that begins with the path.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
-pub struct ImageError {
-    /// The file, or what the caller calls the bytes.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub reason: Reason,
-}
-
-/// What is wrong with a picture.
-#[derive(Debug, thiserror::Error)]
-pub enum Reason {
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Read(io::Error),
-    /// The file cannot be written.
-    #[error("cannot be written: {0}")]
-    Write(io::Error),
-    /// It is larger than [`MAX_FILE_BYTES`].
-    #[error("larger than {MAX_FILE_BYTES} bytes, the limit for a picture file")]
-    FileTooLarge,
-    /// It is something else.
-    #[error("not a PNG or JPEG picture: it looks like {0}")]
-    NotAPicture(Content),
-    /// It has no pixels.
-    #[error("a picture of {0} has no pixels")]
-    Empty(Size),
-    /// It has too many.
-    #[error("a picture of {0} is over the limit of {MAX_SIDE_PX}x{MAX_SIDE_PX} pixels")]
-    TooLarge(Size),
-    /// It is a picture of a kind that is not supported.
-    #[error("not supported: {0}")]
-    Unsupported(String),
-    /// It is damaged or cut off.
-    #[error("damaged: {0}")]
-    Malformed(String),
-}
-
-fn check_size(size: Size) -> Result<(), Reason> {
-    if size.is_empty() {
-        return Err(Reason::Empty(size));
-    }
-    if size.width > MAX_SIDE_PX || size.height > MAX_SIDE_PX {
-        return Err(Reason::TooLarge(size));
-    }
-    Ok(())
-}
-
+/// Adds the name of the file or bytes to an error.
 fn named<T>(path: &Path, result: Result<T, Reason>) -> Result<T, ImageError> {
     result.map_err(|reason| ImageError { path: path.to_owned(), reason })
 }
 
-/// Decodes a PNG or JPEG to `Rgb24`. `name` is what errors call it.
+/// Decodes a PNG or JPEG to `Rgb24`. `name` is used in errors.
 ///
 /// # Errors
-/// [`ImageError`]: not a picture, too large, empty, unsupported, damaged or cut off.
+/// [`ImageError`]: the bytes are not a picture, or it is too large, empty, unsupported, damaged or cut off.
 pub fn decode(bytes: &[u8], name: &Path) -> Result<OwnedPicture, ImageError> {
     named(name, decode_as(bytes, PixelFormat::Rgb24))
 }
 
-/// Decodes a PNG or JPEG to `Grey`. `name` is what errors call it.
+/// Decodes a PNG or JPEG to `Grey`. `name` is used in errors.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_grey(bytes: &[u8], name: &Path) -> Result<OwnedPicture, ImageError> {
     named(name, decode_as(bytes, PixelFormat::Grey))
 }
 
-/// Decodes a PNG or JPEG to `Rgbx32` with alpha as the fourth component, 255 where the file has none.
+/// Decodes a PNG or JPEG to `Rgbx32` whose fourth component is alpha; 255 if the file has no alpha.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_rgba(bytes: &[u8], name: &Path) -> Result<OwnedPicture, ImageError> {
     named(name, decode_as(bytes, PixelFormat::Rgbx32))
 }
@@ -108,7 +56,7 @@ pub fn decode_rgba(bytes: &[u8], name: &Path) -> Result<OwnedPicture, ImageError
 /// Reads and decodes a file to `Rgb24`.
 ///
 /// # Errors
-/// As [`decode`], or the file cannot be read.
+/// The errors of [`decode`], or the file cannot be read.
 pub fn read(path: &Path) -> Result<OwnedPicture, ImageError> {
     named(path, bytes_of(path).and_then(|bytes| decode_as(&bytes, PixelFormat::Rgb24)))
 }
@@ -116,7 +64,7 @@ pub fn read(path: &Path) -> Result<OwnedPicture, ImageError> {
 /// Reads and decodes a file to `Grey`.
 ///
 /// # Errors
-/// As [`decode`], or the file cannot be read.
+/// The errors of [`decode`], or the file cannot be read.
 pub fn read_grey(path: &Path) -> Result<OwnedPicture, ImageError> {
     named(path, bytes_of(path).and_then(|bytes| decode_as(&bytes, PixelFormat::Grey)))
 }
@@ -124,23 +72,23 @@ pub fn read_grey(path: &Path) -> Result<OwnedPicture, ImageError> {
 /// Writes a `Grey` or `Rgb24` picture as PNG.
 ///
 /// # Errors
-/// [`ImageError`] under the name of `name`: another pixel format, or what `out` returns.
+/// [`ImageError`] with the path `name`: another pixel format, or an error of `out`.
 pub fn encode_png(out: impl Write, picture: &Picture<'_>, name: &Path) -> Result<(), ImageError> {
     named(name, png::encode(out, picture))
 }
 
-/// Writes a `Grey` or `Rgb24` picture to a PNG file, encoded in memory first so that a full disk is the only way to leave
-/// half a file.
+/// Writes a `Grey` or `Rgb24` picture to a PNG file. It is encoded in memory first, so only a failed write (for example to a
+/// full disk) can leave a partial file.
 ///
 /// # Errors
-/// As [`encode_png`].
+/// The errors of [`encode_png`].
 pub fn write_png(path: &Path, picture: &Picture<'_>) -> Result<(), ImageError> {
     let mut bytes = Vec::new();
     encode_png(&mut bytes, picture, path)?;
     named(path, std::fs::write(path, bytes).map_err(Reason::Write))
 }
 
-/// The size that a PNG or JPEG says it has, as it is stored; `None` for anything else.
+/// The size in the header of a PNG or JPEG, before the EXIF orientation is applied; `None` for anything else.
 pub fn size_of(bytes: &[u8]) -> Option<Size> {
     match sniff(bytes) {
         Content::Png => png::header_size(bytes),
@@ -149,10 +97,10 @@ pub fn size_of(bytes: &[u8]) -> Option<Size> {
     }
 }
 
-/// The bytes of a picture file.
+/// Reads a whole picture file without decoding it.
 ///
 /// # Errors
-/// It cannot be read, or has more than [`MAX_FILE_BYTES`].
+/// The file cannot be read, or is larger than [`MAX_FILE_BYTES`].
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
     named(path, bytes_of(path))
 }
@@ -160,7 +108,7 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
 fn bytes_of(path: &Path) -> Result<Vec<u8>, Reason> {
     let file = File::open(path).map_err(Reason::Read)?;
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that an endless file (a device) ends here too.
+    // One byte more than allowed, so that reading an endless file (a device) ends too.
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Reason::Read)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(Reason::FileTooLarge);
@@ -184,7 +132,7 @@ fn decode_as(bytes: &[u8], wanted: PixelFormat) -> Result<OwnedPicture, Reason> 
     OwnedPicture::new(wanted, size, Colorimetry::default(), bytes).map_err(|error| Reason::Malformed(error.to_string()))
 }
 
-/// From 1 to 4 channels (grey, grey + alpha, RGB, RGB + alpha) to `wanted`.
+/// Converts pixels of 1 to 4 channels (grey, grey + alpha, RGB, RGB + alpha) to `wanted`.
 fn convert(bytes: Vec<u8>, channels: usize, wanted: PixelFormat) -> Vec<u8> {
     match (channels, wanted) {
         (1, PixelFormat::Grey) | (3, PixelFormat::Rgb24) | (4, PixelFormat::Rgbx32) => return bytes,
@@ -204,12 +152,13 @@ fn convert(bytes: Vec<u8>, channels: usize, wanted: PixelFormat) -> Vec<u8> {
     }
 }
 
-/// BT.601 luma in full range; equal components keep their value.
+/// BT.601 luma in full range. Equal components keep their value.
 fn luma([r, g, b, _]: [u8; 4]) -> u8 {
     let sum = 299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b);
     u8::try_from((sum + 500) / 1000).unwrap_or(u8::MAX)
 }
 
+/// One component composited over white.
 fn on_white(value: u8, alpha: u8) -> u8 {
     let (value, alpha) = (u32::from(value), u32::from(alpha));
     u8::try_from((value * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)

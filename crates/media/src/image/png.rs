@@ -1,11 +1,11 @@
-//! PNG, by the crate `png`: any colour type and depth in, 8 bits a component out.
+//! PNG, with the crate `png`: decodes any colour type and depth to 8 bits a component; encodes grey and RGB.
 
 use std::io::{self, Cursor, Write};
 
-use super::{Reason, check_size};
+use super::error::{Reason, check_size};
 use crate::{Picture, PixelFormat, Size};
 
-/// Decoded rows, packed, 8 bits a component.
+/// A decoded picture: packed rows, 8 bits a component.
 pub(super) struct Decoded {
     pub(super) size: Size,
     /// 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha (not premultiplied).
@@ -13,20 +13,20 @@ pub(super) struct Decoded {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The size in the header, which the format puts first.
+/// The size in the `IHDR` chunk, which is always the first one; `None` if the bytes do not begin with it.
 pub(super) fn header_size(bytes: &[u8]) -> Option<Size> {
     let header = bytes.get(8..24)?.strip_prefix(&[0, 0, 0, 13, b'I', b'H', b'D', b'R'])?;
     let number = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
     Some(Size::new(number(0)?, number(4)?))
 }
 
-/// Decodes the (first) picture. Palettes and depths under 8 are expanded, 16 bits are cut to the upper 8, a transparent
-/// colour becomes alpha.
+/// Decodes the first picture. Palettes and depths below 8 bits are expanded, the upper 8 of 16 bits are used, and a
+/// transparent colour becomes alpha.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Reason> {
     let size = header_size(bytes).ok_or_else(|| Reason::Malformed("the header is cut off".into()))?;
     check_size(size)?;
     let malformed = |error: png::DecodingError| Reason::Malformed(error.to_string());
-    // Rows of the widest picture and the chunks beside them; the picture itself is in memory of our own.
+    // Enough for the rows of the widest picture and for other chunks. The picture itself is in our own memory.
     let limits = png::Limits { bytes: 16 << 20 };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
@@ -37,12 +37,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Reason> {
     let info = reader.next_frame(&mut out).map_err(malformed)?;
     reader.finish().map_err(malformed)?;
     if (info.width, info.height) != (size.width, size.height) {
-        return Err(Reason::Malformed(format!("its first frame is {}x{} of {size}", info.width, info.height)));
+        return Err(Reason::Malformed(format!("the first frame is {}x{} instead of {size}", info.width, info.height)));
     }
     Ok(Decoded { size, channels: info.color_type.samples(), bytes: out })
 }
 
-/// Writes a grey or RGB picture.
+/// Encodes a `Grey` or `Rgb24` picture.
 pub(super) fn encode(out: impl Write, picture: &Picture<'_>) -> Result<(), Reason> {
     let color = match picture.format() {
         PixelFormat::Grey => png::ColorType::Grayscale,

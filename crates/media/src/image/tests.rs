@@ -1,6 +1,6 @@
 use super::*;
 
-/// A PNG made by the crate's encoder, of any colour type and depth.
+/// A PNG of any colour type and depth, made by the encoder of the crate `png`.
 fn png_of(size: Size, color: ::png::ColorType, depth: ::png::BitDepth, data: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut bytes, size.width, size.height);
@@ -21,7 +21,7 @@ fn pixels(bytes: &[u8]) -> Vec<u8> {
     decode(bytes, name()).expect("decodes").into_bytes()
 }
 
-/// A header that claims `size`, with nothing behind it.
+/// A PNG header with `size`, without picture data.
 fn png_header(size: Size) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     bytes.extend(size.width.to_be_bytes());
@@ -30,7 +30,7 @@ fn png_header(size: Size) -> Vec<u8> {
     bytes
 }
 
-/// Frame header of a JPEG of `size` and `components`, with an empty scan behind it.
+/// A JPEG with the given size and number of components, whose scan is empty.
 fn jpeg_header(width: u16, height: u16, components: u8) -> Vec<u8> {
     let mut bytes = vec![0xff, 0xd8, 0xff, 0xc0, 0, 8 + 3 * components, 8];
     bytes.extend(height.to_be_bytes());
@@ -53,13 +53,13 @@ fn every_colour_type_and_depth_becomes_rgb() {
     assert_eq!(pixels(&png_of(two, Grayscale, One, &[0b0100_0000])), [0, 0, 0, 255, 255, 255]);
     assert_eq!(pixels(&png_of(two, Grayscale, Sixteen, &[7, 255, 9, 0])), [7, 7, 7, 9, 9, 9]);
     assert_eq!(pixels(&png_of(two, Indexed, Eight, &[1, 0])), [200, 100, 50, 10, 20, 30]);
-    // Alpha: shown on white. 255 keeps the colour, 0 is white, 51 of 255 is a fifth of the way.
+    // Alpha is composited over white: 255 keeps the colour, 0 is white, 51 is one fifth of the colour.
     assert_eq!(pixels(&png_of(two, Rgba, Eight, &[9, 8, 7, 255, 0, 0, 0, 0])), [9, 8, 7, 255, 255, 255]);
     assert_eq!(pixels(&png_of(two, GrayscaleAlpha, Eight, &[0, 51, 3, 255])), [204, 204, 204, 3, 3, 3]);
 }
 
 #[test]
-fn grey_and_alpha_are_to_be_had_apart() {
+fn grey_and_alpha_can_be_decoded() {
     let bytes = png_of(Size::new(2, 1), ::png::ColorType::Rgba, ::png::BitDepth::Eight, &[255, 0, 0, 1, 5, 5, 5, 9]);
     assert_eq!(decode_grey(&bytes, name()).expect("decodes").bytes(), [76, 5]);
     let rgba = decode_rgba(&bytes, name()).expect("decodes");
@@ -67,7 +67,7 @@ fn grey_and_alpha_are_to_be_had_apart() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn a_written_picture_is_read_back() {
     let folder = tempfile::tempdir().expect("a folder");
     for (format, size) in [(PixelFormat::Grey, Size::new(5, 3)), (PixelFormat::Rgb24, Size::new(3, 4))] {
         let mut picture = OwnedPicture::zeroed(format, size, Colorimetry::default()).expect("has pixels");
@@ -80,7 +80,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn rows_apart_are_written_without_their_padding() {
+fn padding_between_rows_is_not_written() {
     let data: Vec<u8> = (0..24).collect();
     let planes = [crate::Plane { data: &data, stride_bytes: 8 }, Default::default(), Default::default()];
     let picture =
@@ -91,7 +91,7 @@ fn rows_apart_are_written_without_their_padding() {
 }
 
 #[test]
-fn bad_files_are_named_in_one_line() {
+fn errors_are_one_line_with_the_name() {
     let cases: [(Vec<u8>, &str); 10] = [
         (b"hello\n".to_vec(), "some.png: not a PNG or JPEG picture: it looks like text"),
         (Vec::new(), "some.png: not a PNG or JPEG picture: it looks like an empty file"),
@@ -120,7 +120,7 @@ fn bad_files_are_named_in_one_line() {
 }
 
 #[test]
-fn a_png_cut_off_anywhere_is_an_error() {
+fn a_png_cut_off_at_any_byte_is_an_error() {
     let noise: Vec<u8> = (0..300_u32).map(|i| u8::try_from(i * 7919 % 251).expect("small")).collect();
     let whole = png_of(Size::new(10, 10), ::png::ColorType::Rgb, ::png::BitDepth::Eight, &noise);
     assert!(decode(&whole, name()).is_ok());

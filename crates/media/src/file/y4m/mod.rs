@@ -1,80 +1,83 @@
-//! y4m (`YUV4MPEG2`): uncompressed video with one line of header and one short line before each frame. Pure over `Read`
-//! and `Write`; paths are added by the callers.
+//! y4m (`YUV4MPEG2`): uncompressed video with one header line, and one short line before each frame. The reader and writer
+//! work on any `Read` and `Write`. Errors contain no path; callers add it.
 //!
-//! Read: progressive 8-bit 4:2:0, 4:2:2 and mono, of any size (odd ones too) up to [`MAX_SIDE_PX`]. Interlaced video,
-//! other chroma and more than 8 bits are refused by name. The format does not say the matrix: BT.601 is assumed, as
-//! converters that write y4m from RGB do. `XCOLORRANGE=FULL` and `=LIMITED` are honoured; limited is the default.
+//! Supported: progressive 8-bit 4:2:0, 4:2:2 and mono, of any size up to [`MAX_SIDE_PX`], odd sizes included. The error for
+//! interlaced video, other chroma formats and more than 8 bits names the unsupported value. The format contains no matrix:
+//! BT.601 is assumed, which converters from RGB to y4m use. `XCOLORRANGE=FULL` and `=LIMITED` are read; the default is
+//! limited.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
-use crate::image::MAX_SIDE_PX;
-use crate::playback::FrameRate;
-use crate::{Colorimetry, OwnedPicture, Picture, PixelFormat, Range, Size, packed_bytes};
+use portraitd_kernels::picture::{Colorimetry, Picture, PixelFormat, Range, Size, packed_bytes};
 
-/// Why a y4m stream cannot be read. Display is one line without the file's name.
+use crate::image::MAX_SIDE_PX;
+use crate::owned::OwnedPicture;
+use crate::playback::FrameRate;
+
+/// Why a y4m stream cannot be read or written. The text is one line without the name of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Y4mError {
-    /// The system's own error.
+    /// Reading or writing failed.
     #[error("frame {frame}: {error}")]
     Io {
-        /// Frames read completely before it.
+        /// The number of complete frames before the error.
         frame: u64,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
-    /// The header is not one.
+    /// The header is not valid.
     #[error("y4m header: {reason}")]
     Header {
-        /// What is wrong, with the field.
+        /// What is wrong, with the name of the field.
         reason: String,
     },
-    /// The header asks for what is not supported.
+    /// The header or picture has a property that is not supported.
     #[error("y4m header: {reason}")]
     Unsupported {
-        /// What it asks for and what is supported.
+        /// The property, and what is supported.
         reason: String,
     },
     /// A frame does not begin with `FRAME`.
     #[error("frame {frame}: {reason}")]
     Frame {
-        /// Its number, from 0.
+        /// The number of the frame, from 0.
         frame: u64,
-        /// What stands there.
+        /// What was found instead.
         reason: String,
     },
     /// The stream ends inside a frame.
     #[error("frame {frame} is cut off: {available} of {needed} bytes")]
     Truncated {
-        /// Its number, from 0.
+        /// The number of the frame, from 0.
         frame: u64,
-        /// Bytes of it that were there.
+        /// The bytes of the frame that were read.
         available: usize,
-        /// Bytes of a whole frame.
+        /// The bytes of a whole frame.
         needed: usize,
     },
 }
 
-/// What the header says.
+/// The contents of a header.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Y4mHeader {
-    /// `I420`, `I422` or `Grey`.
+    /// The pixel format: `I420`, `I422` or `Grey`.
     pub pixel_format: PixelFormat,
-    /// Picture size, in pixels.
+    /// The size of the pictures, in pixels.
     pub size: Size,
-    /// BT.601, and the range.
+    /// The colorimetry: BT.601, and the range of the header.
     pub color: Colorimetry,
-    /// Frames a second, where the header gives a usable rate.
+    /// The frame rate; `None` if the header has none or an unusable one.
     pub frame_rate: Option<FrameRate>,
 }
 
 const MAGIC: &[u8] = b"YUV4MPEG2";
 
-/// The longest header line and the longest `FRAME` line that are read, in bytes.
+/// The longest header line and the longest `FRAME` line that are accepted, in bytes.
 const MAX_HEADER_BYTES: usize = 4096;
 const MAX_FRAME_LINE_BYTES: usize = 256;
 
 impl Y4mHeader {
-    /// Bytes of the pixels of one frame.
+    /// The size of the pixels of one frame, in bytes.
     pub fn frame_bytes(&self) -> usize {
         packed_bytes(self.pixel_format, self.size)
     }
@@ -82,7 +85,7 @@ impl Y4mHeader {
     /// Parses the header line, without its line feed.
     ///
     /// # Errors
-    /// [`Y4mError::Header`] and [`Y4mError::Unsupported`].
+    /// [`Y4mError::Header`] for a line that is not valid, [`Y4mError::Unsupported`] for an unsupported video.
     pub fn parse(line: &[u8]) -> Result<Self, Y4mError> {
         let header = |reason: String| Y4mError::Header { reason };
         let unsupported = |reason: String| Y4mError::Unsupported { reason };
@@ -108,13 +111,13 @@ impl Y4mHeader {
                     let Some((numerator, denominator)) = numbers else {
                         return Err(header(format!("frame rate {value:?} is not of the form 30:1")));
                     };
-                    // 0:0 and the like mean "unknown".
+                    // 0:0 and other invalid rates mean "unknown".
                     frame_rate = FrameRate::new(numerator, denominator);
                 }
                 Some('I') if !matches!(value, "p" | "?" | "") => {
                     return Err(unsupported(format!("interlaced video (I{value}); only progressive video is read")));
                 }
-                Some('C') => pixel_format = chroma(value).map_err(unsupported)?,
+                Some('C') => pixel_format = chroma(value)?,
                 Some('X') if value == "COLORRANGE=FULL" => range = Range::Full,
                 Some('X') if value == "COLORRANGE=LIMITED" => range = Range::Limited,
                 _ => {}
@@ -136,7 +139,7 @@ impl Y4mHeader {
         Ok(Self { pixel_format, size, color, frame_rate })
     }
 
-    /// The header line with its line feed.
+    /// Formats the header line, with its line feed.
     ///
     /// # Errors
     /// [`Y4mError::Unsupported`] for a pixel format that y4m cannot carry.
@@ -155,7 +158,8 @@ impl Y4mHeader {
     }
 }
 
-fn chroma(value: &str) -> Result<PixelFormat, String> {
+/// The pixel format for a value of the field `C`.
+fn chroma(value: &str) -> Result<PixelFormat, Y4mError> {
     const READ: &str = "8-bit 4:2:0, 4:2:2 and mono are read";
     match value {
         "420" | "420jpeg" | "420mpeg2" | "420paldv" => Ok(PixelFormat::I420),
@@ -163,15 +167,16 @@ fn chroma(value: &str) -> Result<PixelFormat, String> {
         "mono" => Ok(PixelFormat::Grey),
         _ => {
             let deep = value.strip_prefix("mono").or_else(|| value.split_once('p').map(|(_, bits)| bits));
-            match deep.and_then(|bits| bits.parse::<u32>().ok()) {
-                Some(bits) => Err(format!("{bits} bits a component (C{value}); {READ}")),
-                None => Err(format!("chroma C{value}; {READ}")),
-            }
+            let reason = match deep.and_then(|bits| bits.parse::<u32>().ok()) {
+                Some(bits) => format!("{bits} bits a component (C{value}); {READ}"),
+                None => format!("chroma C{value}; {READ}"),
+            };
+            Err(Y4mError::Unsupported { reason })
         }
     }
 }
 
-/// Reads frames one after another. Give it a buffered reader: it reads lines byte by byte.
+/// Reads frames one after another. Use a buffered reader, because lines are read byte by byte.
 #[derive(Debug)]
 pub struct Y4mReader<R> {
     input: R,
@@ -179,7 +184,7 @@ pub struct Y4mReader<R> {
     header_bytes: u64,
     frames: u64,
     line: Line<MAX_FRAME_LINE_BYTES>,
-    /// Bytes of the frame read so far, once its `FRAME` line is complete.
+    /// The bytes of the frame that were read so far; `None` while its `FRAME` line is incomplete.
     pixels: Option<usize>,
 }
 
@@ -187,7 +192,7 @@ impl<R: Read> Y4mReader<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`Y4mError`].
+    /// [`Y4mError`]: `input` fails, or the header is not valid or not supported.
     pub fn new(mut input: R) -> Result<Self, Y4mError> {
         let mut line = Line::<MAX_HEADER_BYTES>::default();
         let ended = line.read(&mut input).map_err(|error| Y4mError::Io { frame: 0, error })?;
@@ -204,30 +209,30 @@ impl<R: Read> Y4mReader<R> {
         Err(Y4mError::Header { reason })
     }
 
-    /// What the header says.
+    /// The header of the video.
     pub const fn header(&self) -> &Y4mHeader {
         &self.header
     }
 
-    /// The number of frames read so far.
+    /// The number of complete frames that were read so far.
     pub const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// The reader below.
+    /// The underlying reader.
     pub const fn get_mut(&mut self) -> &mut R {
         &mut self.input
     }
 
-    /// Reads the next frame's planes into `out`, which holds [`Y4mHeader::frame_bytes`]. `false` at the end.
-    /// Allocates nothing.
+    /// Reads the planes of the next frame to `out`, which must have [`Y4mHeader::frame_bytes`] bytes. Returns false at the
+    /// end. Allocates nothing.
     ///
     /// # Errors
-    /// [`Y4mError`]. After [`Y4mError::Io`] of a kind that passes (`WouldBlock`, `TimedOut`) a further call with the same
-    /// buffer goes on where this one stopped; after any other, what `out` holds is not a frame.
+    /// [`Y4mError`]. After a temporary [`Y4mError::Io`] (`WouldBlock`, `TimedOut`), another call with the same buffer
+    /// continues at the same byte. After any other error, `out` does not contain a frame.
     ///
     /// # Panics
-    /// If `out` is of another length.
+    /// If `out` has another length.
     pub fn read_into(&mut self, out: &mut [u8]) -> Result<bool, Y4mError> {
         let frame = self.frames;
         let needed = self.header.frame_bytes();
@@ -248,7 +253,7 @@ impl<R: Read> Y4mReader<R> {
                         let found = String::from_utf8_lossy(&line[..line.len().min(8)]).escape_debug().to_string();
                         return Err(Y4mError::Frame {
                             frame,
-                            reason: format!("\"{found}\" stands where FRAME should"),
+                            reason: format!("\"{found}\" is found instead of FRAME"),
                         });
                     }
                 }
@@ -270,10 +275,10 @@ impl<R: Read> Y4mReader<R> {
         Ok(true)
     }
 
-    /// Reads the next frame into memory of its own; `None` at the end.
+    /// Reads the next frame to a new picture; `None` at the end.
     ///
     /// # Errors
-    /// [`Y4mError`].
+    /// The errors of [`Y4mReader::read_into`].
     pub fn read_picture(&mut self) -> Result<Option<OwnedPicture>, Y4mError> {
         let Y4mHeader { pixel_format, size, color, .. } = self.header;
         let mut picture = OwnedPicture::zeroed(pixel_format, size, color).expect("the header has a size");
@@ -282,10 +287,10 @@ impl<R: Read> Y4mReader<R> {
 }
 
 impl<R: Read + Seek> Y4mReader<R> {
-    /// Goes back to the first frame of a file whose header stands at its beginning.
+    /// Seeks to the first frame. The header must be at the beginning of the file.
     ///
     /// # Errors
-    /// What the seek returns.
+    /// The error of the seek.
     pub fn rewind(&mut self) -> io::Result<()> {
         self.input.seek(SeekFrom::Start(self.header_bytes))?;
         (self.frames, self.line, self.pixels) = (0, Line::default(), None);
@@ -297,14 +302,14 @@ fn is_frame_line(line: &[u8]) -> bool {
     line.strip_prefix(b"FRAME").is_some_and(|rest| matches!(rest.first(), None | Some(b' ')))
 }
 
-/// A line that is read byte by byte, because what follows it belongs to the pixels.
+/// A line that is read byte by byte, because the bytes after it are pixels.
 #[derive(Debug)]
 struct Line<const LIMIT: usize> {
     bytes: [u8; LIMIT],
     length: usize,
 }
 
-/// What ended a line.
+/// Why the reading of a line ended.
 enum Ended {
     LineFeed,
     Stream,
@@ -322,7 +327,7 @@ impl<const LIMIT: usize> Line<LIMIT> {
         &self.bytes[..self.length]
     }
 
-    /// Reads up to the line feed. After an error, a further call goes on.
+    /// Reads up to the line feed. After an error, another call continues.
     fn read(&mut self, input: &mut impl Read) -> io::Result<Ended> {
         loop {
             let mut byte = [0];
@@ -338,13 +343,13 @@ impl<const LIMIT: usize> Line<LIMIT> {
     }
 }
 
-/// Writes frames: 4:2:0 (from `I420`, `NV12` or `NV21`), 4:2:2 (from `I422`) or mono (from `Grey`).
+/// Writes frames as 4:2:0 (from `I420`, `Nv12` or `Nv21`), 4:2:2 (from `I422`) or mono (from `Grey`).
 #[derive(Debug)]
 pub struct Y4mWriter<W: Write> {
     output: W,
     header: Y4mHeader,
     frames: u64,
-    /// One row of chroma, for the interleaved formats.
+    /// One row of a chroma component, for formats with interleaved chroma.
     row: Vec<u8>,
 }
 
@@ -352,17 +357,17 @@ impl<W: Write> Y4mWriter<W> {
     /// Writes the header.
     ///
     /// # Errors
-    /// [`Y4mError::Unsupported`] for another pixel format, or what `output` returns.
+    /// [`Y4mError::Unsupported`] for a pixel format that y4m does not have, or [`Y4mError::Io`] of `output`.
     pub fn new(mut output: W, header: Y4mHeader) -> Result<Self, Y4mError> {
         let line = header.line()?;
         output.write_all(line.as_bytes()).map_err(|error| Y4mError::Io { frame: 0, error })?;
         Ok(Self { output, header, frames: 0, row: Vec::new() })
     }
 
-    /// Writes one frame, of the header's format and size.
+    /// Writes one frame, which must have the format and size of the header.
     ///
     /// # Errors
-    /// [`Y4mError::Unsupported`] for a picture of another format or size, or what the writer returns.
+    /// [`Y4mError::Unsupported`] for a picture of another format or size, or [`Y4mError::Io`] of the writer.
     pub fn write(&mut self, picture: &Picture<'_>) -> Result<(), Y4mError> {
         let Y4mHeader { pixel_format, size, .. } = self.header;
         if (picture.format(), picture.size()) != (pixel_format, size) {
@@ -403,10 +408,10 @@ impl<W: Write> Y4mWriter<W> {
         Ok(())
     }
 
-    /// Flushes and gives the writer back.
+    /// Flushes and returns the writer.
     ///
     /// # Errors
-    /// What the writer returns.
+    /// [`Y4mError::Io`] of the writer.
     pub fn finish(mut self) -> Result<W, Y4mError> {
         self.output.flush().map_err(|error| Y4mError::Io { frame: self.frames, error })?;
         Ok(self.output)

@@ -6,7 +6,7 @@ fn header(line: &str) -> Result<Y4mHeader, String> {
 }
 
 #[test]
-fn headers_say_what_they_say() {
+fn the_fields_of_headers_are_parsed() {
     let parsed =
         header("YUV4MPEG2 W5 H3 F30000:1001 Ip A1:1 C420paldv XYSCSS=420PALDV XCOLORRANGE=FULL").expect("parses");
     assert_eq!(parsed.size, Size::new(5, 3));
@@ -23,7 +23,7 @@ fn headers_say_what_they_say() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_by_name() {
+fn unsupported_values_are_named() {
     let read = "8-bit 4:2:0, 4:2:2 and mono are read";
     let cases = [
         ("YUV4MPEG3 W4 H4", "y4m header: does not begin with YUV4MPEG2".to_owned()),
@@ -48,7 +48,7 @@ fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[test]
-fn a_stream_that_ends_inside_a_frame_says_where() {
+fn the_error_of_a_truncated_stream_has_the_position() {
     let mut bytes = b"YUV4MPEG2 W4 H2 Cmono\nFRAME\n01234567FRAME Xany=thing\nabcdefgh".to_vec();
     let mut reader = Y4mReader::new(&bytes[..]).expect("a header");
     assert_eq!(reader.read_picture().expect("read").expect("a frame").bytes(), b"01234567");
@@ -70,7 +70,7 @@ fn a_stream_that_ends_inside_a_frame_says_where() {
     bytes.truncate(b"YUV4MPEG2 W4 H2 Cmono\nFRAME\n01234567FRA".len());
     assert_eq!(read_all(&bytes), "frame 1 is cut off: 0 of 8 bytes");
     bytes.extend(b"GILE\n");
-    assert_eq!(read_all(&bytes), "frame 1: \"FRAGILE\" stands where FRAME should");
+    assert_eq!(read_all(&bytes), "frame 1: \"FRAGILE\" is found instead of FRAME");
     let cut = Y4mReader::new(&b"YUV4MPEG2 W4"[..]).expect_err("cut off").to_string();
     assert_eq!(cut, "y4m header: cut off after 12 bytes");
     let long = [b"YUV4MPEG2 X".to_vec(), vec![b'x'; 5000]].concat();
@@ -78,14 +78,14 @@ fn a_stream_that_ends_inside_a_frame_says_where() {
     assert_eq!(error, "y4m header: longer than 4096 bytes");
 }
 
-/// Gives `step` bytes at a time and says `WouldBlock` before each.
-struct Reluctant<'a> {
+/// Returns at most `step` bytes at a time, and `WouldBlock` before each.
+struct SlowReader<'a> {
     bytes: &'a [u8],
     step: usize,
     ready: bool,
 }
 
-impl Read for Reluctant<'_> {
+impl Read for SlowReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.ready = !self.ready;
         if !self.ready {
@@ -97,12 +97,12 @@ impl Read for Reluctant<'_> {
 }
 
 #[test]
-fn a_frame_that_comes_in_pieces_is_put_together() {
+fn a_frame_that_arrives_in_pieces_is_complete() {
     let bytes = b"FRAME Xa\n01234567FRAME\nabcdefgh";
     for step in 1..12 {
         let mut reader = Y4mReader::new(&b"YUV4MPEG2 W4 H2 Cmono\n"[..]).expect("a header");
         let mut pieces = Y4mReader {
-            input: Reluctant { bytes, step, ready: false },
+            input: SlowReader { bytes, step, ready: false },
             header: *reader.header(),
             header_bytes: 0,
             frames: 0,
@@ -153,7 +153,7 @@ fn interleaved_chroma_is_written_as_two_planes() {
 }
 
 #[test]
-fn a_writer_refuses_what_it_was_not_opened_for() {
+fn a_writer_refuses_another_format_or_size() {
     let picture =
         OwnedPicture::zeroed(PixelFormat::Rgb24, Size::new(2, 2), Colorimetry::default()).expect("has pixels");
     let mut header = Y4mHeader {
@@ -171,7 +171,7 @@ fn a_writer_refuses_what_it_was_not_opened_for() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back(
+    fn written_frames_are_read_back(
         width in 1_u32..20, height in 1_u32..20, format in 0_usize..3, full in any::<bool>(),
         frames in 0_usize..4, seed in any::<u8>(),
     ) {
@@ -202,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn no_header_makes_the_parser_panic(line in "(YUV4MPEG2)?( [A-Z]?[0-9a-z:=]{0,12}){0,8}", tail in any::<Vec<u8>>()) {
+    fn the_parser_never_panics(line in "(YUV4MPEG2)?( [A-Z]?[0-9a-z:=]{0,12}){0,8}", tail in any::<Vec<u8>>()) {
         let _ = Y4mHeader::parse(line.as_bytes());
         let mut bytes = line.into_bytes();
         bytes.extend(tail);
