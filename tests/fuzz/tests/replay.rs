@@ -1,5 +1,5 @@
-//! The fuzz targets without a fuzzer: every seed, then pseudo-random inputs, the same ones each time. It runs on a stable
-//! compiler; `tests/fuzz/run` searches.
+//! The fuzz targets without a fuzzer: every seed, then pseudo-random inputs, which are the same in each run. It runs on a
+//! stable compiler. `tests/fuzz/run` runs the fuzzer.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use portraitd_fuzz::targets::{formats, jpeg, negotiate};
 
 const INPUTS: usize = 20_000;
 
-/// xorshift64*: any sequence that repeats nothing within a run.
+/// xorshift64*, a pseudo-random generator.
 struct Random(u64);
 
 impl Random {
@@ -37,7 +37,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).expect("a seed")).collect()
 }
 
-/// Calls `check` with the seeds and with random bytes, as far as they make an input at all; how many did.
+/// Calls `check` with each seed and with random bytes, if they are a valid input. Returns the number of valid inputs.
 fn replay<T: for<'a> Arbitrary<'a>>(target: &str, check: impl Fn(T)) -> usize {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let random_inputs = (0..INPUTS).map(|_| {
@@ -50,7 +50,7 @@ fn replay<T: for<'a> Arbitrary<'a>>(target: &str, check: impl Fn(T)) -> usize {
 
 #[test]
 fn formats_and_frames() {
-    assert!(replay("formats", |said| formats::check(&said)) > INPUTS / 2);
+    assert!(replay("formats", |report| formats::check(&report)) > INPUTS / 2);
 }
 
 #[test]

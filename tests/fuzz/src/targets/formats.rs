@@ -1,15 +1,15 @@
-//! Whatever format a driver says it has, and whatever it says of a frame: no panic, and no plane outside of its memory.
+//! Any format and frame that a driver reports: no panic, and no plane outside its memory.
 
-use portraitd_v4l2::clock::{Sequences, Stamps};
-use portraitd_v4l2::formats::{FourCc, TABLE, layout};
-use portraitd_v4l2::sys::DeviceFormat;
-use portraitd_media::{Picture, Plane};
 use arbitrary::Arbitrary;
+use portraitd_media::{Picture, Plane};
+use portraitd_v4l2::clock::{SequenceCounter, TimestampMapper};
+use portraitd_v4l2::formats::{BufferLayout, FourCc, TABLE};
+use portraitd_v4l2::sys::DeviceFormat;
 
-/// What a driver says of its format and its frames.
+/// The format and the frames that a driver reports.
 #[derive(Arbitrary, Debug)]
-pub struct Said {
-    /// One of the table, or any.
+pub struct Report {
+    /// An index of the table, or any code.
     code: Result<u8, u32>,
     width: u32,
     height: u32,
@@ -32,31 +32,31 @@ struct Frame {
     now: u64,
 }
 
-/// Makes of it what the daemon makes of it.
+/// Processes the report as a capture stream does.
 ///
 /// # Panics
-/// Where a plane would lie outside of its memory, or time would go back.
-pub fn check(said: &Said) {
-    let code = said.code.map_or_else(FourCc, |index| TABLE[usize::from(index) % TABLE.len()].0);
+/// If a plane is outside its memory, or a timestamp decreases.
+pub fn check(report: &Report) {
+    let code = report.code.map_or_else(FourCc, |index| TABLE[usize::from(index) % TABLE.len()].0);
     // Small pictures, so that some of them fit.
-    let small = |number: u32, limit: u32| if said.small { number % limit } else { number };
+    let small = |number: u32, limit: u32| if report.small { number % limit } else { number };
     let format = DeviceFormat {
-        width: small(said.width, 64),
-        height: small(said.height, 64),
+        width: small(report.width, 64),
+        height: small(report.height, 64),
         pixel_format: code.0,
-        field: small(said.field, 2),
-        colorspace: said.color[0],
-        ycbcr_encoding: said.color[1],
-        quantization: said.color[2],
-        plane_count: usize::from(said.plane_count).min(8),
-        bytes_per_line: said.strides.map(|stride| small(stride, 512)),
-        size_image: said.sizes.map(|size| small(size, 65_536)),
+        field: small(report.field, 2),
+        colorspace: report.color[0],
+        ycbcr_encoding: report.color[1],
+        quantization: report.color[2],
+        plane_count: usize::from(report.plane_count).min(8),
+        bytes_per_line: report.strides.map(|stride| small(stride, 512)),
+        size_image: report.sizes.map(|size| small(size, 65_536)),
     };
-    let layout = layout(&format);
-    let (mut stamps, mut sequences) = (Stamps::default(), Sequences::default());
+    let layout = BufferLayout::from_device(&format);
+    let (mut timestamps, mut sequences) = (TimestampMapper::default(), SequenceCounter::default());
     let mut last = None;
-    for frame in &said.frames {
-        let ns = stamps.map(frame.flags, frame.stamp, frame.now);
+    for frame in &report.frames {
+        let ns = timestamps.map(frame.flags, frame.stamp, frame.now);
         let (number, _) = sequences.number(frame.sequence);
         assert!(last.is_none_or(|(old_ns, old)| ns >= old_ns && number > old));
         last = Some((ns, number));
@@ -66,7 +66,7 @@ pub fn check(said: &Said) {
         if layout.is_compressed() || !layout.is_whole(&used, &offset) || used.iter().any(|&bytes| bytes > 1 << 20) {
             continue;
         }
-        // What is whole is a picture, in memory of just that length.
+        // A whole frame is a valid picture, in memory of exactly the reported length.
         let memories = used.map(|bytes| vec![0_u8; bytes as usize]);
         let planes = layout.planes.map(|place| {
             let memory = &memories[place.memory];

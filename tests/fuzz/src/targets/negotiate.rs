@@ -1,25 +1,24 @@
-//! Whatever list of formats a device offers: no panic, and the choice is of the list.
+//! Any list of formats that a device offers: no panic, and the choice is an element of the list.
 
-use portraitd_media::FormatRequest;
+use arbitrary::Arbitrary;
+use portraitd_media::{FormatRequest, Size};
 use portraitd_v4l2::formats::{FourCc, TABLE};
 use portraitd_v4l2::negotiate::{Candidate, negotiate};
-use portraitd_media::Size;
-use arbitrary::Arbitrary;
 
-/// A wish, and what a device offers.
+/// A format request, and the offers of a device.
 #[derive(Arbitrary, Debug)]
-pub struct Said {
+pub struct Case {
     size: Option<(u32, u32)>,
     rate: Option<f32>,
     offers: Vec<(Result<u8, u32>, u32, u32, Vec<f32>, bool)>,
 }
 
-/// Negotiates.
+/// Negotiates the request.
 ///
 /// # Panics
-/// Where the choice is not one of the offers.
-pub fn check(said: Said) {
-    let candidates: Vec<Candidate> = said
+/// If a choice is not one of the offers.
+pub fn check(case: Case) {
+    let candidates: Vec<Candidate> = case
         .offers
         .into_iter()
         .map(|(code, width, height, rates, emulated)| Candidate {
@@ -29,7 +28,8 @@ pub fn check(said: Said) {
             emulated,
         })
         .collect();
-    let wanted = FormatRequest { size: said.size.map(|(width, height)| Size::new(width, height)), frame_rate: said.rate };
+    let wanted =
+        FormatRequest { size: case.size.map(|(width, height)| Size::new(width, height)), frame_rate: case.rate };
     let negotiation = negotiate(&wanted, &candidates);
     assert_eq!(negotiation.choice, negotiation.ranking.first().copied());
     for choice in &negotiation.ranking {
