@@ -12,7 +12,7 @@ use super::shot::{FramingChoice, ShotKeeper};
 use crate::publish::dbus::service::{FramingStatus, PublishedState, Value, Values};
 use crate::service::metrics::Histogram;
 use portraitd_framing::{Limits, SettingsError, Shot, Subject};
-use portraitd_media::{Frame, FrameFormat, Latest, StreamCounters, FormatRequest};
+use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, StreamCounters};
 use portraitd_media::{OwnedPicture, UnitRect};
 use portraitd_vision::net::Model;
 use portraitd_vision::observer::Observation;

@@ -32,13 +32,15 @@ impl BlankFrames {
         }
     }
 
-    /// A black frame with this sequence number and capture timestamp (nanoseconds). Allocates nothing.
+    /// A black frame with this sequence number and capture timestamp (nanoseconds). Allocates
+    /// nothing.
     pub fn frame(&self, sequence: u64, capture_ns: u64) -> Frame {
         Frame { sequence, capture_ns, ..self.frame.clone() }
     }
 }
 
-/// Writes black to a picture of `format`, including its padding. `bytes` are the planes, one after the other.
+/// Writes black to a picture of `format`, including its padding. `bytes` are the planes, one after
+/// the other.
 pub fn fill_black(format: &FrameFormat, bytes: &mut [u8]) {
     let luma = match format.color.range {
         Range::Limited => 16,

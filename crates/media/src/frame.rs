@@ -1,8 +1,8 @@
 //! Frames: pictures that a source lends, with reference counts.
 //!
-//! A [`Frame`] holds a [`Lease`] on a [`Buffer`] of its source. Readers on any thread hold clones. When the last lease is
-//! dropped, the source may fill the buffer again ([`Buffer::released`]). A reader that never releases its frames is visible
-//! in the source's counter of starved frames.
+//! A [`Frame`] holds a [`Lease`] on a [`Buffer`] of its source. Readers on any thread hold clones.
+//! When the last lease is dropped, the source may fill the buffer again ([`Buffer::released`]). A
+//! reader that never releases its frames is visible in the source's counter of starved frames.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +33,11 @@ impl FrameFormat {
     }
 }
 
-/// Memory of a source that holds one frame at a time. Implementations have one count of leases for each buffer.
+/// Memory of a source that holds one frame at a time. Implementations have one count of leases for
+/// each buffer.
 pub trait Buffer: Send + Sync {
-    /// The bytes of plane `plane` of the current frame, from the first pixel on; empty if there is no such plane.
+    /// The bytes of plane `plane` of the current frame, from the first pixel on; empty if there is
+    /// no such plane.
     fn plane(&self, plane: usize) -> &[u8];
 
     /// The number of leases on this buffer.
@@ -138,7 +140,8 @@ pub struct MemoryPool {
 }
 
 impl MemoryPool {
-    /// `count` buffers for frames of `format`. The planes follow each other, with the strides of `format`.
+    /// `count` buffers for frames of `format`. The planes follow each other, with the strides of
+    /// `format`.
     pub fn new(format: FrameFormat, count: usize) -> Self {
         let mut planes: [std::ops::Range<usize>; 3] = [0..0, 0..0, 0..0];
         let mut end = 0;
@@ -164,7 +167,8 @@ impl MemoryPool {
         self.format
     }
 
-    /// Calls `fill` with the planes of a free buffer and lends the buffer as a frame; `None` if every buffer is lent.
+    /// Calls `fill` with the planes of a free buffer and lends the buffer as a frame; `None` if
+    /// every buffer is lent.
     ///
     /// # Errors
     /// The error of `fill`. The buffer stays free.

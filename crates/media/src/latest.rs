@@ -1,10 +1,11 @@
-//! A slot that passes the newest value between threads. The writer never waits. A reader gets the newest value and may miss
-//! older ones.
+//! A slot that passes the newest value between threads. The writer never waits. A reader gets the
+//! newest value and may miss older ones.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Holds the newest value of a sequence, for any number of readers. Writing and waiting allocate nothing.
+/// Holds the newest value of a sequence, for any number of readers. Writing and waiting allocate
+/// nothing.
 #[derive(Debug)]
 pub struct Latest<T> {
     state: Mutex<State<T>>,
@@ -38,7 +39,8 @@ impl<T> Default for Latest<T> {
 
 impl<T: Clone> Latest<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // A panic of another thread cannot leave an inconsistent state, because no code in a critical section can panic.
+        // A panic of another thread cannot leave an inconsistent state, because no code in a
+        // critical section can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,7 +56,8 @@ impl<T: Clone> Latest<T> {
         drop(old);
     }
 
-    /// Drops the value and keeps the count. Used when a stream ends, so that its frames are released.
+    /// Drops the value and keeps the count. Used when a stream ends, so that its frames are
+    /// released.
     pub fn clear(&self) {
         let old = self.lock().value.take();
         drop(old);

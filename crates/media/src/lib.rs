@@ -20,7 +20,8 @@
 //! use std::time::Duration;
 //!
 //! use portraitd_media::file::{FileOptions, FileSource};
-//! use portraitd_media::{FormatRequest, OwnedPicture, PixelFormat, Size, Source, Stream, StreamEvent, image};
+//! use portraitd_media::{FormatRequest, Source, Stream, StreamEvent};
+//! use portraitd_media::{OwnedPicture, PixelFormat, Size, image};
 //!
 //! let folder = std::env::temp_dir().join(format!("portraitd-media-{}", std::process::id()));
 //! std::fs::create_dir_all(&folder)?;
@@ -30,7 +31,8 @@
 //!
 //! let source = FileSource::new(FileOptions::parse(&format!("{}?pace=fast", path.display()))?);
 //! let mut stream = source.open(&FormatRequest::default())?;
-//! let StreamEvent::Frame(frame) = stream.next(Duration::from_secs(1))? else { panic!("no frame") };
+//! let event = stream.next(Duration::from_secs(1))?;
+//! let StreamEvent::Frame(frame) = event else { panic!("no frame") };
 //! assert_eq!((frame.sequence, frame.format.size), (0, Size::new(4, 3)));
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

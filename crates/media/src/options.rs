@@ -6,8 +6,8 @@ use portraitd_kernels::picture::Size;
 
 use crate::playback::{FrameRate, Playback};
 
-/// Why a text does not name a source, on the command line (`--source`) or in a configuration (`device`). The message is one
-/// line that contains the wrong part and the valid ones.
+/// Why a text does not name a source, on the command line (`--source`) or in a configuration
+/// (`device`). The message is one line that contains the wrong part and the valid ones.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// The text names no known kind of source.
@@ -60,7 +60,8 @@ pub struct OptionList<'a> {
 }
 
 impl<'a> OptionList<'a> {
-    /// The options in `text` for a source of kind `kind` (`file` or `scene`). `known` lists all keys for error messages.
+    /// The options in `text` for a source of kind `kind` (`file` or `scene`). `known` lists all
+    /// keys for error messages.
     pub const fn new(kind: &'static str, text: &'a str, known: &'static str) -> Self {
         Self { kind, text, known }
     }

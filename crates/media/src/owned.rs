@@ -2,7 +2,8 @@
 
 use portraitd_kernels::picture::{Colorimetry, Picture, PictureError, PictureMut, PixelFormat, Size, packed_bytes};
 
-/// A picture and its memory: packed rows, one plane after the other, [`packed_bytes`] bytes in total.
+/// A picture and its memory: packed rows, one plane after the other, [`packed_bytes`] bytes in
+/// total.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OwnedPicture {
     format: PixelFormat,

@@ -1,8 +1,10 @@
-//! The timing of sources that have no clock of their own (files and scenes): when the next frame is due, and its timestamp.
+//! The timing of sources that have no clock of their own (files and scenes): when the next frame is
+//! due, and its timestamp.
 //!
-//! Timestamps are regular, as those of a camera: `anchor + n / rate`, independent of when the thread woke up.
-//! [`Playback::RealTime`] waits until the time of the timestamp. [`Playback::Fast`] does not wait: its timestamps run ahead
-//! of the clock but keep their distances, so that smoothing and framing behave as in real time.
+//! Timestamps are regular, as those of a camera: `anchor + n / rate`, independent of when the
+//! thread woke up. [`Playback::RealTime`] waits until the time of the timestamp. [`Playback::Fast`]
+//! does not wait: its timestamps run ahead of the clock but keep their distances, so that smoothing
+//! and framing behave as in real time.
 
 use std::time::Duration;
 
@@ -45,7 +47,8 @@ impl FrameRate {
         Some(Self { numerator: numerator / divisor, denominator: denominator / divisor })
     }
 
-    /// The rate that is nearest to a decimal such as `29.97`, in steps of 0.001; `None` outside [`FrameRate::LIMITS`].
+    /// The rate that is nearest to a decimal such as `29.97`, in steps of 0.001; `None` outside
+    /// [`FrameRate::LIMITS`].
     pub fn from_decimal(frames_per_second: f32) -> Option<Self> {
         let (least, most) = Self::LIMITS;
         if !(least..=most).contains(&frames_per_second) {
@@ -70,7 +73,8 @@ impl FrameRate {
         self.numerator as f32 / self.denominator as f32
     }
 
-    /// The time from frame 0 to frame `count`, in nanoseconds. Rounding errors do not accumulate. Saturates at `u64::MAX`.
+    /// The time from frame 0 to frame `count`, in nanoseconds. Rounding errors do not accumulate.
+    /// Saturates at `u64::MAX`.
     pub fn nanoseconds(self, count: u64) -> u64 {
         let exact = u128::from(count) * 1_000_000_000 * u128::from(self.denominator) / u128::from(self.numerator);
         u64::try_from(exact).unwrap_or(u64::MAX)
@@ -101,8 +105,8 @@ pub struct Pacer {
     count: u64,
 }
 
-/// If a frame is requested later than this, in nanoseconds, the timing starts again. Without that, a burst of frames would
-/// follow a suspend.
+/// If a frame is requested later than this, in nanoseconds, the timing starts again. Without that,
+/// a burst of frames would follow a suspend.
 const LATE_NS: u64 = 500_000_000;
 
 impl Pacer {
@@ -138,8 +142,8 @@ impl Pacer {
         self.count += 1;
     }
 
-    /// Sleeps until the next frame is due, `timeout` at most. Returns its capture timestamp in nanoseconds; `None` after a
-    /// timeout.
+    /// Sleeps until the next frame is due, `timeout` at most. Returns its capture timestamp in
+    /// nanoseconds; `None` after a timeout.
     pub fn wait(&mut self, timeout: Duration) -> Option<u64> {
         let deadline_ns = monotonic_ns().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
         loop {

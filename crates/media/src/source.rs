@@ -1,6 +1,7 @@
 //! Sources of frames: the traits [`Source`] and [`Stream`], and their errors.
 //!
-//! Each open [`Stream`] is driven by one capture thread. It delivers [`Frame`]s, which are lent and not copied.
+//! Each open [`Stream`] is driven by one capture thread. It delivers [`Frame`]s, which are lent and
+//! not copied.
 //!
 //! | implementation | source |
 //! |---|---|
@@ -19,7 +20,8 @@ use crate::frame::{Frame, FrameFormat};
 pub enum StreamEvent {
     /// The next frame.
     Frame(Frame),
-    /// There is no frame yet: the wait timed out or was interrupted. This is not an error; call again.
+    /// There is no frame yet: the wait timed out or was interrupted. This is not an error; call
+    /// again.
     Nothing,
     /// The format changed. The following frames have this one.
     FormatChanged(FrameFormat),
@@ -32,8 +34,8 @@ pub trait Stream: Send {
     /// The format of the next frame.
     fn format(&self) -> FrameFormat;
 
-    /// Waits for the next frame, `timeout` at most. The stream determines the rate: a camera by its clock, a file by its
-    /// frame rate. Timestamps are `CLOCK_MONOTONIC` nanoseconds.
+    /// Waits for the next frame, `timeout` at most. The stream determines the rate: a camera by its
+    /// clock, a file by its frame rate. Timestamps are `CLOCK_MONOTONIC` nanoseconds.
     ///
     /// # Errors
     /// [`SourceError`]. The stream must then be dropped and the source opened again.
@@ -44,8 +46,8 @@ pub trait Stream: Send {
         StreamCounters::default()
     }
 
-    /// Whether the shutter of the camera is closed, according to its privacy control. After a change,
-    /// [`next`](Stream::next) returns [`StreamEvent::Nothing`].
+    /// Whether the shutter of the camera is closed, according to its privacy control. After a
+    /// change, [`next`](Stream::next) returns [`StreamEvent::Nothing`].
     fn private(&self) -> bool {
         false
     }
@@ -64,7 +66,8 @@ pub struct StreamCounters {
 
 /// Something that can be opened repeatedly: a device by its path, a file, a scene.
 pub trait Source: Send + Sync {
-    /// The name for logs and errors, for example `/dev/v4l/by-id/...`, `scene:walk` or `file:people.y4m`.
+    /// The name for logs and errors, for example `/dev/v4l/by-id/...`, `scene:walk` or
+    /// `file:people.y4m`.
     fn name(&self) -> String;
 
     /// Opens the source with the format nearest to the request `wanted`.
@@ -89,7 +92,8 @@ impl Default for FormatRequest {
     }
 }
 
-/// Why a source cannot be opened, or why its stream has ended. The variants differ in what a supervisor should do next.
+/// Why a source cannot be opened, or why its stream has ended. The variants differ in what a
+/// supervisor should do next.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The device or file does not exist, now or at all.

@@ -1,8 +1,9 @@
-//! Renders the backgrounds of the synthetic scenes (`crates/scene/assets/room-*.jpg`) by path tracing: a room with a window
-//! on the left, a door, a sideboard, a bookcase and a plant. The result is deterministic. It is only needed to create the
-//! assets again:
+//! Renders the backgrounds of the synthetic scenes (`crates/scene/assets/room-*.jpg`) by path
+//! tracing: a room with a window on the left, a door, a sideboard, a bookcase and a plant. The
+//! result is deterministic. It is only needed to create the assets again:
 //!
-//! `cargo run --release -p portraitd-scene --example render_background -- near|wide OUT.png [SAMPLES]`
+//! `cargo run --release -p portraitd-scene --example render_background -- near|wide OUT.png
+//! [SAMPLES]`
 
 use std::f32::consts::{PI, TAU};
 use std::path::Path;
@@ -12,7 +13,8 @@ use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Size, image};
 const WIDTH: u32 = 1280;
 const HEIGHT: u32 = 720;
 const BOUNCES: u32 = 5;
-/// The largest value of a sample. Without a limit, rare paths to the window would be visible as single bright pixels.
+/// The largest value of a sample. Without a limit, rare paths to the window would be visible as
+/// single bright pixels.
 const CLAMP: f32 = 2.0;
 
 #[derive(Clone, Copy)]

@@ -1,8 +1,10 @@
-//! A synthetic camera whose truth is known: photographs of people, cut out with a matte, move along known paths through a
-//! rendered room, with the noise of a sensor. For the demonstration, for tests, and for trying a board without a camera.
+//! A synthetic camera whose truth is known: photographs of people, cut out with a matte, move along
+//! known paths through a rendered room, with the noise of a sensor. For the demonstration, for
+//! tests, and for trying a board without a camera.
 //!
-//! A frame is a pure function of the scene's options and the frame number, and so is its truth ([`Scene::truth`]). Tests
-//! may ask for any frame in any order. Pixels are BT.601, limited range, as webcams deliver them.
+//! A frame is a pure function of the scene's options and the frame number, and so is its truth
+//! ([`Scene::truth`]). Tests may ask for any frame in any order. Pixels are BT.601, limited range,
+//! as webcams deliver them.
 //!
 //! ```
 //! use portraitd_scene::{Scene, SceneOptions};
@@ -16,7 +18,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The design is explained in `docs/design/scene.md`, the origin of the photographs in `crates/scene/assets/README.md`.
+//! The design is explained in `docs/design/scene.md`, the origin of the photographs in
+//! `crates/scene/assets/README.md`.
 
 #![cfg_attr(
     test,

@@ -1,5 +1,6 @@
-//! The positions of the people of a scene: pure functions of the scene's name and the time in seconds. They do not depend
-//! on the number of frames, so every frame rate shows the same movement.
+//! The positions of the people of a scene: pure functions of the scene's name and the time in
+//! seconds. They do not depend on the number of frames, so every frame rate shows the same
+//! movement.
 
 use std::f64::consts::TAU;
 
@@ -23,12 +24,13 @@ pub struct Placement {
     pub center_x: f64,
     /// The top of the head, as a fraction of the picture's height.
     pub top: f64,
-    /// The height of the whole person down to the feet, as a fraction of the picture's height. The photograph may end
-    /// above the feet.
+    /// The height of the whole person down to the feet, as a fraction of the picture's height. The
+    /// photograph may end above the feet.
     pub height: f64,
 }
 
-/// The people of a scene, the one farthest from the camera first. Their number and order never change.
+/// The people of a scene, the one farthest from the camera first. Their number and order never
+/// change.
 pub(super) const fn people(name: SceneName) -> &'static [Cutout] {
     match name {
         SceneName::Still => &[Cutout::A],
@@ -66,7 +68,8 @@ pub(super) const fn max_height(name: SceneName) -> f64 {
     }
 }
 
-/// Rises from 0 to 1 while `t` goes from `from` to `to`. Velocity and acceleration are 0 at both ends.
+/// Rises from 0 to 1 while `t` goes from `from` to `to`. Velocity and acceleration are 0 at both
+/// ends.
 fn ease(t: f64, from: f64, to: f64) -> f64 {
     let x = ((t - from) / (to - from)).clamp(0.0, 1.0);
     x * x * x * (x * (x * 6.0 - 15.0) + 10.0)
@@ -90,7 +93,8 @@ fn ramp(t: f64, from: f64, to: f64) -> f64 {
     ((t - from) / (to - from)).clamp(0.0, 1.0)
 }
 
-/// The placement of one of two people who stand close enough for one crop: index 0 on the left, 1 on the right.
+/// The placement of one of two people who stand close enough for one crop: index 0 on the left, 1
+/// on the right.
 fn pair_placement(index: usize) -> Placement {
     if index == 0 {
         Placement { center_x: 0.38, top: 0.40, height: 1.25 }
@@ -140,8 +144,8 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
             Placement { center_x: 0.27 + 0.46 * along, top: feet - height + bob(t, walking) * height, height }
         }
         SceneName::Step => {
-            // In widths of a crop of zoom 1.5, the steps are 0.30, 0.375 (over the limit of a drastic error) and 0.075
-            // (within the dead band).
+            // In widths of a crop of zoom 1.5, the steps are 0.30, 0.375 (over the limit of a
+            // drastic error) and 0.075 (within the dead band).
             let center_x = match t {
                 t if t < 8.0 => 0.35,
                 t if t < 16.0 => 0.55,

@@ -1,18 +1,22 @@
-//! The noise of a sensor: different in every frame, stronger in dark areas, and equal for the same seed and frame.
+//! The noise of a sensor: different in every frame, stronger in dark areas, and equal for the same
+//! seed and frame.
 //!
-//! Photon noise grows with the square root of the light. Read-out noise is constant. The camera's gamma curve then
-//! amplifies both in dark areas. One table of Gaussian numbers is computed once, and each row of each frame reads it from
-//! another position.
+//! Photon noise grows with the square root of the light. Read-out noise is constant. The camera's
+//! gamma curve then amplifies both in dark areas. One table of Gaussian numbers is computed once,
+//! and each row of each frame reads it from another position.
 
 use super::options::SceneOptions;
 
-/// The length of the table. It is much longer than a row, so that two rows rarely share many numbers.
+/// The length of the table. It is much longer than a row, so that two rows rarely share many
+/// numbers.
 const TABLE_LENGTH: usize = 1 << 16;
 
-/// The longest row of a scene. As many numbers are repeated at the end of the table, so that each row is one slice of it.
+/// The longest row of a scene. As many numbers are repeated at the end of the table, so that each
+/// row is one slice of it.
 const LONGEST_ROW: usize = SceneOptions::SIZES.1.width as usize;
 
-/// The standard deviation of the numbers in the table. Values up to 3.9 standard deviations fit in a byte.
+/// The standard deviation of the numbers in the table. Values up to 3.9 standard deviations fit in
+/// a byte.
 const TABLE_SIGMA: f32 = 32.0;
 
 /// The noise of one scene.
@@ -37,7 +41,8 @@ fn mix(seed: u64, frame: u64, row: u64) -> u64 {
 }
 
 impl Noise {
-    /// Noise with a standard deviation of `sigma` 8-bit steps at middle grey; `None` if `sigma` is 0.
+    /// Noise with a standard deviation of `sigma` 8-bit steps at middle grey; `None` if `sigma` is
+    /// 0.
     pub(super) fn new(sigma: f32, seed: u64) -> Option<Self> {
         if sigma <= 0.0 {
             return None;
@@ -61,7 +66,8 @@ impl Noise {
         };
         let middle = relative(126.0);
         let gain = |luma: f32| {
-            // Cameras smooth the darkest areas, so their noise is limited to twice that of middle grey.
+            // Cameras smooth the darkest areas, so their noise is limited to twice that of middle
+            // grey.
             let strength = (relative(luma) / middle).min(2.0);
             #[expect(clippy::cast_possible_truncation, reason = "at most 2 x 20 x 128")]
             let gain = (sigma * strength * 128.0).round() as i16;

@@ -78,16 +78,19 @@ impl fmt::Display for SceneName {
     }
 }
 
-/// A scene as a source: `scene[:NAME][?fps=30&size=1280x720&noise=2&seed=1&loop=no&format=YUYV&pace=fast]`.
+/// A scene as a source:
+/// `scene[:NAME][?fps=30&size=1280x720&noise=2&seed=1&loop=no&format=YUYV&pace=fast]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SceneOptions {
     /// Who is in the scene, and how they move.
     pub name: SceneName,
     /// The frame rate; `None` takes the requested one, or 30 frames a second.
     pub frame_rate: Option<FrameRate>,
-    /// The picture size, even, within [`SceneOptions::SIZES`]; `None` takes the nearest to the requested one, or 1280x720.
+    /// The picture size, even, within [`SceneOptions::SIZES`]; `None` takes the nearest to the
+    /// requested one, or 1280x720.
     pub size: Option<Size>,
-    /// The standard deviation of the noise at middle grey, in 8-bit steps, 0..=20. A webcam indoors by day has about 2.
+    /// The standard deviation of the noise at middle grey, in 8-bit steps, 0..=20. A webcam indoors
+    /// by day has about 2.
     pub noise: f32,
     /// The seed of the noise. The same seed gives the same frames.
     pub seed: u64,

@@ -1,4 +1,5 @@
-//! Scaling with a Catmull-Rom kernel, which is widened for downscaling. Used for the pictures of a scene when it is created.
+//! Scaling with a Catmull-Rom kernel, which is widened for downscaling. Used for the pictures of a
+//! scene when it is created.
 
 /// A picture of `height` packed rows with `channels` interleaved components.
 #[derive(Clone, Debug)]
@@ -21,9 +22,9 @@ fn kernel(x: f32) -> f32 {
     }
 }
 
-/// For each of `to` output samples: the index of the first input sample, and the weights of the samples from there on.
-/// `offset` and `extent` select the part of the `from` input samples that is scaled. Indices outside the input stand for
-/// the sample at the border.
+/// For each of `to` output samples: the index of the first input sample, and the weights of the
+/// samples from there on. `offset` and `extent` select the part of the `from` input samples that is
+/// scaled. Indices outside the input stand for the sample at the border.
 fn weights(from: usize, to: usize, offset: f32, extent: f32) -> Vec<(isize, Vec<f32>)> {
     let scale = extent / to as f32;
     let reach = scale.max(1.0);
@@ -46,7 +47,8 @@ fn clamped(index: isize, end: usize) -> usize {
 }
 
 impl Raster {
-    /// Scales the part `[x, y, width, height]` (in pixels of this raster) to `to_width` by `to_height` pixels.
+    /// Scales the part `[x, y, width, height]` (in pixels of this raster) to `to_width` by
+    /// `to_height` pixels.
     pub(super) fn resample(&self, part: [f32; 4], to_width: usize, to_height: usize) -> Self {
         let [x, y, width, height] = part;
         let channels = self.channels;

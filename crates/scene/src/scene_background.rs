@@ -1,5 +1,5 @@
-//! The backgrounds of the scenes: rendered pictures of a room, scaled once to the size of the stream and converted to planes
-//! of luma and chroma.
+//! The backgrounds of the scenes: rendered pictures of a room, scaled once to the size of the
+//! stream and converted to planes of luma and chroma.
 
 use super::options::SceneName;
 use super::resample::Raster;
@@ -17,7 +17,8 @@ pub(super) const fn encoded(name: SceneName) -> &'static [u8] {
     }
 }
 
-/// A background without people, shadows and noise, packed: luma, and interleaved Cb and Cr at half the width and height.
+/// A background without people, shadows and noise, packed: luma, and interleaved Cb and Cr at half
+/// the width and height.
 #[derive(Debug)]
 pub(super) struct SceneBackground {
     pub(super) luma: Vec<u8>,
@@ -25,7 +26,8 @@ pub(super) struct SceneBackground {
 }
 
 impl SceneBackground {
-    /// Scales `picture` (`Rgb24`) so that it fills `size`. If the aspect ratios differ, both sides are cropped equally.
+    /// Scales `picture` (`Rgb24`) so that it fills `size`. If the aspect ratios differ, both sides
+    /// are cropped equally.
     pub(super) fn new(picture: &OwnedPicture, size: Size) -> Self {
         let from = picture.size();
         let (from_width, from_height) = (from.width as f32, from.height as f32);

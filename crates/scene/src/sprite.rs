@@ -1,11 +1,12 @@
-//! A photograph of a person, prepared for drawing: scaled once to the largest height that it has in the scene, then sampled
-//! bilinearly, so that it can move by fractions of a pixel.
+//! A photograph of a person, prepared for drawing: scaled once to the largest height that it has in
+//! the scene, then sampled bilinearly, so that it can move by fractions of a pixel.
 
 use super::resample::Raster;
 use portraitd_media::OwnedPicture;
 
-/// A raster of `N` interleaved 8-bit components. The last one is alpha, and the others are premultiplied by it. A border of
-/// zeros, one pixel wide, surrounds it, so that sampling needs no test at the edges.
+/// A raster of `N` interleaved 8-bit components. The last one is alpha, and the others are
+/// premultiplied by it. A border of zeros, one pixel wide, surrounds it, so that sampling needs no
+/// test at the edges.
 #[derive(Debug)]
 pub(super) struct Layer<const N: usize> {
     width: usize,
@@ -22,11 +23,13 @@ pub(super) struct Sprite {
     pub(super) chroma: Layer<3>,
     /// The blurred outline, at a sixteenth of the size.
     pub(super) shadow: Layer<1>,
-    /// The part of the whole person that the photograph shows, from the head down: 1 means down to the feet.
+    /// The part of the whole person that the photograph shows, from the head down: 1 means down to
+    /// the feet.
     pub(super) visible_part: f64,
 }
 
-/// The position of a layer in a plane: `plane position = origin + layer position * scale`, in pixels.
+/// The position of a layer in a plane: `plane position = origin + layer position * scale`, in
+/// pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mapping {
     pub(super) x: f64,
@@ -48,8 +51,9 @@ pub(super) fn to_byte(value: f32) -> u8 {
 }
 
 impl Sprite {
-    /// Prepares a picture with alpha (`Rgbx32`), scaled so that the whole person is `person_px` pixels tall. `visible_part`
-    /// is as in the field. `light` is the brightness of the left and right sides; 1 keeps it as photographed.
+    /// Prepares a picture with alpha (`Rgbx32`), scaled so that the whole person is `person_px`
+    /// pixels tall. `visible_part` is as in the field. `light` is the brightness of the left and
+    /// right sides; 1 keeps it as photographed.
     pub(super) fn new(picture: &OwnedPicture, visible_part: f64, person_px: f64, light: [f32; 2]) -> Self {
         let (width, height) = (picture.size().width as usize, picture.size().height as usize);
         let mut values = Vec::with_capacity(width * height * 4);
@@ -83,8 +87,8 @@ impl Sprite {
     }
 }
 
-/// The alpha of `half` at an eighth of its size, blurred, with a wide border: a soft shadow, as a large window casts it on a
-/// distant wall.
+/// The alpha of `half` at an eighth of its size, blurred, with a wide border: a soft shadow, as a
+/// large window casts it on a distant wall.
 fn shadow_of(half: &Raster) -> Layer<1> {
     let eighth = half.halved().halved().halved();
     let margin = Sprite::SHADOW_MARGIN;
@@ -152,12 +156,12 @@ impl<const N: usize> Layer<N> {
         self.height
     }
 
-    /// Calls `put` for each column below `columns` of plane row `y` that the layer covers, with the bilinearly sampled value
-    /// of the layer. Outside the layer all values are 0.
+    /// Calls `put` for each column below `columns` of plane row `y` that the layer covers, with the
+    /// bilinearly sampled value of the layer. Outside the layer all values are 0.
     #[inline]
     pub(super) fn sample_row(&self, mapping: Mapping, y: usize, columns: usize, mut put: impl FnMut(usize, [u8; N])) {
-        // Positions in the layer with its border, in 1/65536 pixel: the centre of row `y`, the centre of column 0, and the
-        // distance between two columns.
+        // Positions in the layer with its border, in 1/65536 pixel: the centre of row `y`, the
+        // centre of column 0, and the distance between two columns.
         let row = fixed((y as f64 + 0.5 - mapping.y) / mapping.scale + 0.5);
         let start = fixed((0.5 - mapping.x) / mapping.scale + 0.5);
         let step = fixed(1.0 / mapping.scale).max(1);
@@ -167,7 +171,8 @@ impl<const N: usize> Layer<N> {
         let stride = self.width + 2;
         let (top, bottom) = self.values[above * stride..][..2 * stride].split_at(stride);
         let down = fraction_bits(row);
-        // The columns whose positions are at least 0 and less than `width + 1`, so that each has a right neighbour.
+        // The columns whose positions are at least 0 and less than `width + 1`, so that each has a
+        // right neighbour.
         let end = i64::try_from(self.width + 1).unwrap_or(0) * ONE;
         let first = usize::try_from((step - 1 - start).div_euclid(step)).unwrap_or(0);
         let last = usize::try_from((end - start + step - 1).div_euclid(step)).unwrap_or(0).min(columns);

@@ -20,13 +20,14 @@ pub struct SceneSource {
 }
 
 impl SceneSource {
-    /// The scene that `options` describe. It is created when the source is opened, and freed with the stream.
+    /// The scene that `options` describe. It is created when the source is opened, and freed with
+    /// the stream.
     pub const fn new(options: SceneOptions) -> Self {
         Self { options, scene: None }
     }
 
-    /// A source of an existing scene, so that the caller can ask the same scene for its truth. The source ignores the
-    /// format request.
+    /// A source of an existing scene, so that the caller can ask the same scene for its truth. The
+    /// source ignores the format request.
     pub fn from_scene(scene: Arc<Scene>) -> Self {
         Self { options: scene.options().clone(), scene: Some(scene) }
     }
@@ -81,7 +82,8 @@ impl Stream for SceneStream {
         self.pool.format()
     }
 
-    /// In real time, a frame for which no buffer is free is lost and its number is skipped, as with a camera.
+    /// In real time, a frame for which no buffer is free is lost and its number is skipped, as with
+    /// a camera.
     fn next(&mut self, timeout: Duration) -> Result<StreamEvent, SourceError> {
         if self.sequence >= self.end {
             return Ok(StreamEvent::End);
@@ -108,8 +110,8 @@ impl Stream for SceneStream {
 }
 
 impl SceneStream {
-    /// Counts a frame for which no buffer is free. In real time the frame is lost. With fast playback no frame is lost, and
-    /// the readers get up to 1 ms.
+    /// Counts a frame for which no buffer is free. In real time the frame is lost. With fast
+    /// playback no frame is lost, and the readers get up to 1 ms.
     fn starve(&mut self, timeout: Duration) -> StreamEvent {
         self.counters.starved += 1;
         if self.scene.options().playback == Playback::Fast {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::sys::{BUFFER_FLAG_TIMESTAMP_MASK, BUFFER_FLAG_TIMESTAMP_MONOTONIC};
 
-/// The largest age of a monotonic timestamp at the moment of dequeueing, in nanoseconds. Exposure and transfer take well
-/// under a second; a buffer that waited in the queue may be older.
+/// The largest age of a monotonic timestamp at the moment of dequeueing, in nanoseconds. Exposure
+/// and transfer take well under a second; a buffer that waited in the queue may be older.
 const MAX_AGE_NS: u64 = 10_000_000_000;
 
-/// The largest distance of a timestamp into the future, in nanoseconds. Some drivers compute the end of a frame in advance.
+/// The largest distance of a timestamp into the future, in nanoseconds. Some drivers compute the
+/// end of a frame in advance.
 const MAX_AHEAD_NS: u64 = 1_000_000_000;
 
 /// Turns the timestamps of a driver into `CLOCK_MONOTONIC` nanoseconds that always increase.
@@ -31,12 +32,13 @@ pub struct TimestampMapper {
 }
 
 impl TimestampMapper {
-    /// The capture timestamp, in nanoseconds, of a frame that was dequeued at `now_ns`. `flags` are the buffer's flags, and
-    /// `stamp` is the driver's timestamp in seconds and microseconds.
+    /// The capture timestamp, in nanoseconds, of a frame that was dequeued at `now_ns`. `flags` are
+    /// the buffer's flags, and `stamp` is the driver's timestamp in seconds and microseconds.
     ///
-    /// A timestamp is replaced by `now_ns`, and counted, if it is not of the monotonic clock, is more than 1 s in the future
-    /// or more than 10 s old. A timestamp up to 1 s in the future becomes `now_ns`, so that no frame is newer than the
-    /// present. Each result is later than the previous one.
+    /// A timestamp is replaced by `now_ns`, and counted, if it is not of the monotonic clock, is
+    /// more than 1 s in the future or more than 10 s old. A timestamp up to 1 s in the future
+    /// becomes `now_ns`, so that no frame is newer than the present. Each result is later than the
+    /// previous one.
     pub fn map(&mut self, flags: u32, stamp: [i64; 2], now_ns: u64) -> u64 {
         let usable = (flags & BUFFER_FLAG_TIMESTAMP_MASK == BUFFER_FLAG_TIMESTAMP_MONOTONIC)
             .then(|| nanoseconds(stamp))
@@ -71,14 +73,16 @@ pub struct SequenceCounter {
     next: u64,
 }
 
-/// A larger gap is not lost frames but a driver that restarted its count. Half an hour at 30 frames a second.
+/// A larger gap is not lost frames but a driver that restarted its count. Half an hour at 30 frames
+/// a second.
 const MAX_GAP: u32 = 54_000;
 
 impl SequenceCounter {
-    /// Returns the number of the frame whose driver sequence is `sequence`, and how many frames were lost before it.
+    /// Returns the number of the frame whose driver sequence is `sequence`, and how many frames
+    /// were lost before it.
     ///
-    /// The driver's number wraps around at 2^32. If it does not increase (some drivers never count), the frame is taken for
-    /// the next one.
+    /// The driver's number wraps around at 2^32. If it does not increase (some drivers never
+    /// count), the frame is taken for the next one.
     pub fn number(&mut self, sequence: u32) -> (u64, u64) {
         let lost = match self.last {
             None => 0,
@@ -93,15 +97,15 @@ impl SequenceCounter {
         (number, lost)
     }
 
-    /// To be called when the driver's stream is started again, since its count then restarts. The next frame follows the
-    /// last one without a gap.
+    /// To be called when the driver's stream is started again, since its count then restarts. The
+    /// next frame follows the last one without a gap.
     pub const fn restart(&mut self) {
         self.last = None;
     }
 }
 
-/// How long a stream may deliver no frame before it counts as stalled: 2 s or five frame intervals, whichever is longer.
-/// `frame_rate` is in frames a second; 0 means unknown.
+/// How long a stream may deliver no frame before it counts as stalled: 2 s or five frame intervals,
+/// whichever is longer. `frame_rate` is in frames a second; 0 means unknown.
 pub fn stall_timeout(frame_rate: f32) -> Duration {
     const SHORTEST: Duration = Duration::from_secs(2);
     // Five intervals of ten minutes.
@@ -124,14 +128,15 @@ pub struct StallDetector {
 }
 
 impl StallDetector {
-    /// A detector for a stream of `frame_rate` frames a second that delivered its last frame at `now_ns`.
+    /// A detector for a stream of `frame_rate` frames a second that delivered its last frame at
+    /// `now_ns`.
     pub fn new(frame_rate: f32, now_ns: u64) -> Self {
         let limit_ns = u64::try_from(stall_timeout(frame_rate).as_nanos()).unwrap_or(u64::MAX);
         Self { limit_ns, last_ns: now_ns }
     }
 
-    /// A detector for a stream that was opened at `now_ns`. The first frame has at least 5 s, because cameras adjust focus
-    /// and exposure before it.
+    /// A detector for a stream that was opened at `now_ns`. The first frame has at least 5 s,
+    /// because cameras adjust focus and exposure before it.
     pub fn starting(frame_rate: f32, now_ns: u64) -> Self {
         let watch = Self::new(frame_rate, now_ns);
         Self { limit_ns: watch.limit_ns.max(FIRST_FRAME_NS), ..watch }

@@ -1,4 +1,5 @@
-//! An open video node: its identity, capabilities and offered formats. Streaming is in `stream` and `output`.
+//! An open video node: its identity, capabilities and offered formats. Streaming is in `stream` and
+//! `output`.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,7 +49,8 @@ impl FrameSizes {
     }
 }
 
-/// The value `min + n * step` of at most `max` that is nearest to `wanted`; `min` if `max` is smaller.
+/// The value `min + n * step` of at most `max` that is nearest to `wanted`; `min` if `max` is
+/// smaller.
 fn nearest(wanted: u32, min: u32, max: u32, step: u32) -> u32 {
     let max = max.max(min);
     let inside = wanted.clamp(min, max);
@@ -62,7 +64,8 @@ fn nearest(wanted: u32, min: u32, max: u32, step: u32) -> u32 {
 /// The frame rates that a device offers for one format and size, in frames a second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FrameRates {
-    /// The offered rates; only the slowest and the fastest if `continuous`. Empty if the driver does not report them.
+    /// The offered rates; only the slowest and the fastest if `continuous`. Empty if the driver
+    /// does not report them.
     pub rates: Vec<f32>,
     /// Whether all rates between the two are offered.
     pub continuous: bool,
@@ -94,10 +97,12 @@ impl AsFd for Device {
 }
 
 impl Device {
-    /// Opens the node at `path` for reading and writing, in non-blocking mode. Symbolic links are followed.
+    /// Opens the node at `path` for reading and writing, in non-blocking mode. Symbolic links are
+    /// followed.
     ///
     /// # Errors
-    /// [`SourceError::Absent`], `Permission`, `Busy`, `Io`, or `Unsupported` if it is not a video device.
+    /// [`SourceError::Absent`], `Permission`, `Busy`, `Io`, or `Unsupported` if it is not a video
+    /// device.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let fail = |call, errno| classify(path, call, errno, Phase::Opening);
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| fail("open", Errno::NOENT))?;
@@ -133,7 +138,8 @@ impl Device {
         classify(&self.path, call, errno, phase)
     }
 
-    /// The error for a device that cannot do what is needed. `reason` continues a sentence whose subject is the device.
+    /// The error for a device that cannot do what is needed. `reason` continues a sentence whose
+    /// subject is the device.
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> SourceError {
         SourceError::Unsupported { source_name: self.path.display().to_string(), reason: reason.into() }
     }
@@ -147,8 +153,8 @@ impl Device {
         }
     }
 
-    /// The queue to capture from; `None` if the node cannot capture with streaming. Memory-to-memory devices (codecs,
-    /// scalers) are not cameras.
+    /// The queue to capture from; `None` if the node cannot capture with streaming.
+    /// Memory-to-memory devices (codecs, scalers) are not cameras.
     pub fn capture_type(&self) -> Option<BufferType> {
         let has = |flag| self.capabilities() & flag != 0;
         if has(sys::CAP_VIDEO_M2M | sys::CAP_VIDEO_M2M_MPLANE) || !has(sys::CAP_STREAMING) {
@@ -237,7 +243,8 @@ impl Device {
         rates
     }
 
-    /// One candidate for each format and discrete size. A range of sizes gives one candidate: the size nearest to `wanted`.
+    /// One candidate for each format and discrete size. A range of sizes gives one candidate: the
+    /// size nearest to `wanted`.
     ///
     /// # Errors
     /// As [`Device::formats`].
@@ -251,8 +258,8 @@ impl Device {
                 .map(|sizes| sizes.nearest(wanted.size.or(current).unwrap_or_default()))
                 .collect();
             if sizes.is_empty() {
-                // A driver that lists no sizes has only one (a receiver) or accepts any (many boards). Try the requested one
-                // and the current one.
+                // A driver that lists no sizes has only one (a receiver) or accepts any (many
+                // boards). Try the requested one and the current one.
                 sizes.extend(wanted.size.into_iter().chain(current));
                 sizes.dedup();
             }
@@ -273,13 +280,14 @@ impl Device {
     }
 }
 
-/// The frame rate, in frames a second, of an interval in seconds (numerator, denominator); `None` for a zero.
+/// The frame rate, in frames a second, of an interval in seconds (numerator, denominator); `None`
+/// for a zero.
 pub(super) fn rate([numerator, denominator]: [u32; 2]) -> Option<f32> {
     (numerator != 0 && denominator != 0).then(|| denominator as f32 / numerator as f32)
 }
 
-/// The interval, in seconds (numerator, denominator), of `rate` frames a second. Whole rates and NTSC rates are exact;
-/// others are rounded to a thousandth. `None` outside 0.001 to 100,000.
+/// The interval, in seconds (numerator, denominator), of `rate` frames a second. Whole rates and
+/// NTSC rates are exact; others are rounded to a thousandth. `None` outside 0.001 to 100,000.
 pub(super) fn interval(rate: f32) -> Option<[u32; 2]> {
     if !rate.is_finite() || !(0.001..=100_000.0).contains(&rate) {
         return None;

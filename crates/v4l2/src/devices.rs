@@ -33,12 +33,13 @@ pub struct DeviceInfo {
     pub card: String,
     /// The position on the bus, for example `usb-0000:00:14.0-1`.
     pub bus: String,
-    /// The capabilities of the node: `capture`, `output`, `multi-planar`, `memory-to-memory`, `metadata`, `streaming`, `read-write`,
-    /// `media-controller`.
+    /// The capabilities of the node: `capture`, `output`, `multi-planar`, `memory-to-memory`,
+    /// `metadata`, `streaming`, `read-write`, `media-controller`.
     pub capabilities: Vec<&'static str>,
     /// Whether a stream can be captured from it.
     pub usable: bool,
-    /// How the format for the default request would be chosen, or why there is none. One sentence an entry.
+    /// How the format for the default request would be chosen, or why there is none. One sentence
+    /// an entry.
     pub negotiation: Vec<String>,
     /// The formats of its capture queue, or of its output queue if it cannot capture.
     pub formats: Vec<FormatInfo>,
@@ -80,7 +81,8 @@ pub struct SizeInfo {
     pub least: Option<[u32; 2]>,
     /// The steps of width and height of a range, in pixels.
     pub step: Option<[u32; 2]>,
-    /// The frame rates in this size, in frames a second: each offered one, or only the slowest and the fastest.
+    /// The frame rates in this size, in frames a second: each offered one, or only the slowest and
+    /// the fastest.
     pub rates: Vec<f32>,
     /// Whether all rates between the two are offered.
     pub rates_continuous: bool,
@@ -94,7 +96,8 @@ pub struct ControlInfo {
     pub id: u32,
     /// The driver's name for it.
     pub name: String,
-    /// The type: `integer`, `boolean`, `menu`, `button`, `integer64`, `string`, `bitmask`, `integer-menu`, `other`.
+    /// The type: `integer`, `boolean`, `menu`, `button`, `integer64`, `string`, `bitmask`,
+    /// `integer-menu`, `other`.
     pub kind: &'static str,
     /// The smallest value.
     pub minimum: i32,
@@ -126,10 +129,12 @@ pub struct CropInfo {
     pub current: [i64; 4],
 }
 
-/// Describes all video nodes, in the order of their numbers. Each node is opened once; none is configured or streamed.
+/// Describes all video nodes, in the order of their numbers. Each node is opened once; none is
+/// configured or streamed.
 ///
 /// # Errors
-/// [`SourceError::Io`] if `/dev` cannot be read. A node that cannot be opened has the reason in [`DeviceInfo::error`].
+/// [`SourceError::Io`] if `/dev` cannot be read. A node that cannot be opened has the reason in
+/// [`DeviceInfo::error`].
 pub fn devices() -> Result<Vec<DeviceInfo>, SourceError> {
     let io = |error| SourceError::Io { source_name: paths::DEV.to_owned(), call: "readdir", error };
     Ok(paths::nodes().map_err(io)?.iter().map(|node| describe(node)).collect())
@@ -276,7 +281,8 @@ fn describe_controls(device: &Device, info: &mut DeviceInfo) {
         });
     }
     let has = |ids: &[u32]| info.controls.iter().any(|control| ids.contains(&control.id));
-    // For each: the absolute, relative and speed (or continuous) control, beginning with `V4L2_CID_PAN_ABSOLUTE`.
+    // For each: the absolute, relative and speed (or continuous) control, beginning with
+    // `V4L2_CID_PAN_ABSOLUTE`.
     let movements = [
         ("pan", [0x009a_0908, 0x009a_0904, 0x009a_0920]),
         ("tilt", [0x009a_0909, 0x009a_0905, 0x009a_0921]),
@@ -308,8 +314,8 @@ fn menu(device: &Device, control: &sys::QueryControl, kind: &str) -> Vec<(u32, S
         .collect()
 }
 
-/// The text in a field of a kernel struct: up to the first zero byte. Invalid UTF-8 and control characters are replaced by
-/// U+FFFD.
+/// The text in a field of a kernel struct: up to the first zero byte. Invalid UTF-8 and control
+/// characters are replaced by U+FFFD.
 fn field_text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

@@ -15,8 +15,9 @@ pub(super) enum Phase {
     Streaming,
 }
 
-/// The error of the system call `call` on the device at `path`. The variants differ in what a supervisor should do: wait
-/// for the device, wait until another program closes it, report the problem to the user, or retry.
+/// The error of the system call `call` on the device at `path`. The variants differ in what a
+/// supervisor should do: wait for the device, wait until another program closes it, report the
+/// problem to the user, or retry.
 pub(super) fn classify(path: &Path, call: &'static str, errno: Errno, phase: Phase) -> SourceError {
     let source_name = path.display().to_string();
     match (errno, phase) {

@@ -1,7 +1,9 @@
-//! Pixel formats of devices: four-character codes, the position of colour planes in memory, colorimetry. No I/O.
+//! Pixel formats of devices: four-character codes, the position of colour planes in memory,
+//! colorimetry. No I/O.
 //!
-//! Everything that a device reports is untrusted here. Sizes, strides and counts are checked with arithmetic that cannot
-//! overflow. A format that does not fit its memory is refused with a [`FormatError`] that names the value.
+//! Everything that a device reports is untrusted here. Sizes, strides and counts are checked with
+//! arithmetic that cannot overflow. A format that does not fit its memory is refused with a
+//! [`FormatError`] that names the value.
 
 use std::fmt;
 use std::ops::Range as ByteRange;
@@ -12,8 +14,8 @@ use portraitd_media::{Colorimetry, Matrix, PixelFormat, Range, Size};
 /// The largest width and height that is accepted, in pixels.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// A four-character code (fourcc) as the kernel stores it: the first character is in the lowest byte, and bit 31 marks
-/// big-endian data.
+/// A four-character code (fourcc) as the kernel stores it: the first character is in the lowest
+/// byte, and bit 31 marks big-endian data.
 ///
 /// ```
 /// use portraitd_v4l2::formats::FourCc;
@@ -61,7 +63,8 @@ pub enum Encoding {
     Raw {
         /// The pixel format of the picture.
         pixels: PixelFormat,
-        /// True if each colour plane has a memory plane of its own (`NM12` and similar codes); false if all share one.
+        /// True if each colour plane has a memory plane of its own (`NM12` and similar codes);
+        /// false if all share one.
         separate: bool,
         /// True if Cr comes before Cb where [`PixelFormat`] has Cb first (`YV12`).
         swapped: bool,
@@ -125,12 +128,14 @@ pub const TABLE: [(FourCc, Encoding); 24] = [
     (FourCc::new(*b"GREY"), raw(PixelFormat::Grey)),
 ];
 
-/// The position of a code in [`TABLE`], from 0; the length of the table for codes that are not supported.
+/// The position of a code in [`TABLE`], from 0; the length of the table for codes that are not
+/// supported.
 pub fn preference(code: FourCc) -> usize {
     TABLE.iter().position(|(known, _)| *known == code).unwrap_or(TABLE.len())
 }
 
-/// Why the format that a device reports cannot be used. The text continues a sentence whose subject is the device.
+/// Why the format that a device reports cannot be used. The text continues a sentence whose subject
+/// is the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The code is not in [`TABLE`].
@@ -217,8 +222,8 @@ pub struct PlaneLayout {
 }
 
 impl PlaneLayout {
-    /// The bytes of the colour plane in a memory plane of `memory_bytes` whose picture begins at `data_offset`; `None` if
-    /// the colour plane does not fit.
+    /// The bytes of the colour plane in a memory plane of `memory_bytes` whose picture begins at
+    /// `data_offset`; `None` if the colour plane does not fit.
     pub fn range(&self, data_offset: usize, memory_bytes: usize) -> Option<ByteRange<usize>> {
         let start = self.offset.checked_add(data_offset)?;
         let end = start.checked_add(self.extent_bytes)?;
@@ -249,8 +254,8 @@ impl BufferLayout {
     /// Checks the format that a device reported.
     ///
     /// # Errors
-    /// [`FormatError`]: an unsupported code, interlaced pictures, a size that is empty or too large, a stride shorter than
-    /// a row, or a memory plane that cannot hold the picture.
+    /// [`FormatError`]: an unsupported code, interlaced pictures, a size that is empty or too
+    /// large, a stride shorter than a row, or a memory plane that cannot hold the picture.
     pub fn from_device(format: &DeviceFormat) -> Result<Self, FormatError> {
         let code = FourCc(format.pixel_format);
         let encoding = code.encoding().ok_or(FormatError::Code { code })?;
@@ -287,8 +292,8 @@ impl BufferLayout {
         Ok(Self { code, encoding, size, color, planes, memory_planes, size_image })
     }
 
-    /// Whether memory planes with `bytes_used` bytes, whose picture begins at `data_offset`, hold a whole picture. For
-    /// JPEG: whether there is any byte at all.
+    /// Whether memory planes with `bytes_used` bytes, whose picture begins at `data_offset`, hold a
+    /// whole picture. For JPEG: whether there is any byte at all.
     pub fn is_whole(&self, bytes_used: &[u32; MAX_PLANES], data_offset: &[u32; MAX_PLANES]) -> bool {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         if self.is_compressed() {
@@ -320,8 +325,8 @@ fn locate_planes(
         let (row_bytes, rows) = pixels.plane_extent(index, size);
         let memory = if separate { index } else { 0 };
         let reported = usize::try_from(format.bytes_per_line[memory]).unwrap_or(usize::MAX);
-        // Planes that share a memory plane have one reported stride, the luma plane's. A chroma plane that holds one
-        // component has half of it.
+        // Planes that share a memory plane have one reported stride, the luma plane's. A chroma
+        // plane that holds one component has half of it.
         let own = if separate || index == 0 {
             reported
         } else {
@@ -360,8 +365,8 @@ fn field_name(field: u32) -> &'static str {
     }
 }
 
-/// The matrix and range of a format. Values that the driver leaves open have the defaults of the V4L2 specification
-/// (chapter "Colorspaces").
+/// The matrix and range of a format. Values that the driver leaves open have the defaults of the
+/// V4L2 specification (chapter "Colorspaces").
 fn colorimetry(format: &DeviceFormat, encoding: Encoding) -> Colorimetry {
     if matches!(encoding, Encoding::Jpeg) {
         // The decoder returns RGB.
@@ -375,7 +380,8 @@ fn colorimetry(format: &DeviceFormat, encoding: Encoding) -> Colorimetry {
     };
     let range = match (format.quantization, format.colorspace) {
         (1, _) | (0, 7) => Range::Full,
-        // Grey is the raw count of a sensor or infrared camera, 0 to 255, although the specification's default is limited.
+        // Grey is the raw count of a sensor or infrared camera, 0 to 255, although the
+        // specification's default is limited.
         (0, _) if encoding.picture_format().is_rgb() || encoding.picture_format() == PixelFormat::Grey => Range::Full,
         _ => Range::Limited,
     };
@@ -478,7 +484,8 @@ mod tests {
     }
 
     proptest! {
-        /// No lie of a device panics, and every layout that is taken stays inside the memory that the device named.
+        /// No lie of a device panics, and every layout that is taken stays inside the memory that
+        /// the device named.
         #[test]
         fn a_layout_never_leaves_its_memory(
             code in (0..TABLE.len()).prop_map(|index| TABLE[index].0),

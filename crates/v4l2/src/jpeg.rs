@@ -1,11 +1,12 @@
 //! Decodes frames that are JPEG pictures into buffers that the caller reuses.
 //!
-//! The decoder is `zune-jpeg`, which is made for untrusted bytes. For each frame it allocates its tables and a strip of
-//! coefficients; the picture is written to the caller's buffer. Cameras that omit the Huffman tables (`AVI1`, as the UVC
-//! specification allows) are decoded with the standard tables.
+//! The decoder is `zune-jpeg`, which is made for untrusted bytes. For each frame it allocates its
+//! tables and a strip of coefficients; the picture is written to the caller's buffer. Cameras that
+//! omit the Huffman tables (`AVI1`, as the UVC specification allows) are decoded with the standard
+//! tables.
 //!
-//! Damage that leaves valid codes (bytes that are missing from the middle) cannot be detected here. The USB driver marks
-//! such frames, because it knows which packets were lost.
+//! Damage that leaves valid codes (bytes that are missing from the middle) cannot be detected here.
+//! The USB driver marks such frames, because it knows which packets were lost.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
@@ -40,13 +41,14 @@ pub enum JpegError {
 pub struct Decoder {
     /// Whether an earlier frame had an end marker. A frame without one is then cut off.
     has_end_marker: bool,
-    /// Whether the device writes invalid bytes between the headers. The decoder then accepts them, and cannot detect damage
-    /// inside the picture.
+    /// Whether the device writes invalid bytes between the headers. The decoder then accepts them,
+    /// and cannot detect damage inside the picture.
     lenient: bool,
 }
 
 impl Decoder {
-    /// Decodes `bytes` to `out`: packed RGB rows of `size`, 3 bytes a pixel. Padding after the picture is ignored.
+    /// Decodes `bytes` to `out`: packed RGB rows of `size`, 3 bytes a pixel. Padding after the
+    /// picture is ignored.
     ///
     /// # Errors
     /// [`JpegError`]: the frame must be skipped. The contents of `out` are then undefined.
@@ -95,7 +97,8 @@ impl Decoder {
     }
 }
 
-/// Whether the bytes contain an end marker. It is searched from the back, because only padding follows it.
+/// Whether the bytes contain an end marker. It is searched from the back, because only padding
+/// follows it.
 fn has_end(bytes: &[u8]) -> bool {
     bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9])
 }
@@ -106,7 +109,8 @@ mod tests {
 
     use super::*;
 
-    /// 32x16, baseline, 4:2:2, red on the left and blue on the right; made by `ffmpeg -f lavfi` (`tests/fuzz/seeds`).
+    /// 32x16, baseline, 4:2:2, red on the left and blue on the right; made by `ffmpeg -f lavfi`
+    /// (`tests/fuzz/seeds`).
     const PICTURE: &[u8] = include_bytes!("../../../tests/fuzz/seeds/jpeg/red-blue.jpg");
     const SIZE: Size = Size::new(32, 16);
 

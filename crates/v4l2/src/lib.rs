@@ -1,13 +1,16 @@
-//! V4L2 capture and output in Rust, on `rustix` and `linux-raw-sys`: no libv4l, no bindgen, no C compiler.
+//! V4L2 capture and output in Rust, on `rustix` and `linux-raw-sys`: no libv4l, no bindgen, no C
+//! compiler.
 //!
-//! It supports single-planar and multi-planar devices, negotiates a format and explains its choice, lends captured buffers
-//! without copying them, decodes JPEG, and survives what cameras do: they are unplugged, return under another number,
-//! stall, report wrong values, and are opened by other programs.
+//! It supports single-planar and multi-planar devices, negotiates a format and explains its choice,
+//! lends captured buffers without copying them, decodes JPEG, and survives what cameras do: they
+//! are unplugged, return under another number, stall, report wrong values, and are opened by other
+//! programs.
 //!
 //! # Capture
 //!
-//! A [`DeviceSource`] names a device that need not exist yet. [`Source::open`](media::Source::open) negotiates a format
-//! and starts the stream. A frame is lent: its buffer returns to the driver when the last clone of the frame is dropped.
+//! A [`DeviceSource`] names a device that need not exist yet. [`Source::open`](media::Source::open)
+//! negotiates a format and starts the stream. A frame is lent: its buffer returns to the driver
+//! when the last clone of the frame is dropped.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -72,15 +75,15 @@
 //! | [`stream`] | an open capture device, its state machine and its counters |
 //! | [`output`] | pictures written to a device, for example to v4l2loopback |
 //! | [`devices`](mod@devices) | a description of every video device |
-//! | [`formats`], [`mod@negotiate`], [`clock`] | without I/O: formats, their choice, timestamps and sequence numbers |
+//! | [`formats`], [`mod@negotiate`], [`clock`] | without I/O: formats, their choice, timestamps |
 //! | [`jpeg`] | the decoder for JPEG frames |
 //! | [`device`] | an open node and its offers |
 //! | `watch` | reports that devices were added or removed (feature `hotplug`) |
 //! | [`sys`] | the kernel's structs, and one safe function for each ioctl |
-//! | [`media`] | the crate with frames, pictures and the [`Source`](media::Source) trait, re-exported |
+//! | [`media`] | frames, pictures and the trait [`Source`](media::Source), re-exported |
 //!
-//! `unsafe` code is only in [`sys`] (system calls) and in the private module `mapping` (buffers in our memory).
-//! `docs/design/v4l2.md` in the repository explains the design.
+//! `unsafe` code is only in [`sys`] (system calls) and in the private module `mapping` (buffers in
+//! our memory). `docs/design/v4l2.md` in the repository explains the design.
 //!
 //! # Features
 //!
@@ -89,8 +92,8 @@
 //!
 //! # Threads
 //!
-//! A [`CaptureStream`] belongs to one thread. Its frames may be sent to any thread: dropping the last clone of a frame
-//! only sets a bit and never waits for the driver.
+//! A [`CaptureStream`] belongs to one thread. Its frames may be sent to any thread: dropping the
+//! last clone of a frame only sets a bit and never waits for the driver.
 
 #![cfg_attr(
     test,

@@ -1,13 +1,15 @@
 //! The driver's buffers, mapped into our memory, and the rules for access to them.
 //!
-//! A [`DriverBuffer`] is either *queued* (it belongs to the driver, and nobody here may read it) or *dequeued* (it is
-//! ours). A dequeued buffer may be lent ([`Lease`](portraitd_media::Lease)). When its last lease is dropped, on any
-//! thread, the buffer is marked in [`ReturnedBuffers`], which never blocks, and the capture thread queues it again. The
-//! dropping thread does not queue it, because `VIDIOC_QBUF` takes the driver's lock, which a USB driver may hold for the
-//! duration of a transfer.
+//! A [`DriverBuffer`] is either *queued* (it belongs to the driver, and nobody here may read it) or
+//! *dequeued* (it is ours). A dequeued buffer may be lent ([`Lease`](portraitd_media::Lease)). When
+//! its last lease is dropped, on any thread, the buffer is marked in [`ReturnedBuffers`], which
+//! never blocks, and the capture thread queues it again.
 //!
-//! The memory lives as long as any `Arc` of the buffer, also after the device was closed or unplugged: the kernel frees
-//! the pages with their last mapping.
+//! The dropping thread does not queue it, because `VIDIOC_QBUF` takes the driver's lock, which a USB
+//! driver may hold for the duration of a transfer.
+//!
+//! The memory lives as long as any `Arc` of the buffer, also after the device was closed or
+//! unplugged: the kernel frees the pages with their last mapping.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -24,7 +26,8 @@ use super::formats::PlaneLayout;
 use super::sys::{BufferState, MAX_PLANES};
 use portraitd_media::Buffer;
 
-/// The largest number of buffers of a queue (`VIDEO_MAX_FRAME`). [`ReturnedBuffers`] has one bit for each.
+/// The largest number of buffers of a queue (`VIDEO_MAX_FRAME`). [`ReturnedBuffers`] has one bit
+/// for each.
 pub(super) const MAX_BUFFERS: u32 = 32;
 
 /// A mapping of pages of a device. It is unmapped when it is dropped.
@@ -33,8 +36,8 @@ struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: a `Mapping` is the only owner of its address range and hands out no reference by itself. `DriverBuffer` decides
-// when its bytes may be read or written.
+// SAFETY: a `Mapping` is the only owner of its address range and hands out no reference by itself.
+// `DriverBuffer` decides when its bytes may be read or written.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -46,7 +49,8 @@ impl Mapping {
             return Err(Errno::INVAL);
         }
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: no address is requested, so no existing mapping is replaced. The result is owned by this value.
+        // SAFETY: no address is requested, so no existing mapping is replaced. The result is owned
+        // by this value.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, u64::from(offset)) }?;
         NonNull::new(start).map(|start| Self { start, bytes }).ok_or(Errno::NOMEM)
     }
@@ -54,8 +58,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new` and is unmapped once. Slices of it borrow the `DriverBuffer` that owns
-        // this value, so none is left. The call fails only for a range that is not a mapping.
+        // SAFETY: the range was mapped by `new` and is unmapped once. Slices of it borrow the
+        // `DriverBuffer` that owns this value, so none is left. The call fails only for a range
+        // that is not a mapping.
         let unmapped = unsafe { munmap(self.start.as_ptr(), self.bytes) };
         debug_assert!(unmapped.is_ok());
     }
@@ -65,7 +70,8 @@ impl Drop for Mapping {
 pub(super) struct ReturnedBuffers {
     /// One bit for each buffer, by its index.
     buffers: AtomicUsize,
-    /// Whether a returned buffer must wake the capture thread, because the driver has too few buffers.
+    /// Whether a returned buffer must wake the capture thread, because the driver has too few
+    /// buffers.
     wake_on_return: AtomicBool,
     /// An eventfd on which the capture thread waits.
     wake: OwnedFd,
@@ -78,8 +84,8 @@ impl ReturnedBuffers {
     }
 
     fn put(&self, index: u32) {
-        // Sequentially consistent with `set_wake_on_return` and `take`: either this thread sees the request to wake, or the
-        // capture thread sees the bit.
+        // Sequentially consistent with `set_wake_on_return` and `take`: either this thread sees the
+        // request to wake, or the capture thread sees the bit.
         self.buffers.fetch_or(1 << index, Ordering::SeqCst);
         if self.wake_on_return.load(Ordering::SeqCst) {
             self.wake();
@@ -97,7 +103,8 @@ impl ReturnedBuffers {
         self.buffers.swap(0, Ordering::SeqCst)
     }
 
-    /// Sets whether each returned buffer wakes the capture thread. Call [`ReturnedBuffers::take`] afterwards.
+    /// Sets whether each returned buffer wakes the capture thread. Call [`ReturnedBuffers::take`]
+    /// afterwards.
     pub(super) fn set_wake_on_return(&self, wake_on_return: bool) {
         self.wake_on_return.store(wake_on_return, Ordering::SeqCst);
     }
@@ -130,7 +137,8 @@ pub(super) struct DriverBuffer {
 }
 
 impl DriverBuffer {
-    /// Maps the buffer that `state` (the result of `VIDIOC_QUERYBUF`) describes. `planes` are the colour planes of a frame.
+    /// Maps the buffer that `state` (the result of `VIDIOC_QUERYBUF`) describes. `planes` are the
+    /// colour planes of a frame.
     pub(super) fn new(
         fd: BorrowedFd<'_>,
         state: &BufferState,
@@ -174,7 +182,8 @@ impl DriverBuffer {
         self.queued.store(true, Ordering::Release);
     }
 
-    /// Marks the buffer as ours, with a frame that begins at byte `data_offsets` of each memory plane.
+    /// Marks the buffer as ours, with a frame that begins at byte `data_offsets` of each memory
+    /// plane.
     pub(super) fn set_dequeued(&self, data_offsets: &[u32; MAX_PLANES]) {
         for (current, &offset) in self.data_offsets.iter().zip(data_offsets) {
             current.store(usize::try_from(offset).unwrap_or(usize::MAX), Ordering::Relaxed);
@@ -193,19 +202,21 @@ impl DriverBuffer {
     /// All bytes of memory plane `plane`; empty while the buffer is queued.
     pub(super) fn memory(&self, plane: usize) -> &[u8] {
         let Some((start, bytes)) = self.address(plane) else { return &[] };
-        // SAFETY: the range is readable and mapped as long as `self` lives, and all bytes are valid `u8`. Nobody writes it:
-        // `memory_mut` needs an exclusive borrow, and the driver writes only to queued buffers. `queued` becomes true only
-        // in `set_queued`, on the capture thread, for buffers without a lease. Readers on other threads hold a lease for as
-        // long as they hold a slice (`Frame` keeps the lease and lends pictures that borrow it). A device that writes to a
-        // dequeued buffer changes only pixel values: no decision of this program relies on them.
+        // SAFETY: the range is readable and mapped as long as `self` lives, and all bytes are valid
+        // `u8`. Nobody writes it: `memory_mut` needs an exclusive borrow, and the driver writes
+        // only to queued buffers. `queued` becomes true only in `set_queued`, on the capture
+        // thread, for buffers without a lease. Readers on other threads hold a lease for as long as
+        // they hold a slice (`Frame` keeps the lease and lends pictures that borrow it). A device
+        // that writes to a dequeued buffer changes only pixel values: no decision of this program
+        // relies on them.
         unsafe { std::slice::from_raw_parts(start, bytes) }
     }
 
     /// All bytes of memory plane `plane` for writing; empty while the buffer is queued.
     pub(super) fn memory_mut(&mut self, plane: usize) -> &mut [u8] {
         let Some((start, bytes)) = self.address(plane) else { return &mut [] };
-        // SAFETY: as in `memory`, and `self` is borrowed exclusively. Callers map for writing (`Output`). A write to a
-        // read-only mapping ends the process and corrupts nothing.
+        // SAFETY: as in `memory`, and `self` is borrowed exclusively. Callers map for writing
+        // (`Output`). A write to a read-only mapping ends the process and corrupts nothing.
         unsafe { std::slice::from_raw_parts_mut(start, bytes) }
     }
 }

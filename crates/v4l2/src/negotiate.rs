@@ -1,7 +1,7 @@
 //! Chooses one of the formats that a device offers, and explains the choice. No I/O.
 //!
-//! Every candidate has a cost, and the lowest cost wins. The cost is a sum in *octaves* (a factor of two in pixels or in
-//! frame rate is 1), so that its parts can be compared:
+//! Every candidate has a cost, and the lowest cost wins. The cost is a sum in *octaves* (a factor
+//! of two in pixels or in frame rate is 1), so that its parts can be compared:
 //!
 //! | part | cost |
 //! |---|---|
@@ -16,9 +16,9 @@
 //! | grey | 2 (no colour) |
 //! | converted by the driver's library | 0.2 |
 //!
-//! An exact size and rate in any colour encoding therefore wins against every offer that is further away than the encodings
-//! differ. A camera with raw pictures at 10 and JPEG at 30 frames a second is read in JPEG. Raw wins if both are equally
-//! fast.
+//! An exact size and rate in any colour encoding therefore wins against every offer that is further
+//! away than the encodings differ. A camera with raw pictures at 10 and JPEG at 30 frames a second
+//! is read in JPEG. Raw wins if both are equally fast.
 //!
 //! ```
 //! use portraitd_v4l2::formats::FourCc;
@@ -26,7 +26,9 @@
 //! use portraitd_v4l2::{Candidate, negotiate};
 //!
 //! let size = Size::new(1280, 720);
-//! let offer = |code, rate| Candidate { code: FourCc::new(code), size, rates: vec![rate], emulated: false };
+//! let offer = |code, rate| {
+//!     Candidate { code: FourCc::new(code), size, rates: vec![rate], emulated: false }
+//! };
 //! let request = FormatRequest { size: Some(size), frame_rate: Some(30.0) };
 //! let negotiation = negotiate(&request, &[offer(*b"YUYV", 10.0), offer(*b"MJPG", 30.0)]);
 //! let choice = negotiation.choice.expect("both formats are supported");
@@ -71,11 +73,13 @@ pub struct Negotiation {
     pub choice: Option<Choice>,
     /// Every supported candidate, the best first: if the driver refuses one, request the next.
     pub ranking: Vec<Choice>,
-    /// The reasons, one sentence an entry: the request, the choice, the second choice, the formats that are not supported.
+    /// The reasons, one sentence an entry: the request, the choice, the second choice, the formats
+    /// that are not supported.
     pub reasons: Vec<String>,
 }
 
-/// Chooses the candidate that is nearest to the request `wanted`. The order of `candidates` has no influence.
+/// Chooses the candidate that is nearest to the request `wanted`. The order of `candidates` has no
+/// influence.
 pub fn negotiate(wanted: &FormatRequest, candidates: &[Candidate]) -> Negotiation {
     let wanted = valid_part(wanted);
     let mut ranked: Vec<(f32, Choice)> = candidates
@@ -86,7 +90,8 @@ pub fn negotiate(wanted: &FormatRequest, candidates: &[Candidate]) -> Negotiatio
             Some((cost, Choice { index, code: candidate.code, size: candidate.size, frame_rate }))
         })
         .collect();
-    // Candidates of equal cost are ordered by their values, so that the order of the list has no influence.
+    // Candidates of equal cost are ordered by their values, so that the order of the list has no
+    // influence.
     ranked.sort_by(|(cost_a, a), (cost_b, b)| {
         cost_a
             .total_cmp(cost_b)
@@ -112,7 +117,8 @@ fn compare_rates(a: Option<f32>, b: Option<f32>) -> Ordering {
     a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0))
 }
 
-/// The cost of `candidate` in octaves and the frame rate to request; `None` if the candidate is not supported.
+/// The cost of `candidate` in octaves and the frame rate to request; `None` if the candidate is not
+/// supported.
 fn cost(wanted: &FormatRequest, candidate: &Candidate) -> Option<(f32, Option<f32>)> {
     let encoding = candidate.code.encoding()?;
     let size = candidate.size;

@@ -1,11 +1,13 @@
-//! Writes pictures to a V4L2 output node: v4l2loopback, a gadget, a display. With v4l2loopback, other programs see a webcam.
+//! Writes pictures to a V4L2 output node: v4l2loopback, a gadget, a display. With v4l2loopback,
+//! other programs see a webcam.
 //!
-//! [`Output::write`] copies a picture to one of the driver's buffers and never waits: while the driver holds every buffer,
-//! the picture is skipped. After an error the node must be opened again.
+//! [`Output::write`] copies a picture to one of the driver's buffers and never waits: while the
+//! driver holds every buffer, the picture is skipped. After an error the node must be opened again.
 //!
-//! The caller lists the pixel formats that it can produce, and the first one that the device accepts is used.
-//! [`Output::format`] returns the result. If the reader sets the device to another format, the driver sends an event, the
-//! output follows, and [`WriteOutcome::FormatChanged`] tells the caller.
+//! The caller lists the pixel formats that it can produce, and the first one that the device
+//! accepts is used. [`Output::format`] returns the result. If the reader sets the device to another
+//! format, the driver sends an event, the output follows, and [`WriteOutcome::FormatChanged`] tells
+//! the caller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +39,8 @@ pub enum WriteOutcome {
     Skipped,
     /// The picture was not written, because the driver reports no reader.
     NoReader,
-    /// The picture was not written, because the device has another format now. Later pictures must have this one.
+    /// The picture was not written, because the device has another format now. Later pictures must
+    /// have this one.
     FormatChanged(FrameFormat),
 }
 
@@ -55,11 +58,13 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens the node at `path` for pictures of about `size` (pixels) and `frame_rate` (frames a second), in the first of
-    /// `formats` that the device accepts. `color` is announced to the device.
+    /// Opens the node at `path` for pictures of about `size` (pixels) and `frame_rate` (frames a
+    /// second), in the first of `formats` that the device accepts. `color` is announced to the
+    /// device.
     ///
     /// # Errors
-    /// [`SourceError`]: the node is absent, busy, not permitted, or accepts none of `formats`; or a call failed.
+    /// [`SourceError`]: the node is absent, busy, not permitted, or accepts none of `formats`; or a
+    /// call failed.
     pub fn open(
         path: &Path,
         size: Size,
@@ -72,7 +77,8 @@ impl Output {
             return Err(device.unsupported("is not an output device that supports streaming"));
         };
         let layout = negotiate(&device, buffer_type, size, formats, color)?;
-        // Drivers need not support these events. Without support the event does not occur, so errors are ignored.
+        // Drivers need not support these events. Without support the event does not occur, so
+        // errors are ignored.
         let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, 0);
         let _ = sys::subscribe_event(&device, sys::EVENT_LOOPBACK_READERS, 0);
         if let Some(seconds) = interval(frame_rate) {
@@ -113,7 +119,8 @@ impl Output {
         }
     }
 
-    /// The number of pictures that were written, and the number that were skipped because the driver held every buffer.
+    /// The number of pictures that were written, and the number that were skipped because the
+    /// driver held every buffer.
     pub const fn counts(&self) -> (u64, u64) {
         (self.written, self.skipped)
     }
@@ -121,8 +128,9 @@ impl Output {
     /// Writes one picture without waiting.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] if the picture does not have [`Output::format`]; the output stays usable. After any other
-    /// error the output must be dropped and opened again: `Gone` if the node was removed, otherwise the call that failed.
+    /// [`SourceError::Unsupported`] if the picture does not have [`Output::format`]; the output
+    /// stays usable. After any other error the output must be dropped and opened again: `Gone` if
+    /// the node was removed, otherwise the call that failed.
     pub fn write(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, SourceError> {
         if let Some(format) = self.refresh()? {
             return Ok(WriteOutcome::FormatChanged(format));
@@ -156,8 +164,8 @@ impl Output {
     /// Copies the picture to a free buffer and queues it.
     fn queue_picture(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, CallError> {
         let Some(queue) = &mut self.queue else { return Err(("VIDIOC_QBUF", Errno::NODEV)) };
-        // The driver returns buffers only while it streams. The loop is limited to the buffers that it holds, because
-        // v4l2loopback returns a buffer at every call.
+        // The driver returns buffers only while it streams. The loop is limited to the buffers that
+        // it holds, because v4l2loopback returns a buffer at every call.
         for _ in 0..if self.started { queue.queued() } else { 0 } {
             let Some((buffer, _)) = queue.dequeue(&self.device)? else { break };
             queue.put_back(&buffer);
@@ -176,7 +184,8 @@ impl Output {
             for (y, row) in memory[range].chunks_mut(layout.stride_bytes.max(1)).enumerate() {
                 row[..row_bytes].copy_from_slice(&source.row(y)[..row_bytes]);
             }
-            // The size of a frame is the size that its format names, including the padding of the last row.
+            // The size of a frame is the size that its format names, including the padding of the
+            // last row.
             let all = self.layout.size_image[layout.memory].min(buffer.memory_bytes(layout.memory));
             used[layout.memory] = u32::try_from(all).unwrap_or(u32::MAX);
         }
@@ -190,8 +199,9 @@ impl Output {
         Ok(WriteOutcome::Queued)
     }
 
-    /// Reads the driver's events: the number of readers, and a change of the format. Returns the new format if it changed.
-    /// [`Output::write`] does the same; this is for a caller that has nothing to write.
+    /// Reads the driver's events: the number of readers, and a change of the format. Returns the
+    /// new format if it changed. [`Output::write`] does the same; this is for a caller that has
+    /// nothing to write.
     ///
     /// # Errors
     /// The errors of [`Output::write`].
@@ -200,7 +210,8 @@ impl Output {
         loop {
             let event = match sys::dequeue_event(&self.device) {
                 Ok(event) => event,
-                // With these errors, drivers report that the node was removed. Any other error means "no event".
+                // With these errors, drivers report that the node was removed. Any other error
+                // means "no event".
                 Err(errno @ (Errno::NODEV | Errno::NXIO | Errno::SHUTDOWN)) => {
                     return Err(self.device.error("VIDIOC_DQEVENT", errno, Phase::Streaming));
                 }

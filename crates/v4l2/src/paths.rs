@@ -1,5 +1,5 @@
-//! Names of video nodes. The number of `/dev/videoN` may change whenever a device is plugged in, so devices are found by
-//! links or by their identity.
+//! Names of video nodes. The number of `/dev/videoN` may change whenever a device is plugged in, so
+//! devices are found by links or by their identity.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,8 @@ use super::device::Device;
 
 /// The folder of device nodes.
 pub const DEV: &str = "/dev";
-/// The folders of links to video nodes, the preferred one first: named by the device, then by the port.
+/// The folders of links to video nodes, the preferred one first: named by the device, then by the
+/// port.
 pub const LINK_FOLDERS: [&str; 2] = ["/dev/v4l/by-id", "/dev/v4l/by-path"];
 
 /// The number of a node: 3 for `video3`; `None` for any other name.
@@ -19,7 +20,8 @@ pub fn node_number(name: &str) -> Option<u32> {
     plain.then(|| digits.parse().ok()).flatten()
 }
 
-/// Whether `path` is a node such as `/dev/video3` and not a link. Its number may change when the device is plugged in again.
+/// Whether `path` is a node such as `/dev/video3` and not a link. Its number may change when the
+/// device is plugged in again.
 pub fn is_plain_node(path: &Path) -> bool {
     path.parent() == Some(Path::new(DEV))
         && path.file_name().and_then(|name| name.to_str()).and_then(node_number).is_some()
@@ -50,14 +52,15 @@ pub fn links_to(folder: &Path, node: &Path) -> Vec<PathBuf> {
     links
 }
 
-/// The link to `node` that a configuration should use: by id, otherwise by path. `None` if no link leads to it.
+/// The link to `node` that a configuration should use: by id, otherwise by path. `None` if no link
+/// leads to it.
 pub fn stable_name(node: &Path) -> Option<PathBuf> {
     let node = fs::canonicalize(node).ok()?;
     LINK_FOLDERS.iter().find_map(|folder| links_to(Path::new(folder), &node).into_iter().next())
 }
 
-/// Identifies a video node without links (on systems without udev): driver, product, position on the bus, and the index of
-/// the node among the device's nodes.
+/// Identifies a video node without links (on systems without udev): driver, product, position on
+/// the bus, and the index of the node among the device's nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceIdentity {
     driver: [u8; 16],

@@ -1,4 +1,5 @@
-//! A device's queue of buffers, for capture and for output: allocation by the driver, mapping, queueing, dequeueing.
+//! A device's queue of buffers, for capture and for output: allocation by the driver, mapping,
+//! queueing, dequeueing.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ pub(super) type CallError = (&'static str, Errno);
 /// The number of failures of one call in a row that are no longer tolerated.
 pub(super) const MAX_FAILURES: u32 = 16;
 
-/// The buffers of a configured device. Dropping the queue frees no memory: the kernel does when the device is closed and
-/// no mapping is left.
+/// The buffers of a configured device. Dropping the queue frees no memory: the kernel does when the
+/// device is closed and no mapping is left.
 pub(super) struct Queue {
     buffer_type: BufferType,
     buffers: Vec<Arc<DriverBuffer>>,
@@ -29,8 +30,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Makes the driver allocate about `count` buffers for frames of `layout`, and maps them. `returns` must not be shared
-    /// with another queue, because buffers are identified only by their index.
+    /// Makes the driver allocate about `count` buffers for frames of `layout`, and maps them.
+    /// `returns` must not be shared with another queue, because buffers are identified only by
+    /// their index.
     ///
     /// # Errors
     /// The call that failed; `EINVAL` if the buffers cannot hold the format that the driver set.
@@ -77,7 +79,8 @@ impl Queue {
     /// Queues every free buffer, including the ones that readers have returned.
     ///
     /// # Errors
-    /// The device is gone, or refused [`MAX_FAILURES`] times in a row. A buffer that was refused is queued by a later call.
+    /// The device is gone, or refused [`MAX_FAILURES`] times in a row. A buffer that was refused is
+    /// queued by a later call.
     pub(super) fn feed(&mut self, device: impl AsFd) -> Result<(), CallError> {
         self.pending |= self.returns.take();
         for (index, buffer) in self.buffers.iter().enumerate() {
@@ -134,7 +137,8 @@ impl Queue {
         self.buffers.get_mut(index).and_then(Arc::get_mut)
     }
 
-    /// For output: queues buffer `index`, which holds a frame of `bytes_used` bytes in each memory plane.
+    /// For output: queues buffer `index`, which holds a frame of `bytes_used` bytes in each memory
+    /// plane.
     ///
     /// # Errors
     /// The error of `VIDIOC_QBUF`; the buffer stays free.
@@ -169,7 +173,8 @@ impl Queue {
         let _ = sys::stream_off(fd, self.buffer_type);
         let buffer_type = self.buffer_type;
         drop(self);
-        // Some kernels return `EBUSY` while a buffer is mapped. They free the buffers when the device is closed.
+        // Some kernels return `EBUSY` while a buffer is mapped. They free the buffers when the
+        // device is closed.
         let _ = sys::request_buffers(fd, buffer_type, 0);
     }
 }

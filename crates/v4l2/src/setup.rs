@@ -13,7 +13,8 @@ use super::queue::{CallError, Queue};
 use super::sys::{self, BufferType, DeviceFormat, MAX_PLANES};
 use portraitd_media::{FormatRequest, FrameFormat, SourceError};
 
-/// Buffers to ask the driver for: two for the driver, the newest frame, one for inference, one for a render thread.
+/// Buffers to ask the driver for: two for the driver, the newest frame, one for inference, one for
+/// a render thread.
 const RAW_BUFFERS: u32 = 5;
 /// Buffers for JPEG frames, which are decoded at once and never lent.
 const JPEG_BUFFERS: u32 = 3;
@@ -32,7 +33,8 @@ pub(super) struct Setup {
 pub struct CaptureOptions {
     /// The only four-character code to accept; `None` accepts every supported one.
     pub code: Option<FourCc>,
-    /// The id of the control that is 1 while the shutter is closed: `V4L2_CID_PRIVACY`, or a driver's own control.
+    /// The id of the control that is 1 while the shutter is closed: `V4L2_CID_PRIVACY`, or a
+    /// driver's own control.
     pub privacy_control: u32,
 }
 
@@ -42,11 +44,12 @@ impl Default for CaptureOptions {
     }
 }
 
-/// Sets the device to the best format for `wanted`, allocates and queues its buffers, and starts the stream.
+/// Sets the device to the best format for `wanted`, allocates and queues its buffers, and starts
+/// the stream.
 ///
 /// # Errors
-/// [`SourceError::Unsupported`] for a device that cannot capture, has no signal or offers no supported format; otherwise
-/// the error of the call that failed.
+/// [`SourceError::Unsupported`] for a device that cannot capture, has no signal or offers no
+/// supported format; otherwise the error of the call that failed.
 pub(super) fn configure(
     device: &Device,
     wanted: &FormatRequest,
@@ -79,13 +82,15 @@ pub(super) fn configure(
     Ok((Setup { layout, format, negotiation }, queue))
 }
 
-/// Sets a video receiver (HDMI, SDI) to the timings of the signal on its input. Does nothing for other devices.
+/// Sets a video receiver (HDMI, SDI) to the timings of the signal on its input. Does nothing for
+/// other devices.
 fn apply_video_timings(device: &Device) -> Result<(), SourceError> {
     let Ok(input) = sys::current_input(device) else { return Ok(()) };
     if input.capabilities & sys::INPUT_CAP_DV_TIMINGS != 0 {
         match sys::query_dv_timings(device) {
             Ok(timings) => {
-                // A driver that refuses this call may have the right timings already. If not, setting the format fails.
+                // A driver that refuses this call may have the right timings already. If not,
+                // setting the format fails.
                 if let Err(errno) = sys::set_dv_timings(device, timings) {
                     tracing::debug!(device = %device.path().display(), %errno, "VIDIOC_S_DV_TIMINGS failed");
                 }
@@ -106,7 +111,8 @@ fn apply_video_timings(device: &Device) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// Sets the first format of the ranking that the driver accepts, then the frame rate. Returns both as the driver set them.
+/// Sets the first format of the ranking that the driver accepts, then the frame rate. Returns both
+/// as the driver set them.
 fn set_format(
     device: &Device,
     buffer_type: BufferType,
@@ -148,7 +154,8 @@ fn request(choice: &Choice) -> DeviceFormat {
     }
 }
 
-/// Asks for the frame rate of `choice` and returns the actual one in frames a second; 0 if the driver does not report it.
+/// Asks for the frame rate of `choice` and returns the actual one in frames a second; 0 if the
+/// driver does not report it.
 fn set_rate(device: &Device, buffer_type: BufferType, choice: &Choice) -> f32 {
     let Ok(current) = sys::get_parameters(device, buffer_type) else { return 0.0 };
     let requested = choice.frame_rate.and_then(interval);

@@ -8,10 +8,12 @@ use super::paths::{self, DeviceIdentity};
 use super::stream::CaptureStream;
 use portraitd_media::{FormatRequest, Source, SourceError, Stream};
 
-/// A capture device by its path: a link in `/dev/v4l/by-id` or `by-path`, or a node such as `/dev/video0`.
+/// A capture device by its path: a link in `/dev/v4l/by-id` or `by-path`, or a node such as
+/// `/dev/video0`.
 ///
-/// A link is followed at each opening, so a device that returns as another `videoN` is found. A device that was opened by
-/// its node is later found by its [`DeviceIdentity`], so another device that has taken the number is not opened.
+/// A link is followed at each opening, so a device that returns as another `videoN` is found. A
+/// device that was opened by its node is later found by its [`DeviceIdentity`], so another device
+/// that has taken the number is not opened.
 #[derive(Debug)]
 pub struct DeviceSource {
     path: PathBuf,
@@ -65,7 +67,8 @@ impl Source for DeviceSource {
     }
 }
 
-/// The capture device with the lowest number that can be opened and has a supported format. Loopback devices are left out.
+/// The capture device with the lowest number that can be opened and has a supported format.
+/// Loopback devices are left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AutoSource;
 
@@ -73,7 +76,8 @@ impl AutoSource {
     /// Opens the device as [`Source::open`] does, and returns the stream with its own type.
     ///
     /// # Errors
-    /// The most informative error of all devices: busy, then not permitted, other failures, no supported format, absent.
+    /// The most informative error of all devices: busy, then not permitted, other failures, no
+    /// supported format, absent.
     pub fn open_stream(self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
         let io = |error| SourceError::Io { source_name: self.name(), call: "readdir(/dev)", error };
         let mut reported = SourceError::Absent { source_name: "auto (no capture device)".to_owned() };
@@ -97,8 +101,8 @@ fn open_capture(node: &Path, wanted: &FormatRequest) -> Result<Option<CaptureStr
     CaptureStream::open(node, wanted).map(Some)
 }
 
-/// Whether the node belongs to a camera. A loopback device looks like a camera to its readers, but it may show what this
-/// program itself writes, so it is used only if the user names it.
+/// Whether the node belongs to a camera. A loopback device looks like a camera to its readers, but
+/// it may show what this program itself writes, so it is used only if the user names it.
 fn is_camera(device: &Device) -> bool {
     let driver = &device.capability().driver;
     device.capture_type().is_some() && !device.is_output() && !driver.starts_with(b"v4l2 loopback")

@@ -1,26 +1,30 @@
 //! A capture device that streams.
 //!
-//! Everything here runs on the camera's capture thread, except the drop of the last lease on a frame, which may happen on
-//! any thread (`mapping.rs`).
+//! Everything here runs on the camera's capture thread, except the drop of the last lease on a
+//! frame, which may happen on any thread (`mapping.rs`).
 //!
 //! ```text
-//!            open                      start
-//! (closed) --------> configured ---------------> streaming --+--> failed   (`Gone` from then on; open the device again)
-//!                        ^                          |        |
-//!                        |      source changed      |        +-- ENODEV, hang-up: `Gone`
-//!                        +--------------------------+        +-- repeated EIO, a queue that refuses buffers: `Io`
-//!                                                            +-- no signal, no usable format: `Unsupported`
+//!            open               start
+//! (closed) --------> configured -------> streaming --+--> failed (`Gone` from then on)
+//!                        ^                   |       |
+//!                        |  source changed   |       +-- ENODEV, hang-up: `Gone`
+//!                        +-------------------+       +-- repeated EIO, refused buffers: `Io`
+//!                                                    +-- no signal or format: `Unsupported`
 //! ```
 //!
-//! While it streams, [`Stream::next`] waits in `poll([device, eventfd])`. The device ends the wait for a frame, an event
-//! or an error. The eventfd ends it when a buffer is returned while the driver has too few.
+//! After a failure, open the device again.
 //!
-//! - Frames that the driver marks as damaged, that are shorter than their format, or that cannot be decoded are counted
-//!   as `corrupt`, and their buffers are returned to the driver at once.
+//! While it streams, [`Stream::next`] waits in `poll([device, eventfd])`. The device ends the wait
+//! for a frame, an event or an error. The eventfd ends it when a buffer is returned while the
+//! driver has too few.
+//!
+//! - Frames that the driver marks as damaged, that are shorter than their format, or that cannot be
+//!   decoded are counted as `corrupt`, and their buffers are returned to the driver at once.
 //! - A gap in the driver's sequence numbers is counted as `dropped`.
-//! - **The driver's last buffer is never lent.** While readers hold all others, new frames are returned to the driver
-//!   unread, and each is counted as `starved`. A reader that never releases a frame is therefore visible in the counters
-//!   and the log, and the stream continues as soon as the frame is released.
+//! - **The driver's last buffer is never lent.** While readers hold all others, new frames are
+//!   returned to the driver unread, and each is counted as `starved`. A reader that never releases
+//!   a frame is therefore visible in the counters and the log, and the stream continues as soon as
+//!   the frame is released.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +49,8 @@ use portraitd_media::{
     Buffer, FormatRequest, Frame, FrameFormat, Lease, SourceError, Stream, StreamCounters, StreamEvent,
 };
 
-/// Decoded pictures: the newest, one for inference, one for a render thread, one that is being decoded.
+/// Decoded pictures: the newest, one for inference, one for a render thread, one that is being
+/// decoded.
 const JPEG_PICTURES: usize = 4;
 /// The number of events that are taken from a device at a time.
 const MAX_EVENTS: u32 = 64;
@@ -78,10 +83,12 @@ pub struct CaptureStream {
 }
 
 impl CaptureStream {
-    /// Opens the device at `path`, negotiates the offered format nearest to `wanted`, and starts the stream.
+    /// Opens the device at `path`, negotiates the offered format nearest to `wanted`, and starts
+    /// the stream.
     ///
     /// # Errors
-    /// [`SourceError`]: the device is absent, busy, not permitted, or offers no usable format; or a call failed.
+    /// [`SourceError`]: the device is absent, busy, not permitted, or offers no usable format; or a
+    /// call failed.
     pub fn open(path: &Path, wanted: &FormatRequest) -> Result<Self, SourceError> {
         Self::open_with(path, wanted, CaptureOptions::default())
     }
@@ -94,8 +101,8 @@ impl CaptureStream {
         let device = Device::open(path)?;
         let returns = new_returns(&device)?;
         let mut private = false;
-        // Drivers need not support these events. Without support the event does not occur, so errors are ignored. The id of
-        // a source change event is the number of the input.
+        // Drivers need not support these events. Without support the event does not occur, so
+        // errors are ignored. The id of a source change event is the number of the input.
         let input = sys::current_input(&device).map_or(0, |input| input.index);
         let _ = sys::subscribe_event(&device, sys::EVENT_SOURCE_CHANGE, input);
         if sys::subscribe_event(&device, sys::EVENT_CONTROL, options.privacy_control).is_ok() {
@@ -139,12 +146,14 @@ impl CaptureStream {
         self.device.path()
     }
 
-    /// The number of frames whose driver timestamp was unusable and was replaced by the time of dequeueing.
+    /// The number of frames whose driver timestamp was unusable and was replaced by the time of
+    /// dequeueing.
     pub const fn replaced_timestamps(&self) -> u64 {
         self.timestamps.replaced()
     }
 
-    /// The number of buffers in the queue, and how many of them the driver holds now. Both are 0 after a failure.
+    /// The number of buffers in the queue, and how many of them the driver holds now. Both are 0
+    /// after a failure.
     pub const fn buffers(&self) -> (usize, usize) {
         match &self.state {
             State::Streaming(queue) => (queue.len(), queue.queued()),
@@ -207,10 +216,12 @@ impl CaptureStream {
             queue.stop(&self.device);
         }
         self.sequences.restart();
-        // Readers may still hold frames of the old queue, whose buffers must not be returned to the new one.
+        // Readers may still hold frames of the old queue, whose buffers must not be returned to the
+        // new one.
         self.returns = new_returns(&self.device)?;
         let (setup, queue) = match configure(&self.device, &self.wanted, self.options, &self.returns) {
-            // Some kernels cannot change the format while a reader holds a frame. Open the device again.
+            // Some kernels cannot change the format while a reader holds a frame. Open the device
+            // again.
             Err(SourceError::Busy { .. }) => {
                 let reopened = Self::open_with(self.device.path(), &self.wanted, self.options);
                 let mut reopened = match reopened {
@@ -238,7 +249,8 @@ impl CaptureStream {
         self.device.error("VIDIOC_S_FMT", Errno::BUSY, Phase::Streaming)
     }
 
-    /// Waits once, until `deadline` at most. Returns the event that ended the wait, or `None` to wait again.
+    /// Waits once, until `deadline` at most. Returns the event that ended the wait, or `None` to
+    /// wait again.
     fn wait_once(&mut self, deadline: Instant) -> Result<Option<StreamEvent>, SourceError> {
         let State::Streaming(queue) = &mut self.state else {
             return Err(self.device.error("VIDIOC_DQBUF", Errno::NODEV, Phase::Streaming));
@@ -246,7 +258,8 @@ impl CaptureStream {
         if let Err(error) = queue.feed(&self.device) {
             return Err(self.fail_call(error));
         }
-        // With fewer than two buffers the driver may stall at the next frame, so each returned buffer must end the wait.
+        // With fewer than two buffers the driver may stall at the next frame, so each returned
+        // buffer must end the wait.
         if queue.queued() < 2 {
             self.returns.set_wake_on_return(true);
             if let Err(error) = queue.feed(&self.device) {
@@ -285,7 +298,8 @@ impl CaptureStream {
         let State::Streaming(queue) = &mut self.state else { return Ok(None) };
         let (buffer, state) = match queue.dequeue(&self.device) {
             Ok(Some(frame)) => frame,
-            // The device ended the wait and has no frame: an error that the next call reports, or an empty queue.
+            // The device ended the wait and has no frame: an error that the next call reports, or
+            // an empty queue.
             Ok(None) => return self.tolerate(("poll", Errno::IO)),
             // `EIO` may mean one frame that the hardware lost, or that the device has failed.
             Err(error @ (_, Errno::IO)) => return self.tolerate(error),
@@ -305,7 +319,8 @@ impl CaptureStream {
         Ok(event)
     }
 
-    /// Counts a failed call that may succeed the next time. After [`MAX_FAILURES`] in a row the stream fails.
+    /// Counts a failed call that may succeed the next time. After [`MAX_FAILURES`] in a row the
+    /// stream fails.
     fn tolerate(&mut self, error: CallError) -> Result<Option<StreamEvent>, SourceError> {
         // If the device has been unplugged, this call reports it more precisely.
         if let Err(errno) = sys::query_capability(&self.device) {
@@ -383,7 +398,8 @@ impl CaptureStream {
         }
     }
 
-    /// Decodes a compressed frame and returns its buffer to the queue. If several frames are ready, only the newest is decoded.
+    /// Decodes a compressed frame and returns its buffer to the queue. If several frames are ready,
+    /// only the newest is decoded.
     fn decode(&mut self, buffer: &DriverBuffer, state: &BufferState, number: u64) -> Option<StreamEvent> {
         if let State::Streaming(queue) = &self.state
             && queue.queued() > 0

@@ -1,18 +1,19 @@
 //! The kernel's V4L2 interface: its structs, and one safe function for each ioctl.
 //!
-//! Each function takes an open descriptor, makes one system call and returns the kernel's values unchecked. The callers
-//! check counts, sizes and offsets (`formats.rs`, `mapping.rs`).
+//! Each function takes an open descriptor, makes one system call and returns the kernel's values
+//! unchecked. The callers check counts, sizes and offsets (`formats.rs`, `mapping.rs`).
 //!
-//! **The struct layouts are proved at compile time.** The number of an ioctl contains the size of its struct. Every number
-//! here is computed from our struct and compared with the number that `linux-raw-sys` took from the kernel's headers for
-//! the target architecture. The offsets of fields that depend on alignment are asserted as well.
+//! **The struct layouts are proved at compile time.** The number of an ioctl contains the size of
+//! its struct. Every number here is computed from our struct and compared with the number that
+//! `linux-raw-sys` took from the kernel's headers for the target architecture. The offsets of
+//! fields that depend on alignment are asserted as well.
 //!
-//! On 32-bit ARM the kernel has two forms of the calls that contain a time. We use the original form (32-bit seconds,
-//! `c_long`): it exists in every kernel, and monotonic seconds fit. The C library's `timeval` has either size, so it is
-//! not used.
+//! On 32-bit ARM the kernel has two forms of the calls that contain a time. We use the original
+//! form (32-bit seconds, `c_long`): it exists in every kernel, and monotonic seconds fit. The C
+//! library's `timeval` has either size, so it is not used.
 //!
-//! This file depends only on `rustix` and `linux-raw-sys`, so that `tests/emulated/layouts` can check it for each
-//! architecture without building the other files.
+//! This file depends only on `rustix` and `linux-raw-sys`, so that `tests/emulated/layouts` can
+//! check it for each architecture without building the other files.
 #![allow(unsafe_code)]
 
 use core::ffi::c_long;
@@ -26,7 +27,8 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 /// A struct of the kernel's interface.
 ///
 /// # Safety
-/// Every bit pattern, including all zeros, must be a valid value: integers, arrays and unions of integers, raw pointers.
+/// Every bit pattern, including all zeros, must be a valid value: integers, arrays and unions of
+/// integers, raw pointers.
 unsafe trait Interface: Sized {
     fn zeroed() -> Self {
         // SAFETY: implementations guarantee that all zeros are a valid value.
@@ -76,8 +78,8 @@ interface! {
         reserved: [u32; 3],
     }
 
-    /// `v4l2_frmsizeenum`: `values` are width and height if discrete; otherwise minimum, maximum and step of the width, then
-    /// of the height.
+    /// `v4l2_frmsizeenum`: `values` are width and height if discrete; otherwise minimum, maximum
+    /// and step of the width, then of the height.
     pub struct FrameSize {
         index: u32,
         pixel_format: u32,
@@ -86,8 +88,8 @@ interface! {
         reserved: [u32; 2],
     }
 
-    /// `v4l2_frmivalenum`: `values` are fractions of a second (numerator, denominator): one if discrete, otherwise minimum,
-    /// maximum and step.
+    /// `v4l2_frmivalenum`: `values` are fractions of a second (numerator, denominator): one if
+    /// discrete, otherwise minimum, maximum and step.
     pub struct FrameInterval {
         index: u32,
         pixel_format: u32,
@@ -251,7 +253,8 @@ union FormatUnion {
     single: PixFormat,
     multi: PixFormatMplane,
     raw: [u8; 200],
-    /// A member of the kernel's union that is not used here contains pointers, which determine the alignment.
+    /// A member of the kernel's union that is not used here contains pointers, which determine the
+    /// alignment.
     align: usize,
 }
 
@@ -385,7 +388,8 @@ const _: () = {
     assert!(QUERY_DV_TIMINGS == numbers::VIDIOC_QUERY_DV_TIMINGS);
 };
 
-// Offsets that depend on alignment, and structs whose size is in no ioctl number, for 8-byte and 4-byte `c_long`.
+// Offsets that depend on alignment, and structs whose size is in no ioctl number, for 8-byte and
+// 4-byte `c_long`.
 const _: () = {
     let wide = size_of::<c_long>() == 8;
     assert!(offset_of!(RawBuffer, timestamp) == if wide { 24 } else { 20 });
@@ -530,9 +534,9 @@ fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 
 fn update<const OPCODE: Opcode, T: Interface>(fd: impl AsFd, value: &mut T) -> Result<()> {
     retry_interrupted(|| {
-        // SAFETY: every caller passes the struct from which `OPCODE` was computed, and the assertions above compare that
-        // number with the kernel's. The kernel writes only to that struct and to the array that a buffer's `planes` points
-        // to.
+        // SAFETY: every caller passes the struct from which `OPCODE` was computed, and the
+        // assertions above compare that number with the kernel's. The kernel writes only to that
+        // struct and to the array that a buffer's `planes` points to.
         unsafe { ioctl(&fd, Updater::<OPCODE, T>::new(value)) }
     })
 }
@@ -587,7 +591,8 @@ pub fn set_format(fd: impl AsFd, buffer_type: BufferType, wanted: &DeviceFormat)
 impl RawFormat {
     fn read(&self, buffer_type: BufferType) -> DeviceFormat {
         if buffer_type.is_multi() {
-            // SAFETY: a union of integers, so every bit pattern is valid. Copied, because the struct is packed.
+            // SAFETY: a union of integers, so every bit pattern is valid. Copied, because the
+            // struct is packed.
             let multi = unsafe { self.format.multi };
             let planes = multi.planes;
             DeviceFormat {
@@ -666,7 +671,8 @@ impl RawFormat {
     }
 }
 
-/// `VIDIOC_REQBUFS` for buffers that the driver allocates and we map. Returns their number. A `count` of 0 frees them.
+/// `VIDIOC_REQBUFS` for buffers that the driver allocates and we map. Returns their number. A
+/// `count` of 0 frees them.
 pub fn request_buffers(fd: impl AsFd, buffer_type: BufferType, count: u32) -> Result<u32> {
     let mut value =
         RequestBuffers { count, buffer_type: buffer_type.number(), memory: MEMORY_MMAP, ..Interface::zeroed() };
@@ -688,7 +694,8 @@ fn with_buffer<const OPCODE: Opcode>(
         for (plane, &bytes) in planes.iter_mut().zip(used) {
             plane.bytes_used = bytes;
         }
-        // The kernel reads and writes this number of planes through the pointer: the whole array, which outlives the call.
+        // The kernel reads and writes this number of planes through the pointer: the whole array,
+        // which outlives the call.
         value.length = 8;
         value.place.planes = planes.as_mut_ptr();
     } else {
@@ -788,14 +795,16 @@ pub fn current_input(fd: impl AsFd) -> Result<Input> {
     Ok(value)
 }
 
-/// `VIDIOC_QUERYCTRL`. If `id` contains [`CONTROL_FLAG_NEXT`], the result is the control with the next larger id.
+/// `VIDIOC_QUERYCTRL`. If `id` contains [`CONTROL_FLAG_NEXT`], the result is the control with the
+/// next larger id.
 pub fn query_control(fd: impl AsFd, id: u32) -> Result<QueryControl> {
     let mut value = QueryControl { id, ..Interface::zeroed() };
     update::<QUERYCTRL, _>(fd, &mut value)?;
     Ok(value)
 }
 
-/// `VIDIOC_QUERYMENU`: the bytes of the item's name; for an integer menu, those of its 64-bit number.
+/// `VIDIOC_QUERYMENU`: the bytes of the item's name; for an integer menu, those of its 64-bit
+/// number.
 pub fn query_menu(fd: impl AsFd, id: u32, index: u32) -> Result<[u8; 32]> {
     let mut value = RawMenu { id, index, ..Interface::zeroed() };
     update::<QUERYMENU, _>(fd, &mut value)?;
@@ -847,7 +856,8 @@ impl Event {
 
 /// `VIDIOC_G_SELECTION`.
 pub fn get_selection(fd: impl AsFd, buffer_type: BufferType, target: u32) -> Result<Rect> {
-    // The selection calls use the single-planar type for both kinds of queue; all kernels accept it.
+    // The selection calls use the single-planar type for both kinds of queue; all kernels accept
+    // it.
     let plain = if buffer_type.is_output() { BufferType::Output } else { BufferType::Capture };
     let mut value = Selection { buffer_type: plain.number(), target, ..Interface::zeroed() };
     update::<G_SELECTION, _>(fd, &mut value)?;

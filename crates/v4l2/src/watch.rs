@@ -1,7 +1,9 @@
-//! Reports that video devices were added, removed or became accessible, by inotify on `/dev` and its folders of links.
+//! Reports that video devices were added, removed or became accessible, by inotify on `/dev` and
+//! its folders of links.
 //!
-//! It needs neither udev nor netlink, and works in a container that has only the device nodes. A caller that waits for a
-//! device should try to open it after each report: a report may be unrelated to the device, but no change is missed.
+//! It needs neither udev nor netlink, and works in a container that has only the device nodes. A
+//! caller that waits for a device should try to open it after each report: a report may be
+//! unrelated to the device, but no change is missed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,7 +21,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::paths;
 
-/// A watch on video devices. It records changes from its creation on, so create it before you look for the device.
+/// A watch on video devices. It records changes from its creation on, so create it before you look
+/// for the device.
 #[derive(Debug)]
 pub struct DeviceWatch {
     fd: OwnedFd,
@@ -31,7 +34,8 @@ impl DeviceWatch {
     /// Watches `/dev`.
     ///
     /// # Errors
-    /// The kernel refuses an inotify descriptor (`EMFILE`: the user has reached the limit), or `/dev` cannot be watched.
+    /// The kernel refuses an inotify descriptor (`EMFILE`: the user has reached the limit), or
+    /// `/dev` cannot be watched.
     pub fn new() -> io::Result<Self> {
         Self::on_folders(std::iter::once(paths::DEV).chain(paths::LINK_FOLDERS).map(PathBuf::from).collect())
     }
@@ -52,11 +56,13 @@ impl DeviceWatch {
         Ok(())
     }
 
-    /// Watches the folders of links, which exist only while there is a device. Watching a folder twice has no effect.
+    /// Watches the folders of links, which exist only while there is a device. Watching a folder
+    /// twice has no effect.
     fn add_links(&self) {
         for folder in &self.folders[1..] {
             if self.add(folder).is_err() {
-                // The folder does not exist: its parent reports its creation, and `/dev` reports the parent's.
+                // The folder does not exist: its parent reports its creation, and `/dev` reports
+                // the parent's.
                 if let Some(parent) = folder.parent() {
                     let _ = self.add(&parent.to_owned());
                 }
@@ -74,7 +80,8 @@ impl DeviceWatch {
                 Ok(event) => {
                     let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_string_lossy());
                     let lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-                    // In `/dev`: nodes and the folder `v4l`. In `/dev/v4l`: folders of links. In those: links.
+                    // In `/dev`: nodes and the folder `v4l`. In `/dev/v4l`: folders of links. In
+                    // those: links.
                     found |= lost
                         || name.is_some_and(|name| {
                             paths::node_number(&name).is_some()
@@ -94,7 +101,8 @@ impl DeviceWatch {
         Ok(found)
     }
 
-    /// Blocks the thread until a video device may have been added or removed, `timeout` at most. Returns whether one was.
+    /// Blocks the thread until a video device may have been added or removed, `timeout` at most.
+    /// Returns whether one was.
     ///
     /// # Errors
     /// The error of reading or polling the inotify descriptor.
@@ -116,13 +124,14 @@ impl DeviceWatch {
         }
     }
 
-    /// Waits until a video device may have been added or removed. Needs a tokio runtime. The future can be dropped at any
-    /// point without losing a change.
+    /// Waits until a video device may have been added or removed. Needs a tokio runtime. The future
+    /// can be dropped at any point without losing a change.
     ///
     /// # Errors
     /// The error of reading or polling the inotify descriptor.
     pub async fn changed(&self) -> io::Result<()> {
-        // The replacement is an `unsafe fn` whose condition, an open descriptor, the borrowed descriptor already ensures.
+        // The replacement is an `unsafe fn` whose condition, an open descriptor, the borrowed
+        // descriptor already ensures.
         #[allow(deprecated, reason = "the safe function is sufficient")]
         let ready = AsyncFd::with_interest(self.fd.as_fd(), Interest::READABLE)?;
         loop {

@@ -1,5 +1,5 @@
-//! The fuzz targets without a fuzzer: every seed, then pseudo-random inputs, which are the same in each run. It runs on a
-//! stable compiler. `tests/fuzz/run` runs the fuzzer.
+//! The fuzz targets without a fuzzer: every seed, then pseudo-random inputs, which are the same in
+//! each run. It runs on a stable compiler. `tests/fuzz/run` runs the fuzzer.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).expect("a seed")).collect()
 }
 
-/// Calls `check` with each seed and with random bytes, if they are a valid input. Returns the number of valid inputs.
+/// Calls `check` with each seed and with random bytes, if they are a valid input. Returns the
+/// number of valid inputs.
 fn replay<T: for<'a> Arbitrary<'a>>(target: &str, check: impl Fn(T)) -> usize {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let random_inputs = (0..INPUTS).map(|_| {

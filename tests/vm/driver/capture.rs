@@ -101,11 +101,13 @@ fn formats(lab: &Lab, number: usize) -> Outcome {
     Ok(format!("{}: {}", done.len(), done.join(" ")))
 }
 
-/// The colour space, matrix and range that the driver reports are used: all of them show the same bars.
+/// The colour space, matrix and range that the driver reports are used: all of them show the same
+/// bars.
 fn colour_spaces(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let mut said = Vec::new();
-    // Colorspace (1: Rec. 709, 2: sRGB), Y'CbCr encoding (0: default, 1: 601, 2: 709), quantization (0, 1: full, 2: limited).
+    // Colorspace (1: Rec. 709, 2: sRGB), Y'CbCr encoding (0: default, 1: 601, 2: 709), quantization
+    // (0, 1: full, 2: limited).
     for (colorspace, encoding, quantization) in [(1, 0, 0), (2, 2, 0), (2, 1, 1), (1, 2, 1), (2, 1, 2)] {
         set(&path, "Colorspace", colorspace)?;
         set(&path, "Y'CbCr Encoding", encoding)?;
@@ -118,7 +120,8 @@ fn colour_spaces(lab: &Lab) -> Outcome {
             let shown = frame(&mut stream)?;
             let picture = shown.picture();
             let distance = distance_from_bars(&picture);
-            // The transfer functions of sRGB and Rec. 709 differ, but primary colours, black and white are equal in both.
+            // The transfer functions of sRGB and Rec. 709 differ, but primary colours, black and
+            // white are equal in both.
             ensure!(distance < 7.0, "{colorspace} {encoding} {quantization} {:?}: off by {distance}", picture.color());
             said.push(format!("{:?}/{:?}", picture.color().matrix, picture.color().range));
         }
@@ -218,7 +221,8 @@ fn time_and_order(lab: &Lab) -> Outcome {
         last = next;
     }
     ensure!(stream.replaced_timestamps() == 0, "{} timestamps were replaced", stream.replaced_timestamps());
-    // The driver uses the monotonic clock: timestamps follow its frame rate, not the time of dequeueing.
+    // The driver uses the monotonic clock: timestamps follow its frame rate, not the time of
+    // dequeueing.
     #[allow(clippy::cast_precision_loss, reason = "a few seconds")]
     let seconds = (last.capture_ns - first) as f64 / 1e9;
     let expected = last.sequence as f64 / 15.0;
@@ -229,7 +233,8 @@ fn time_and_order(lab: &Lab) -> Outcome {
 fn interlaced(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, TELEVISION)?;
-    // The height of a whole frame: at half of it, vivid delivers one field, which is a progressive picture.
+    // The height of a whole frame: at half of it, vivid delivers one field, which is a progressive
+    // picture.
     let wanted = FormatRequest { size: Some(Size::new(720, 480)), frame_rate: None };
     let error = CaptureStream::open(&path, &wanted).err().context("interlaced pictures were taken")?;
     ensure!(matches!(error, SourceError::Unsupported { .. }), "{error:?}");
@@ -259,7 +264,8 @@ fn size_change(lab: &Lab) -> Outcome {
     let wanted = FormatRequest { size: None, frame_rate: None };
     let mut stream = CaptureStream::open(&path, &wanted)?;
     ensure!(stream.format().size == Size::new(640, 480), "{:?}", stream.format());
-    // Hold several frames, as a view and a mask do: buffers with the same indices are in use after the change.
+    // Hold several frames, as a view and a mask do: buffers with the same indices are in use after
+    // the change.
     let mut held: Vec<_> = (0..3).map(|_| frame(&mut stream)).collect::<Result<_, _>>()?;
     let before = packed(&held[0].picture());
     set(&path, "DV Timings", 2)?;
@@ -277,7 +283,8 @@ fn size_change(lab: &Lab) -> Outcome {
     ensure!(after.picture().size() == format.size);
     ensure!(after.sequence > held[2].sequence, "the count goes on");
     ensure!(packed(&held[0].picture()) == before, "a frame of before has changed");
-    // A frame of the old queue that is released now must not be taken for a buffer of the new queue.
+    // A frame of the old queue that is released now must not be taken for a buffer of the new
+    // queue.
     let mut now = vec![frame(&mut stream)?, frame(&mut stream)?];
     let pictures: Vec<_> = now.iter().map(|frame| packed(&frame.picture())).collect();
     held.clear();

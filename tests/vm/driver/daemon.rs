@@ -13,7 +13,8 @@ use super::programs::{Programs, SMALL_CAMERA};
 
 pub const TESTS: [Test; 3] = [("daemon-devices", listing), ("daemon-auto", auto), ("daemon-resident-1080p", resident)];
 
-/// The largest memory of the daemon while a camera of 1920x1080 has clients, in KiB (SPECIFICATION.md, C5).
+/// The largest memory of the daemon while a camera of 1920x1080 has clients, in KiB
+/// (SPECIFICATION.md, C5).
 const MOST_RESIDENT: u64 = 48 * 1024;
 
 fn listing(lab: &Lab) -> Outcome {
@@ -58,7 +59,8 @@ fn auto(lab: &Lab) -> Outcome {
     Ok(said.join(", "))
 }
 
-/// With 1920x1080 in and out, and clients of the view and the mask, the daemon stays within its memory limit.
+/// With 1920x1080 in and out, and clients of the view and the mask, the daemon stays within its
+/// memory limit.
 fn resident(lab: &Lab) -> Outcome {
     let configuration = format!(
         "[[camera]]\nname = \"main\"\ndevice = \"{}\"\nwidth = 1920\nheight = 1080\nfps = 5\n",

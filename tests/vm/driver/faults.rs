@@ -1,4 +1,5 @@
-//! Faults: devices that are busy, unplugged, silent or faulty, and readers that never release their frames.
+//! Faults: devices that are busy, unplugged, silent or faulty, and readers that never release their
+//! frames.
 
 use std::fs;
 use std::io::Read;
@@ -34,8 +35,9 @@ pub const TESTS: [Test; 17] = [
     ("two-cameras", two_cameras),
 ];
 
-/// Starts and stops fifty times, after ten warm-up rounds that allocate what is allocated once: the allocator's pages, and
-/// pages of our own program, which are read over 9p when they are first used.
+/// Starts and stops fifty times, after ten warm-up rounds that allocate what is allocated once: the
+/// allocator's pages, and pages of our own program, which are read over 9p when they are first
+/// used.
 fn on_off(lab: &Lab) -> Outcome {
     let round = |number: usize| {
         let path = lab.camera(number % 2);
@@ -114,7 +116,8 @@ fn until_lost(stream: &mut dyn Stream) -> Result<SourceError> {
     bail!("goes on")
 }
 
-/// The device is removed while it streams and returns under another number. Its link leads to it again.
+/// The device is removed while it streams and returns under another number. Its link leads to it
+/// again.
 fn unplug(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let source = DeviceSource::new(&path);
@@ -147,7 +150,8 @@ fn unplug(lab: &Lab) -> Outcome {
     Ok(format!("{} -> {}", before.display(), after.display()))
 }
 
-/// The same for a node whose number another device takes: the device is found again by its identity.
+/// The same for a node whose number another device takes: the device is found again by its
+/// identity.
 fn unplug_plain(lab: &Lab) -> Outcome {
     let before = fs::canonicalize(lab.camera(1))?;
     let source = DeviceSource::new(&before);
@@ -315,7 +319,8 @@ fn starvation(lab: &Lab) -> Outcome {
     let (all, _) = stream.buffers();
     ensure!(held.len() == all - 1, "{} of {all} buffers were lent", held.len());
     let pictures: Vec<_> = held.iter().map(|frame| packed(&frame.picture())).collect();
-    // The stream continues as soon as one frame is released, also by another thread, and delivers current frames.
+    // The stream continues as soon as one frame is released, also by another thread, and delivers
+    // current frames.
     let newest = held.last().context("frames")?.sequence;
     let first = held.remove(0);
     std::thread::spawn(move || drop(first)).join().map_err(|_| anyhow::anyhow!("panic"))?;
@@ -334,7 +339,8 @@ fn starvation(lab: &Lab) -> Outcome {
     Ok(format!("{all} buffers, {:?}", stream.counters()))
 }
 
-/// A reader holds a frame of a closed stream: the frame keeps its bytes, and the device can be opened again.
+/// A reader holds a frame of a closed stream: the frame keeps its bytes, and the device can be
+/// opened again.
 fn reopen_while_held(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let mut held = Vec::new();

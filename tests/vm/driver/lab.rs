@@ -1,4 +1,5 @@
-//! What every test needs: kernel modules, nodes by role, controls by name, measurements of pictures.
+//! What every test needs: kernel modules, nodes by role, controls by name, measurements of
+//! pictures.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,8 +29,9 @@ pub struct Lab {
     pub daemon: PathBuf,
 }
 
-/// The parameters of vivid: a single-planar camera with an output, and a multi-planar camera with an output.
-/// The inputs of each camera: webcam, television, HDMI (types 0, 1, 3 in two bits each). The outputs: HDMI.
+/// The parameters of vivid: a single-planar camera with an output, and a multi-planar camera with
+/// an output. The inputs of each camera: webcam, television, HDMI (types 0, 1, 3 in two bits each).
+/// The outputs: HDMI.
 const VIVID: [&str; 9] = [
     "n_devs=2",
     "node_types=0x101,0x101",
@@ -107,7 +109,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the driver recreate its devices: a receiver that was set to another signal cannot be looped to an output.
+    /// Makes the driver recreate its devices: a receiver that was set to another signal cannot be
+    /// looped to an output.
     pub fn renew(&self) -> Result<()> {
         bind("unbind")?;
         bind("bind")?;
@@ -221,7 +224,8 @@ pub fn frame(stream: &mut dyn Stream) -> Result<Frame> {
     bail!("no frame in 20 s; {:?}", stream.counters())
 }
 
-/// The number of descriptors and threads of a process (`self` or its number), and its resident memory in KiB.
+/// The number of descriptors and threads of a process (`self` or its number), and its resident
+/// memory in KiB.
 pub fn resources(process: &str) -> Result<(usize, usize, u64)> {
     let folder = Path::new("/proc").join(process);
     let descriptors = fs::read_dir(folder.join("fd"))?.count();
@@ -231,7 +235,8 @@ pub fn resources(process: &str) -> Result<(usize, usize, u64)> {
     Ok((descriptors, threads, line.trim().trim_end_matches(" kB").trim().parse()?))
 }
 
-/// Red, green and blue of a pixel, 0..=255, by the formulas of ITU-R BT.601, 709 and 2020, independent of the daemon's code.
+/// Red, green and blue of a pixel, 0..=255, by the formulas of ITU-R BT.601, 709 and 2020,
+/// independent of the daemon's code.
 pub fn pixel(picture: &Picture<'_>, x: usize, y: usize) -> [f32; 3] {
     let at = |plane: usize, row: usize, byte: usize| f32::from(picture.plane(plane).row(row)[byte]);
     let (luma, cb, cr) = match picture.format() {

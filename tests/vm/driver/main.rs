@@ -1,7 +1,9 @@
-//! Runs in the guest of `tests/vm`: drives real V4L2 drivers (vivid, uvcvideo, v4l2loopback) and prints one line a test,
-//! `vm: NAME ok` or `vm: NAME FAILED reason`. `tests/vm/run` boots the guest and collects the lines.
+//! Runs in the guest of `tests/vm`: drives real V4L2 drivers (vivid, uvcvideo, v4l2loopback) and
+//! prints one line a test, `vm: NAME ok` or `vm: NAME FAILED reason`. `tests/vm/run` boots the
+//! guest and collects the lines.
 //!
-//! Arguments: the names of the tests to run (default: all). With `soak` instead of `soak-short` it streams for ten minutes.
+//! Arguments: the names of the tests to run (default: all). With `soak` instead of `soak-short` it
+//! streams for ten minutes.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test program")]
 
@@ -26,7 +28,8 @@ use lab::{Lab, Outcome};
 
 type Test = (&'static str, fn(&Lab) -> Outcome);
 
-/// Why a test could not be run: something that it needs is missing. Such a test is reported as skipped.
+/// Why a test could not be run: something that it needs is missing. Such a test is reported as
+/// skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Skipped(pub &'static str);

@@ -1,4 +1,5 @@
-//! `[[camera.output]]` through the whole daemon: the pictures that it writes are captured again through the driver.
+//! `[[camera.output]]` through the whole daemon: the pictures that it writes are captured again
+//! through the driver.
 
 use std::fs;
 use std::path::Path;
@@ -52,7 +53,8 @@ fn bars(stream: &mut CaptureStream) -> Result<usize> {
     Ok(0)
 }
 
-/// The bars of one device's camera are written to the other device's output and captured again from there.
+/// The bars of one device's camera are written to the other device's output and captured again from
+/// there.
 fn looped(lab: &Lab, number: usize) -> Outcome {
     // The camera that shows the loop has another test pattern, so that the two cannot be confused.
     set(&lab.camera(number), "Test Pattern", 8)?;
@@ -66,8 +68,8 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
     Ok(format!("bars after {count} pictures, {} {}", stream.code(), stream.format().size))
 }
 
-/// The node is removed while the daemon writes to it. The camera and its client continue, and the output resumes when the
-/// node is back.
+/// The node is removed while the daemon writes to it. The camera and its client continue, and the
+/// output resumes when the node is back.
 fn unplug(lab: &Lab) -> Outcome {
     set(&lab.camera(0), "Test Pattern", 8)?;
     let configuration = camera_at(&lab.camera(1), &output(&lab.output(0)));
@@ -90,8 +92,9 @@ fn unplug(lab: &Lab) -> Outcome {
 const WEBCAM: &str = "/dev/video40";
 const FIXED: &str = "/dev/video41";
 
-/// v4l2loopback: a webcam for any program. The camera is on only while a program reads. The daemon uses the format that a
-/// reader has set, and `auto` does not take the daemon's own output for a camera.
+/// v4l2loopback: a webcam for any program. The camera is on only while a program reads. The daemon
+/// uses the format that a reader has set, and `auto` does not take the daemon's own output for a
+/// camera.
 fn webcam(lab: &Lab) -> Outcome {
     if !lab.has_module("v4l2loopback") {
         return Err(Skipped("the module v4l2loopback could not be built").into());

@@ -43,7 +43,8 @@ fn pattern(format: PixelFormat, size: Size, seed: u8) -> Vec<u8> {
         .collect()
 }
 
-/// With the same format on both sides, the pictures that are read equal the written ones byte for byte.
+/// With the same format on both sides, the pictures that are read equal the written ones byte for
+/// byte.
 fn looped(lab: &Lab, number: usize) -> Outcome {
     let (output, camera) = (lab.output(number), lab.camera(number));
     let mut said = Vec::new();
@@ -86,8 +87,8 @@ fn looped(lab: &Lab, number: usize) -> Outcome {
 const PERSON: &[u8] = include_bytes!("../../fixtures/people/images/0007.jpg");
 const PERSON_SIZE: Size = Size::new(341, 512);
 
-/// A photograph of a person is written as NV12 and captured through the driver: the net finds the same person in it as in
-/// the original photograph.
+/// A photograph of a person is written as NV12 and captured through the driver: the net finds the
+/// same person in it as in the original photograph.
 fn person(lab: &Lab) -> Outcome {
     let mut photograph = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
     Decoder::default().decode(PERSON, PERSON_SIZE, &mut photograph)?;
@@ -219,7 +220,8 @@ fn reopen(lab: &Lab) -> Outcome {
     Ok(String::new())
 }
 
-/// The node is removed while we write. The camera of another device continues, and the output works again afterwards.
+/// The node is removed while we write. The camera of another device continues, and the output works
+/// again afterwards.
 fn unplug(lab: &Lab) -> Outcome {
     let path = lab.output(0);
     let mut camera = super::lab::stream(&lab.camera(1))?;

@@ -15,7 +15,8 @@ pub const TESTS: [Test; 2] = [("soak-short", short), ("soak", long)];
 /// The permitted growth of resident memory, in KiB.
 const MARGIN: u64 = 512;
 
-/// Both cameras at the same time, with frames held as a pipeline holds them: descriptors, threads and memory do not grow.
+/// Both cameras at the same time, with frames held as a pipeline holds them: descriptors, threads
+/// and memory do not grow.
 fn short(lab: &Lab) -> Outcome {
     let length = Duration::from_secs(15);
     let mut streams = [stream(&lab.camera(0))?, stream(&lab.camera(1))?];

@@ -1,5 +1,5 @@
-//! Faults through the whole daemon with a client attached: each fault is a named state on the bus and passes without a
-//! restart, and the client continues without intervention.
+//! Faults through the whole daemon with a client attached: each fault is a named state on the bus
+//! and passes without a restart, and the client continues without intervention.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +33,8 @@ fn says(camera: &Value, words: &str) -> Result<()> {
     Ok(())
 }
 
-/// Another program uses the camera: a waiting client gets it as soon as it is free, and another one is told the reason.
+/// Another program uses the camera: a waiting client gets it as soon as it is free, and another one
+/// is told the reason.
 fn busy(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let other = CaptureStream::open(&path, &SMALL)?;
@@ -66,7 +67,8 @@ fn second(lab: &Lab) -> String {
     camera_at(&lab.camera(1), "").replace("\"main\"", "\"second\"")
 }
 
-/// A stall, a driver that fails, a device whose every call fails. A second camera with a client runs at the same time.
+/// A stall, a driver that fails, a device whose every call fails. A second camera with a client
+/// runs at the same time.
 fn survival(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     let programs = Programs::start(lab, &[], &format!("{}{}", camera_at(&path, ""), second(lab)))?;
@@ -146,7 +148,8 @@ fn permission(lab: &Lab) -> Outcome {
     Ok(format!("{}; {summary}", denied["LastError"]))
 }
 
-/// The signal on the input changes while a client is attached: its ring is closed, and it attaches to the next one.
+/// The signal on the input changes while a client is attached: its ring is closed, and it attaches
+/// to the next one.
 fn format_change(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, HDMI)?;
@@ -173,7 +176,8 @@ fn format_change(lab: &Lab) -> Outcome {
 fn interlaced(lab: &Lab) -> Outcome {
     let path = lab.camera(0);
     input(&path, TELEVISION)?;
-    // The height of a whole frame: at half of it, vivid delivers one field, which is a progressive picture.
+    // The height of a whole frame: at half of it, vivid delivers one field, which is a progressive
+    // picture.
     let configuration = camera_at(&path, "idle_close_s = 60").replace("640", "720").replace("360", "480");
     let programs = Programs::start(lab, &[], &configuration)?;
     let refused =
@@ -192,8 +196,8 @@ fn middle(path: &str) -> Result<f32> {
     Ok(super::lab::pixel(&picture.as_picture(), x, y)[1])
 }
 
-/// The shutter of a USB camera: while it is closed, the picture is black and marked as private, even if the camera sends
-/// nothing.
+/// The shutter of a USB camera: while it is closed, the picture is black and marked as private,
+/// even if the camera sends nothing.
 fn privacy(lab: &Lab) -> Outcome {
     usb::modules(lab)?;
     let bright: Vec<u8> = [200, 128].repeat(160 * 120);

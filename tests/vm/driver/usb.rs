@@ -1,4 +1,5 @@
-//! A USB camera on the real `uvcvideo` (see `uvc`): JPEG, damage, shutter, cable, and false descriptors.
+//! A USB camera on the real `uvcvideo` (see `uvc`): JPEG, damage, shutter, cable, and false
+//! descriptors.
 
 use std::fs;
 use std::path::PathBuf;

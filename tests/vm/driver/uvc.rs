@@ -1,5 +1,6 @@
-//! A USB camera that this program emulates: it speaks USB/IP to the kernel's `vhci_hcd`, so that the real `uvcvideo` driver
-//! drives it. It can send JPEG pictures and damaged ones, operate a privacy shutter, and be unplugged.
+//! A USB camera that this program emulates: it speaks USB/IP to the kernel's `vhci_hcd`, so that
+//! the real `uvcvideo` driver drives it. It can send JPEG pictures and damaged ones, operate a
+//! privacy shutter, and be unplugged.
 //!
 //! Sources: USB Video Class 1.0, and `Documentation/usb/usbip_protocol` of the kernel.
 
@@ -321,7 +322,8 @@ impl Device {
         }
     }
 
-    /// The negotiation of video streaming: the host proposes parameters, and the device answers with its own.
+    /// The negotiation of video streaming: the host proposes parameters, and the device answers
+    /// with its own.
     fn probe(&mut self, request: u8, data: &[u8]) -> Option<Vec<u8>> {
         match request {
             0x01 => {
@@ -365,7 +367,8 @@ fn configuration(profile: &Profile) -> Vec<u8> {
     // Interface 0: video control, one interrupt endpoint.
     all.extend([9, 4, 0, 0, 1, 0x0e, 1, 0, 2]);
     let mut control = vec![13, 0x24, 1, 0x00, 0x01, 0, 0, 0x80, 0x8d, 0x5b, 0x00, 1, 1];
-    // Camera terminal 1 with three bytes of controls (bit 18 is privacy). Output terminal 2, a USB stream.
+    // Camera terminal 1 with three bytes of controls (bit 18 is privacy). Output terminal 2, a USB
+    // stream.
     control.extend([18, 0x24, 2, CAMERA_TERMINAL, 0x01, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 4]);
     control.extend([9, 0x24, 3, 2, 0x01, 0x01, 0, CAMERA_TERMINAL, 0]);
     let length = u16::try_from(control.len()).unwrap_or(0).to_le_bytes();

@@ -53,8 +53,8 @@ impl InputError {
     }
 }
 
-/// The files of a directory whose extension is `png`, `jpg` or `jpeg`, sorted by the bytes of their names. Hidden files
-/// and subdirectories are left out.
+/// The files of a directory whose extension is `png`, `jpg` or `jpeg`, sorted by the bytes of their
+/// names. Hidden files and subdirectories are left out.
 ///
 /// # Errors
 /// The error of reading the directory.
@@ -73,11 +73,12 @@ pub fn pictures_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Detects the type of each path by its first bytes. A directory is replaced by its pictures, and `-` means standard
-/// input.
+/// Detects the type of each path by its first bytes. A directory is replaced by its pictures, and
+/// `-` means standard input.
 ///
 /// # Errors
-/// [`InputError`] for the first path that is missing, is neither a picture nor a video, or is a directory without pictures.
+/// [`InputError`] for the first path that is missing, is neither a picture nor a video, or is a
+/// directory without pictures.
 pub fn expand_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
     let mut inputs = Vec::new();
     for path in paths {
@@ -103,7 +104,8 @@ pub fn expand_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, InputError> {
     Ok(inputs)
 }
 
-/// Decodes pictures to `Rgb24`, one at a time. Each item has the path. The iteration continues after an error.
+/// Decodes pictures to `Rgb24`, one at a time. Each item has the path. The iteration continues
+/// after an error.
 pub fn open_pictures(
     paths: impl IntoIterator<Item = PathBuf>,
 ) -> impl Iterator<Item = Result<(PathBuf, OwnedPicture), ImageError>> {

@@ -1,14 +1,17 @@
-//! Files as sources: pictures, directories of pictures, and y4m video, which can also be read from standard input.
+//! Files as sources: pictures, directories of pictures, and y4m video, which can also be read from
+//! standard input.
 //!
 //! - The contents of a file decide its type, not its name.
 //! - A directory delivers its `.png`, `.jpg` and `.jpeg` files in the order of their names.
-//! - Without `loop`, a directory and a video end ([`StreamEvent::End`]). A single picture is repeated without end.
+//! - Without `loop`, a directory and a video end ([`StreamEvent::End`]). A single picture is
+//!   repeated without end.
 //! - Standard input can be opened once.
 //!
-//! A stream runs on the capture thread. Pictures own their memory and are lent as they are. The frames of a video are
-//! copied to a [`MemoryPool`], so nothing is allocated after the start.
+//! A stream runs on the capture thread. Pictures own their memory and are lent as they are. The
+//! frames of a video are copied to a [`MemoryPool`], so nothing is allocated after the start.
 //!
-//! [`batch`] reads the same files without pacing and without frames, for programs that process every picture.
+//! [`batch`] reads the same files without pacing and without frames, for programs that process
+//! every picture.
 //!
 //! [`MemoryPool`]: crate::frame::MemoryPool
 //! [`StreamEvent::End`]: crate::source::StreamEvent::End

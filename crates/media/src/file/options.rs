@@ -22,7 +22,8 @@ pub struct FileOptions {
     pub path: FilePath,
     /// Whether to start again at the end. A single picture is always repeated.
     pub repeat: bool,
-    /// The frame rate; `None` takes the rate of the y4m header, or the requested one for pictures, or 30 frames a second.
+    /// The frame rate; `None` takes the rate of the y4m header, or the requested one for pictures,
+    /// or 30 frames a second.
     pub frame_rate: Option<FrameRate>,
     /// Whether frames are delivered in real time or as fast as they are read.
     pub playback: Playback,
@@ -37,7 +38,8 @@ impl FileOptions {
         Self { path, repeat: false, frame_rate: None, playback: Playback::RealTime }
     }
 
-    /// Parses the text after `file:`. In the path, `%3F` stands for `?` and `%25` for `%`. Any other `%` is literal.
+    /// Parses the text after `file:`. In the path, `%3F` stands for `?` and `%25` for `%`. Any
+    /// other `%` is literal.
     ///
     /// # Errors
     /// [`SpecError`] for an empty path, an unknown option or a bad value.

@@ -58,7 +58,8 @@ impl PicturesStream {
     /// Decodes the first picture, so that the format is known.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] if `files` is empty; otherwise the errors of reading the first file.
+    /// [`SourceError::Unsupported`] if `files` is empty; otherwise the errors of reading the first
+    /// file.
     pub(super) fn open(
         name: String,
         files: Vec<PathBuf>,

@@ -6,10 +6,12 @@ use std::path::Path;
 
 use crate::image::{Content, sniff};
 
-/// Opens the file at `path` and detects its type from its first bytes. A y4m video is at its first byte again.
+/// Opens the file at `path` and detects its type from its first bytes. A y4m video is at its first
+/// byte again.
 ///
 /// # Errors
-/// The file cannot be opened or read, or it is a y4m pipe, which cannot be rewound (use standard input for those).
+/// The file cannot be opened or read, or it is a y4m pipe, which cannot be rewound (use standard
+/// input for those).
 pub(super) fn open(path: &Path) -> io::Result<(File, Content)> {
     let mut file = File::open(path)?;
     let mut first = [0; 64];

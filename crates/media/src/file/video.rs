@@ -1,8 +1,8 @@
 //! A y4m video as a stream.
 //!
-//! Each frame is read to a staging buffer, in the pieces that a pipe delivers, and then copied to a free buffer of the
-//! pool. If a writer stops in the middle of a frame, the capture thread waits no longer than its timeout. If readers hold
-//! every buffer, the video waits: no frame is dropped.
+//! Each frame is read to a staging buffer, in the pieces that a pipe delivers, and then copied to a
+//! free buffer of the pool. If a writer stops in the middle of a frame, the capture thread waits no
+//! longer than its timeout. If readers hold every buffer, the video waits: no frame is dropped.
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The type of a file, according to its first bytes. The text is made for error messages, for example "a GIF picture".
+/// The type of a file, according to its first bytes. The text is made for error messages, for
+/// example "a GIF picture".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A PNG picture.

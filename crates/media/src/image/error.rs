@@ -1,15 +1,17 @@
-//! The errors of reading and writing pictures, and the limits that are checked before anything is allocated.
+//! The errors of reading and writing pictures, and the limits that are checked before anything is
+//! allocated.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::content::Content;
-use crate::Size;
+use portraitd_kernels::picture::Size;
 
 /// The largest width and height of a picture that is decoded, in pixels.
 pub const MAX_SIDE_PX: u32 = 8192;
 
-/// The largest picture file that is read, in bytes: enough for an uncompressed RGB PNG of the largest picture.
+/// The largest picture file that is read, in bytes: enough for an uncompressed RGB PNG of the
+/// largest picture.
 pub const MAX_FILE_BYTES: u64 = 3 * (MAX_SIDE_PX as u64).pow(2) + (1 << 20);
 
 /// Why a picture could not be read or written. The text is one line that begins with the path.

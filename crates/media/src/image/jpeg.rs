@@ -1,8 +1,9 @@
-//! JPEG: the segments of the file are scanned without decoding, then the crate `zune-jpeg` decodes it.
+//! JPEG: the segments of the file are scanned without decoding, then the crate `zune-jpeg` decodes
+//! it.
 //!
-//! The scan has three purposes. The size is checked before the decoder allocates. A file that is cut off is an error,
-//! while decoders fill the rest with grey. The EXIF orientation is found and applied, so that pictures of telephones are
-//! upright, as in every viewer.
+//! The scan has three purposes. The size is checked before the decoder allocates. A file that is
+//! cut off is an error, while decoders fill the rest with grey. The EXIF orientation is found and
+//! applied, so that pictures of telephones are upright, as in every viewer.
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -10,7 +11,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::error::{MAX_SIDE_PX, Reason, check_size};
-use crate::Size;
+use portraitd_kernels::picture::Size;
 
 /// The properties of a JPEG file that its segments contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
         let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
         let payload = bytes.get(at + 2..at + length).unwrap_or_default();
         match marker {
-            // Start of frame: precision, height, width, components. 0xc4, 0xc8 and 0xcc are other segments.
+            // Start of frame: precision, height, width, components. 0xc4, 0xc8 and 0xcc are other
+            // segments.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && frame.is_none() => {
                 let [_, h1, h0, w1, w0, components, ..] = *payload else { return None };
                 let size = Size::new(u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
@@ -58,7 +60,8 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
             }
             0xe1 => orientation = exif_orientation(payload).unwrap_or(orientation),
             0xda => {
-                // In entropy-coded data, 0xff is followed by 0 or a restart marker, so 0xff 0xd9 is always an end marker.
+                // In entropy-coded data, 0xff is followed by 0 or a restart marker, so 0xff 0xd9 is
+                // always an end marker.
                 let complete = bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]);
                 let (size, components) = frame?;
                 return Some(Outline { size, components, orientation, complete });
@@ -70,7 +73,8 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     None
 }
 
-/// The orientation in an APP1 segment, which consists of `Exif\0\0`, a TIFF header and the first directory.
+/// The orientation in an APP1 segment, which consists of `Exif\0\0`, a TIFF header and the first
+/// directory.
 fn exif_orientation(payload: &[u8]) -> Option<u8> {
     let tiff = payload.strip_prefix(b"Exif\0\0")?;
     let little = match tiff.get(..4)? {
@@ -138,7 +142,8 @@ fn one_line(text: &str) -> String {
     text.trim_matches('"').split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Rotates and mirrors packed RGB of EXIF orientation `orientation` so that it is upright. Returns the new size.
+/// Rotates and mirrors packed RGB of EXIF orientation `orientation` so that it is upright. Returns
+/// the new size.
 fn upright(size: Size, pixels: Vec<u8>, orientation: u8) -> (Size, Vec<u8>) {
     if !(2..=8).contains(&orientation) {
         return (size, pixels);

@@ -1,14 +1,18 @@
-//! Still pictures: decodes PNG and JPEG, encodes PNG. The contents of a file decide its type, not its name. All functions
-//! can be called from any thread.
+//! Still pictures: decodes PNG and JPEG, encodes PNG. The contents of a file decide its type, not
+//! its name. All functions can be called from any thread.
 //!
-//! - **RGB** ([`decode`], [`read`]): packed `Rgb24`. Grey is expanded to three components. A picture with alpha is
-//!   composited over white, as viewers do. Of 16-bit components the upper 8 bits are used. Colour profiles are ignored
-//!   (sRGB is assumed). The EXIF orientation of a JPEG is applied. CMYK is refused.
-//! - **Grey** ([`decode_grey`], [`read_grey`]): for masks. Colour pictures are converted to BT.601 luma; alpha is ignored.
-//! - **RGB and alpha** ([`decode_rgba`]): `Rgbx32` whose fourth component is alpha, not premultiplied.
+//! - **RGB** ([`decode`], [`read`]): packed `Rgb24`. Grey is expanded to three components. A
+//!   picture with alpha is composited over white, as viewers do. Of 16-bit components the upper 8
+//!   bits are used. Colour profiles are ignored (sRGB is assumed). The EXIF orientation of a JPEG
+//!   is applied. CMYK is refused.
+//! - **Grey** ([`decode_grey`], [`read_grey`]): for masks. Colour pictures are converted to BT.601
+//!   luma; alpha is ignored.
+//! - **RGB and alpha** ([`decode_rgba`]): `Rgbx32` whose fourth component is alpha, not
+//!   premultiplied.
 //!
-//! Limits are checked before anything is allocated: [`MAX_SIDE_PX`] a side (64 Mi pixels), [`MAX_FILE_BYTES`] a file. A
-//! file that is cut off is an error; a partial picture is never returned.
+//! Limits are checked before anything is allocated: [`MAX_SIDE_PX`] a side (64 Mi pixels),
+//! [`MAX_FILE_BYTES`] a file. A file that is cut off is an error; a partial picture is never
+//! returned.
 
 mod content;
 mod error;
@@ -22,7 +26,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use crate::{Colorimetry, OwnedPicture, Picture, PixelFormat, Size};
+use crate::owned::OwnedPicture;
+use portraitd_kernels::picture::{Colorimetry, Picture, PixelFormat, Size};
 
 /// Adds the name of the file or bytes to an error.
 fn named<T>(path: &Path, result: Result<T, Reason>) -> Result<T, ImageError> {
@@ -32,7 +37,8 @@ fn named<T>(path: &Path, result: Result<T, Reason>) -> Result<T, ImageError> {
 /// Decodes a PNG or JPEG to `Rgb24`. `name` is used in errors.
 ///
 /// # Errors
-/// [`ImageError`]: the bytes are not a picture, or it is too large, empty, unsupported, damaged or cut off.
+/// [`ImageError`]: the bytes are not a picture, or it is too large, empty, unsupported, damaged or
+/// cut off.
 pub fn decode(bytes: &[u8], name: &Path) -> Result<OwnedPicture, ImageError> {
     named(name, decode_as(bytes, PixelFormat::Rgb24))
 }
@@ -77,8 +83,8 @@ pub fn encode_png(out: impl Write, picture: &Picture<'_>, name: &Path) -> Result
     named(name, png::encode(out, picture))
 }
 
-/// Writes a `Grey` or `Rgb24` picture to a PNG file. It is encoded in memory first, so only a failed write (for example to a
-/// full disk) can leave a partial file.
+/// Writes a `Grey` or `Rgb24` picture to a PNG file. It is encoded in memory first, so only a
+/// failed write (for example to a full disk) can leave a partial file.
 ///
 /// # Errors
 /// The errors of [`encode_png`].
@@ -88,7 +94,8 @@ pub fn write_png(path: &Path, picture: &Picture<'_>) -> Result<(), ImageError> {
     named(path, std::fs::write(path, bytes).map_err(Reason::Write))
 }
 
-/// The size in the header of a PNG or JPEG, before the EXIF orientation is applied; `None` for anything else.
+/// The size in the header of a PNG or JPEG, before the EXIF orientation is applied; `None` for
+/// anything else.
 pub fn size_of(bytes: &[u8]) -> Option<Size> {
     match sniff(bytes) {
         Content::Png => png::header_size(bytes),

@@ -1,9 +1,10 @@
-//! PNG, with the crate `png`: decodes any colour type and depth to 8 bits a component; encodes grey and RGB.
+//! PNG, with the crate `png`: decodes any colour type and depth to 8 bits a component; encodes grey
+//! and RGB.
 
 use std::io::{self, Cursor, Write};
 
 use super::error::{Reason, check_size};
-use crate::{Picture, PixelFormat, Size};
+use portraitd_kernels::picture::{Picture, PixelFormat, Size};
 
 /// A decoded picture: packed rows, 8 bits a component.
 pub(super) struct Decoded {
@@ -13,20 +14,22 @@ pub(super) struct Decoded {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The size in the `IHDR` chunk, which is always the first one; `None` if the bytes do not begin with it.
+/// The size in the `IHDR` chunk, which is always the first one; `None` if the bytes do not begin
+/// with it.
 pub(super) fn header_size(bytes: &[u8]) -> Option<Size> {
     let header = bytes.get(8..24)?.strip_prefix(&[0, 0, 0, 13, b'I', b'H', b'D', b'R'])?;
     let number = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
     Some(Size::new(number(0)?, number(4)?))
 }
 
-/// Decodes the first picture. Palettes and depths below 8 bits are expanded, the upper 8 of 16 bits are used, and a
-/// transparent colour becomes alpha.
+/// Decodes the first picture. Palettes and depths below 8 bits are expanded, the upper 8 of 16 bits
+/// are used, and a transparent colour becomes alpha.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Reason> {
     let size = header_size(bytes).ok_or_else(|| Reason::Malformed("the header is cut off".into()))?;
     check_size(size)?;
     let malformed = |error: png::DecodingError| Reason::Malformed(error.to_string());
-    // Enough for the rows of the widest picture and for other chunks. The picture itself is in our own memory.
+    // Enough for the rows of the widest picture and for other chunks. The picture itself is in our
+    // own memory.
     let limits = png::Limits { bytes: 16 << 20 };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);

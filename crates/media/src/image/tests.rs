@@ -53,7 +53,8 @@ fn every_colour_type_and_depth_becomes_rgb() {
     assert_eq!(pixels(&png_of(two, Grayscale, One, &[0b0100_0000])), [0, 0, 0, 255, 255, 255]);
     assert_eq!(pixels(&png_of(two, Grayscale, Sixteen, &[7, 255, 9, 0])), [7, 7, 7, 9, 9, 9]);
     assert_eq!(pixels(&png_of(two, Indexed, Eight, &[1, 0])), [200, 100, 50, 10, 20, 30]);
-    // Alpha is composited over white: 255 keeps the colour, 0 is white, 51 is one fifth of the colour.
+    // Alpha is composited over white: 255 keeps the colour, 0 is white, 51 is one fifth of the
+    // colour.
     assert_eq!(pixels(&png_of(two, Rgba, Eight, &[9, 8, 7, 255, 0, 0, 0, 0])), [9, 8, 7, 255, 255, 255]);
     assert_eq!(pixels(&png_of(two, GrayscaleAlpha, Eight, &[0, 51, 3, 255])), [204, 204, 204, 3, 3, 3]);
 }

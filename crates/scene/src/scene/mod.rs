@@ -1,8 +1,8 @@
 //! Renders the frames of a scene and their truth.
 //!
-//! The background and the people are decoded, scaled and converted to luma and chroma once, when the scene is created. A
-//! frame then costs a copy of the background, the people drawn over it, and the noise. [`Scene::render`] runs on the
-//! capture thread and allocates nothing.
+//! The background and the people are decoded, scaled and converted to luma and chroma once, when
+//! the scene is created. A frame then costs a copy of the background, the people drawn over it, and
+//! the noise. [`Scene::render`] runs on the capture thread and allocates nothing.
 
 use std::path::Path;
 
@@ -23,9 +23,11 @@ pub struct SceneTruth {
     pub sequence: u64,
     /// The time since frame 0, in seconds.
     pub seconds: f64,
-    /// The coverage by people, `Grey`, in the size of the frame: 255 is a person, 0 is the background.
+    /// The coverage by people, `Grey`, in the size of the frame: 255 is a person, 0 is the
+    /// background.
     pub alpha: OwnedPicture,
-    /// The bounding box of each visible person (the pixels whose alpha is at least a half), in pixels, from left to right.
+    /// The bounding box of each visible person (the pixels whose alpha is at least a half), in
+    /// pixels, from left to right.
     pub people: Vec<PixelRect>,
 }
 
@@ -40,18 +42,21 @@ pub struct Scene {
     noise: Option<Noise>,
 }
 
-/// Memory that [`Scene::render`] needs for packed formats. The caller keeps it, so that rendering allocates nothing.
+/// Memory that [`Scene::render`] needs for packed formats. The caller keeps it, so that rendering
+/// allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
     rows: Vec<u8>,
 }
 
-/// The darkest part of a person's shadow on the wall, and on the floor under the feet, in 1/256 of the light.
+/// The darkest part of a person's shadow on the wall, and on the floor under the feet, in 1/256 of
+/// the light.
 const WALL_SHADOW: u32 = 70;
 const FLOOR_SHADOW: u32 = 120;
 
 impl Scene {
-    /// Decodes and scales the pictures of the scene. Without a size and rate in `options`: 1280x720, 30 frames a second.
+    /// Decodes and scales the pictures of the scene. Without a size and rate in `options`:
+    /// 1280x720, 30 frames a second.
     ///
     /// # Errors
     /// [`SourceError::Unsupported`] for a size or pixel format in which scenes are not rendered.
@@ -119,7 +124,8 @@ impl Scene {
         self.frame_rate.nanoseconds(sequence) as f64 / 1e9
     }
 
-    /// The position of each person in frame `sequence`, also outside the picture; the person farthest from the camera first.
+    /// The position of each person in frame `sequence`, also outside the picture; the person
+    /// farthest from the camera first.
     pub fn placements(&self, sequence: u64) -> impl Iterator<Item = (Cutout, Placement)> {
         let (name, seconds) = (self.options.name, self.seconds(sequence));
         movement::people(name)
@@ -138,7 +144,8 @@ impl Scene {
         })
     }
 
-    /// Renders frame `sequence` to `out`, which must have [`packed_bytes`] bytes for the format and size of the scene.
+    /// Renders frame `sequence` to `out`, which must have [`packed_bytes`] bytes for the format and
+    /// size of the scene.
     ///
     /// # Panics
     /// If `out` has another length.
@@ -168,7 +175,8 @@ impl Scene {
         }
     }
 
-    /// Renders rows `2 * pair` and `2 * pair + 1` of the luma plane and row `pair` of the chroma plane.
+    /// Renders rows `2 * pair` and `2 * pair + 1` of the luma plane and row `pair` of the chroma
+    /// plane.
     fn render_pair(&self, sequence: u64, pair: usize, rows: &mut [u8], chroma: &mut [u8]) {
         let width = self.size.width as usize;
         for (y, row) in (pair * 2..).zip(rows.chunks_exact_mut(width)) {
@@ -185,7 +193,8 @@ impl Scene {
         }
         chroma.copy_from_slice(&self.background.chroma[pair * width..(pair + 1) * width]);
         for (sprite, mapping) in self.mapped(sequence) {
-            // The chroma layer and the chroma plane have half the size: the origin is halved, and the scale is the same.
+            // The chroma layer and the chroma plane have half the size: the origin is halved, and
+            // the scale is the same.
             let half = Mapping { x: mapping.x / 2.0, y: mapping.y / 2.0, scale: mapping.scale };
             sprite.chroma.sample_row(half, pair, width / 2, |x, [cb, cr, alpha]| {
                 chroma[2 * x] = over(chroma[2 * x], cb, alpha);
@@ -197,8 +206,9 @@ impl Scene {
         }
     }
 
-    /// Draws the shadow of one person on row `y`: the whole outline on the wall, shifted to the right because the window is
-    /// on the left; in the wide scene, an ellipse on the floor under the feet.
+    /// Draws the shadow of one person on row `y`: the whole outline on the wall, shifted to the
+    /// right because the window is on the left; in the wide scene, an ellipse on the floor under
+    /// the feet.
     fn draw_shadow(&self, sprite: &Sprite, mapping: Mapping, y: usize, row: &mut [u8]) {
         let darken = |byte: u8, amount: u32| {
             let light = u32::from(byte.saturating_sub(16)) * (256 - amount) / 256;
@@ -238,7 +248,8 @@ impl Scene {
         let width = self.size.width as usize;
         let mut alpha = OwnedPicture::zeroed(PixelFormat::Grey, self.size, Colorimetry::default())
             .expect("a scene's size has pixels");
-        // The person to whom each pixel belongs, from 1: the last one drawn there with an alpha of at least a half.
+        // The person to whom each pixel belongs, from 1: the last one drawn there with an alpha of
+        // at least a half.
         let mut owner = vec![0_usize; alpha.bytes().len()];
         for (person, (sprite, mapping)) in self.mapped(sequence).enumerate() {
             let rows = alpha.bytes_mut().chunks_exact_mut(width).zip(owner.chunks_exact_mut(width));
@@ -283,8 +294,8 @@ fn over(back: u8, front: u8, alpha: u8) -> u8 {
     front.saturating_add(u8::try_from(rest).unwrap_or(u8::MAX))
 }
 
-/// The encoded photograph (RGBA), the part of the person that it shows (as [`Sprite::visible_part`]), and the brightness of
-/// the left and right sides.
+/// The encoded photograph (RGBA), the part of the person that it shows (as
+/// [`Sprite::visible_part`]), and the brightness of the left and right sides.
 const fn photograph(cutout: Cutout) -> (&'static [u8], f64, [f32; 2]) {
     match cutout {
         Cutout::A => (include_bytes!("../../assets/person-a.png"), 1.0, [1.16, 0.98]),

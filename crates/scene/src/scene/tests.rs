@@ -70,7 +70,8 @@ fn the_truth_contains_each_visible_person() {
     assert!((0.5..0.75).contains(&(wide.people[0].height / 180.0)), "{wide:?}");
 }
 
-/// Where alpha is 0, the picture is the background or its shadow. Where alpha is 255, nothing of the background is visible.
+/// Where alpha is 0, the picture is the background or its shadow. Where alpha is 255, nothing of
+/// the background is visible.
 #[test]
 fn the_picture_agrees_with_its_truth() {
     for name in [SceneName::Walk, SceneName::Two, SceneName::Leave, SceneName::Wide] {

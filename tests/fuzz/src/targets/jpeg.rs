@@ -1,5 +1,5 @@
-//! Any bytes that a camera sends as a JPEG picture, decoded twice (a decoder learns from the first time): no panic, no memory
-//! error.
+//! Any bytes that a camera sends as a JPEG picture, decoded twice (a decoder learns from the first
+//! time): no panic, no memory error.
 
 use portraitd_media::Size;
 use portraitd_v4l2::jpeg::Decoder;

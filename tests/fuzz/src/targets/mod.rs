@@ -1,4 +1,5 @@
-//! One function for each fuzz target. The fuzzer calls it, and so does `tests/replay.rs` on a stable compiler.
+//! One function for each fuzz target. The fuzzer calls it, and so does `tests/replay.rs` on a
+//! stable compiler.
 
 pub mod formats;
 pub mod jpeg;

@@ -1,4 +1,5 @@
-//! Captures one picture of 640x360 from a single-planar device with the crate `v4l`: `vm-peer NODE FOURCC FILE`.
+//! Captures one picture of 640x360 from a single-planar device with the crate `v4l`: `vm-peer NODE
+//! FOURCC FILE`.
 
 use v4l::io::mmap::Stream;
 use v4l::io::traits::CaptureStream;

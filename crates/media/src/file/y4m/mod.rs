@@ -1,10 +1,11 @@
-//! y4m (`YUV4MPEG2`): uncompressed video with one header line, and one short line before each frame. The reader and writer
-//! work on any `Read` and `Write`. Errors contain no path; callers add it.
+//! y4m (`YUV4MPEG2`): uncompressed video with one header line, and one short line before each
+//! frame. The reader and writer work on any `Read` and `Write`. Errors contain no path; callers add
+//! it.
 //!
-//! Supported: progressive 8-bit 4:2:0, 4:2:2 and mono, of any size up to [`MAX_SIDE_PX`], odd sizes included. The error for
-//! interlaced video, other chroma formats and more than 8 bits names the unsupported value. The format contains no matrix:
-//! BT.601 is assumed, which converters from RGB to y4m use. `XCOLORRANGE=FULL` and `=LIMITED` are read; the default is
-//! limited.
+//! Supported: progressive 8-bit 4:2:0, 4:2:2 and mono, of any size up to [`MAX_SIDE_PX`], odd sizes
+//! included. The error for interlaced video, other chroma formats and more than 8 bits names the
+//! unsupported value. The format contains no matrix: BT.601 is assumed, which converters from RGB
+//! to y4m use. `XCOLORRANGE=FULL` and `=LIMITED` are read; the default is limited.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
@@ -85,7 +86,8 @@ impl Y4mHeader {
     /// Parses the header line, without its line feed.
     ///
     /// # Errors
-    /// [`Y4mError::Header`] for a line that is not valid, [`Y4mError::Unsupported`] for an unsupported video.
+    /// [`Y4mError::Header`] for a line that is not valid, [`Y4mError::Unsupported`] for an
+    /// unsupported video.
     pub fn parse(line: &[u8]) -> Result<Self, Y4mError> {
         let header = |reason: String| Y4mError::Header { reason };
         let unsupported = |reason: String| Y4mError::Unsupported { reason };
@@ -224,12 +226,13 @@ impl<R: Read> Y4mReader<R> {
         &mut self.input
     }
 
-    /// Reads the planes of the next frame to `out`, which must have [`Y4mHeader::frame_bytes`] bytes. Returns false at the
-    /// end. Allocates nothing.
+    /// Reads the planes of the next frame to `out`, which must have [`Y4mHeader::frame_bytes`]
+    /// bytes. Returns false at the end. Allocates nothing.
     ///
     /// # Errors
-    /// [`Y4mError`]. After a temporary [`Y4mError::Io`] (`WouldBlock`, `TimedOut`), another call with the same buffer
-    /// continues at the same byte. After any other error, `out` does not contain a frame.
+    /// [`Y4mError`]. After a temporary [`Y4mError::Io`] (`WouldBlock`, `TimedOut`), another call
+    /// with the same buffer continues at the same byte. After any other error, `out` does not
+    /// contain a frame.
     ///
     /// # Panics
     /// If `out` has another length.
@@ -343,7 +346,8 @@ impl<const LIMIT: usize> Line<LIMIT> {
     }
 }
 
-/// Writes frames as 4:2:0 (from `I420`, `Nv12` or `Nv21`), 4:2:2 (from `I422`) or mono (from `Grey`).
+/// Writes frames as 4:2:0 (from `I420`, `Nv12` or `Nv21`), 4:2:2 (from `I422`) or mono (from
+/// `Grey`).
 #[derive(Debug)]
 pub struct Y4mWriter<W: Write> {
     output: W,
@@ -357,7 +361,8 @@ impl<W: Write> Y4mWriter<W> {
     /// Writes the header.
     ///
     /// # Errors
-    /// [`Y4mError::Unsupported`] for a pixel format that y4m does not have, or [`Y4mError::Io`] of `output`.
+    /// [`Y4mError::Unsupported`] for a pixel format that y4m does not have, or [`Y4mError::Io`] of
+    /// `output`.
     pub fn new(mut output: W, header: Y4mHeader) -> Result<Self, Y4mError> {
         let line = header.line()?;
         output.write_all(line.as_bytes()).map_err(|error| Y4mError::Io { frame: 0, error })?;
@@ -367,7 +372,8 @@ impl<W: Write> Y4mWriter<W> {
     /// Writes one frame, which must have the format and size of the header.
     ///
     /// # Errors
-    /// [`Y4mError::Unsupported`] for a picture of another format or size, or [`Y4mError::Io`] of the writer.
+    /// [`Y4mError::Unsupported`] for a picture of another format or size, or [`Y4mError::Io`] of
+    /// the writer.
     pub fn write(&mut self, picture: &Picture<'_>) -> Result<(), Y4mError> {
         let Y4mHeader { pixel_format, size, .. } = self.header;
         if (picture.format(), picture.size()) != (pixel_format, size) {
