@@ -1,20 +1,22 @@
-//! How good masks, boxes and crops are: scores of pictures and of videos, and the pages that show them.
+//! Measures the quality of masks, boxes and crops, and writes HTML pages of the results.
 //!
-//! - [`score`](mod@score): one mask against its truth, and the summary of a set;
-//! - [`masks`]: a video's masks over time, with or without truth;
-//! - [`motion`]: how calm boxes and crops are;
-//! - [`video`]: both over a whole video;
-//! - [`chain`]: a picture's whole way, from pixels to mask, people and crop, frame by frame, without threads;
-//! - [`page`]: all of that as one self-contained HTML page.
+//! | module | contents |
+//! |---|---|
+//! | [`score`](mod@score) | one mask against its truth, and the summary of a set of pictures |
+//! | [`masks`] | the masks of a video over time, with or without truth |
+//! | [`stability`] | jitter of boxes, speed and direction changes of the crop |
+//! | [`video`] | all figures of a video, which passes through `portraitd_render::chain` |
+//! | [`page`] | self-contained HTML pages |
 //!
-//! No threads, no clock, no I/O. What the figures mean and what they are today: `docs/quality.md`.
+//! There are no threads, clocks or I/O. `docs/quality.md` defines the figures and gives today's
+//! values.
 
 pub mod masks;
-pub mod motion;
 pub mod page;
 pub mod score;
+pub mod stability;
 pub mod video;
 
-pub use masks::{MaskFrame, MaskMeter};
-pub use score::{Score, Summary, score};
-pub use video::{Moment, VideoSummary};
+pub use masks::{MaskMeter, MaskMetrics};
+pub use score::{PictureSummary, Score, score};
+pub use video::{FrameMetrics, VideoSummary};

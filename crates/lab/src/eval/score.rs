@@ -1,34 +1,36 @@
-//! How good a mask is.
+//! Scores a mask against its truth.
 //!
-//! - *IoU*: intersection over union of the two sets of person pixels (both at half or above).
-//! - *Boundary F*: the harmonic mean of precision and recall of the outline, where an outline pixel counts as found if
-//!   the other outline comes within 2 pixels (Euclidean); after Csurka et al., "What is a good evaluation measure for
-//!   semantic segmentation?", BMVC 2013.
-//! - *MAD*: the mean absolute difference of the matte, 0..=1 (the matting literature gives it times 1000).
+//! - *IoU*: intersection over union of the two sets of person pixels (128 of 255 and above).
+//! - *Boundary F*: the harmonic mean of precision and recall of the outline. An outline pixel
+//!   counts as found if the other outline has a pixel within 2 pixels (Euclidean distance). Source:
+//!   Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
+//! - *MAD*: the mean absolute difference of the mattes, 0..=1. The matting literature gives it
+//!   times 1000.
 
 use portraitd_media::Size;
 
-/// The tolerance of the boundary score, pixels.
+/// The tolerance of the boundary score, in pixels.
 pub const BOUNDARY_TOLERANCE_PX: i32 = 2;
 
 /// The scores of one mask.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// Intersection over union; 1 where neither mask has a person.
+    /// Intersection over union. 1 if neither mask has a person.
     pub iou: f64,
-    /// Boundary F; 1 where neither mask has an outline.
+    /// Boundary F. 1 if neither mask has an outline.
     pub boundary_f: f64,
-    /// Mean absolute difference.
+    /// Mean absolute difference, 0..=1.
     pub mad: f64,
 }
 
-/// Scores `mask` against `truth`, both row-major, 0 = background and 255 = person, of `size`.
+/// Scores `mask` against `truth`. Both are row-major, one byte per pixel of `size`, 0 = background
+/// to 255 = person.
 ///
 /// # Panics
-/// Where a slice has another length than `size` has pixels.
+/// If the length of a slice is not the number of pixels of `size`.
 pub fn score(mask: &[u8], truth: &[u8], size: Size) -> Score {
     let pixels = size.width as usize * size.height as usize;
-    assert!(mask.len() == pixels && truth.len() == pixels, "one value a pixel");
+    assert!(mask.len() == pixels && truth.len() == pixels, "one value per pixel");
     let (mut intersection, mut union, mut difference) = (0u64, 0u64, 0u64);
     for (m, t) in mask.iter().zip(truth) {
         let (person, really) = (*m >= 128, *t >= 128);
@@ -45,7 +47,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// A person's pixel with a background pixel above, below, left or right of it. The edge of the picture is no outline.
+/// The outline, for each pixel: a person pixel with a background pixel above, below, left or right
+/// of it. The border of the picture is not an outline.
 fn outline(mask: &[u8], size: Size) -> Vec<bool> {
     let (width, height) = (size.width as usize, size.height as usize);
     let person = |x: usize, y: usize| mask[y * width + x] >= 128;
@@ -62,7 +65,7 @@ fn outline(mask: &[u8], size: Size) -> Vec<bool> {
     outline
 }
 
-/// Whether an outline pixel lies within the tolerance, for each pixel.
+/// For each pixel, whether an outline pixel lies within the tolerance.
 fn dilated(outline: &[bool], size: Size) -> Vec<bool> {
     let (width, height) = (size.width as usize, size.height as usize);
     let reach = BOUNDARY_TOLERANCE_PX;
@@ -107,8 +110,8 @@ fn boundary_f(mask: &[u8], truth: &[u8], size: Size) -> f64 {
 
 /// The scores of a set of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Summary {
-    /// How many.
+pub struct PictureSummary {
+    /// The number of pictures.
     pub pictures: usize,
     /// Mean IoU.
     pub iou_mean: f64,
@@ -118,12 +121,12 @@ pub struct Summary {
     pub boundary_f: f64,
     /// Mean MAD.
     pub mad: f64,
-    /// The share of pictures whose IoU is under 0.8.
+    /// The share of pictures whose IoU is below 0.8.
     pub below_0_8: f64,
 }
 
-impl Summary {
-    /// Summarises `scores`; `None` where there are none.
+impl PictureSummary {
+    /// Summarises `scores`. `None` if there are none.
     pub fn of(scores: &[Score]) -> Option<Self> {
         if scores.is_empty() {
             return None;
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_masks_score_one_and_disjoint_ones_nothing() {
+    fn equal_masks_score_one_and_disjoint_ones_zero() {
         let mask = square(10, 10, 20, 20);
         assert_eq!(score(&mask, &mask, SIZE), Score { iou: 1.0, boundary_f: 1.0, mad: 0.0 });
         let apart = score(&square(0, 0, 5, 5), &square(30, 20, 35, 25), SIZE);
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_in_both_is_right_and_in_one_is_wrong() {
+    fn two_empty_masks_score_one_and_one_empty_mask_scores_zero() {
         let (none, some) = (square(0, 0, 0, 0), square(5, 5, 9, 9));
         assert_eq!(score(&none, &none, SIZE).iou, 1.0);
         assert_eq!(score(&none, &none, SIZE).boundary_f, 1.0);
@@ -178,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_outline_two_pixels_off_is_found_and_three_off_is_not() {
-        // Only horizontal outlines: the square spans the whole width, and the picture's edge is no outline.
+        // The square spans the whole width, and the border of the picture is not an outline: only
+        // the top edge counts.
         let truth = square(0, 10, 40, 30);
         assert_eq!(score(&square(0, 12, 40, 30), &truth, SIZE).boundary_f, 1.0);
         assert_eq!(score(&square(0, 13, 40, 30), &truth, SIZE).boundary_f, 0.0);
@@ -189,10 +193,10 @@ mod tests {
     #[test]
     fn the_summary_counts_the_bad_ones() {
         let score = |iou| Score { iou, boundary_f: iou, mad: 1.0 - iou };
-        let summary = Summary::of(&[score(0.9), score(0.5), score(0.7), score(1.0)]).expect("four");
+        let summary = PictureSummary::of(&[score(0.9), score(0.5), score(0.7), score(1.0)]).expect("four");
         assert!((summary.iou_mean - 0.775).abs() < 1e-12);
         assert!((summary.iou_median - 0.8).abs() < 1e-12);
         assert_eq!(summary.below_0_8, 0.5);
-        assert_eq!(Summary::of(&[]), None);
+        assert_eq!(PictureSummary::of(&[]), None);
     }
 }

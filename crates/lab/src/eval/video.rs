@@ -1,135 +1,130 @@
-//! A whole video: masks over time, people, and the crop.
+//! Measures a whole video: masks over time, people, and the crop.
 
-use portraitd_protocol::FramingState;
-
-use super::masks::{MaskFrame, MaskMeter};
-use super::motion::{CropAt, CropMotion, DirectionChanges, box_jitter};
+use super::masks::{MaskMeter, MaskMetrics};
+use super::stability::{CropMotion, CropSample, DirectionChanges, box_jitter};
 use portraitd_media::{Picture, Size, UnitRect};
 use portraitd_render::chain::{Chain, ChainError};
 
-/// What one frame came to.
+/// The measurements of one frame.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moment {
-    /// Since the first frame.
+pub struct FrameMetrics {
+    /// The capture time, in seconds.
     pub seconds: f64,
-    /// The mask as clients get it.
-    pub mask: MaskFrame,
-    /// IoU of the same look's mask before it was smoothed and cleaned, if there is truth.
+    /// The published mask.
+    pub mask: MaskMetrics,
+    /// IoU of the same mask before smoothing and cleaning. `None` without truth.
     pub unsmoothed_iou: Option<f64>,
-    /// The mask of the net alone, which sees each frame whole and by itself.
-    pub net: MaskFrame,
-    /// Everybody's id and box, fractions of the frame.
+    /// The mask of the net alone, for comparison: a full-frame pass, each frame independently.
+    pub net: MaskMetrics,
+    /// The id and box of each person, in fractions of the frame.
     pub people: Vec<(u32, UnitRect)>,
-    /// The crop, fractions of the frame.
+    /// The director's crop, in fractions of the frame.
     pub crop: UnitRect,
-    /// What the director did.
-    pub state: FramingState,
 }
 
-/// Takes a video's frames one after another.
+/// Measures the frames of one video, in their order.
 #[derive(Debug)]
 pub struct VideoMeter {
     chain: Chain,
     size: Size,
     masks: MaskMeter,
     net: MaskMeter,
-    moments: Vec<Moment>,
+    frames: Vec<FrameMetrics>,
 }
 
 impl VideoMeter {
-    /// One for pictures of `size`, which go through `chain`.
+    /// Creates a meter for pictures of `size`, which it passes through `chain`.
     pub fn new(chain: Chain, size: Size) -> Self {
-        Self { chain, size, masks: MaskMeter::new(), net: MaskMeter::new(), moments: Vec::new() }
+        Self { chain, size, masks: MaskMeter::new(), net: MaskMeter::new(), frames: Vec::new() }
     }
 
-    /// Takes the next frame, captured at `capture_ns`, and its truth, if there is one: a mask of its size, row-major.
+    /// Measures the next frame. `capture_ns` is its capture time. `truth` is its exact mask, if
+    /// known: one byte per pixel, row-major, 0 = background to 255 = person.
     ///
     /// # Errors
-    /// [`ChainError`].
-    pub fn add(&mut self, picture: &Picture<'_>, truth: Option<&[u8]>, capture_ns: u64) -> Result<&Moment, ChainError> {
-        let shot = self.chain.step(picture, self.moments.len() as u64, capture_ns)?;
+    /// [`ChainError`] if the picture cannot be processed.
+    pub fn add(
+        &mut self,
+        picture: &Picture<'_>,
+        truth: Option<&[u8]>,
+        capture_ns: u64,
+    ) -> Result<&FrameMetrics, ChainError> {
+        let shot = self.chain.step(picture, self.frames.len() as u64, capture_ns)?;
         let net = self.net.add(self.chain.net_alone(picture)?.bytes(), truth);
         let unsmoothed_iou = MaskMeter::new().add(self.chain.unsmoothed()?.bytes(), truth).iou;
         let mask = self.masks.add(self.chain.mask()?.bytes(), truth);
         let people = self.chain.observation().people.iter().map(|person| (person.id, person.bounds)).collect();
         let crop = shot.crop.to_fractions(self.size);
         let seconds = capture_ns as f64 * 1e-9;
-        self.moments.push(Moment { seconds, mask, unsmoothed_iou, net, people, crop, state: shot.state });
-        Ok(&self.moments[self.moments.len() - 1])
+        self.frames.push(FrameMetrics { seconds, mask, unsmoothed_iou, net, people, crop });
+        Ok(&self.frames[self.frames.len() - 1])
     }
 
-    /// The last frame's mask, at the frame's size.
-    ///
-    /// # Errors
-    /// Where there was no frame.
-    pub fn mask(&mut self) -> Result<&portraitd_media::OwnedPicture, ChainError> {
-        self.chain.mask()
-    }
-
-    /// What the frames came to.
-    pub fn moments(&self) -> &[Moment] {
-        &self.moments
+    /// The measurements of all frames so far.
+    pub fn frames(&self) -> &[FrameMetrics] {
+        &self.frames
     }
 }
 
-/// A video in figures. What is not there cannot be said: no truth, or too few frames.
+/// The figures of a video. A figure is `None` if the video has no truth, or too few frames.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct VideoSummary {
-    /// How many frames.
+    /// The number of frames.
     pub frames: usize,
-    /// From the first to the last.
+    /// The time from the first frame to the last.
     pub seconds: f64,
     /// Mean IoU over the frames.
     pub iou_mean: Option<f64>,
-    /// The same before smoothing and cleaning.
+    /// Mean IoU before smoothing and cleaning.
     pub iou_mean_unsmoothed: Option<f64>,
-    /// The same of the net alone.
+    /// Mean IoU of the net alone.
     pub iou_mean_net: Option<f64>,
     /// Mean dtSSD, times 100.
     pub dtssd: Option<f64>,
-    /// The same of the net alone.
+    /// Mean dtSSD of the net alone, times 100.
     pub dtssd_net: Option<f64>,
-    /// Mean share of pixels that turn from frame to frame; where there is truth, less the share that turn in the truth.
+    /// The mean share of pixels that flip from frame to frame. If there is truth, the share that
+    /// flips in the truth is subtracted.
     pub flips: Option<f64>,
-    /// The same of the net alone.
+    /// The same figure for the net alone.
     pub flips_net: Option<f64>,
-    /// Jitter of the people's boxes, fractions of the frame.
+    /// Jitter of the people's boxes, in fractions of the frame.
     pub box_jitter: Option<f64>,
-    /// 95th percentile of the crop's speed, crops a second.
+    /// The 95th percentile of the crop's speed, in crops per second.
     pub crop_speed_p95: Option<f64>,
-    /// Its greatest speed, crops a second.
+    /// The crop's highest speed, in crops per second.
     pub crop_speed_max: Option<f64>,
-    /// The share of frames whose crop is bit by bit the one before.
+    /// The share of frames whose crop equals that of the frame before, bit by bit.
     pub crop_still: Option<f64>,
-    /// The most direction changes in two seconds.
+    /// The largest number of direction changes of the crop within two seconds.
     pub direction_changes: Option<DirectionChanges>,
 }
 
 impl VideoSummary {
-    /// Sums up a video.
-    pub fn of(moments: &[Moment]) -> Self {
-        let mean = |value: &dyn Fn(&Moment) -> Option<f64>| {
-            let values: Vec<f64> = moments.iter().filter_map(value).collect();
+    /// Summarises the frames of a video.
+    pub fn of(frames: &[FrameMetrics]) -> Self {
+        let mean = |value: &dyn Fn(&FrameMetrics) -> Option<f64>| {
+            let values: Vec<f64> = frames.iter().filter_map(value).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        let flips = |mask: &MaskFrame| Some(mask.flips? - mask.truth_flips.unwrap_or(0.0));
-        let path: Vec<_> = moments.iter().map(|m| CropAt { seconds: m.seconds, crop: m.crop }).collect();
+        let flips = |mask: &MaskMetrics| Some(mask.flips? - mask.truth_flips.unwrap_or(0.0));
+        let path: Vec<_> = frames.iter().map(|frame| CropSample { seconds: frame.seconds, crop: frame.crop }).collect();
         let motion = CropMotion::of(&path);
-        let seconds = match moments {
+        let seconds = match frames {
             [first, .., last] => last.seconds - first.seconds,
             _ => 0.0,
         };
         Self {
-            frames: moments.len(),
+            frames: frames.len(),
             seconds,
-            iou_mean: mean(&|moment| moment.mask.iou),
-            iou_mean_unsmoothed: mean(&|moment| moment.unsmoothed_iou),
-            iou_mean_net: mean(&|moment| moment.net.iou),
-            dtssd: mean(&|moment| moment.mask.dtssd),
-            dtssd_net: mean(&|moment| moment.net.dtssd),
-            flips: mean(&|moment| flips(&moment.mask)),
-            flips_net: mean(&|moment| flips(&moment.net)),
-            box_jitter: box_jitter(moments.iter().map(|moment| moment.people.as_slice())),
+            iou_mean: mean(&|frame| frame.mask.iou),
+            iou_mean_unsmoothed: mean(&|frame| frame.unsmoothed_iou),
+            iou_mean_net: mean(&|frame| frame.net.iou),
+            dtssd: mean(&|frame| frame.mask.dtssd),
+            dtssd_net: mean(&|frame| frame.net.dtssd),
+            flips: mean(&|frame| flips(&frame.mask)),
+            flips_net: mean(&|frame| flips(&frame.net)),
+            box_jitter: box_jitter(frames.iter().map(|frame| frame.people.as_slice())),
             crop_speed_p95: motion.map(|motion| motion.speed_p95),
             crop_speed_max: motion.map(|motion| motion.speed_max),
             crop_still: motion.map(|motion| motion.still),

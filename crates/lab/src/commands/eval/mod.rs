@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use portraitd_lab::eval::page::{WorstPictures, pictures_page};
-use portraitd_lab::eval::{Score, Summary, score};
+use portraitd_lab::eval::{PictureSummary, Score, score};
 use portraitd_media::file::batch::pictures_in;
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::{EdgeRenderer, ViewRenderer, draw_mask};
@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let Some(summary) = Summary::of(&scores) else { bail!("{}: no pictures", images.display()) };
+    let Some(summary) = PictureSummary::of(&scores) else { bail!("{}: no pictures", images.display()) };
     let document = json!({
         "model": name, "wide": arguments.wide, "closer": arguments.closer, "pictures": summary.pictures,
         "iou_mean": summary.iou_mean, "iou_median": summary.iou_median,

@@ -133,17 +133,17 @@ impl Work {
         truth: Option<&[u8]>,
         sequence: u64,
     ) -> anyhow::Result<()> {
-        let moment = self.meter.add(picture, truth, self.frame_rate.nanoseconds(sequence))?;
+        let frame = self.meter.add(picture, truth, self.frame_rate.nanoseconds(sequence))?;
         if self.html {
-            self.part.add(picture, moment);
+            self.part.add(picture, frame);
         }
         Ok(())
     }
 
     fn finish(mut self, name: &str, truth: bool) -> Measured {
-        let summary = VideoSummary::of(self.meter.moments());
+        let summary = VideoSummary::of(self.meter.frames());
         if self.html {
-            self.part.finish(self.meter.moments(), &summary);
+            self.part.finish(self.meter.frames(), &summary);
         }
         let (size, frame_rate) = (self.size, self.frame_rate.per_second());
         Measured { name: name.to_owned(), size, frame_rate, truth, summary, part: self.part }

@@ -1,11 +1,13 @@
-//! Charts as inline SVG. Colours come from the page's style, so that they follow its light and dark mode.
+//! Charts as inline SVG. Their colours come from the page's style, so that charts follow its light
+//! and dark mode.
 
 use std::fmt::Write;
 
-use super::escaped;
+use super::html::escaped;
 
+/// The width of a chart, in units of its `viewBox`, as all lengths here.
 const WIDTH: f64 = 560.0;
-/// Of a chart across the page, so that its letters are as large as the others'.
+/// The width of a chart that spans the page. Its text is as large as that of the other charts.
 const WIDE: f64 = 1132.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 44.0;
@@ -13,26 +15,27 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
-/// A line keeps at most twice so many points: more than there are pixels.
+/// A long line is divided into this many parts, of which each keeps its lowest and its highest
+/// point. That is more than a chart has pixels.
 const MOST_BUCKETS: usize = 700;
 
-/// A line of a chart. Where it has no value there is a gap.
+/// A line of a chart. It has a gap where a value is `None`.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// For the legend.
+    /// The name in the legend; empty for none.
     pub name: &'a str,
-    /// A colour of the style: `a`, `b`, `good`, `false`.
+    /// A colour of `style.css`: `a`, `b`, `good` or `false`.
     pub color: &'a str,
-    /// (x, y), by ascending x.
+    /// (x, y), in ascending order of x.
     pub points: Vec<(f64, Option<f64>)>,
 }
 
-/// An area of a chart: (x, lower y, upper y), by ascending x.
+/// A filled area of a chart.
 #[derive(Clone, Debug)]
 pub struct Band<'a> {
-    /// For the legend.
+    /// The name in the legend.
     pub name: &'a str,
-    /// Its edges.
+    /// (x, lower y, upper y), in ascending order of x.
     pub points: Vec<(f64, f64, f64)>,
 }
 
@@ -45,7 +48,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// About `count` round steps that hold `from` to `to`.
+    /// An axis of about `count` round steps that contains `from` to `to`.
     fn round(from: f64, to: f64, count: f64) -> Self {
         let span = if to - from > 0.0 { to - from } else { 1.0 };
         let rough = span / count;
@@ -69,7 +72,7 @@ impl Axis {
     }
 }
 
-/// A frame with grid and labels, and how values become places in it.
+/// A chart under construction: grid, labels, and the conversion from values to coordinates.
 struct Plot {
     width: f64,
     x: Axis,
@@ -151,8 +154,8 @@ impl Plot {
         let _ = writeln!(self.out, "<path class=\"band\" style=\"fill:var(--band)\" d=\"{path}Z\"/>");
     }
 
-    /// A dashed line down at `x`, with a word.
-    fn mark(&mut self, x: f64, word: &str) {
+    /// Draws a dashed vertical line at `x`, with a label.
+    fn mark(&mut self, x: f64, label: &str) {
         let at = self.across(x);
         let (anchor, beside) = if at > self.width * 0.6 { ("end", at - 5.0) } else { ("start", at + 5.0) };
         let _ = writeln!(
@@ -161,12 +164,13 @@ impl Plot {
              <text x=\"{beside:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
             HEIGHT - BOTTOM,
             TOP + 11.0,
-            escaped(word)
+            escaped(label)
         );
     }
 }
 
-/// The lowest and the highest of each stretch, so that nothing that stands out is lost.
+/// Reduces a long line to the lowest and the highest point of each part, so that outliers remain
+/// visible.
 fn thinned(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
     if points.len() <= 2 * MOST_BUCKETS {
         return points.to_vec();
@@ -196,7 +200,7 @@ fn framed(title: &str, legend: &[(&str, &str)], wide: bool, svg: &str) -> String
     format!("<figure class=\"{class}\"><figcaption>{caption}</figcaption>\n{svg}</svg></figure>\n")
 }
 
-/// Lines over time (or whatever x is), with bands behind. `y` is the least range that is shown.
+/// A chart of lines, with bands behind them. The y axis contains at least the range `y`.
 pub fn lines(title: &str, y: (f64, f64), lines: &[Line<'_>], bands: &[Band<'_>]) -> String {
     let xs = || lines.iter().flat_map(|line| line.points.iter().map(|(x, _)| *x));
     let ys = || {
@@ -205,7 +209,7 @@ pub fn lines(title: &str, y: (f64, f64), lines: &[Line<'_>], bands: &[Band<'_>])
     };
     let (low, high) = (ys().fold(y.0, f64::min), ys().fold(y.1, f64::max));
     let mut x = Axis::round(xs().fold(f64::INFINITY, f64::min).min(1e12), xs().fold(0.0, f64::max), 8.0);
-    // Time ends where the video does, and not at the next round number.
+    // The axis ends at the last point, and not at the next round number.
     x.to = xs().fold(x.from + x.step * 1e-3, f64::max);
     let mut plot = Plot::new(WIDTH, x, Axis::round(low, high, 5.0));
     bands.iter().for_each(|band| plot.band(band));
@@ -215,8 +219,8 @@ pub fn lines(title: &str, y: (f64, f64), lines: &[Line<'_>], bands: &[Band<'_>])
     framed(title, &legend, false, &plot.out)
 }
 
-/// How many of `values` (0..=1) fall into each of twenty parts; those under `low` stand out, and `mark` shows where a
-/// figure is.
+/// A histogram of `values` (0..=1) in twenty bins. Bins below `low` have another colour. `mark` is
+/// a value to mark, with its label.
 pub fn histogram(title: &str, values: &[f64], low: f64, mark: (f64, &str)) -> String {
     const BINS: usize = 20;
     let mut counts = [0_u32; BINS];
@@ -230,7 +234,7 @@ pub fn histogram(title: &str, values: &[f64], low: f64, mark: (f64, &str)) -> St
     for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let (from, to) = (bin as f64 / BINS as f64, (bin + 1) as f64 / BINS as f64);
         let (left, right) = (plot.across(from) + 1.0, plot.across(to) - 1.0);
-        // Even a single picture is seen.
+        // A bar of a single picture remains visible.
         let top = plot.down((*count).into()).min(HEIGHT - BOTTOM - 1.5);
         let class = if to <= low + 1e-9 { "bar low" } else { "bar" };
         let _ = writeln!(
@@ -245,7 +249,8 @@ pub fn histogram(title: &str, values: &[f64], low: f64, mark: (f64, &str)) -> St
     framed(title, &[], false, &plot.out)
 }
 
-/// All `values` from the lowest to the highest, over the share of them, with `mark` at a value.
+/// A chart of `values` (0..=1) in ascending order, over their share in percent. `mark` is a value,
+/// with a label: the chart marks the share of values below it.
 pub fn sorted(title: &str, values: &[f64], mark: (f64, &str)) -> String {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

@@ -1,61 +1,11 @@
-//! What was measured, as one HTML page that needs nothing else: style, charts and pictures are in it.
+//! HTML pages of measurements. A page needs no other file: it contains its style, charts and
+//! pictures.
 
 pub mod chart;
+mod html;
 pub mod pictures;
 pub mod thumbnail;
 pub mod videos;
 
 pub use pictures::{PictureRow, WorstPictures, pictures_page};
 pub use videos::{VideoPart, videos_page};
-
-use std::fmt::Write;
-
-/// `text` for between tags and in quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// A whole page.
-fn page(title: &str, body: &str) -> String {
-    let title = escaped(title);
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>\n{}</style>\n</head>\n<body><main>\n{body}<footer>Made by portraitd {version}. What the figures mean: \
-         docs/quality.md.</footer>\n</main></body>\n</html>\n",
-        include_str!("style.css")
-    )
-}
-
-/// A row of figures: value and what it is.
-fn figures(of: &[(String, &str)]) -> String {
-    let mut out = String::from("<div class=\"figures\">\n");
-    for (value, what) in of {
-        let _ = writeln!(out, "<div class=\"figure\"><b>{}</b><span>{}</span></div>", escaped(value), escaped(what));
-    }
-    out + "</div>\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_files_stay_text() {
-        assert_eq!(escaped("<a b=\"c\">&"), "&lt;a b=&quot;c&quot;&gt;&amp;");
-        let page = page("<x>", &figures(&[("<1>".into(), "a & b")]));
-        assert!(page.contains("<title>&lt;x&gt;</title>") && page.contains("<b>&lt;1&gt;</b><span>a &amp; b</span>"));
-        assert!(!page.contains("http"), "nothing is fetched");
-    }
-}

@@ -1,41 +1,43 @@
-//! The page of a set of pictures: figures, histograms, the curve of all, and the worst with what went wrong.
+//! The page of a set of pictures: figures, histograms, the IoU of all pictures in order, and the
+//! worst pictures with their errors.
 
 use std::fmt::Write;
 
-use super::{chart, escaped, figures, page, thumbnail};
-use crate::eval::score::BOUNDARY_TOLERANCE_PX;
-use crate::eval::{Score, Summary};
+use super::html::{escaped, figures, page};
+use super::{chart, thumbnail};
+use crate::eval::score::{BOUNDARY_TOLERANCE_PX, PictureSummary, Score};
 use portraitd_media::OwnedPicture;
 
-/// How many of the worst are shown.
+/// The number of worst pictures on a page.
 pub const WORST: usize = 20;
 
-/// One of the worst, ready to be shown.
+/// One of the worst pictures, with its thumbnails.
 #[derive(Clone, Debug)]
 pub struct PictureRow {
     name: String,
     score: Score,
-    /// `data:` addresses.
+    /// This and the following are thumbnails, as `data:` addresses.
     picture: String,
     truth: String,
     mask: String,
     difference: String,
 }
 
-/// Keeps the pictures with the lowest IoU seen so far.
+/// The [`WORST`] pictures with the lowest IoU so far.
 #[derive(Clone, Debug, Default)]
 pub struct WorstPictures {
-    /// The worst first.
+    /// In ascending order of IoU.
     rows: Vec<PictureRow>,
 }
 
 impl WorstPictures {
-    /// None so far.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a picture and its mask and truth (`Grey`, all of one size), if it is among the worst.
+    /// Keeps a picture with its mask and truth if it is among the worst. `mask` and `truth` are
+    /// `Grey` and have the size of the picture.
     pub fn add(&mut self, name: &str, score: Score, picture: &OwnedPicture, mask: &OwnedPicture, truth: &OwnedPicture) {
         let place = self.rows.partition_point(|row| row.score.iou <= score.iou);
         if place >= WORST {
@@ -56,8 +58,8 @@ impl WorstPictures {
     }
 }
 
-/// The page. `about` says what was measured: model, directory, options.
-pub fn pictures_page(about: &str, summary: &Summary, scores: &[Score], worst: &WorstPictures) -> String {
+/// The whole page. `about` names the model, the directory and the options.
+pub fn pictures_page(about: &str, summary: &PictureSummary, scores: &[Score], worst: &WorstPictures) -> String {
     let mut body = String::from("<h1>Masks against the truth</h1>\n");
     let _ = writeln!(body, "<p>{}</p>", escaped(about));
     body += &figures(&[
@@ -66,7 +68,7 @@ pub fn pictures_page(about: &str, summary: &Summary, scores: &[Score], worst: &W
         (format!("{:.4}", summary.iou_median), "median IoU"),
         (format!("{:.4}", summary.boundary_f), "mean boundary F"),
         (format!("{:.4}", summary.mad), "mean absolute difference"),
-        (format!("{:.1} %", summary.below_0_8 * 100.0), "with an IoU under 0.8"),
+        (format!("{:.1} %", summary.below_0_8 * 100.0), "with an IoU below 0.8"),
     ]);
     let of = |value: fn(&Score) -> f64| scores.iter().map(value).collect::<Vec<_>>();
     let ious = of(|score| score.iou);
@@ -74,16 +76,12 @@ pub fn pictures_page(about: &str, summary: &Summary, scores: &[Score], worst: &W
     body += &chart::histogram("Pictures by IoU", &ious, 0.8, (summary.iou_mean, "mean"));
     let boundary_f = format!("Pictures by boundary F ({BOUNDARY_TOLERANCE_PX} px)");
     body += &chart::histogram(&boundary_f, &of(|score| score.boundary_f), 0.0, (summary.boundary_f, "mean"));
-    body += &chart::sorted(
-        "IoU of every picture, from the worst to the best (% of the pictures)",
-        &ious,
-        (0.8, "under 0.8"),
-    );
+    body += &chart::sorted("IoU of all pictures in ascending order, over % of the pictures", &ious, (0.8, "below 0.8"));
     let _ = write!(
         body,
-        "</div>\n<h2>The worst {}</h2>\n<p class=\"key\">Difference:<i style=\"background:var(--good)\"></i>person, found\
-         <i style=\"background:var(--missed)\"></i>person, missed<i style=\"background:var(--false)\"></i>room, taken for \
-         a person</p>\n<table>\n<tr><th></th><th>picture</th><th>truth</th><th>mask</th><th>difference</th></tr>\n",
+        "</div>\n<h2>The {} worst pictures</h2>\n<p class=\"key\">Difference:<i style=\"background:var(--good)\"></i>person, found\
+         <i style=\"background:var(--missed)\"></i>person, missed<i style=\"background:var(--false)\"></i>background, taken \
+         for a person</p>\n<table>\n<tr><th></th><th>picture</th><th>truth</th><th>mask</th><th>difference</th></tr>\n",
         worst.rows.len()
     );
     for row in &worst.rows {
@@ -105,11 +103,11 @@ pub fn pictures_page(about: &str, summary: &Summary, scores: &[Score], worst: &W
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::score;
+    use crate::eval::score::score;
     use portraitd_media::{Colorimetry, PixelFormat, Size};
 
     #[test]
-    fn the_worst_are_kept_the_worst_first() {
+    fn the_worst_pictures_are_kept_in_order() {
         let size = Size::new(8, 8);
         let grey =
             |bytes: Vec<u8>| OwnedPicture::new(PixelFormat::Grey, size, Colorimetry::default(), bytes).expect("pixels");
@@ -117,7 +115,6 @@ mod tests {
         let truth = grey(vec![255; 64]);
         let (mut worst, mut scores) = (WorstPictures::new(), Vec::new());
         for index in 0..64_usize {
-            // In no order.
             let right = index * 37 % 64;
             let mask = grey((0..64).map(|at| if at < right { 255 } else { 0 }).collect());
             let score = score(mask.bytes(), truth.bytes(), size);
@@ -126,7 +123,7 @@ mod tests {
         }
         let names: Vec<_> = worst.rows.iter().map(|row| row.name.clone()).collect();
         assert_eq!(names, (0..WORST).map(|right| format!("<{right}>.png")).collect::<Vec<_>>());
-        let summary = Summary::of(&scores).expect("scores");
+        let summary = PictureSummary::of(&scores).expect("scores");
         let page = pictures_page("about", &summary, &scores, &worst);
         assert_eq!(page.matches("<tr>").count(), WORST + 1);
         assert_eq!(page.matches("data:image/png;base64,").count(), WORST * 5);

@@ -1,19 +1,19 @@
-//! Small pictures as text in a page: PNG in a `data:` address.
+//! Thumbnails for a page: PNG images as `data:` addresses.
 
 use std::path::Path;
 
 use portraitd_kernels::sample::{ChannelLayout, ChannelOrder, Fit, SampleSpec, Sampler};
-use portraitd_media::PixelRect;
+use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, image};
 
-use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, Size, image};
-
-/// A thumbnail is no larger than this.
+/// The largest size of a thumbnail.
 const LARGEST: Size = Size::new(240, 180);
 
-/// Of a pixel of the difference picture: right about the room, right about a person, a person missed, room taken for one.
+/// The RGBA colours of a difference picture: background found, person found, person missed,
+/// background taken for a person.
 const PALETTE: [[u8; 4]; 4] = [[0, 0, 0, 0], [44, 154, 91, 90], [47, 111, 219, 235], [216, 53, 42, 235]];
 
-/// The greatest size within [`LARGEST`] of the shape of `size`; not larger than it.
+/// The size of the thumbnail of a picture of `size`: the largest that fits into [`LARGEST`] at the
+/// same aspect. Pictures are never enlarged.
 pub fn fitted(size: Size) -> Size {
     let (width, height) = (f64::from(size.width.max(1)), f64::from(size.height.max(1)));
     let scale = (f64::from(LARGEST.width) / width).min(f64::from(LARGEST.height) / height).min(1.0);
@@ -22,7 +22,8 @@ pub fn fitted(size: Size) -> Size {
     Size::new(side(width), side(height))
 }
 
-/// A picture of any format, small, as a `data:` address. `None` for one that cannot be sampled (it has no pixels).
+/// The thumbnail of a picture of any format, as a `data:` address. `None` if the picture cannot be
+/// sampled, for example because it has no pixels.
 pub fn picture(source: &Picture<'_>) -> Option<String> {
     let size = fitted(source.size());
     let spec = SampleSpec {
@@ -41,7 +42,7 @@ pub fn picture(source: &Picture<'_>) -> Option<String> {
     Some(address(&out))
 }
 
-/// A mask of `size`, small: the nearest pixels.
+/// The thumbnail of a mask of `size`, by nearest-neighbour sampling, as a `data:` address.
 pub fn mask(values: &[u8], size: Size) -> Option<String> {
     let small = fitted(size);
     let bytes = nearest(size, small).map(|index| values[index]).collect();
@@ -51,7 +52,8 @@ pub fn mask(values: &[u8], size: Size) -> Option<String> {
     Some(address(&out))
 }
 
-/// Where `mask` and `truth` differ, to be laid over the picture.
+/// A thumbnail that shows where `mask` and `truth` differ, to be laid over the picture, as a
+/// `data:` address.
 pub fn difference(mask: &[u8], truth: &[u8], size: Size) -> Option<String> {
     let small = fitted(size);
     let kinds: Vec<u8> = nearest(size, small)
@@ -74,7 +76,7 @@ pub fn difference(mask: &[u8], truth: &[u8], size: Size) -> Option<String> {
     Some(address(&out))
 }
 
-/// For each pixel of `small`, row by row, the index of the pixel of `size` under its middle.
+/// For each pixel of `small`, row by row, the index of the pixel of `size` under its centre.
 fn nearest(size: Size, small: Size) -> impl Iterator<Item = usize> {
     let at = |index: u32, of: u32, length: u32| (u64::from(index) * 2 + 1) * u64::from(length) / (u64::from(of) * 2);
     let index = move |x: u32, y: u32| {
@@ -88,7 +90,7 @@ fn address(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", base64(png))
 }
 
-/// RFC 4648, section 4.
+/// Base64 as in RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -107,15 +109,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_standard() {
-        // Section 10.
+    fn base64_matches_the_test_vectors_of_the_standard() {
+        // RFC 4648, section 10.
         for (text, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("fooba", "Zm9vYmE=")] {
             assert_eq!(base64(text.as_bytes()), encoded);
         }
         assert_eq!(base64(&[251, 255, 191]), "+/+/");
     }
 
-    /// The pixels of a `data:` address.
+    /// Decodes a `data:` address.
     fn decoded(address: &str) -> OwnedPicture {
         let text = address.strip_prefix("data:image/png;base64,").expect("PNG");
         let value = |letter: u8| match letter {
@@ -144,7 +146,7 @@ mod tests {
     fn thumbnails_keep_the_shape() {
         assert_eq!(fitted(Size::new(1280, 720)), Size::new(240, 135));
         assert_eq!(fitted(Size::new(720, 1280)), Size::new(101, 180));
-        assert_eq!(fitted(Size::new(100, 50)), Size::new(100, 50), "nothing is enlarged");
+        assert_eq!(fitted(Size::new(100, 50)), Size::new(100, 50), "pictures are not enlarged");
         assert_eq!(fitted(Size::new(8000, 1)), Size::new(240, 1));
         let values: Vec<u8> = (0..480 * 360).map(|at| if at % 480 < 240 { 0 } else { 255 }).collect();
         let small = decoded(&mask(&values, Size::new(480, 360)).expect("encodes"));

@@ -1,73 +1,76 @@
-//! The page of videos: for each the figures, a strip of frames with people and crop, and curves over time.
+//! The page of videos. Each video has its figures, a strip of frames with people and crop, and
+//! charts over time.
 
 use std::fmt::Write;
 
 use super::chart::{Band, Line, lines};
-use super::{escaped, figures, page, thumbnail};
-use crate::eval::video::{Moment, VideoSummary};
+use super::html::{escaped, figures, page};
+use super::thumbnail;
+use crate::eval::video::{FrameMetrics, VideoSummary};
 use portraitd_media::{Picture, UnitRect};
 
-/// A strip has at least half as many frames, and never more.
-const MOST_STILLS: usize = 16;
+/// The largest number of frames in a strip. A strip of a long video has at least half as many.
+const STRIP_LENGTH: usize = 16;
 
-/// One video's part of a page. Give it each frame; it keeps a few.
+/// One video's part of a page. It takes every frame and keeps thumbnails of a few.
 #[derive(Clone, Debug)]
 pub struct VideoPart {
     name: String,
-    moments: Vec<Moment>,
-    stills: Vec<Still>,
-    /// Every so many frames one is kept.
+    frames: Vec<FrameMetrics>,
+    strip: Vec<StripFrame>,
+    /// The distance of two frames in the strip, in frames.
     every: usize,
-    frames: usize,
+    frame_count: usize,
     summary: VideoSummary,
 }
 
 /// One frame of the strip.
 #[derive(Clone, Debug)]
-struct Still {
-    /// `data:` address.
+struct StripFrame {
+    /// The thumbnail, as a `data:` address.
     picture: String,
-    moment: Moment,
-    aspect: f64,
+    frame: FrameMetrics,
+    height_ratio: f64,
 }
 
 impl VideoPart {
-    /// A video that is called `name`.
+    /// Starts the part of the video `name`.
     pub fn new(name: &str) -> Self {
         let summary = VideoSummary::of(&[]);
-        Self { name: name.to_owned(), moments: Vec::new(), stills: Vec::new(), every: 1, frames: 0, summary }
+        Self { name: name.to_owned(), frames: Vec::new(), strip: Vec::new(), every: 1, frame_count: 0, summary }
     }
 
-    /// Takes the next frame's picture, if it is one of those that are kept.
-    pub fn add(&mut self, picture: &Picture<'_>, moment: &Moment) {
-        if self.frames.is_multiple_of(self.every) {
-            if self.stills.len() == MOST_STILLS {
-                // Nobody knows how long a video will be: every other one goes, and fewer come.
+    /// Takes the next frame of the video. Its picture is kept if the strip needs it.
+    pub fn add(&mut self, picture: &Picture<'_>, frame: &FrameMetrics) {
+        if self.frame_count.is_multiple_of(self.every) {
+            if self.strip.len() == STRIP_LENGTH {
+                // The length of the video is unknown. If the strip is full, every other frame is
+                // removed, and from then on half as many are added.
                 let mut keep = false;
-                self.stills.retain(|_| {
+                self.strip.retain(|_| {
                     keep = !keep;
                     keep
                 });
                 self.every *= 2;
             }
             let size = picture.size();
-            self.stills.push(Still {
+            self.strip.push(StripFrame {
                 picture: thumbnail::picture(picture).unwrap_or_default(),
-                moment: moment.clone(),
-                aspect: f64::from(size.height) / f64::from(size.width),
+                frame: frame.clone(),
+                height_ratio: f64::from(size.height) / f64::from(size.width),
             });
         }
-        self.frames += 1;
+        self.frame_count += 1;
     }
 
-    /// All frames are there.
-    pub fn finish(&mut self, moments: &[Moment], summary: &VideoSummary) {
-        self.moments = moments.to_vec();
+    /// Sets the figures, after the last frame.
+    pub fn finish(&mut self, frames: &[FrameMetrics], summary: &VideoSummary) {
+        self.frames = frames.to_vec();
         self.summary = summary.clone();
     }
 
-    fn curve<'a>(&self, name: &'a str, color: &'a str, value: impl Fn(&Moment) -> Option<f64>) -> Line<'a> {
-        let points = self.moments.iter().map(|moment| (moment.seconds, value(moment))).collect();
+    fn curve<'a>(&self, name: &'a str, color: &'a str, value: impl Fn(&FrameMetrics) -> Option<f64>) -> Line<'a> {
+        let points = self.frames.iter().map(|frame| (frame.seconds, value(frame))).collect();
         Line { name, color, points }
     }
 
@@ -75,49 +78,48 @@ impl VideoPart {
         let mut out = format!("<h2>{}</h2>\n", escaped(&self.name));
         out += &figures(&self.figures());
         out += "<div class=\"strip\">\n";
-        for still in &self.stills {
-            out += &still.html();
+        for shown in &self.strip {
+            out += &shown.html();
         }
         out += "</div>\n<div class=\"charts\">\n";
         let percent = |value: Option<f64>| value.map(|value| value * 100.0);
         if self.summary.iou_mean.is_some() {
             let curves = [
-                self.curve("the net alone", "b", |moment| moment.net.iou),
-                self.curve("portraitd", "a", |moment| moment.mask.iou),
+                self.curve("the net alone", "b", |frame| frame.net.iou),
+                self.curve("portraitd", "a", |frame| frame.mask.iou),
             ];
             out += &lines("IoU", (0.8, 1.0), &curves, &[]);
         }
         let curves = [
-            self.curve("the net alone", "b", |moment| percent(moment.net.flips)),
-            self.curve("portraitd", "a", |moment| percent(moment.mask.flips)),
-            self.curve("truth", "good", |moment| percent(moment.mask.truth_flips)),
+            self.curve("the net alone", "b", |frame| percent(frame.net.flips)),
+            self.curve("portraitd", "a", |frame| percent(frame.mask.flips)),
+            self.curve("truth", "good", |frame| percent(frame.mask.truth_flips)),
         ];
         let known = if self.summary.dtssd.is_some() { 3 } else { 2 };
         out += &lines("Pixels that flip, % of the frame", (0.0, 0.1), &curves[..known], &[]);
         if self.summary.dtssd.is_some() {
             let curves = [
-                self.curve("the net alone", "b", |moment| moment.net.dtssd),
-                self.curve("portraitd", "a", |moment| moment.mask.dtssd),
+                self.curve("the net alone", "b", |frame| frame.net.dtssd),
+                self.curve("portraitd", "a", |frame| frame.mask.dtssd),
             ];
             out += &lines("dtSSD", (0.0, 1.0), &curves, &[]);
         }
-        let edges = |moment: &Moment| {
-            let all = moment.people.iter().map(|(_, bounds)| *bounds);
+        let edges = |frame: &FrameMetrics| {
+            let all = frame.people.iter().map(|(_, bounds)| *bounds);
             all.reduce(|union, bounds| union.union(&bounds))
         };
         for (title, from, to) in [
-            ("From left to right: people within the crop", side(|r| r.x), side(|r| r.right())),
-            ("From top to bottom: people within the crop", side(|r| 1.0 - r.bottom()), side(|r| 1.0 - r.y)),
+            ("Horizontal position: people within the crop", side(|r| r.x), side(|r| r.right())),
+            ("Vertical position: people within the crop", side(|r| 1.0 - r.bottom()), side(|r| 1.0 - r.y)),
         ] {
             let curves = [
-                self.curve("people", "good", |moment| edges(moment).as_ref().map(&from)),
-                self.curve("", "good", |moment| edges(moment).as_ref().map(&to)),
+                self.curve("people", "good", |frame| edges(frame).as_ref().map(&from)),
+                self.curve("", "good", |frame| edges(frame).as_ref().map(&to)),
             ];
-            let points =
-                self.moments.iter().map(|moment| (moment.seconds, from(&moment.crop), to(&moment.crop))).collect();
+            let points = self.frames.iter().map(|frame| (frame.seconds, from(&frame.crop), to(&frame.crop))).collect();
             out += &lines(title, (0.0, 1.0), &curves, &[Band { name: "crop", points }]);
         }
-        let zoom = [self.curve("", "a", |moment| Some(1.0 / f64::from(moment.crop.width.max(moment.crop.height))))];
+        let zoom = [self.curve("", "a", |frame| Some(1.0 / f64::from(frame.crop.width.max(frame.crop.height))))];
         out += &lines("Zoom", (1.0, 1.5), &zoom, &[]);
         out + "</div>\n"
     }
@@ -133,12 +135,12 @@ impl VideoPart {
         add(summary.iou_mean, 4, 1.0, "", "mean IoU");
         add(summary.iou_mean_net, 4, 1.0, "", "mean IoU of the net alone");
         add(summary.dtssd, 3, 1.0, "", "dtSSD");
-        let flips = if summary.dtssd.is_some() { "flips a frame beyond the truth's" } else { "flips a frame" };
+        let flips = if summary.dtssd.is_some() { "flips a frame, less those of the truth" } else { "flips a frame" };
         add(summary.flips, 3, 100.0, " %", flips);
-        add(summary.flips_net, 3, 100.0, " %", "the same of the net alone");
+        add(summary.flips_net, 3, 100.0, " %", "flips a frame, the net alone");
         add(summary.box_jitter, 5, 1.0, "", "box jitter");
         add(summary.crop_speed_p95, 3, 1.0, "", "crops a second, 95th percentile");
-        add(summary.crop_still, 1, 100.0, " %", "frames with the crop of the one before");
+        add(summary.crop_still, 1, 100.0, " %", "frames with an unchanged crop");
         if let Some(turns) = summary.direction_changes {
             let (pan, tilt, zoom) = (turns.pan, turns.tilt, turns.zoom);
             all.push((format!("{pan} / {tilt} / {zoom}"), "direction changes in 2 s: pan, tilt, zoom"));
@@ -147,14 +149,14 @@ impl VideoPart {
     }
 }
 
-/// One edge of a rectangle.
+/// A function that returns one edge of a rectangle as `f64`.
 fn side(of: fn(&UnitRect) -> f32) -> impl Fn(&UnitRect) -> f64 {
     move |bounds| of(bounds).into()
 }
 
-impl Still {
+impl StripFrame {
     fn html(&self) -> String {
-        let height = self.aspect * 100.0;
+        let height = self.height_ratio * 100.0;
         let drawn = |class: &str, bounds: &UnitRect| {
             let UnitRect { x, y, width, height: tall } = *bounds;
             format!(
@@ -165,19 +167,19 @@ impl Still {
                 f64::from(tall) * height
             )
         };
-        let people: String = self.moment.people.iter().map(|(_, bounds)| drawn("person", bounds)).collect();
-        let iou = self.moment.mask.iou.map(|iou| format!(", IoU {iou:.3}")).unwrap_or_default();
+        let people: String = self.frame.people.iter().map(|(_, bounds)| drawn("person", bounds)).collect();
+        let iou = self.frame.mask.iou.map(|iou| format!(", IoU {iou:.3}")).unwrap_or_default();
         format!(
             "<figure><svg viewBox=\"0 0 100 {height:.2}\"><image href=\"{}\" width=\"100\" height=\"{height:.2}\" \
              preserveAspectRatio=\"none\"/>{people}{}</svg>{:.1} s{iou}</figure>\n",
             self.picture,
-            drawn("crop", &self.moment.crop),
-            self.moment.seconds
+            drawn("crop", &self.frame.crop),
+            self.frame.seconds
         )
     }
 }
 
-/// The page. `about` says what was measured: model and input.
+/// The whole page. `about` names the model and the input.
 pub fn videos_page(about: &str, parts: &[VideoPart]) -> String {
     let mut body = String::from("<h1>Masks, people and crop over time</h1>\n");
     let _ = writeln!(body, "<p>{}</p>", escaped(about));
@@ -191,30 +193,28 @@ pub fn videos_page(about: &str, parts: &[VideoPart]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::MaskFrame;
+    use crate::eval::masks::MaskMetrics;
     use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Size};
-    use portraitd_protocol::FramingState;
 
     #[test]
     fn a_long_video_leaves_a_short_strip_from_beginning_to_end() {
         let picture =
             OwnedPicture::zeroed(PixelFormat::Nv12, Size::new(16, 8), Colorimetry::default()).expect("pixels");
         let mut part = VideoPart::new("<name>");
-        let moments: Vec<_> = (0..1000_u32)
-            .map(|index| Moment {
+        let frames: Vec<_> = (0..1000_u32)
+            .map(|index| FrameMetrics {
                 seconds: f64::from(index) / 30.0,
-                mask: MaskFrame { iou: Some(0.9), ..MaskFrame::default() },
+                mask: MaskMetrics { iou: Some(0.9), ..MaskMetrics::default() },
                 unsmoothed_iou: None,
-                net: MaskFrame::default(),
+                net: MaskMetrics::default(),
                 people: vec![(1, UnitRect::new(0.25, 0.5, 0.5, 0.5))],
                 crop: UnitRect::new(0.0, 0.0, 0.75, 0.75),
-                state: FramingState::Converged,
             })
             .collect();
-        moments.iter().for_each(|moment| part.add(&picture.as_picture(), moment));
-        part.finish(&moments, &VideoSummary::of(&moments));
-        let times: Vec<_> = part.stills.iter().map(|still| still.moment.seconds).collect();
-        assert!((MOST_STILLS / 2..=MOST_STILLS).contains(&times.len()), "{times:?}");
+        frames.iter().for_each(|frame| part.add(&picture.as_picture(), frame));
+        part.finish(&frames, &VideoSummary::of(&frames));
+        let times: Vec<_> = part.strip.iter().map(|shown| shown.frame.seconds).collect();
+        assert!((STRIP_LENGTH / 2..=STRIP_LENGTH).contains(&times.len()), "{times:?}");
         assert!(times[0] == 0.0 && times[times.len() - 1] > 26.0, "{times:?}");
         let page = videos_page("about", &[part]);
         assert!(page.contains("<h2>&lt;name&gt;</h2>") && page.contains("IoU 0.900"));
