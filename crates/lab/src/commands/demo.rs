@@ -1,6 +1,6 @@
-//! `portraitd-lab demo`: the whole way of a picture, on a synthetic scene with a known truth, without camera, bus, root or
-//! network. This process is the service; a child process is the client, and all that passes between them is what any
-//! client gets: D-Bus (over a socket pair) and rings.
+//! `portraitd-lab demo`: the whole service on a synthetic scene with a known truth, without a
+//! camera, a bus, root or the network. This process is the service and a child process is the
+//! client. They use the interfaces of any other client: D-Bus, over a socket pair, and rings.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -27,17 +27,27 @@ use portraitd_vision::net::EngineOptions;
 use portraitd_vision::net::Library;
 use serde_json::{Value, json};
 
-use super::{ModelArguments, print_line};
+use super::model::ModelArguments;
+use super::print_line;
+use super::scene::scene_options;
+
+const EXAMPLES: &str = "\
+Examples:
+  portraitd-lab demo
+  portraitd-lab demo --scene 'scene:two?size=640x360' --seconds 20 --out sheet
+
+Scenes: still, walk, two, leave, wide, step, stop, nod, vanish, blink, cross, empty.";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Where the contact sheet goes; made if it is not there
+    /// The directory for the contact sheet; created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "portraitd-demo")]
     out: PathBuf,
-    /// The scene, with its options
+    /// The scene and its options
     #[arg(long, value_name = "SCENE", default_value = "scene:walk")]
     scene: String,
-    /// How long, seconds
+    /// The duration in seconds
     #[arg(long, value_name = "S", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
     #[command(flatten)]
@@ -47,7 +57,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// The demo has no configuration to read anew.
+/// The demo has no configuration that could be reloaded.
 struct NoManager;
 
 impl ManagerService for NoManager {
@@ -71,9 +81,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let number = |key: &str| figures[key].as_f64().unwrap_or_default();
     print_line(format_args!(
-        "{} frames of {}, read by another process ({} torn, {} skipped)\n\
-         mask against the scene's own truth: mean IoU {:.3}\n\
-         first mask after {:.0} ms; {:.1} ms of CPU a frame; {:.0} MB resident\n\
+        "another process read {} frames of {} ({} torn, {} skipped)\n\
+         mean IoU of the masks with the truth of the scene: {:.3}\n\
+         first mask after {:.0} ms; {:.1} ms of CPU time per frame; at most {:.0} MB resident\n\
          {}",
         figures["client"]["frames"],
         arguments.scene,
@@ -87,14 +97,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ))
 }
 
-/// The scene of `scene:NAME?options`.
-pub(super) fn scene_options(text: &str) -> anyhow::Result<SceneOptions> {
-    match text.parse::<SourceSpec>()? {
-        SourceSpec::Scene(options) => Ok(options),
-        other => bail!("{other}: the demo needs a scene, whose truth is known"),
-    }
-}
-
 async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Result<Value> {
     let started = Instant::now();
     let library = arguments.model.library()?;
@@ -102,9 +104,10 @@ async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Resul
     let settings = config::Camera {
         name: "demo".into(),
         device: arguments.scene.clone(),
-        // The contact sheet shows the room beside what is made of it; it is a rendered one.
+        // The contact sheet shows the source stream, which here is a rendered scene.
         allow_source: true,
-        // Its figures are of what can be seen, however busy this machine is: nothing is left out to keep up.
+        // The figures must not depend on the load of this machine, so a large budget prevents
+        // degradation.
         segmentation: config::Segmentation { budget_ms: 1000.0, ..config::Segmentation::default() },
         ..config::Camera::default()
     };
@@ -113,7 +116,7 @@ async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Resul
     let theirs = OwnedFd::from(theirs);
     let sheet = arguments.out.join("contact-sheet.png");
     let program = std::env::current_exe().context("the path of this program")?;
-    // The child inherits this one descriptor; it is closed here as soon as the child runs.
+    // The child inherits only this descriptor. It is closed here as soon as the child runs.
     rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
     let mut child = std::process::Command::new(program)
         .arg("demo-client")
@@ -147,10 +150,10 @@ async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Resul
         text = &mut read => {
             let text = text.context("the client's output")?.context("the client's output")?;
             let status = child.wait().context("the client process")?;
-            bail!("the client process ended before there was a mask ({status}) {}", text.trim());
+            bail!("the client process ended before the first mask ({status}) {}", text.trim());
         }
     };
-    // From here on: loading the net is not the cost of a frame.
+    // The CPU time per frame counts from here, without the time to load the net.
     let before = (working_cpu_ms(), camera.report(1.0).frames);
     let text = read.await.context("the client's output")?.context("the client's output")?;
     let cpu_ms = working_cpu_ms() - before.0;
@@ -191,7 +194,8 @@ fn start_camera(
     Ok(Arc::new(Camera::start(options, source).map_err(|error| anyhow::anyhow!("{error}"))?))
 }
 
-/// CPU time of this process but for its capture thread, which here also paints the scene, in milliseconds.
+/// CPU time of this process in milliseconds, without the capture thread, which also renders the
+/// scene.
 fn working_cpu_ms() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let all = time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6;
@@ -199,7 +203,8 @@ fn working_cpu_ms() -> f64 {
     let capture_ticks: u64 = tasks
         .filter_map(|task| {
             let text = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
-            // The name stands in brackets and may hold anything; the fields after it are numbers (proc_pid_stat(5)).
+            // The name is in parentheses and may contain anything. The fields after it are numbers
+            // (proc_pid_stat(5)).
             let (head, fields) = text.rsplit_once(')')?;
             if !head.contains("(capture") {
                 return None;
@@ -211,7 +216,7 @@ fn working_cpu_ms() -> f64 {
     all - capture_ticks as f64 * 1e3 / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// The most memory that this process has held, MB (10^6 bytes).
+/// The peak resident memory of this process in MB (10^6 bytes).
 fn resident_peak_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,5 @@
-//! The client process of the demo: attaches to four streams as any client would, compares masks with the scene's truth,
-//! and lays out the contact sheet. Prints one JSON document.
+//! The client process of the demo. It attaches to four streams as any client does, compares masks
+//! with the truth of the scene, and draws the contact sheet. It prints one JSON document.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,17 +17,18 @@ use portraitd_render::ViewRenderer;
 use portraitd_scene::Scene;
 use serde_json::json;
 
-use super::demo::scene_options;
+use super::scene::scene_options;
 use super::{print_line, sheet};
 
-/// Moments on the contact sheet.
-const MOMENTS: usize = 8;
-/// One mask in so many is compared with the truth: painting the truth costs more than making the mask.
+/// The number of rows on the contact sheet. Each row shows all streams at one frame.
+const ROWS: usize = 8;
+/// Every third mask is compared with the truth, since rendering the truth costs more than computing
+/// the mask.
 const COMPARED: u64 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The descriptor of the connection
+    /// The file descriptor of the D-Bus connection
     #[arg(long)]
     fd: u16,
     #[arg(long)]
@@ -38,20 +39,20 @@ pub(super) struct Arguments {
     sheet: PathBuf,
 }
 
-/// What the four readers share; all of them run on one thread.
-struct Gathered {
+/// The state that the four readers share. All of them run on one thread.
+struct Shared {
     started: Instant,
     length: Duration,
-    /// Moments, by the frame's number: a picture a stream.
-    moments: BTreeMap<u64, Moment>,
-    /// The frame that the present moment waits for.
+    /// Rows of the sheet by the sequence number of their frame.
+    rows: BTreeMap<u64, SheetRow>,
+    /// The sequence number from which the current row takes its frames.
     target: Option<u64>,
-    next_moment: usize,
+    next_row: usize,
     ious: Vec<f64>,
 }
 
 #[derive(Default)]
-struct Moment {
+struct SheetRow {
     pictures: [Option<OwnedPicture>; 4],
     crop: PixelRect,
     people: Vec<PixelRect>,
@@ -63,45 +64,45 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
     let scene = Scene::new(&scene_options(&arguments.scene)?)?;
     let length = Duration::from_secs(arguments.seconds.into());
-    let gathered = RefCell::new(Gathered {
+    let shared = RefCell::new(Shared {
         started: Instant::now(),
         length,
-        moments: BTreeMap::new(),
+        rows: BTreeMap::new(),
         target: None,
-        next_moment: 0,
+        next_row: 0,
         ious: Vec::new(),
     });
     let counters = runtime.block_on(async {
         let socket = connect::inherited_fd(arguments.fd).context("the inherited descriptor")?;
         let connection = connect::connect_fd(socket).await.context("the connection to the service")?;
-        let reader = |index: usize| read(&connection, index, &gathered, &scene);
+        let reader = |index: usize| read(&connection, index, &shared, &scene);
         let (a, b, c, d) = tokio::try_join!(reader(0), reader(1), reader(2), reader(3))?;
         anyhow::Ok([a, b, c, d])
     })?;
-    let gathered = gathered.into_inner();
-    let complete: Vec<(u64, Moment)> =
-        gathered.moments.into_iter().filter(|(_, moment)| moment.pictures.iter().all(Option::is_some)).collect();
-    if complete.len() < MOMENTS {
+    let shared = shared.into_inner();
+    let complete: Vec<(u64, SheetRow)> =
+        shared.rows.into_iter().filter(|(_, row)| row.pictures.iter().all(Option::is_some)).collect();
+    if complete.len() < ROWS {
         bail!(
-            "only {} of {MOMENTS} moments were complete: this machine is too slow, or the time too short",
+            "only {} of the {ROWS} rows of the contact sheet are complete: run the demo longer, with --seconds",
             complete.len()
         );
     }
     let rows: Vec<sheet::Row> = complete
         .into_iter()
-        .map(|(sequence, moment)| sheet::Row {
+        .map(|(sequence, row)| sheet::Row {
             seconds: scene.seconds(sequence),
-            pictures: moment.pictures.into_iter().flatten().collect(),
-            crop: moment.crop,
-            people: moment.people,
+            pictures: row.pictures.into_iter().flatten().collect(),
+            crop: row.crop,
+            people: row.people,
         })
         .collect();
     sheet::write(&arguments.sheet, &rows)?;
-    let iou_mean = gathered.ious.iter().sum::<f64>() / gathered.ious.len().max(1) as f64;
+    let iou_mean = shared.ious.iter().sum::<f64>() / shared.ious.len().max(1) as f64;
     let total = |part: fn(&FeedCounters) -> u64| counters.iter().map(part).sum::<u64>();
     print_line(json!({
         "iou_mean": iou_mean,
-        "masks_compared": gathered.ious.len(),
+        "masks_compared": shared.ious.len(),
         "client": {
             "frames": total(|counters| counters.frames),
             "torn": total(|counters| counters.torn),
@@ -110,11 +111,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }))
 }
 
-/// Reads one stream until the time is up.
+/// Reads one stream until the end of the demo.
 async fn read(
     connection: &zbus::Connection,
     index: usize,
-    gathered: &RefCell<Gathered>,
+    shared: &RefCell<Shared>,
     scene: &Scene,
 ) -> anyhow::Result<FeedCounters> {
     let stream = STREAMS[index];
@@ -123,7 +124,7 @@ async fn read(
     let options = AttachOptions { format: Some(format), ..AttachOptions::default() };
     let mut feed = Feed::attach(camera, stream, options).await.with_context(|| format!("attach {stream}"))?;
     let mut frame = FrameCopy::default();
-    let end = { gathered.borrow().started + gathered.borrow().length };
+    let end = { shared.borrow().started + shared.borrow().length };
     while Instant::now() < end {
         let wait = end.saturating_duration_since(Instant::now());
         match tokio::time::timeout(wait, feed.next(&mut frame)).await {
@@ -132,53 +133,53 @@ async fn read(
         }
         let sequence = frame.info().sequence;
         if stream == StreamKind::Mask && sequence.is_multiple_of(COMPARED) {
-            gathered.borrow_mut().ious.push(iou(&frame, scene, sequence)?);
+            shared.borrow_mut().ious.push(iou(&frame, scene, sequence)?);
         }
-        keep(&mut gathered.borrow_mut(), index, &frame)?;
+        keep(&mut shared.borrow_mut(), index, &frame)?;
     }
     Ok(feed.counters())
 }
 
-/// Whether the frame belongs to a moment of the sheet; if so, a copy of it does.
-fn keep(gathered: &mut Gathered, index: usize, frame: &FrameCopy) -> anyhow::Result<()> {
+/// Copies the frame to the sheet if the current row needs it.
+fn keep(shared: &mut Shared, index: usize, frame: &FrameCopy) -> anyhow::Result<()> {
     let sequence = frame.info().sequence;
-    let passed = gathered.started.elapsed().as_secs_f64() / gathered.length.as_secs_f64();
-    if gathered.target.is_none() && index == 0 && gathered.next_moment < MOMENTS {
-        // Moments lie in the middle of equal parts of the time.
-        if passed >= (gathered.next_moment as f64 + 0.5) / MOMENTS as f64 {
-            // A few frames ahead, so that no reader has passed it.
-            gathered.target = Some(sequence + 3);
+    let passed = shared.started.elapsed().as_secs_f64() / shared.length.as_secs_f64();
+    if shared.target.is_none() && index == 0 && shared.next_row < ROWS {
+        // The time is divided into equal parts, and each row is in the middle of its part.
+        if passed >= (shared.next_row as f64 + 0.5) / ROWS as f64 {
+            // A few frames ahead, so that no reader is past it.
+            shared.target = Some(sequence + 3);
         }
     }
-    let Some(target) = gathered.target else { return Ok(()) };
+    let Some(target) = shared.target else { return Ok(()) };
     if sequence < target {
         return Ok(());
     }
-    let moment = gathered.moments.entry(target).or_default();
-    if moment.pictures[index].is_none() {
-        let packed = to_packed(frame).context("a frame that is no picture")?;
+    let row = shared.rows.entry(target).or_default();
+    if row.pictures[index].is_none() {
+        let packed = to_packed(frame).context("a frame cannot be read as a picture")?;
         let format = if packed.channels == 1 { PixelFormat::Grey } else { PixelFormat::Rgb24 };
         let size = Size::new(packed.width, packed.height);
-        moment.pictures[index] = Some(OwnedPicture::new(format, size, Colorimetry::default(), packed.data)?);
+        row.pictures[index] = Some(OwnedPicture::new(format, size, Colorimetry::default(), packed.data)?);
         if STREAMS[index] == StreamKind::View {
             let [x, y, width, height] = frame.info().crop;
-            moment.crop = PixelRect::new(x, y, width, height);
+            row.crop = PixelRect::new(x, y, width, height);
         }
         if STREAMS[index] == StreamKind::Mask {
             let boxed = |[x, y, width, height]: [f32; 4]| PixelRect::new(x, y, width, height);
-            moment.people = frame.info().people().iter().map(|person| boxed(person.rectangle)).collect();
+            row.people = frame.info().people().iter().map(|person| boxed(person.rectangle)).collect();
         }
     }
-    if moment.pictures.iter().all(Option::is_some) {
-        gathered.target = None;
-        gathered.next_moment += 1;
+    if row.pictures.iter().all(Option::is_some) {
+        shared.target = None;
+        shared.next_row += 1;
     }
     Ok(())
 }
 
-/// The mask, brought to the scene's size, against the scene's alpha.
+/// IoU of the mask with the truth, at the size of the scene.
 fn iou(frame: &FrameCopy, scene: &Scene, sequence: u64) -> anyhow::Result<f64> {
-    let packed = to_packed(frame).context("a frame that is no picture")?;
+    let packed = to_packed(frame).context("a frame cannot be read as a picture")?;
     let grid = Size::new(packed.width, packed.height);
     let mask = OwnedPicture::new(PixelFormat::Grey, grid, Colorimetry::default(), packed.data)?;
     let truth = scene.truth(sequence).alpha;

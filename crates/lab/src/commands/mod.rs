@@ -1,5 +1,6 @@
-//! The subcommands of the laboratory. Results go to standard output, everything else to standard error; with `--json` the
-//! output is one JSON document, or one a line where a stream is asked for.
+//! The subcommands of the laboratory. Results go to standard output, everything else to standard
+//! error. With `--json` the output is one JSON document; commands that write a stream print one
+//! document per line.
 
 mod bench;
 mod demo;
@@ -7,20 +8,34 @@ mod demo_client;
 mod direct;
 mod eval;
 mod layers;
+mod model;
 mod progress;
+mod scene;
 mod segment;
 mod sheet;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use portraitd::command_line::{exit_code, library_in, one_line, print_line, usage_exit_code};
-use portraitd_vision::net::Library;
-use portraitd_vision::net::library::DEFAULT_MODEL;
+
+use model::ModelArguments;
+
+const EXAMPLES: &str = "\
+Examples:
+  portraitd-lab demo
+  portraitd-lab segment photo.jpg --out masks --composite '#203040'
+  portraitd-lab eval scene:walk
+
+`portraitd-lab COMMAND --help` describes a command.";
 
 #[derive(Debug, Parser)]
-#[command(name = "portraitd-lab", version, about = "Demo, evaluation and measurements of portraitd")]
+#[command(
+    name = "portraitd-lab",
+    version,
+    about = "Demonstrates, evaluates and measures portraitd, without a camera or a running daemon",
+    after_help = EXAMPLES
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,38 +43,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what it does: no camera, no bus, no privileges needed
+    /// Run the service on a synthetic scene and draw a contact sheet of its streams
     Demo(demo::Arguments),
-    /// Masks, views and composites of pictures and videos
+    /// Write masks, views and composites of pictures and videos
     Segment(segment::Arguments),
-    /// Crops for a trace of people's boxes
+    /// Compute the crops for a trace of people's boxes
     Direct(direct::Arguments),
-    /// Score masks against a directory of pictures with known masks
+    /// Score masks against known ones, and measure how steady masks, boxes and crops are
     Eval(eval::Arguments),
-    /// Measure the net, or the whole frame path, on this machine
+    /// Measure the time of the net, or of the whole frame path, on this machine
     Bench(bench::Arguments),
-    /// Compare a net's tensors between the engines and with another framework's
+    /// Compare the tensors of a net between the engines, and with those of another framework
     Layers(layers::Arguments),
-    /// The client process of the demo
+    /// The client process of `demo`
     #[command(hide = true)]
     DemoClient(demo_client::Arguments),
-}
-
-/// Where models come from, and which one.
-#[derive(Clone, Debug, clap::Args)]
-struct ModelArguments {
-    /// A model's name, or the path of a manifest
-    #[arg(long, value_name = "MODEL", default_value = DEFAULT_MODEL)]
-    model: String,
-    /// A directory of models, looked at before the built-in ones
-    #[arg(long, value_name = "DIR")]
-    models_dir: Option<PathBuf>,
-}
-
-impl ModelArguments {
-    fn library(&self) -> anyhow::Result<Library> {
-        library_in(self.models_dir.as_deref())
-    }
 }
 
 /// Runs the command line.

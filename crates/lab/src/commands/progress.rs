@@ -1,11 +1,11 @@
-//! A progress bar, on a terminal only.
+//! Progress bars, which appear on a terminal only.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of `total` steps (unknown: a count) named `what`. Draws nothing where standard error is no terminal, and nothing
-/// that lasts.
+/// A progress bar with the label `what`. Without `total` it counts the steps. If standard error is
+/// not a terminal, nothing is drawn.
 pub(super) fn bar(what: &str, total: Option<u64>) -> ProgressBar {
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     let template =

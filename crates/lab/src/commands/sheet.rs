@@ -1,11 +1,12 @@
-//! The demo's contact sheet: a row a moment; source with people and crop drawn in, mask, view, composite.
+//! The contact sheet of the demo. Each row shows one frame: the source with boxes and crop, mask,
+//! view and composite.
 
 use std::path::Path;
 
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
 
-/// A cell's picture, pixels.
+/// The size of a picture on the sheet, in pixels.
 const CELL: Size = Size::new(320, 180);
 const GAP: u32 = 8;
 const HEADER: u32 = 28;
@@ -16,19 +17,19 @@ const CROP: [u8; 3] = [255, 196, 0];
 const PERSON: [u8; 3] = [0, 220, 120];
 const COLUMNS: [&str; 4] = ["source", "mask", "view", "composite"];
 
-/// One moment.
+/// One row of the sheet.
 pub(super) struct Row {
-    /// Time since the scene began.
+    /// Time since the start of the scene.
     pub(super) seconds: f64,
-    /// Source, mask, view, composite: RGB24 or grey, of any size.
+    /// Source, mask, view and composite: RGB24 or grey, in any size.
     pub(super) pictures: Vec<OwnedPicture>,
-    /// The view's crop, pixels of the source.
+    /// The crop of the view, in pixels of the source.
     pub(super) crop: PixelRect,
-    /// The people's boxes, pixels of the source.
+    /// The boxes of people, in pixels of the source.
     pub(super) people: Vec<PixelRect>,
 }
 
-/// Draws and writes the sheet.
+/// Draws the sheet and writes it as PNG.
 pub(super) fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
     let count = u32::try_from(rows.len())?;
     let size = Size::new(MARGIN + 4 * (CELL.width + GAP), HEADER + count * (CELL.height + GAP));
@@ -69,9 +70,9 @@ impl Sheet {
         }
     }
 
-    /// The picture, made to fit, with its top left corner at (`x`, `y`).
+    /// Draws the picture, scaled to a cell, with its top left corner at (`x`, `y`).
     fn cell(&mut self, x: u32, y: u32, picture: &OwnedPicture) -> anyhow::Result<()> {
-        // The scaler goes from grey to grey and from colour to colour.
+        // The scaler does not convert between grey and colour.
         let format = picture.format();
         let mut small = OwnedPicture::zeroed(format, CELL, Colorimetry::default())?;
         ViewRenderer::new().render(
@@ -89,7 +90,8 @@ impl Sheet {
         Ok(())
     }
 
-    /// A rectangle two pixels wide, `bounds` relative to the cell at (`x`, `y`), kept within it.
+    /// Draws a rectangle with lines of two pixels. `bounds` is relative to the cell at (`x`, `y`)
+    /// and clipped to it.
     fn outline(&mut self, x: u32, y: u32, bounds: PixelRect, color: [u8; 3]) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the cell")]
         let within = |value: f32, most: u32| value.clamp(0.0, most as f32) as u32;
@@ -107,7 +109,7 @@ impl Sheet {
         }
     }
 
-    /// Text, each dot of a glyph two pixels.
+    /// Draws text. Each dot of a glyph is two by two pixels.
     fn text(&mut self, x: u32, y: u32, text: &str) {
         for (index, letter) in (0..).zip(text.chars()) {
             for (row, bits) in (0..).zip(glyph(letter)) {
@@ -124,7 +126,7 @@ impl Sheet {
     }
 }
 
-/// The seven rows of a letter, five dots each; only the letters that the sheet needs.
+/// The glyph of a letter: seven rows of five bits. Only the letters of the sheet are defined.
 const fn glyph(letter: char) -> [u8; 7] {
     match letter {
         '0' => [14, 17, 19, 21, 25, 17, 14],

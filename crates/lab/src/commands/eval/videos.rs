@@ -1,5 +1,6 @@
-//! `portraitd-lab eval` for videos: `DIR/images/NAME.y4m`, with `DIR/masks/NAME.y4m` where there is truth; or a synthetic
-//! scene, whose truth is known. Each frame goes the whole way: net, smoothing, people, director.
+//! `portraitd-lab eval` for videos: `DIR/images/NAME.y4m`, with the truth in `DIR/masks/NAME.y4m`
+//! if there is one, or a synthetic scene, whose truth is known. Each frame passes through the whole
+//! chain: net, smoothing, people, director.
 
 use std::path::{Path, PathBuf};
 
@@ -17,9 +18,9 @@ use portraitd_vision::net::Library;
 use serde_json::{Value, json};
 
 use super::super::{print_line, progress};
-use super::{Arguments, write_page};
+use super::arguments::{Arguments, write_page};
 
-/// A scene's options, if that is what `input` is.
+/// The options of a scene. `None` if `input` is not a scene.
 fn scene(input: &Path) -> anyhow::Result<Option<SceneOptions>> {
     let Some(text) = input.to_str().filter(|text| text.starts_with("scene:") && !input.exists()) else {
         return Ok(None);
@@ -30,7 +31,7 @@ fn scene(input: &Path) -> anyhow::Result<Option<SceneOptions>> {
     }
 }
 
-/// The y4m files of a directory, in the order of their names' bytes.
+/// The y4m files of a directory, in the byte order of their names.
 fn videos_of(images: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut videos = Vec::new();
     for entry in std::fs::read_dir(images)? {
@@ -43,14 +44,14 @@ fn videos_of(images: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(videos)
 }
 
-/// Whether `input` is a scene or a directory of videos, and not one of pictures.
+/// Whether `input` is a scene or a directory of videos, as opposed to a directory of pictures.
 pub(super) fn are_in(input: &Path) -> anyhow::Result<bool> {
-    // A directory that cannot be read is told of by whoever looks for pictures.
+    // If the directory cannot be read, the search for pictures reports the error.
     Ok(scene(input)?.is_some() || videos_of(&input.join("images")).is_ok_and(|videos| !videos.is_empty()))
 }
 
-/// What a video came to.
-struct Measured {
+/// The result for one video.
+struct VideoResult {
     name: String,
     size: Size,
     frame_rate: f32,
@@ -61,10 +62,10 @@ struct Measured {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.wide {
-        bail!("--wide is for pictures, and {} has videos", arguments.directory.display());
+        bail!("--wide is for pictures, but {} contains videos", arguments.directory.display());
     }
     if arguments.seconds.is_some_and(|seconds| !(seconds.is_finite() && seconds > 0.0)) {
-        bail!("--seconds: more than 0 are needed");
+        bail!("--seconds: must be more than 0");
     }
     let library = arguments.model.library()?;
     let mut all = Vec::new();
@@ -80,21 +81,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let model = &arguments.model.model;
     if let Some(page) = &arguments.html {
         let about = format!("{model}, {}", arguments.directory.display());
-        let parts: Vec<_> = all.iter().map(|measured| measured.part.clone()).collect();
+        let parts: Vec<_> = all.iter().map(|result| result.part.clone()).collect();
         write_page(page, &videos_page(&about, &parts))?;
     }
     if arguments.json {
-        let videos: Vec<Value> = all.iter().map(Measured::document).collect::<anyhow::Result<_>>()?;
+        let videos: Vec<Value> = all.iter().map(VideoResult::document).collect::<anyhow::Result<_>>()?;
         return print_line(json!({ "model": model, "videos": videos }));
     }
-    for measured in &all {
-        print_line(measured.table(model))?;
+    for result in &all {
+        print_line(result.table(model))?;
     }
     Ok(())
 }
 
-/// The work on one video: pictures in, figures out.
-struct Work {
+/// The measurement of one video in progress.
+struct Measurement {
     meter: VideoMeter,
     part: VideoPart,
     size: Size,
@@ -103,7 +104,7 @@ struct Work {
     html: bool,
 }
 
-impl Work {
+impl Measurement {
     fn new(
         arguments: &Arguments,
         library: &Library,
@@ -122,7 +123,7 @@ impl Work {
         })
     }
 
-    /// Whether frame `sequence` is past the seconds asked for.
+    /// Whether frame `sequence` is beyond the limit of `--seconds`.
     fn is_done(&self, sequence: u64) -> bool {
         self.limit.is_some_and(|limit| self.frame_rate.nanoseconds(sequence) as f64 * 1e-9 >= limit)
     }
@@ -140,33 +141,33 @@ impl Work {
         Ok(())
     }
 
-    fn finish(mut self, name: &str, truth: bool) -> Measured {
+    fn finish(mut self, name: &str, truth: bool) -> VideoResult {
         let summary = VideoSummary::of(self.meter.frames());
         if self.html {
             self.part.finish(self.meter.frames(), &summary);
         }
         let (size, frame_rate) = (self.size, self.frame_rate.per_second());
-        Measured { name: name.to_owned(), size, frame_rate, truth, summary, part: self.part }
+        VideoResult { name: name.to_owned(), size, frame_rate, truth, summary, part: self.part }
     }
 }
 
-fn measure_scene(arguments: &Arguments, library: &Library, options: &SceneOptions) -> anyhow::Result<Measured> {
+fn measure_scene(arguments: &Arguments, library: &Library, options: &SceneOptions) -> anyhow::Result<VideoResult> {
     let scene = Scene::new(options)?;
     let (name, size) = (options.to_string(), scene.format().size);
-    let mut work = Work::new(arguments, library, &name, size, scene.frame_rate())?;
-    work.limit = Some(arguments.seconds.unwrap_or(scene.period_seconds()));
+    let mut measurement = Measurement::new(arguments, library, &name, size, scene.frame_rate())?;
+    measurement.limit = Some(arguments.seconds.unwrap_or(scene.period_seconds()));
     let bar = progress::bar(&name, None);
     let (mut picture, mut scratch) = (scene.picture(0), Scratch::default());
-    for sequence in (0..).take_while(|sequence| !work.is_done(*sequence)).collect::<Vec<_>>() {
+    for sequence in (0..).take_while(|sequence| !measurement.is_done(*sequence)).collect::<Vec<_>>() {
         scene.render(sequence, &mut scratch, picture.bytes_mut());
-        work.add(&picture.as_picture(), Some(scene.truth(sequence).alpha.bytes()), sequence)?;
+        measurement.add(&picture.as_picture(), Some(scene.truth(sequence).alpha.bytes()), sequence)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(work.finish(&name, true))
+    Ok(measurement.finish(&name, true))
 }
 
-fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyhow::Result<Measured> {
+fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyhow::Result<VideoResult> {
     let mut video = open_video(path)?;
     let header = *video.header();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -176,7 +177,7 @@ fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyho
         let known = truth.header();
         if known.pixel_format != PixelFormat::Grey || known.size != header.size {
             bail!(
-                "{}: is {} of {}, and mono of {} is needed",
+                "{}: has pixel format {} and size {}, but mono of {} is needed",
                 truth_path.display(),
                 known.pixel_format,
                 known.size,
@@ -185,36 +186,36 @@ fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyho
         }
     }
     let frame_rate = header.frame_rate.unwrap_or(FrameRate::DEFAULT);
-    let mut work = Work::new(arguments, library, &name, header.size, frame_rate)?;
+    let mut measurement = Measurement::new(arguments, library, &name, header.size, frame_rate)?;
     let bar = progress::bar(&name, None);
-    while !work.is_done(video.frames())
+    while !measurement.is_done(video.frames())
         && let Some(picture) = video.read_picture().with_context(|| path.display().to_string())?
     {
         let sequence = video.frames() - 1;
         let mut known = None;
         if let Some(truth) = &mut truth {
             let Some(mask) = truth.read_picture().with_context(|| truth_path.display().to_string())? else {
-                bail!("{}: ends after {sequence} frames, and {} goes on", truth_path.display(), path.display());
+                bail!("{}: ends after {sequence} frames, but {} has more", truth_path.display(), path.display());
             };
             known = Some(mask);
         }
-        work.add(&picture.as_picture(), known.as_ref().map(|mask| mask.bytes()), sequence)?;
+        measurement.add(&picture.as_picture(), known.as_ref().map(|mask| mask.bytes()), sequence)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if work.limit.is_none()
+    if measurement.limit.is_none()
         && let Some(truth) = &mut truth
         && truth.read_picture().with_context(|| truth_path.display().to_string())?.is_some()
     {
-        bail!("{}: goes on after {} frames, where {} ends", truth_path.display(), video.frames(), path.display());
+        bail!("{}: goes on after {} frames, at the end of {}", truth_path.display(), video.frames(), path.display());
     }
     if video.frames() == 0 {
-        bail!("{}: no frames", path.display());
+        bail!("{}: contains no frames", path.display());
     }
-    Ok(work.finish(&name, truth.is_some()))
+    Ok(measurement.finish(&name, truth.is_some()))
 }
 
-impl Measured {
+impl VideoResult {
     fn document(&self) -> anyhow::Result<Value> {
         let mut document = json!({
             "name": self.name, "width": self.size.width, "height": self.size.height, "fps": self.frame_rate,
@@ -248,10 +249,10 @@ impl Measured {
         if let (Some(p95), Some(max), Some(still), Some(turns)) =
             (summary.crop_speed_p95, summary.crop_speed_max, summary.crop_still, summary.direction_changes)
         {
-            lines.push(format!("  {:<16} {p95:.3} crops a second (95 %), at most {max:.3}", "crop speed"));
+            lines.push(format!("  {:<16} {p95:.3} crops per second (95th percentile), at most {max:.3}", "crop speed"));
             lines.push(format!("  {:<16} {:.1} % of the frames", "crop at rest", still * 100.0));
             lines.push(format!(
-                "  {:<16} pan {}, tilt {}, zoom {} in 2 s at most",
+                "  {:<16} at most pan {}, tilt {}, zoom {} within 2 s",
                 "turns", turns.pan, turns.tilt, turns.zoom
             ));
         }
