@@ -1,7 +1,9 @@
-//! Writes frames of a synthetic scene and their truth as PNG, and says what rendering costs.
+//! Writes frames of a synthetic scene and their truth as PNG, and prints the time to render a
+//! frame.
 //!
-//! `cargo run --release -p portraitd-lab --example scene -- SOURCE OUT [STEP]`: every STEP-th frame (30) of one period of `scene:...` to
-//! `OUT/NNNN.png` and `OUT/NNNN.alpha.png`.
+//! `cargo run --release -p portraitd-lab --example scene -- SOURCE OUT [STEP]` writes every STEP-th
+//! frame (default 30) of one period of `scene:...` to `OUT/NNNN.png`, and its truth to
+//! `OUT/NNNN.alpha.png`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,11 +17,11 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [source, out, ..] = arguments.as_slice() else { bail!("usage: scene SOURCE OUT [STEP]") };
     let step = arguments.get(2).map_or(Ok(30), |text| text.parse()).context("STEP")?;
-    let SourceSpec::Scene(mut options) = source.parse()? else { bail!("{source} is not a scene") };
+    let SourceSpec::Scene(mut options) = source.parse()? else { bail!("{source}: not a scene such as scene:walk") };
     options.pixel_format = PixelFormat::Nv12;
     let started = Instant::now();
     let scene = Scene::new(&options)?;
-    println!("made in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    println!("the scene was created in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     std::fs::create_dir_all(out)?;
     for sequence in (0..scene.period_frames()).step_by(step) {
         let truth = scene.truth(sequence);
@@ -33,11 +35,11 @@ fn main() -> anyhow::Result<()> {
     for sequence in 0..frames {
         scene.render(sequence, &mut scratch, picture.bytes_mut());
     }
-    println!("{:.2} ms a frame", started.elapsed().as_secs_f64() * 1e3 / frames as f64);
+    println!("{:.2} ms per frame", started.elapsed().as_secs_f64() * 1e3 / frames as f64);
     Ok(())
 }
 
-/// NV12, BT.601 limited range, to RGB.
+/// Converts NV12 (BT.601, limited range) to RGB.
 fn to_rgb(picture: &OwnedPicture) -> OwnedPicture {
     let size = picture.size();
     let width = size.width as usize;

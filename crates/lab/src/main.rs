@@ -1,4 +1,4 @@
-//! The command line of `portraitd-lab`. Each subcommand is a file in `commands/`.
+//! The command line of `portraitd-lab`. Each subcommand is a module in `commands/`.
 
 mod commands;
 

@@ -1,10 +1,10 @@
-//! Bad input, given to the program itself: one clear line on standard error that names the place, exit status 1, and no
-//! panic.
+//! Invalid input to the program: it prints one line on standard error that names the place of the
+//! error, and exits with status 1, without a panic.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn portraitd(arguments: &[&str]) -> Output {
+fn portraitd_lab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_portraitd-lab"))
         .args(arguments)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -12,9 +12,9 @@ fn portraitd(arguments: &[&str]) -> Output {
         .expect("portraitd-lab runs")
 }
 
-/// Runs and expects a failure whose one line holds each of `parts`.
+/// Expects a failure with one line of text that contains each of `parts`.
 fn refused(arguments: &[&str], parts: &[&str]) {
-    let output = portraitd(arguments);
+    let output = portraitd_lab(arguments);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
     assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
@@ -34,7 +34,7 @@ fn segment(input: &Path, out: &tempfile::TempDir, parts: &[&str]) {
     refused(&["segment", &input.to_string_lossy(), "--out", &out.path().to_string_lossy()], parts);
 }
 
-/// A PNG that says it is of this size, with no pixels behind.
+/// The header of a PNG of this size, without pixels.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend(width.to_be_bytes());
@@ -94,8 +94,8 @@ fn traces_name_the_line() {
 }
 
 #[test]
-fn a_wrong_command_line_is_another_exit_status() {
+fn a_wrong_command_line_exits_with_status_two() {
     for arguments in [&["segment"][..], &["no-such-command"], &["eval", "--count", "many", "x"]] {
-        assert_eq!(portraitd(arguments).status.code(), Some(2), "{arguments:?}");
+        assert_eq!(portraitd_lab(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

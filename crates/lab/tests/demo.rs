@@ -1,9 +1,9 @@
-//! The demo, as a user runs it: the service in one process, the client in another.
+//! Runs the demo as a user does: the service in one process and the client in another.
 
 use std::process::Command;
 
 #[test]
-fn the_demo_sees_the_person_and_another_process_reads_the_rings() {
+fn the_demo_finds_the_person_and_another_process_reads_the_rings() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(env!("CARGO_BIN_EXE_portraitd-lab"))
         .args(["demo", "--seconds", "8", "--json", "--out"])

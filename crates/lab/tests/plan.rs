@@ -1,10 +1,10 @@
-//! The net's fast path against tract, on photographs; that it allocates nothing; and that the comparison of layers finds
-//! the layer that is wrong.
+//! The fused plan computes the same masks as tract and allocates nothing, and the comparison of
+//! layers finds a wrong layer.
 
 use std::path::{Path, PathBuf};
 
 use portraitd_kernels::simd::Isa;
-use portraitd_lab::layers::{Comparison, Golden, compare, trace};
+use portraitd_lab::layers::{Comparison, Golden, compare, tract_tensors};
 use portraitd_media::{OwnedPicture, image, packed_bytes};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineChoice, EngineOptions, Library, Model, Package};
@@ -13,7 +13,7 @@ use portraitd_vision::observer::{Observer, sample_input};
 #[path = "../../../tests/publish/counting.rs"]
 mod counting;
 
-/// Twenty pictures of people: photographs of the fixtures, and frames of the scenes.
+/// At least twenty pictures of people: the photographs of the fixtures, and frames of scenes.
 fn pictures() -> Vec<OwnedPicture> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/people/images");
     let files = std::fs::read_dir(directory).expect("fixtures");
@@ -38,7 +38,7 @@ fn model(name: &str, choice: EngineChoice, isa: Option<Isa>) -> Model {
 }
 
 #[test]
-fn the_plan_sees_what_tract_sees() {
+fn the_plan_computes_the_masks_of_tract() {
     let pictures = pictures();
     for name in ["selfie-landscape", "selfie-general"] {
         let mut tract = Observer::new(model(name, EngineChoice::Tract, None)).expect("observer");
@@ -65,7 +65,7 @@ fn the_plan_sees_what_tract_sees() {
                 );
             }
         }
-        assert!(people > 20 * 1_000, "{name}: pictures of people have people in them, not {people} pixels");
+        assert!(people > 20 * 1_000, "{name}: only {people} pixels of people");
     }
 }
 
@@ -90,7 +90,7 @@ fn a_run_allocates_nothing() {
 }
 
 #[test]
-fn two_threads_compute_what_one_does() {
+fn two_threads_compute_the_result_of_one() {
     for name in ["selfie-landscape", "selfie-general"] {
         for isa in Isa::available() {
             let masks = [1, 2].map(|threads| {
@@ -98,7 +98,7 @@ fn two_threads_compute_what_one_does() {
                 let model = Library::default().load(name, options).expect("a built-in model");
                 let mut observer = Observer::new(model).expect("observer");
                 observer.infer(&pictures()[0].as_picture()).expect("runs");
-                // The first run tries one thread, the second tries both.
+                // The pool measures one thread in the first run and two in the second.
                 observer.infer_again().expect("runs");
                 observer.raw().iter().map(|value| value.to_bits()).collect::<Vec<_>>()
             });
@@ -107,7 +107,8 @@ fn two_threads_compute_what_one_does() {
     }
 }
 
-/// What other segmentation nets are made of, with random weights: on the plan, not on tract instead, and as tract has it.
+/// The plan runs parts of other segmentation nets, with random weights, and computes the tensors of
+/// tract.
 #[test]
 fn pieces_of_other_nets_run_on_the_plan() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
@@ -121,7 +122,7 @@ fn pieces_of_other_nets_run_on_the_plan() {
                 (state >> 8) as f32 / (1 << 24) as f32
             })
             .collect();
-        let golden = trace(&package, &input).expect("tract");
+        let golden = tract_tensors(&package, &input).expect("tract");
         for isa in Isa::available() {
             for threads in [1, 2] {
                 let options = EngineOptions { choice: EngineChoice::Plan, isa: Some(isa), threads };
@@ -137,7 +138,7 @@ fn pieces_of_other_nets_run_on_the_plan() {
             assert!(planned >= 8, "{name}, {isa}: {planned} tensors were compared");
             let spread = golden.0[&last.name].values.iter().copied();
             let (least, most) = (spread.clone().fold(1.0, f32::min), spread.fold(0.0, f32::max));
-            assert!(most - least > 0.1, "{name}: masks that tell something, not {least} to {most}");
+            assert!(most - least > 0.1, "{name}: the mask is nearly constant, {least} to {most}");
         }
     }
 }
@@ -155,7 +156,7 @@ fn whole_nets_have_no_layer_that_diverges() {
     for name in ["selfie-landscape", "selfie-general"] {
         let package = Library::default().read(name).expect("built in");
         let input = input(&package);
-        let golden = trace(&package, &input).expect("tract");
+        let golden = tract_tensors(&package, &input).expect("tract");
         for isa in Isa::available() {
             let comparison = Comparison { input: &input, golden: Some(&golden), tolerance: 1e-4, isa };
             let parity = compare(&package, comparison).expect("runs");
@@ -171,7 +172,7 @@ fn whole_nets_have_no_layer_that_diverges() {
 fn a_broken_weight_is_found_in_its_layer() {
     let package = package();
     let input = input(&package);
-    let golden = trace(&package, &input).expect("tract");
+    let golden = tract_tensors(&package, &input).expect("tract");
     for node in ["depthwise_conv2d_4", "conv2d_20", "conv2d_transpose"] {
         let broken = Package { onnx: break_weight(&package.onnx, node).into(), ..package.clone() };
         let comparison = Comparison { input: &input, golden: Some(&golden), tolerance: 1e-4, isa: Isa::detect() };
@@ -183,7 +184,7 @@ fn a_broken_weight_is_found_in_its_layer() {
     }
 }
 
-/// The ONNX file with one weight of a node's kernel moved by one.
+/// The ONNX file with 1 added to the first weight of a node's kernel.
 fn break_weight(onnx: &[u8], node: &str) -> Vec<u8> {
     use tract_onnx::prelude::Framework as _;
     let proto = tract_onnx::onnx().proto_model_for_read(&mut &onnx[..]).expect("an ONNX file");
@@ -199,10 +200,10 @@ fn break_weight(onnx: &[u8], node: &str) -> Vec<u8> {
 }
 
 #[test]
-fn other_shapes_and_foreign_names_are_told() {
+fn other_shapes_and_unknown_names_are_reported() {
     let package = package();
     let input = input(&package);
-    let mut golden = trace(&package, &input).expect("tract");
+    let mut golden = tract_tensors(&package, &input).expect("tract");
     let tensor = golden.0.get_mut("conv2d_5").expect("a layer");
     tensor.shape.swap(1, 2);
     let strange = golden.0.remove("re_lu_3").expect("a layer");

@@ -1,11 +1,11 @@
-//! `portraitd-lab layers`: where does a net go wrong? Every tensor of one run, compared between the engines and with a file
-//! of another framework's tensors.
+//! `portraitd-lab layers`: finds the tensor at which a net diverges. It compares every tensor of
+//! one run between the engines, and with a file of tensors from another framework.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use portraitd_kernels::simd::Isa;
-use portraitd_lab::layers::{Comparison, Difference, Golden, Layer, compare};
+use portraitd_lab::layers::{Comparison, Difference, Golden, LayerComparison, compare};
 use portraitd_media::{OwnedPicture, image, packed_bytes};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::library;
@@ -14,24 +14,33 @@ use serde_json::{Value, json};
 
 use super::{library_in, print_line};
 
+const EXAMPLES: &str = "\
+Example: compare with ONNX Runtime
+
+  python3 models/golden.py models/selfie-landscape.toml photo.jpg golden.npz
+  portraitd-lab layers selfie-landscape --input photo.jpg --golden golden.npz";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// A model's name, or the path of a manifest
+    /// The name of a model, or the path of a manifest
     #[arg(value_name = "MODEL", default_value = library::DEFAULT_MODEL)]
     model: String,
-    /// A directory of models, looked at before the built-in ones
+    /// A directory of models, searched before the built-in ones
     #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
-    /// The picture to run on (PNG, JPEG); without it, a frame of the scene `still`
+    /// The input picture (PNG or JPEG); the default is a frame of the scene `still`
     #[arg(long, value_name = "IMAGE")]
     input: Option<PathBuf>,
-    /// Tensors of another framework, by name (models/golden.py writes them)
+    /// The tensors of another framework, by name, as models/golden.py writes them
     #[arg(long, value_name = "FILE.npz")]
     golden: Option<PathBuf>,
-    /// How much may differ, as a share of a tensor's largest number (of 1 if that is less)
+    /// The allowed difference, relative to the largest number of the tensor, or to 1 if that is
+    /// larger
     #[arg(long, default_value_t = 1e-4, value_parser = tolerance)]
     tolerance: f32,
-    /// The plan's instruction set: scalar, avx2, avx512, neon, rvv; without it, the CPU's best
+    /// The instruction set of the fused plan: scalar, avx2, avx512, neon or rvv; the default is the
+    /// best of this CPU
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
     /// Print one JSON document
@@ -39,7 +48,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// A frame with a person, without any file.
+/// The default input: a frame with a person.
 fn scene_frame() -> anyhow::Result<OwnedPicture> {
     let scene = Scene::new(&SceneOptions::parse("still")?)?;
     let format = scene.format();
@@ -68,7 +77,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let parity = compare(&package, comparison)?;
     if golden.is_some() && !parity.layers.iter().any(|layer| layer.golden.is_some() || layer.golden_shape.is_some()) {
         let file = arguments.golden.as_ref().context("given")?.display();
-        bail!("{file}: has no tensor of {}; the first of its names: {:?}", manifest.name, parity.unknown.first());
+        bail!(
+            "{file}: contains no tensor of {}; the first name in the file is {:?}",
+            manifest.name,
+            parity.unknown.first()
+        );
     }
     let first = parity.first_divergence();
     if arguments.json {
@@ -98,9 +111,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         match &parity.plan {
             Ok(isa) => {
                 let count = parity.layers.iter().filter(|layer| layer.plan.is_some()).count();
-                print_line(format_args!("\nplan ({isa}) against tract: {count} tensors that the plan has"))?;
+                print_line(format_args!("\nplan ({isa}) compared with tract: {count} tensors"))?;
             }
-            Err(unsupported) => print_line(format_args!("\nruns on tract: {unsupported}"))?,
+            Err(unsupported) => print_line(format_args!("\nthe net runs on tract only: {unsupported}"))?,
         }
         if !parity.unknown.is_empty() {
             print_line(format_args!("not in the net: {}", parity.unknown.join(", ")))?;
@@ -108,24 +121,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     match first {
         None => Ok(()),
-        Some(layer) => bail!("the first tensor that diverges is {}", what_diverges(layer)),
+        Some(layer) => bail!("the first tensor that diverges is {}", describe_divergence(layer)),
     }
 }
 
-fn what_diverges(layer: &Layer) -> String {
-    let Layer { name, op, shape, .. } = layer;
+fn describe_divergence(layer: &LayerComparison) -> String {
+    let LayerComparison { name, op, shape, .. } = layer;
     let start = format!("`{name}` ({op}, {shape:?})");
     if let Some(other) = &layer.golden_shape {
-        return format!("{start}: the golden file has it as {other:?}");
+        return format!("{start}: its shape in the golden file is {other:?}");
     }
     match (&layer.golden, &layer.plan) {
-        (Some(found), _) if found.diverges => format!("{start}, tract against the golden file: {found}"),
-        (_, Some(found)) => format!("{start}, the plan against tract: {found}"),
+        (Some(found), _) if found.diverges => format!("{start}, tract compared with the golden file: {found}"),
+        (_, Some(found)) => format!("{start}, the plan compared with tract: {found}"),
         _ => start,
     }
 }
 
-fn layer_json(layer: &Layer) -> Value {
+fn layer_json(layer: &LayerComparison) -> Value {
     let difference = |difference: &Option<Difference>| {
         difference.as_ref().map(|found| {
             json!({ "max": found.max, "mean": found.mean, "at": found.at, "actual": found.actual,

@@ -1,56 +1,57 @@
-//! Golden files: NumPy's `.npz`, one array a tensor, as `models/golden.py` writes them from another framework.
+//! Golden files: NumPy `.npz` archives with one array per tensor, which `models/golden.py` writes
+//! from another framework.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// No array of a net that runs on a board is longer: 64 Mi numbers.
+/// The largest number of elements of an array. No net for a board has a larger tensor.
 const MAX_NUMBERS: usize = 64 << 20;
-/// A header is a line of text.
+/// The largest length of a header in bytes. A header is one line of text.
 const MAX_HEADER: usize = 64 << 10;
 
 /// An array of a golden file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Its axes, slowest first.
+pub struct GoldenTensor {
+    /// The lengths of the axes, slowest first.
     pub shape: Vec<usize>,
-    /// Its numbers, the last axis fastest.
+    /// The elements, last axis fastest.
     pub values: Vec<f32>,
 }
 
-/// Tensors by name.
+/// The tensors of a golden file, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Golden(pub HashMap<String, Tensor>);
+pub struct Golden(pub HashMap<String, GoldenTensor>);
 
-/// Why a golden file cannot be read.
+/// A golden file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
-    /// The file, or an archive member, cannot be read.
+    /// The file or a member of the archive cannot be read.
     #[error("{path}: {error}")]
     Archive {
         /// The file.
         path: PathBuf,
-        /// What the archive's reader said.
+        /// The error of the archive reader.
         error: zip::result::ZipError,
     },
-    /// A member is no array that we read.
+    /// A member is not a valid array.
     #[error("{path}, array `{array}`: {reason}")]
     Array {
         /// The file.
         path: PathBuf,
-        /// The array's name.
+        /// The name of the array.
         array: String,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: String,
     },
 }
 
 impl Golden {
-    /// Reads every array of an `.npz` whose numbers are little-endian `f32`; arrays of other types are left out.
+    /// Reads every array of little-endian `f32`. Arrays of other types are ignored.
     ///
     /// # Errors
-    /// [`GoldenError`], with the file and the array.
+    /// [`GoldenError`], which names the file and the array.
     pub fn read(path: &Path) -> Result<Self, GoldenError> {
         let archive_error = |error| GoldenError::Archive { path: path.to_owned(), error };
         let file = File::open(path).map_err(|error| archive_error(error.into()))?;
@@ -71,8 +72,10 @@ impl Golden {
     }
 }
 
-/// An array in NumPy's format, versions 1 to 3: magic, version, length of the header, a Python dictionary, the numbers.
-fn read_array(mut from: impl Read) -> Result<Option<Tensor>, String> {
+/// Reads an array in NumPy's format, versions 1 to 3: magic number, version, length of the header,
+/// header (a Python dictionary), elements. Returns `None` if the elements are not little-endian
+/// `f32`.
+fn read_array(mut from: impl Read) -> Result<Option<GoldenTensor>, String> {
     let io = |error: std::io::Error| error.to_string();
     let mut start = [0; 8];
     from.read_exact(&mut start).map_err(io)?;
@@ -89,7 +92,7 @@ fn read_array(mut from: impl Read) -> Result<Option<Tensor>, String> {
         usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX)
     };
     if header_length > MAX_HEADER {
-        return Err(format!("a header of {header_length} bytes"));
+        return Err(format!("a header of {header_length} bytes is too long"));
     }
     let mut header = vec![0; header_length];
     from.read_exact(&mut header).map_err(io)?;
@@ -99,27 +102,29 @@ fn read_array(mut from: impl Read) -> Result<Option<Tensor>, String> {
         return Ok(None);
     }
     if entry(&header, "fortran_order").is_none_or(|order| order != "False") {
-        return Err("its first axis is the fastest; save it with np.ascontiguousarray".into());
+        return Err("it is in Fortran order; save it with np.ascontiguousarray".into());
     }
     let shape = entry(&header, "shape").ok_or("its header has no `shape`")?;
     let axes = shape.trim_start_matches('(').trim_end_matches(')').split(',').map(str::trim);
     let shape: Vec<usize> = axes
         .filter(|axis| !axis.is_empty())
-        .map(|axis| axis.parse().map_err(|_| format!("the shape {shape}")))
+        .map(|axis| axis.parse().map_err(|_| format!("the shape {shape} is not a tuple of lengths")))
         .collect::<Result<_, _>>()?;
     let length = shape.iter().try_fold(1_usize, |product, axis| product.checked_mul(*axis));
     let length = length.filter(|length| *length <= MAX_NUMBERS).ok_or(format!("the shape {shape:?} is too large"))?;
     let mut bytes = Vec::new();
-    // As much as is there is read, and no more is believed than that.
+    // The buffer grows with the bytes that are read, so a false length in the header allocates
+    // nothing.
     from.take(u64::try_from(4 * length).unwrap_or(u64::MAX)).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() != 4 * length {
         return Err(format!("ends after {} of {} bytes", bytes.len(), 4 * length));
     }
     let values = bytes.as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
-    Ok(Some(Tensor { shape, values }))
+    Ok(Some(GoldenTensor { shape, values }))
 }
 
-/// The value of a key in the header, as text: up to the comma that ends it, which in a tuple is not the first.
+/// The text of the value of `key` in the header. It ends at the next comma, or at the closing
+/// parenthesis of a tuple.
 fn entry<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let after = header.split_once(&format!("'{key}'"))?.1.trim_start().strip_prefix(':')?.trim_start();
     let end = if after.starts_with('(') { after.find(')')? + 1 } else { after.find([',', '}'])? };
@@ -142,7 +147,7 @@ mod tests {
     fn arrays_are_read_as_numpy_writes_them() {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }   \n";
         let tensor = read_array(&array(header, &[1.0, -2.0, 0.5])[..]).expect("reads").expect("f32");
-        assert_eq!(tensor, Tensor { shape: vec![1, 3], values: vec![1.0, -2.0, 0.5] });
+        assert_eq!(tensor, GoldenTensor { shape: vec![1, 3], values: vec![1.0, -2.0, 0.5] });
         let scalar = "{'descr': '<f4', 'fortran_order': False, 'shape': (), }\n";
         assert_eq!(read_array(&array(scalar, &[7.0])[..]).expect("reads").expect("f32").values, [7.0]);
         let vector = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n";
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_refused_with_a_reason() {
+    fn invalid_arrays_are_refused_with_a_reason() {
         let cases = [
             ("{'descr': '<f4', 'fortran_order': True, 'shape': (1,), }", "np.ascontiguousarray"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (9,), }", "ends after 4 of 36 bytes"),

@@ -1,12 +1,12 @@
-//! Layer-by-layer parity: the tensors of one run, from the plan, from tract, and from another framework, side by side.
+//! Compares the tensors of one run, layer by layer: the fused plan, tract, and another framework.
 //!
-//! The final mask only says *that* a conversion went wrong. The first tensor that differs says *where*. tract runs the
-//! graph as the file has it, operator by operator; the plan fuses operators, so only some of the file's tensors exist
-//! in it. A command-line tool's work: nothing here runs in the service.
+//! A wrong mask shows only that a conversion failed. The first tensor that differs shows where.
+//! tract runs the graph of the file operator by operator. The plan fuses operators, so it has only
+//! some of the tensors of the file.
 
 mod golden;
 
-pub use golden::{Golden, GoldenError, Tensor};
+pub use golden::{Golden, GoldenError, GoldenTensor};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,106 +21,108 @@ use portraitd_vision::net::manifest::Layout;
 use portraitd_vision::net::plan::{Options, Plan, Unsupported};
 use portraitd_vision::net::{ModelError, shape_text, tensor_shape, tract};
 
-/// How many of 255 steps the net's input may differ from another framework's.
+/// The allowed difference of the net's input from that of another framework, in steps of 1/255.
 const INPUT_STEPS: f32 = 3.0;
 
-/// How a tensor differs from what it should be.
+/// The difference of a tensor from the expected one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// The largest absolute difference; infinite where a number is not finite on one side only.
+    /// The largest absolute difference. It is infinite if a number is finite on one side only.
     pub max: f32,
     /// The mean absolute difference.
     pub mean: f32,
-    /// Where the largest is: an index an axis, in the file's order of axes.
+    /// The position of the largest difference: one index per axis, in the order of the file.
     pub at: Vec<usize>,
-    /// What is there.
+    /// The number at this position.
     pub actual: f32,
-    /// What should be there.
+    /// The expected number.
     pub expected: f32,
-    /// Whether it is more than the tolerance allows.
+    /// Whether the difference exceeds the tolerance.
     pub diverges: bool,
 }
 
-/// One tensor of the file.
+/// The comparison of one tensor of the ONNX file.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub struct LayerComparison {
     /// The tensor's name in the ONNX file.
     pub name: String,
-    /// The operator that makes it, in tract's words.
+    /// The operator that computes it, as tract names it.
     pub op: String,
-    /// Its shape, as the file has it.
+    /// Its shape in the file.
     pub shape: Vec<usize>,
-    /// The plan against tract; `None` where the plan has no such tensor.
+    /// The plan compared with tract. `None` if the plan does not have this tensor.
     pub plan: Option<Difference>,
-    /// tract against the golden file; `None` where that has no such tensor.
+    /// tract compared with the golden file. `None` if the golden file does not have this tensor.
     pub golden: Option<Difference>,
-    /// The golden file has it in another shape.
+    /// The shape in the golden file, if it differs.
     pub golden_shape: Option<Vec<usize>>,
 }
 
-impl Layer {
-    /// Whether anything differs by more than the tolerance.
+impl LayerComparison {
+    /// Whether a difference exceeds the tolerance, or the shapes differ.
     pub fn diverges(&self) -> bool {
         let more = |difference: &Option<Difference>| difference.as_ref().is_some_and(|found| found.diverges);
         self.golden_shape.is_some() || more(&self.golden) || more(&self.plan)
     }
 }
 
-/// All tensors, in the order in which they are made.
+/// The comparison of all tensors, in the order of evaluation.
 #[derive(Debug)]
 pub struct Parity {
-    /// The tensors; the first is the net's input.
-    pub layers: Vec<Layer>,
-    /// The plan's instruction set, or why the plan does not take the net.
+    /// The tensors. The first one is the net's input.
+    pub layers: Vec<LayerComparison>,
+    /// The plan's instruction set, or the reason why the plan does not support the net.
     pub plan: Result<Isa, Unsupported>,
-    /// Names in the golden file that the net has not.
+    /// Names in the golden file that do not exist in the net.
     pub unknown: Vec<String>,
 }
 
 impl Parity {
-    /// The first tensor that differs.
-    pub fn first_divergence(&self) -> Option<&Layer> {
+    /// The first tensor that diverges.
+    pub fn first_divergence(&self) -> Option<&LayerComparison> {
         self.layers.iter().find(|layer| layer.diverges())
     }
 }
 
-/// What is compared, and how strictly.
+/// The input of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison<'a> {
-    /// The net's input in the manifest's layout; where the golden file has the input too, that one is used, so that the
-    /// layers are compared and not the preparation of the picture (whose difference is the first layer's).
+    /// The net's input in the manifest's layout. If the golden file contains the input as well, the
+    /// nets run on that one, so that differences in the preparation of the picture appear in the
+    /// first tensor only.
     pub input: &'a [f32],
-    /// Tensors from elsewhere.
+    /// The tensors of another framework.
     pub golden: Option<&'a Golden>,
-    /// The largest difference that is none, as a share of the tensor's largest number, or of 1 if that is less.
+    /// The allowed difference, relative to the largest number of the tensor, or to 1 if that is
+    /// larger.
     pub tolerance: f32,
     /// The plan's instruction set.
     pub isa: Isa,
 }
 
-/// Why nothing could be compared.
+/// The nets could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum LayersError {
     /// The model cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// tract or the plan failed in the run.
+    /// tract or the plan failed during the run.
     #[error("{path}: {reason}")]
     Run {
         /// The ONNX file.
         path: PathBuf,
-        /// In one line.
+        /// The error in one line.
         reason: String,
     },
 }
 
-/// Every tensor that the file names, as tract computes it from `input` (in the manifest's layout).
+/// Every named tensor of the file, computed by tract from `input` (in the manifest's layout).
 ///
 /// # Errors
-/// [`LayersError`]: the net cannot be read, or tract fails.
-pub fn trace(package: &Package, input: &[f32]) -> Result<Golden, LayersError> {
+/// [`LayersError`] if the net cannot be read, or tract fails.
+pub fn tract_tensors(package: &Package, input: &[f32]) -> Result<Golden, LayersError> {
     let typed = tract::import(&package.manifest, &package.path, &package.onnx)?;
-    let tensors = tensors(&typed).and_then(|tensors| run_literally(&typed, tensors, package, input));
+    let tensors = tensors(&typed).and_then(|tensors| run_unoptimized(&typed, tensors, package, input));
     let tensors = tensors.map_err(|error| failed(package, tract::one_line(&error)))?;
     Ok(Golden(tensors.into_iter().map(|(_, name, tensor)| (name, tensor)).collect()))
 }
@@ -129,31 +131,31 @@ fn failed(package: &Package, reason: String) -> LayersError {
     LayersError::Run { path: package.path.clone(), reason }
 }
 
-/// tract's answer for each of `tensors`, from the graph as the file has it: nothing rewritten, nothing fused.
-fn run_literally(
+/// Computes `tensors` with tract from the unoptimized graph of the file.
+fn run_unoptimized(
     typed: &TypedModel,
     tensors: Vec<(OutletId, String)>,
     package: &Package,
     input: &[f32],
-) -> TractResult<Vec<(OutletId, String, Tensor)>> {
+) -> TractResult<Vec<(OutletId, String, GoldenTensor)>> {
     let mut literal = typed.clone();
     literal.select_output_outlets(&tensors.iter().map(|(outlet, _)| *outlet).collect::<Vec<_>>())?;
     let shape = tensor_shape(package.manifest.input.layout, 3, package.manifest.input.size());
-    let input = tract_onnx::prelude::Tensor::from_shape(&shape, input)?;
+    let input = Tensor::from_shape(&shape, input)?;
     let values = literal.into_runnable()?.run(tvec!(input.into()))?;
     let named = tensors.into_iter().zip(values);
     named
         .map(|((outlet, name), value)| {
             let values = value.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
-            Ok((outlet, name, Tensor { shape: value.shape().to_vec(), values }))
+            Ok((outlet, name, GoldenTensor { shape: value.shape().to_vec(), values }))
         })
         .collect()
 }
 
-/// Runs a net once on every engine, and compares what they compute.
+/// Runs a net once on every engine and compares the tensors. Tensors that differ are not an error.
 ///
 /// # Errors
-/// [`LayersError`]: the net cannot be read, or an engine fails. That tensors differ is no error.
+/// [`LayersError`] if the net cannot be read, or an engine fails.
 pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, LayersError> {
     let Package { manifest, path, onnx } = package;
     let typed = tract::import(manifest, path, onnx)?;
@@ -164,7 +166,7 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     let given =
         golden.and_then(|golden| golden.get(&input_name)).filter(|it| it.values.len() == comparison.input.len());
     let input = given.map_or(comparison.input, |tensor| &tensor.values);
-    let tensors = run_literally(&typed, tensors, package, input).map_err(tract_failed)?;
+    let tensors = run_unoptimized(&typed, tensors, package, input).map_err(tract_failed)?;
 
     let options = Options { isa: comparison.isa, keep: true, literal: true, threads: 1 };
     let mut plan = match manifest.input.layout {
@@ -172,7 +174,7 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
         Layout::Nhwc => Err(Unsupported {
             op: "channels-last input".into(),
             node: input_name.clone(),
-            reason: "the plan's nets take their channels first".into(),
+            reason: "the plan supports channels-first input only".into(),
         }),
     };
     let mut planned: HashMap<&str, Vec<f32>> = HashMap::new();
@@ -190,10 +192,11 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     }
 
     let mut layers = Vec::with_capacity(tensors.len());
-    for (outlet, name, Tensor { shape, values }) in tensors {
+    for (outlet, name, GoldenTensor { shape, values }) in tensors {
         let node = typed.node(outlet.node);
         let is_input = name == input_name;
-        // Another sampler rounds to other 8-bit values: a few steps are no error of the preparation.
+        // Other frameworks resample to 8-bit values with other rounding, so the input may differ by
+        // a few steps.
         let least_std = manifest.input.std.into_iter().fold(f32::INFINITY, f32::min);
         let tolerance =
             if is_input { comparison.tolerance.max(INPUT_STEPS / 255.0 / least_std) } else { comparison.tolerance };
@@ -201,9 +204,10 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
         let plan = planned.get(node.name.as_str()).filter(|it| it.len() == values.len()).map(|it| differ(it, &values));
         let other = golden.and_then(|golden| golden.get(&name));
         let fits = other.filter(|tensor| tensor.values.len() == values.len() && same_shape(&tensor.shape, &shape));
-        // The input is what the sampler made of the picture.
+        // For the input, the tensor of the sampler is compared, even if the nets run on the golden
+        // one.
         let actual = if is_input { comparison.input } else { &values };
-        layers.push(Layer {
+        layers.push(LayerComparison {
             op: node.op().name().into_owned(),
             plan,
             golden: fits.map(|tensor| differ(actual, &tensor.values)),
@@ -218,7 +222,8 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     Ok(Parity { layers, plan: plan.map(|plan| plan.isa()), unknown })
 }
 
-/// Every tensor of floats that the file names, in the order of evaluation; the net's input first.
+/// Every named `f32` tensor of the file: first the net's input, then the others in the order of
+/// evaluation.
 fn tensors(typed: &TypedModel) -> TractResult<Vec<(OutletId, String)>> {
     let input = typed.input_outlets()?[0];
     let mut found = vec![(input, typed.node(input.node).name.clone())];
@@ -239,7 +244,7 @@ fn tensors(typed: &TypedModel) -> TractResult<Vec<(OutletId, String)>> {
     Ok(found)
 }
 
-/// Equal but for axes of one.
+/// Whether the shapes are equal when axes of length 1 are ignored.
 fn same_shape(a: &[usize], b: &[usize]) -> bool {
     let long = |axes: &[usize]| axes.iter().copied().filter(|axis| *axis != 1).collect::<Vec<_>>();
     long(a) == long(b)

@@ -1,33 +1,35 @@
-//! Names for boxes that come without: the same id from observation to observation for what is probably the same person,
-//! by overlap, then by the distance of the centres.
+//! Gives ids to boxes without ids. A box that probably belongs to the same person keeps its id from
+//! observation to observation. Boxes are matched by overlap first, then by the distance of their
+//! centres.
 
 use portraitd_framing::{MOST_PEOPLE, Subject};
 use portraitd_media::UnitRect;
 
-/// Overlap (intersection over union) from which two boxes may be one person.
+/// The intersection over union above which two boxes may be the same person.
 const OVERLAP: f32 = 0.05;
-/// Distance of two centres, in fractions of the frame, up to which boxes that do not overlap may be one person: while as
-/// many people are seen as before, and while somebody has come or gone.
+/// The largest distance of the centres, in fractions of the frame, at which boxes without overlap
+/// may be the same person: if the number of people is the same as before, and if it has changed.
 const DISTANCE: (f32, f32) = (0.5, 0.25);
-/// Somebody not seen for this long, seconds, comes back under another id.
+/// A person who returns after a longer absence, in seconds, gets a new id.
 const MEMORY_S: f64 = 2.5;
-/// Two observations further apart than this, seconds, tell no speed, and none is counted on for longer.
+/// The longest time between two observations, in seconds, from which a speed is computed or over
+/// which it is extrapolated.
 const SPEED_S: f64 = 0.5;
 
 #[derive(Clone, Copy, Debug)]
-struct Track {
+struct NamedBox {
     subject: Subject,
-    /// Of the centre, fractions of the frame a second.
+    /// The speed of the centre, in fractions of the frame per second.
     speed: (f32, f32),
     seen_s: f64,
-    /// In the last observation.
+    /// Whether the last observation contained the person.
     present: bool,
-    /// In this one.
+    /// Whether the current observation contains the person.
     found: bool,
 }
 
-impl Track {
-    /// Where the box should be at `time_s`, if it goes on as it did.
+impl NamedBox {
+    /// The box at `time_s`, extrapolated with its speed.
     fn expected(&self, time_s: f64) -> UnitRect {
         let seconds = seconds_between(self.seen_s, time_s);
         let bounds = self.subject.bounds;
@@ -55,15 +57,15 @@ fn seconds_between(from_s: f64, to_s: f64) -> f64 {
     (to_s - from_s).max(0.0)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "seconds of a fraction of one: rounding is what is wanted")]
+#[expect(clippy::cast_possible_truncation, reason = "below one second, where an f32 is exact enough")]
 const fn narrow(seconds: f64) -> f32 {
     seconds as f32
 }
 
-/// See the module.
+/// The people of a trace, who have ids.
 #[derive(Debug, Default)]
-pub struct Association {
-    tracks: Vec<Track>,
+pub(super) struct Association {
+    tracks: Vec<NamedBox>,
     next: u32,
     named: Vec<Subject>,
 }
@@ -74,10 +76,11 @@ fn distance(a: &UnitRect, b: &UnitRect) -> f32 {
 }
 
 impl Association {
-    /// Names `boxes` (the largest, where there are more than [`MOST_PEOPLE`]), seen at `time_s`. Who was in the last
-    /// observation has the first choice, so that a passer-by does not become the one who has just gone; but where
-    /// somebody was last seen, nobody from elsewhere is put.
-    pub fn name(&mut self, time_s: f64, boxes: &[UnitRect]) -> &[Subject] {
+    /// Gives ids to the `boxes` of the observation at `time_s`. If there are more than
+    /// [`MOST_PEOPLE`], the largest are used. People of the last observation are matched first, so
+    /// that a passer-by does not take the id of a person who has just left. A match by overlap has
+    /// priority over a match by distance.
+    pub(super) fn name(&mut self, time_s: f64, boxes: &[UnitRect]) -> &[Subject] {
         let mut boxes: Vec<UnitRect> = boxes.iter().copied().filter(|bounds| !bounds.is_empty()).collect();
         boxes.sort_by(|a, b| b.area().total_cmp(&a.area()));
         boxes.truncate(MOST_PEOPLE);
@@ -95,11 +98,11 @@ impl Association {
             DISTANCE.1
         };
         self.named.clear();
-        let overlapping = |track: &Track, bounds: &UnitRect| {
+        let overlapping = |track: &NamedBox, bounds: &UnitRect| {
             let overlap = track.expected(time_s).iou(bounds);
             (overlap > OVERLAP).then_some(overlap)
         };
-        let near = |track: &Track, bounds: &UnitRect| {
+        let near = |track: &NamedBox, bounds: &UnitRect| {
             let distance = distance(&track.expected(time_s), bounds);
             (distance <= reach).then_some(-distance)
         };
@@ -112,7 +115,7 @@ impl Association {
         for bounds in boxes {
             let subject = Subject { id: self.next, bounds };
             self.next = self.next.wrapping_add(1);
-            self.tracks.push(Track { subject, speed: (0.0, 0.0), seen_s: time_s, present: true, found: true });
+            self.tracks.push(NamedBox { subject, speed: (0.0, 0.0), seen_s: time_s, present: true, found: true });
             self.named.push(subject);
         }
         for track in &mut self.tracks {
@@ -121,18 +124,18 @@ impl Association {
         &self.named
     }
 
-    /// Pairs tracks that were (or were not) `present` and boxes, the best by `score` first, and takes the boxes that
-    /// found one out of `boxes`.
+    /// Matches boxes with the people who were (or were not) `present` in the last observation, in
+    /// descending order of `score`. Matched boxes are removed from `boxes`.
     fn pair(
         &mut self,
         time_s: f64,
         present: bool,
         boxes: &mut Vec<UnitRect>,
-        score: impl Fn(&Track, &UnitRect) -> Option<f32>,
+        score: impl Fn(&NamedBox, &UnitRect) -> Option<f32>,
     ) {
         loop {
             let mut best: Option<(f32, usize, usize)> = None;
-            let free = |track: &Track| !track.found && track.present == present;
+            let free = |track: &NamedBox| !track.found && track.present == present;
             for (track_index, track) in self.tracks.iter().enumerate().filter(|(_, track)| free(track)) {
                 for (box_index, bounds) in boxes.iter().enumerate() {
                     let found = score(track, bounds);

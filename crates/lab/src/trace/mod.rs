@@ -1,16 +1,25 @@
-//! The engine of `portraitd-lab direct`: a recorded or made-up course of people in, the crops out. What the daemon would
-//! show, without a camera; a hundred minutes take a second.
+//! The engine of `portraitd-lab direct`: it reads a trace of people's boxes and writes the crops
+//! that the daemon would show. It needs no camera, and computes a hundred minutes in a second.
 //!
-//! One JSON object a line; empty lines are skipped.
+//! Input and output have one JSON object per line. Empty lines are skipped.
 //!
-//! - In, a frame: `{"t": s, "people": [[x, y, w, h], ...] | null}`, boxes in fractions of the frame; `null`: no fresh
-//!   mask for this frame; `[]`: nobody is there. A frame that is not newer than the one before changes nothing.
-//! - In, settings (usually the first line, and taken anywhere): `{"frame": [w, h], "output": [w, h], "max_zoom": z,
-//!   "speed": "calm" | "normal" | "quick", "mode": "off" | "once" | "follow" | "manual", "manual_crop": [x, y, w, h],
-//!   "lead_room": r}`, each key optional. Without any: a frame of 1920x1080, the output of the frame's aspect and so small that only
-//!   `max_zoom`, 2, bounds the zoom; normal; follow.
-//! - Out, one line a frame: `{"t": s, "crop": [x, y, w, h], "state": s}`, the crop in fractions of the frame, with all
-//!   digits, so that equal lines mean equal crops.
+//! - Input, a frame: `{"t": s, "people": [[x, y, w, h], ...] | null}`. Boxes are in fractions of
+//!   the frame. `null` means that this frame has no new mask; `[]` means that nobody is present. A
+//!   frame that is not newer than the one before changes nothing.
+//! - Input, settings: an object with some of the keys below. It is usually the first line, and may
+//!   appear anywhere.
+//! - Output, one line per frame: `{"t": s, "crop": [x, y, w, h], "state": s}`. The crop is in
+//!   fractions of the frame, with all digits, so that equal lines mean equal crops.
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `frame` | `[w, h]` | 1920x1080 |
+//! | `output` | `[w, h]` | the smallest of the frame's aspect, so that only `max_zoom` limits the zoom |
+//! | `max_zoom` | number | 2 |
+//! | `speed` | `calm`, `normal`, `quick` | `normal` |
+//! | `mode` | `off`, `once`, `follow`, `manual` | `follow` |
+//! | `manual_crop` | `[x, y, w, h]` in fractions of the frame | that of [`Settings`] |
+//! | `lead_room` | number | that of [`Settings`] |
 
 mod associate;
 #[cfg(test)]
@@ -27,49 +36,49 @@ use associate::Association;
 use portraitd_framing::{Director, Settings, SettingsError, Shot};
 use portraitd_media::{Size, UnitRect};
 
-/// What is wrong with a trace.
+/// A trace cannot be processed.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// It cannot be read, or is not UTF-8.
+    /// A line cannot be read, or is not UTF-8.
     #[error("line {line}: cannot be read: {error}")]
     Read {
-        /// From 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
-    /// Not a JSON object of the keys known.
+    /// A line is not a JSON object with known keys.
     #[error("line {line}: {error}")]
     Json {
-        /// From 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// Why, and where in the line.
+        /// The reason and the column.
         error: serde_json::Error,
     },
-    /// A value of no use.
+    /// A value is invalid.
     #[error("line {line}: {reason}")]
     Value {
-        /// From 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// The key and what is wrong with it.
+        /// The key, and what is wrong with its value.
         reason: String,
     },
-    /// Settings that the director refuses.
+    /// The director refuses the settings.
     #[error("line {line}: {error}")]
     Settings {
-        /// From 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// Why.
+        /// The reason.
         error: SettingsError,
     },
-    /// The answer cannot be written.
+    /// The output cannot be written.
     #[error("cannot write the crops: {0}")]
     Write(#[source] std::io::Error),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct SettingsLine {
     frame: Option<[u32; 2]>,
     output: Option<[u32; 2]>,
     max_zoom: Option<f32>,
@@ -81,13 +90,12 @@ struct Header {
 
 const FRAME: Size = Size::new(1920, 1080);
 
-/// The smallest size of the same aspect.
+/// The smallest size of the same aspect whose sides are at least 2.
 fn reduced(size: Size) -> Size {
     let (mut a, mut b) = (size.width, size.height);
     while b != 0 {
         (a, b) = (b, a % b);
     }
-    // Where the sides have no common divisor the size itself remains; where one divides the other, nothing below 2 does.
     let divisor = a.max(1);
     let smallest = Size::new(size.width / divisor, size.height / divisor);
     if smallest.width < 2 || smallest.height < 2 {
@@ -105,8 +113,8 @@ fn rectangle(numbers: [f32; 4]) -> UnitRect {
     UnitRect::new(numbers[0], numbers[1], numbers[2], numbers[3])
 }
 
-impl Header {
-    fn over(self, old: Settings, line: u64) -> Result<Settings, TraceError> {
+impl SettingsLine {
+    fn apply_to(self, old: Settings, line: u64) -> Result<Settings, TraceError> {
         let word = |error: UnknownWord| TraceError::Value { line, reason: error.to_string() };
         let mut new = old;
         if let Some(frame) = self.frame {
@@ -129,14 +137,14 @@ impl Header {
     }
 }
 
-/// A trace being run.
-struct Run {
+/// The state while a trace is processed.
+struct Replay {
     director: Director,
     association: Association,
     boxes: Vec<UnitRect>,
 }
 
-impl Run {
+impl Replay {
     fn frame(&mut self, fields: &Map<String, Value>, line: u64) -> Result<(Number, Shot), TraceError> {
         let wrong = |reason: String| TraceError::Value { line, reason };
         let time = match fields.get("t") {
@@ -150,7 +158,7 @@ impl Run {
             Some(Value::Null) => None,
             Some(Value::Array(people)) => Some(people),
             Some(_) => return Err(wrong("people: must be a list of boxes, or null".to_owned())),
-            None => return Err(wrong("people: missing (null means no fresh mask)".to_owned())),
+            None => return Err(wrong("people: missing (null means no new mask)".to_owned())),
         };
         if let Some(people) = people {
             self.boxes.clear();
@@ -170,16 +178,17 @@ impl Run {
     }
 }
 
-/// Runs a trace; see the module for the form of `input` and `output`.
+/// Processes a trace. The module describes the format of `input` and `output`.
 ///
 /// # Errors
-/// The first line that is wrong, or a failing reader or writer. The crops up to there have been written.
+/// [`TraceError`] at the first invalid line, or if reading or writing fails. The crops of the lines
+/// before are written.
 pub fn run(input: impl BufRead, mut output: impl Write) -> Result<(), TraceError> {
     let mut settings = Settings::new(FRAME, reduced(FRAME));
-    let mut run: Option<Run> = None;
+    let mut replay: Option<Replay> = None;
     for (line, text) in (1u64..).zip(input.lines()) {
         let text = text.map_err(|error| TraceError::Read { line, error })?;
-        // An editor's mark at the start of a file.
+        // Some editors write a byte order mark at the start of a file.
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             continue;
@@ -188,21 +197,21 @@ pub fn run(input: impl BufRead, mut output: impl Write) -> Result<(), TraceError
         let fields: Map<String, Value> = serde_json::from_str(text).map_err(json)?;
         let is_frame = fields.contains_key("t") || fields.contains_key("people");
         if !is_frame {
-            let header: Header = serde_json::from_value(Value::Object(fields)).map_err(json)?;
-            settings = header.over(settings, line)?;
-            let set = match &mut run {
-                Some(run) => run.director.set(settings),
+            let changes: SettingsLine = serde_json::from_value(Value::Object(fields)).map_err(json)?;
+            settings = changes.apply_to(settings, line)?;
+            let set = match &mut replay {
+                Some(replay) => replay.director.set(settings),
                 None => Director::new(settings).map(drop),
             };
             set.map_err(|error| TraceError::Settings { line, error })?;
             continue;
         }
-        if run.is_none() {
+        if replay.is_none() {
             let director = Director::new(settings).map_err(|error| TraceError::Settings { line, error })?;
-            run = Some(Run { director, association: Association::default(), boxes: Vec::new() });
+            replay = Some(Replay { director, association: Association::default(), boxes: Vec::new() });
         }
-        let Some(run) = &mut run else { continue };
-        let (time, shot) = run.frame(&fields, line)?;
+        let Some(replay) = &mut replay else { continue };
+        let (time, shot) = replay.frame(&fields, line)?;
         let frame = settings.frame;
         let [x, y, width, height] = [shot.crop.x, shot.crop.y, shot.crop.width, shot.crop.height].map(f64::from);
         let (across, down) = (f64::from(frame.width), f64::from(frame.height));

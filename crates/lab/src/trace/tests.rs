@@ -1,4 +1,5 @@
-//! `portraitd-lab direct`: acceptance as an outside checker sees it, the form of the lines, and bad input.
+//! Tests of `portraitd-lab direct`: the acceptance criteria of the director, the format of lines,
+//! and invalid input.
 
 use std::fmt::Write as _;
 
@@ -7,14 +8,14 @@ use serde_json::Value;
 use super::{TraceError, run};
 
 #[derive(Debug)]
-struct Line {
+struct OutputLine {
     t: f64,
     crop: [f64; 4],
     state: String,
     text: String,
 }
 
-fn direct(trace: &str) -> Vec<Line> {
+fn direct(trace: &str) -> Vec<OutputLine> {
     let mut output = Vec::new();
     run(trace.as_bytes(), &mut output).unwrap();
     let parse = |text: &str| {
@@ -22,7 +23,7 @@ fn direct(trace: &str) -> Vec<Line> {
         let crop = serde_json::from_value(value["crop"].clone()).unwrap();
         let state = value["state"].as_str().unwrap().to_owned();
         let text = value["crop"].to_string();
-        Line { t: value["t"].as_f64().unwrap(), crop, state, text }
+        OutputLine { t: value["t"].as_f64().unwrap(), crop, state, text }
     };
     String::from_utf8(output).unwrap().lines().map(parse).collect()
 }
@@ -47,7 +48,7 @@ fn trace(seconds: f64, every: u32, people: impl Fn(f64) -> Vec<[f64; 4]>) -> Str
     trace
 }
 
-fn changes(lines: &[Line], from: f64, to: f64) -> usize {
+fn changes(lines: &[OutputLine], from: f64, to: f64) -> usize {
     let within: Vec<_> = lines.iter().filter(|line| line.t >= from && line.t <= to).collect();
     within.windows(2).filter(|pair| pair[0].text != pair[1].text).count()
 }
@@ -139,12 +140,13 @@ fn settings_may_change_on_the_way() {
     let lines = direct(&text);
     let narrow = lines[230].crop;
     assert!((narrow[2] * 1280.0 / (narrow[3] * 720.0) - 9.0 / 16.0).abs() < 0.01, "{narrow:?}");
-    // A crop is not smaller than the output over 1.5: 640 / 1.5 = 426.7 rows, which is less zoom than the 3 allowed. The
-    // next even height is 428, 0.594 of the frame.
+    // A crop is not smaller than the output over 1.5: 640 / 1.5 = 426.7 rows, which is less zoom
+    // than the 3 allowed. The next even height is 428, 0.594 of the frame.
     assert!((narrow[3] * 720.0 - 428.0).abs() < 0.1, "{narrow:?}");
     let last = lines.last().unwrap();
     assert_eq!((last.state.as_str(), last.t), ("converged", 8.8));
-    // The smallest crop of 9:16 that holds a quarter of the width is 569 rows high, moved up to stay in the frame.
+    // The smallest crop of 9:16 that holds a quarter of the width is 569 rows high, moved up to
+    // stay in the frame.
     let [x, y, width, height] = last.crop;
     assert!(x <= 0.5 + 1e-3 && x + width >= 0.75 - 1e-3, "{last:?}");
     assert!(y <= 0.5 + 1e-3 && y + height >= 1.0 - 1e-3 && height < 0.8, "{last:?}");
@@ -201,7 +203,7 @@ fn bad_lines_are_named() {
     for line in bad {
         let (error, written) = failure(&format!("{good}{line}\n"));
         assert!(error.to_string().starts_with("line 3: "), "{line}: {error}");
-        assert_eq!(written, 2, "{line}: what came before is answered");
+        assert_eq!(written, 2, "{line}: the lines before are answered");
         let (error, written) = failure(line);
         assert!(error.to_string().starts_with("line 1: ") && written == 0, "{line}: {error}");
     }

@@ -1,4 +1,4 @@
-//! `portraitd-lab eval` on videos and scenes, as a user runs it.
+//! Runs `portraitd-lab eval` on videos and scenes, as a user does.
 
 use std::fs::File;
 use std::path::Path;
@@ -30,7 +30,8 @@ fn writer(path: &Path, pixel_format: PixelFormat) -> Y4mWriter<File> {
     Y4mWriter::new(file, header).expect("a header")
 }
 
-/// A directory with the first frames of `walk`, at 10 a second, and `masks` masks.
+/// A directory with the first `frames` frames of the scene `walk` at 10 frames per second, and
+/// `masks` masks.
 fn directory(frames: u64, masks: u64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["images", "masks"] {
@@ -48,7 +49,7 @@ fn directory(frames: u64, masks: u64) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_video_is_measured_as_the_scene_it_was_made_from() {
+fn a_video_has_the_figures_of_its_scene() {
     let folder = directory(30, 30);
     let path = folder.path().to_string_lossy().into_owned();
     let page = folder.path().join("page.html");
@@ -68,11 +69,11 @@ fn a_video_is_measured_as_the_scene_it_was_made_from() {
     assert!(video["direction_changes"]["pan"].is_number());
     let page = std::fs::read_to_string(page).expect("a page");
     assert!(page.contains("<h2>a.y4m</h2>") && page.contains("data:image/png;base64,") && page.contains("dtSSD"));
-    assert!(!page.contains("://"), "nothing is fetched");
+    assert!(!page.contains("://"), "the page loads nothing");
 }
 
 #[test]
-fn without_truth_there_are_no_scores_and_yet_figures() {
+fn without_truth_there_are_figures_but_no_scores() {
     let folder = directory(12, 0);
     let video = document(&[&folder.path().to_string_lossy(), "--json"])["videos"][0].clone();
     assert!(video["iou_mean"].is_null() && video["dtssd"].is_null(), "{video}");
@@ -81,7 +82,7 @@ fn without_truth_there_are_no_scores_and_yet_figures() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_its_name() {
+fn unsuitable_input_is_refused_by_name() {
     let refused = |arguments: &[&str], parts: &[&str]| {
         let output = eval(arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

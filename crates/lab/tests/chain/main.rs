@@ -1,8 +1,10 @@
-//! The whole chain on synthetic scenes with a known truth: sample, net, smoothing, regions, tracks, director. No camera,
-//! no threads, no clock: frame by frame as fast as the machine goes, the same result each time.
+//! The whole chain on synthetic scenes with a known truth: sample, net, smoothing, regions, tracks,
+//! director. There is no camera, thread or clock: frames are processed as fast as possible, and
+//! each run has the same result.
 //!
-//! What is promised (masks that are calm and yet not late, and the director's acceptance A1 to A8 behind a real net): rows
-//! S6 and S7 of SPECIFICATION.md. Scenes: `docs/design/scene.md`.
+//! Rows S6 and S7 of SPECIFICATION.md state what is promised: masks that are steady without a
+//! delay, and the director's acceptance criteria A1 to A8 behind a real net. `docs/design/scene.md`
+//! describes the scenes.
 
 mod command;
 mod framing;

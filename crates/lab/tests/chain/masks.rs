@@ -1,4 +1,5 @@
-//! Masks over time: calm in a still scene, true in a moving one, sharp after a stop, no ghosts.
+//! Masks over time: steady in a still scene, accurate in a moving one, sharp after a stop, and
+//! without ghosts.
 
 use portraitd_lab::eval::MaskMeter;
 use portraitd_scene::{Scene, SceneName, SceneOptions};
@@ -10,10 +11,10 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// A person stands in a noisy picture: nothing flips, and (A1) the crop is the same, bit by bit, for a minute. With a
-/// webcam's noise by day, and with three times as much.
+/// A person stands still in a noisy picture, with the noise of a webcam by day and with three times
+/// as much. Almost no pixel flips, and (A1) the crop is identical, bit by bit, for a minute.
 #[test]
-fn a_still_scene_is_calm_and_a1_its_crop_rests_for_a_minute() {
+fn a_still_scene_has_steady_masks_and_a1_its_crop_rests_for_a_minute() {
     for (noise, least_raw, seconds) in [(2.0, 0.0002, 60), (6.0, 0.0006, 15)] {
         let options = SceneOptions { size: Some(SIZE), noise, ..SceneOptions::new(SceneName::Still) };
         let mut player = Player::of(Scene::new(&options).expect("a scene"), |_| 0);
@@ -41,12 +42,12 @@ fn a_still_scene_is_calm_and_a1_its_crop_rests_for_a_minute() {
         }
         let (flips, raw_flips) = (mean(&flips) * 100.0, mean(&raw_flips) * 100.0);
         println!("still, noise {noise}: the net alone {raw_flips:.4} %, the chain {flips:.5} % flips a frame");
-        assert!(raw_flips > least_raw * 100.0, "noise {noise}: there is something to calm: {raw_flips} %");
+        assert!(raw_flips > least_raw * 100.0, "noise {noise}: the net alone is steady already: {raw_flips} %");
         assert!(flips <= 0.01, "noise {noise}: {flips:.5} % flip");
     }
 }
 
-/// Mean IoU of (the mask, the net's own) from `from` to `to` seconds.
+/// The mean IoU of the mask, and of the mask before smoothing, from `from` to `to` seconds.
 fn ious(name: SceneName, from: f64, to: f64) -> (f64, f64) {
     let mut player = Player::new(name);
     let (mut smooth, mut raw) = (Vec::new(), Vec::new());
@@ -64,7 +65,7 @@ fn ious(name: SceneName, from: f64, to: f64) -> (f64, f64) {
 }
 
 #[test]
-fn moving_scenes_lose_nothing_by_being_smoothed() {
+fn smoothing_costs_no_accuracy_in_moving_scenes() {
     for (name, from, to) in [
         (SceneName::Walk, 0.0, 12.0),
         (SceneName::Two, 0.0, 8.0),
@@ -73,12 +74,12 @@ fn moving_scenes_lose_nothing_by_being_smoothed() {
         (SceneName::Nod, 10.0, 14.0),
     ] {
         let (smooth, raw) = ious(name, from, to);
-        assert!(smooth >= raw - 0.005, "{name}: IoU {smooth:.4} for {raw:.4} before smoothing");
+        assert!(smooth >= raw - 0.005, "{name}: IoU {smooth:.4}, and {raw:.4} before smoothing");
     }
 }
 
 #[test]
-fn who_stops_is_sharp_within_three_tenths_of_a_second() {
+fn the_mask_is_sharp_three_tenths_of_a_second_after_a_stop() {
     let mut player = Player::new(SceneName::Stop);
     let mut iou_at = |seconds: f64| {
         player.until(seconds);
@@ -91,11 +92,12 @@ fn who_stops_is_sharp_within_three_tenths_of_a_second() {
         let settled = mean(&[1.0, 1.2, 1.4, 1.6, 1.8].map(|later| iou_at(stop + later)));
         println!("stop at {stop}: walking {walking:.4}, after 0.3 s {soon:.4}, settled {settled:.4}");
         assert!(settled > 0.9, "{settled}");
-        assert!(soon >= settled - 0.01, "IoU {soon:.4} for {settled:.4} settled");
+        assert!(soon >= settled - 0.01, "IoU {soon:.4} after 0.3 s, and {settled:.4} later");
     }
 }
 
-/// The mean probability, 0..=1, where `before` has a person for sure and `now` surely has not.
+/// The mean probability, 0..=1, of the pixels that are certainly a person in `before` and certainly
+/// background in `now`.
 fn mass_left(mask: &[u8], before: &[u8], now: &[u8]) -> f64 {
     let place = mask.iter().zip(before.iter().zip(now)).filter(|(_, (before, now))| **before == 255 && **now == 0);
     let values: Vec<f64> = place.map(|(mask, _)| f64::from(*mask) / 255.0).collect();
@@ -103,7 +105,7 @@ fn mass_left(mask: &[u8], before: &[u8], now: &[u8]) -> f64 {
     mean(&values)
 }
 
-/// 0.2 s after somebody is elsewhere, or gone, next to nothing of them is where they were.
+/// 0.2 s after a person has moved away or disappeared, almost nothing of them remains in the mask.
 #[test]
 fn nobody_leaves_a_ghost() {
     for (name, leaves) in [(SceneName::Step, 8.0), (SceneName::Step, 16.0), (SceneName::Vanish, 10.0)] {

@@ -98,13 +98,13 @@ fn score_one(
     let size = picture.size();
     let covers = observer.study(&picture.as_picture(), arguments.closer)?;
     let grid = observer.model().output_size();
-    let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers.into())?;
+    let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers)?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
     let whole = PixelRect::of_size(size);
     match arguments.edges {
         EdgeMethod::Bilinear => draw_mask(matte, &mask, whole, &mut out.as_picture_mut())?,
         EdgeMethod::Guided => {
-            EdgeRenderer::new().render(&picture.as_picture(), whole, &mask, &mut out.as_picture_mut())?
+            EdgeRenderer::new().render(&picture.as_picture(), whole, &mask, &mut out.as_picture_mut())?;
         }
     }
     Ok((score(out.bytes(), truth.bytes(), size), [picture, out, truth]))
