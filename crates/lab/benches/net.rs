@@ -1,6 +1,7 @@
-//! The nets on every engine and instruction set of this CPU: `cargo bench --bench net`. Each answer is compared with tract's
-//! before it is timed. Against other runtimes: `benches/peers/run`.
-#![allow(missing_docs, reason = "criterion's macros make public functions")]
+//! Measures the nets on every engine and instruction set of this CPU: `cargo bench --bench net`.
+//! Each mask is compared with tract's before the time is measured. `benches/peers/run` compares
+//! with other runtimes.
+#![allow(missing_docs, reason = "criterion's macros generate public functions")]
 
 use std::hint::black_box;
 
@@ -31,7 +32,7 @@ fn nets(criterion: &mut Criterion) {
         let mut tract = observer(&name, EngineChoice::Tract, None, 1);
         tract.infer(&picture.as_picture()).expect("tract");
         let expected = tract.raw().to_vec();
-        assert!(expected.iter().any(|value| *value > 0.9), "nobody is seen");
+        assert!(expected.iter().any(|value| *value > 0.9), "the net finds no person");
         for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]) {
             let mut plan = observer(&name, EngineChoice::Plan, Some(isa), threads);
             plan.infer(&picture.as_picture()).expect("plan");

@@ -1,6 +1,7 @@
-//! The pixel path at 1280x720 on one thread: `cargo bench --bench pixels`. Each kernel's answer is compared with that of a
-//! plain loop (`pixels/plain.rs`) before both are timed, in turns; then criterion times the kernels alone.
-#![allow(missing_docs, reason = "criterion's macros make public functions")]
+//! Measures the pixel path at 1280x720 on one thread: `cargo bench --bench pixels`. The result of
+//! each kernel is compared with that of a plain loop (`pixels/plain.rs`), then both are timed in
+//! alternation. Criterion then times the kernels alone.
+#![allow(missing_docs, reason = "criterion's macros generate public functions")]
 
 #[path = "pixels/plain.rs"]
 mod plain;
@@ -24,7 +25,7 @@ const SIZE: Size = Size::new(1280, 720);
 const GRID: Size = Size::new(256, 144);
 const CROP: [f32; 4] = [201.3, 97.6, 896.0, 504.0];
 const COLOR: [u8; 3] = [120, 80, 60];
-/// A mask's age in smoothing.
+/// The time between two masks for the smoother.
 const STEP_NS: u64 = 33_333_333;
 
 fn frames(name: &str, count: u64) -> Vec<OwnedPicture> {
@@ -45,20 +46,20 @@ fn observer() -> Observer {
     Observer::new(model).expect("samples")
 }
 
-/// Least and mean difference of two pictures.
+/// The largest and the mean difference of two pictures.
 fn difference(a: &[u8], b: &[u8]) -> (u8, f64) {
     let each = a.iter().zip(b).map(|(a, b)| a.abs_diff(*b));
     let sum: u64 = each.clone().map(u64::from).sum();
     (each.max().unwrap_or(0), sum as f64 / a.len() as f64)
 }
 
-/// Processor time of this thread, milliseconds: what else runs on the machine does not count.
+/// CPU time of this thread in milliseconds. It does not depend on other programs of the machine.
 fn cpu_ms() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
 }
 
-/// The shortest of several runs of each, in turns, milliseconds.
+/// The shortest time of several runs of each function, in milliseconds. The runs alternate.
 fn in_turns(mut kernel: impl FnMut(), mut reference: impl FnMut()) -> (f64, f64) {
     let mut least = [f64::MAX; 2];
     for _ in 0..12 {
@@ -81,8 +82,8 @@ fn row(name: &str, (kernel, reference): (f64, f64)) {
     println!("| {name} | {kernel:.3} | {reference:.2} | {:.3} |", kernel / reference);
 }
 
-/// Processor time of the whole way of a frame, `frames` over and over as a camera delivers them, milliseconds: the median, and
-/// what nine of ten stay under.
+/// CPU time of the whole frame path in milliseconds: the median and the 90th percentile. The
+/// `frames` are repeated four times at the rate of a camera.
 fn path(frames: &[OwnedPicture]) -> (f64, f64) {
     let (mut observer, mut view, mut seen) = (observer(), ViewRenderer::new(), Observation::default());
     let mut director = Director::new(Settings::new(SIZE, SIZE)).expect("valid");
@@ -108,12 +109,12 @@ fn pixels(criterion: &mut Criterion) {
     let picture = frame.as_picture();
     let plain = Nv12::of(frame.bytes(), 1280, 720);
     let whole = PixelRect::of_size(SIZE);
-    let mut seeing = observer();
-    seeing.infer(&picture).expect("the net runs");
-    let raw = seeing.raw().to_vec();
+    let mut observer = observer();
+    observer.infer(&picture).expect("the net runs");
+    let raw = observer.raw().to_vec();
     let grid = (GRID.width as usize, GRID.height as usize);
     let mask = MaskView::new(MaskValues::Float(&raw), GRID, whole).expect("a mask");
-    assert!(raw.iter().any(|value| *value > 0.9), "nobody is seen");
+    assert!(raw.iter().any(|value| *value > 0.9), "the net finds no person");
     println!("| at 1280x720, one thread | ms | plain loop, ms | ratio |\n|---|---|---|---|");
 
     let mut sampler = Sampler::new(SampleSpec::new(GRID)).expect("valid");
@@ -194,7 +195,10 @@ fn pixels(criterion: &mut Criterion) {
     plain::guided_matte(plain, &raw, grid, &mut mattes[1]);
     let (_, mean) = difference(&mattes[0], &mattes[1]);
     let crossed = mattes[0].iter().zip(&mattes[1]).filter(|(a, b)| (**a >= 128) != (**b >= 128)).count();
-    assert!(mean < 0.2 && crossed < 1280 * 720 / 2000, "the matte differs by {mean}, {crossed} pixels in sides");
+    assert!(
+        mean < 0.2 && crossed < 1280 * 720 / 2000,
+        "the matte differs by {mean} on average; {crossed} pixels are on the other side of 0.5"
+    );
     let [kernel, reference] = &mut mattes;
     row(
         "guided edge (matte of full size)",
@@ -217,7 +221,7 @@ fn pixels(criterion: &mut Criterion) {
         in_turns(|| draw_view(&mut scaler, kernel), || plain::view(black_box(plain), CROP, reference)),
     );
     let mut linear = Scaler::new(Filter::Linear);
-    println!("| the same, linear | {:.3} | | |", in_turns(|| draw_view(&mut linear, kernel), || {}).0);
+    println!("| view 896x504 to 1280x720, linear | {:.3} | | |", in_turns(|| draw_view(&mut linear, kernel), || {}).0);
     let mut copier = ViewRenderer::new();
     let copied = in_turns(
         || {
@@ -226,7 +230,7 @@ fn pixels(criterion: &mut Criterion) {
         },
         || reference.copy_from_slice(black_box(frame.bytes())),
     );
-    row("view of the whole picture at its own size (plain: a copy)", copied);
+    row("view of the whole picture at its own size (plain loop: a copy)", copied);
 
     for guided in [false, true] {
         let mut compositor = if guided { Compositor::guided(Filter::Cubic) } else { Compositor::new(Filter::Cubic) };
@@ -248,7 +252,8 @@ fn pixels(criterion: &mut Criterion) {
         draw(&mut compositor, &mut results[0]);
         by_hand(&mut results[1]);
         let (worst, mean) = difference(&results[0], &results[1]);
-        // A guided composite gives edges the person's own colours as well.
+        // At guided edges, the kernel also corrects the colours of the person, which the plain loop
+        // does not.
         assert!(mean < 0.3 && (guided || worst <= 6), "the composite differs by {worst}, {mean} on average");
         let [kernel, reference] = &mut results;
         let name = if guided { "composite, guided edge" } else { "composite, bilinear edge" };
@@ -257,7 +262,7 @@ fn pixels(criterion: &mut Criterion) {
 
     for (name, frames) in [("walk", frames("walk", 30)), ("still", frames("still", 30))] {
         let (median, most) = path(&frames);
-        println!("whole frame path for `view`, scene {name}: median {median:.3} ms, 9 of 10 within {most:.3} ms");
+        println!("whole frame path for `view`, scene {name}: median {median:.3} ms, 90th percentile {most:.3} ms");
     }
 
     let mut group = criterion.benchmark_group("pixels");

@@ -1,17 +1,18 @@
-//! What the kernels of the pixel path do, as one would write it down in C: plain loops in floats, no tables beyond the obvious, no
-//! thought of caches or vectors. References for their answers and their times.
+//! The work of the pixel kernels as plain loops in floating point, as one would first write it in
+//! C. The loops ignore caches and vectors. They are the reference for the results and the times of
+//! the kernels.
 
 /// A 4:2:0 picture with interleaved chroma: luma, then CbCr.
 #[derive(Clone, Copy)]
-pub struct Nv12<'a> {
-    pub luma: &'a [u8],
-    pub chroma: &'a [u8],
-    pub width: usize,
-    pub height: usize,
+pub(super) struct Nv12<'a> {
+    pub(super) luma: &'a [u8],
+    pub(super) chroma: &'a [u8],
+    pub(super) width: usize,
+    pub(super) height: usize,
 }
 
 impl<'a> Nv12<'a> {
-    pub fn of(bytes: &'a [u8], width: usize, height: usize) -> Self {
+    pub(super) fn of(bytes: &'a [u8], width: usize, height: usize) -> Self {
         let (luma, chroma) = bytes.split_at(width * height);
         Self { luma, chroma, width, height }
     }
@@ -29,7 +30,8 @@ fn index(value: f32) -> usize {
     index
 }
 
-/// Area mean of samples `step` apart over `from..to` each way.
+/// The mean of the samples over the area `x0..x1`, `y0..y1`. Samples are `step` bytes apart and
+/// start at `offset`.
 fn area(samples: &[u8], stride: usize, step: usize, offset: usize, (x0, x1): (f32, f32), (y0, y1): (f32, f32)) -> f32 {
     let (mut sum, mut weight) = (0.0, 0.0);
     for y in index(y0)..index(y1.ceil()) {
@@ -43,8 +45,9 @@ fn area(samples: &[u8], stride: usize, step: usize, offset: usize, (x0, x1): (f3
     sum / weight
 }
 
-/// The picture at `width` by `height` as planar R'G'B', 0..=1 (BT.601, limited range).
-pub fn sample(picture: Nv12<'_>, width: usize, height: usize, out: &mut [f32]) {
+/// Scales the picture to `width` by `height` and converts it to planar R'G'B', 0..=1 (BT.601,
+/// limited range).
+pub(super) fn sample(picture: Nv12<'_>, width: usize, height: usize, out: &mut [f32]) {
     let (across, down) = (picture.width as f32 / width as f32, picture.height as f32 / height as f32);
     let cells = width * height;
     for y in 0..height {
@@ -64,11 +67,11 @@ pub fn sample(picture: Nv12<'_>, width: usize, height: usize, out: &mut [f32]) {
     }
 }
 
-/// The smoother's state: filtered value, trend, output of each pixel.
-pub type Smoothed = [Vec<f32>; 3];
+/// The state of the smoother: filtered value, trend and output of each pixel.
+pub(super) type Smoothed = [Vec<f32>; 3];
 
 /// One step of smoothing (`docs/design/mask.md`).
-pub fn smooth([filtered, trend, output]: &mut Smoothed, raw: &[f32], dt: f32) {
+pub(super) fn smooth([filtered, trend, output]: &mut Smoothed, raw: &[f32], dt: f32) {
     let ramp = |value: f32, from: f32, full: f32| ((value - from) / (full - from)).clamp(0.0, 1.0);
     let uncertainty = |value: f32| 4.0 * value * (1.0 - value);
     let gain = dt / (dt + 0.08);
@@ -83,8 +86,9 @@ pub fn smooth([filtered, trend, output]: &mut Smoothed, raw: &[f32], dt: f32) {
     }
 }
 
-/// Sizes of the connected parts from a half upwards (corners count), the largest first, by flooding.
-pub fn regions(mask: &[f32], width: usize, height: usize) -> Vec<usize> {
+/// The sizes of the 8-connected parts with values of at least 0.5, in descending order, found by
+/// flood fill.
+pub(super) fn regions(mask: &[f32], width: usize, height: usize) -> Vec<usize> {
     let mut seen = vec![false; mask.len()];
     let (mut sizes, mut open) = (Vec::new(), Vec::new());
     for start in 0..mask.len() {
@@ -113,7 +117,7 @@ pub fn regions(mask: &[f32], width: usize, height: usize) -> Vec<usize> {
     sizes
 }
 
-/// `values` between the centres of its cells, at (`x`, `y`) in cells.
+/// Bilinear interpolation of `values` at (`x`, `y`), in cells.
 fn bilinear(values: &[f32], width: usize, height: usize, x: f32, y: f32) -> f32 {
     let (x, y) = ((x - 0.5).clamp(0.0, (width - 1) as f32), (y - 0.5).clamp(0.0, (height - 1) as f32));
     let (left, top) = (index(x), index(y));
@@ -129,8 +133,8 @@ fn smoothstep(value: f32, low: f32, high: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// The mask at the size of a picture, 0..=255, its edge shaped.
-pub fn bilinear_matte(mask: &[f32], grid: (usize, usize), width: usize, height: usize, out: &mut [u8]) {
+/// Scales the mask to the size of a picture, 0..=255, and shapes its edge.
+pub(super) fn bilinear_matte(mask: &[f32], grid: (usize, usize), width: usize, height: usize, out: &mut [u8]) {
     let (across, down) = (grid.0 as f32 / width as f32, grid.1 as f32 / height as f32);
     for y in 0..height {
         for x in 0..width {
@@ -140,11 +144,12 @@ pub fn bilinear_matte(mask: &[f32], grid: (usize, usize), width: usize, height: 
     }
 }
 
-/// Pixels a cell of the guided filter.
+/// The side of a cell of the guided filter, in pixels.
 const CELL: usize = 4;
 
-/// The matte of the guided filter on cells of 4 by 4 pixels (`docs/design/edges.md`), windows summed one by one.
-pub fn guided_matte(picture: Nv12<'_>, mask: &[f32], grid: (usize, usize), out: &mut [u8]) {
+/// The matte of the guided filter on cells of 4 by 4 pixels (`docs/design/edges.md`). Each window
+/// is summed on its own.
+pub(super) fn guided_matte(picture: Nv12<'_>, mask: &[f32], grid: (usize, usize), out: &mut [u8]) {
     let (width, height) = (picture.width / CELL, picture.height / CELL);
     let cells = width * height;
     let mut channels = [vec![0.0; cells], vec![0.0; cells], vec![0.0; cells], vec![0.0; cells]];
@@ -212,7 +217,8 @@ pub fn guided_matte(picture: Nv12<'_>, mask: &[f32], grid: (usize, usize), out: 
     }
 }
 
-/// Least squares with the noise's variance added: gains of three colours and an offset.
+/// Regularised least squares: the gains of three colours, and an offset. The variance of the noise
+/// is the regularisation.
 fn solve(mean: [f32; 4], products: [[f32; 4]; 3]) -> [f32; 4] {
     let noise = [325.0, 11.0, 11.0];
     let mut rows = products;
@@ -241,7 +247,7 @@ fn catmull_rom(t: f32) -> [f32; 4] {
     [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
 }
 
-/// One plane enlarged with Catmull-Rom: `crop` is x, y, width, height in samples.
+/// Enlarges one plane with the Catmull-Rom filter. `crop` is x, y, width, height in samples.
 fn enlarge(
     samples: &[u8],
     size: (usize, usize),
@@ -270,8 +276,8 @@ fn enlarge(
     }
 }
 
-/// The view: `crop` of the picture at its own size.
-pub fn view(picture: Nv12<'_>, crop: [f32; 4], out: &mut [u8]) {
+/// The view: `crop` scaled to the size of the picture.
+pub(super) fn view(picture: Nv12<'_>, crop: [f32; 4], out: &mut [u8]) {
     let (width, height) = (picture.width, picture.height);
     let (luma, chroma) = out.split_at_mut(width * height);
     enlarge(picture.luma, (width, height), 1, 0, crop, luma, (width, height));
@@ -281,8 +287,8 @@ pub fn view(picture: Nv12<'_>, crop: [f32; 4], out: &mut [u8]) {
     }
 }
 
-/// The picture over one colour by a matte.
-pub fn blend(picture: Nv12<'_>, matte: &[u8], color: [u8; 3], out: &mut [u8]) {
+/// Blends the picture over one colour with a matte.
+pub(super) fn blend(picture: Nv12<'_>, matte: &[u8], color: [u8; 3], out: &mut [u8]) {
     let (width, height) = (picture.width, picture.height);
     let mix = |front: u8, back: u8, alpha: f32| byte(f32::from(front) * alpha + f32::from(back) * (1.0 - alpha));
     for i in 0..width * height {
