@@ -1,4 +1,4 @@
-"""Runs a net on several runtimes in turns and prints a table of times and ratios. Started by `run`, which says how."""
+"""Runs a net on several runtimes in alternation, and prints a table of times and ratios. `run` starts it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ import sys
 import time
 from pathlib import Path
 
-# One thread each, whatever a library thinks of the machine. Before any of them is loaded.
+# Limits every library to one thread. The variables must be set before the libraries are loaded.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import numpy as np  # noqa: E402
 
 NETS = ["selfie-landscape", "selfie-general", "unet"]
-# Runs a turn, of which the first ones find the caches full of another runtime's numbers.
+# Runs per turn. The first ones are not counted, since the caches still contain the data of another
+# runtime.
 TURN, UNCOUNTED = 10, 3
-# The largest difference between two runtimes' masks that is rounding: in f32, and with bfloat16 products.
+# The largest difference between the masks of two runtimes that rounding explains: in f32, and with
+# bfloat16 products.
 TOLERANCE, BFLOAT16_TOLERANCE = 1e-3, 0.5
 
 
 class Ours:
-    """`portraitd-lab bench net` as a process that runs once for every line it reads, and times itself."""
+    """`portraitd-lab bench net` as a process. It runs the net once for each line that it reads, and prints the time."""
 
     def __init__(self, name: str, program: str, model: str, work: Path, options: list[str]) -> None:
         self.name = name
@@ -43,12 +45,12 @@ class Ours:
         self.process.stdin.write("\n")
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"{self.name}: ended with {self.process.wait()}")
+            sys.exit(f"{self.name}: the process ended with status {self.process.wait()}")
         return float(line)
 
 
 class Peer:
-    """A runtime in this process: `call` runs it once and returns the mask."""
+    """A runtime in this process. `call` runs the net once and returns the mask."""
 
     def __init__(self, name: str, call) -> None:
         self.name, self.call = name, call
@@ -89,7 +91,7 @@ def ncnn(onnx: Path, picture: np.ndarray, work: Path) -> Peer:
 
     import ncnn as library
 
-    # The package's Python needs PyTorch; the program inside does not.
+    # The Python part of the package needs PyTorch, but the program that it contains does not.
     program = Path(importlib.util.find_spec("pnnx").submodule_search_locations[0]) / "pnnx"
     folder = work / "ncnn" / onnx.stem
     shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +146,7 @@ def measure(net: str, arguments: argparse.Namespace) -> dict:
     picture = ours.input.reshape(1, 3, *sides)
     runtimes = [ours, tract, openvino(onnx, picture), onnx_runtime(onnx, picture), ncnn(onnx, picture, work)]
     if "avx512_bf16" in Path("/proc/cpuinfo").read_text():
-        # What it does by itself on such a CPU; the others stay with f32.
+        # OpenVINO uses bfloat16 by default on such a CPU. The other runtimes use f32.
         runtimes.append(openvino(onnx, picture, "bf16"))
     if net != "unet":
         tflite = {"selfie-landscape": "selfie_segmentation_landscape", "selfie-general": "selfie_segmentation"}[net]
@@ -153,9 +155,9 @@ def measure(net: str, arguments: argparse.Namespace) -> dict:
     for runtime in runtimes:
         difference = float(np.abs(runtime.answer - ours.answer).max())
         differences[runtime.name] = difference
-        # LiteRT's own resizing and f16 weights are the converter's matter; its bound is the same.
+        # LiteRT resizes in its own way and has f16 weights. The tolerance covers both.
         if not difference <= (BFLOAT16_TOLERANCE if runtime.name.endswith("bf16") else TOLERANCE):
-            sys.exit(f"{net}: {runtime.name} answers otherwise, by {difference}")
+            sys.exit(f"{net}: the mask of {runtime.name} differs by {difference}")
     times: dict[str, list[float]] = {runtime.name: [] for runtime in runtimes}
     ratios: dict[str, list[float]] = {runtime.name: [] for runtime in runtimes}
     for number in range(arguments.rounds):
@@ -165,7 +167,7 @@ def measure(net: str, arguments: argparse.Namespace) -> dict:
             taken = [runtime.once() for _ in range(TURN)][UNCOUNTED:]
             times[runtime.name] += taken
             medians[runtime.name] = statistics.median(taken)
-        # Ours to theirs, in the same round: what else the machine does meanwhile touches both.
+        # Ratios are taken within a round, so that other load on the machine affects both runtimes.
         for name, median in medians.items():
             ratios[name].append(medians["portraitd"] / median)
     rows = []
@@ -198,18 +200,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--isa")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("nets", nargs="*", metavar="NET", help=f"of {', '.join(NETS)}; all by default")
+    parser.add_argument("nets", nargs="*", metavar="NET", help=f"one of {', '.join(NETS)}; the default is all")
     arguments = parser.parse_args()
     if unknown := set(arguments.nets) - set(NETS):
-        parser.error(f"no net {unknown.pop()}: {', '.join(NETS)}")
+        parser.error(f"unknown net {unknown.pop()}; the nets are {', '.join(NETS)}")
     print(f"{cpu_name()}, {os.cpu_count()} CPUs, {platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d')}")
-    print("One thread, f32 unless it says otherwise; `ratio` is our time to theirs, the median over rounds in which each took its turn.\n")
+    print("One thread, f32 unless stated otherwise. `ratio` is our time divided by theirs: the median over rounds in which each runtime ran once.\n")
     results = []
     for net in arguments.nets or NETS:
         result = measure(net, arguments)
         results.append(result)
         print(f"{net}, {result['runs']} runs each\n")
-        print("| runtime | median, ms | least, ms | ratio | max difference to ours |\n|---|---|---|---|---|")
+        print("| runtime | median, ms | minimum, ms | ratio | max difference to ours |\n|---|---|---|---|---|")
         for row in result["rows"]:
             print(f"| {row['runtime']} | {row['median_ms']:.3f} | {row['min_ms']:.3f} | {row['ratio']:.3f} | {row['max_difference']:.1e} |")
         print(flush=True)

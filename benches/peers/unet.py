@@ -1,6 +1,9 @@
-"""Writes a plain U-Net of quarter width at 256x256 with random weights, and a manifest: the shape of the net that the
-project's story begins with. Four levels of two 3x3 convolutions with ReLU, max-pool down, 2x2 transposed convolution up,
-concatenation, 1x1 convolution and sigmoid."""
+"""Writes a plain U-Net of quarter width at 256x256 with random weights, and its manifest.
+
+It is the kind of net with which the project began: four levels of two 3x3 convolutions with ReLU,
+max-pooling on the way down, 2x2 transposed convolution and concatenation on the way up, and a 1x1
+convolution with sigmoid at the end.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ WIDTHS = [16, 32, 64, 128]
 
 
 def write(folder: Path) -> Path:
-    """Writes unet.onnx and unet.toml into `folder`; returns the manifest. The same bytes every time."""
+    """Writes unet.onnx and unet.toml into `folder` and returns the path of the manifest. The files are reproducible."""
     rng = np.random.default_rng(1)
     nodes, weights = [], []
     parameters = work = 0

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""How small a person may be: IoU by the height of the person in what the net sees.
+"""Measures the smallest usable size of a person: IoU by the height of the person in the net's input.
 
     heights.py DIR --model MANIFEST.toml [--count N]
 
-DIR as for reference.py. Each picture is looked at through a rectangle of the net's aspect round the person, as large
-as makes the person fill the given fraction of its height; outside the picture the border is replicated, as in
-portraitd. `whole`: the person in the middle. `upper`: the picture is cut at half the person's height, and the cut is
-the rectangle's lower edge, as at a desk. The IoU counts the picture's own pixels. The numbers are in the models' cards.
+DIR is the same as for reference.py. The net sees a rectangle of its own aspect around the person. The
+size of the rectangle is chosen so that the person fills the given fraction of its height. Outside the
+picture, the border is replicated, as in portraitd.
+
+- `whole`: the person is in the middle.
+- `upper`: the picture is cut at half the height of the person, and the cut is the lower edge of the
+  rectangle, as for a person at a desk.
+
+The IoU counts the pixels of the picture only. The model cards contain the results.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ import reference
 from reference import Rectangle
 
 HEIGHTS = (0.9, 0.7, 0.5, 0.35, 0.25, 0.2)
-"""Person's height / rectangle's height."""
+"""Height of the person divided by the height of the rectangle."""
 
 
 def rectangle(truth: np.ndarray, height: float, aspect: float, upper: bool) -> Rectangle:
@@ -33,9 +38,9 @@ def rectangle(truth: np.ndarray, height: float, aspect: float, upper: bool) -> R
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="holds images/*.jpg and masks/*.png")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="contains images/*.jpg and masks/*.png")
     parser.add_argument("--model", type=Path, required=True, metavar="MANIFEST", help="a model's TOML file")
-    parser.add_argument("--count", type=int, default=100, metavar="N", help="pictures, evenly chosen (default 100)")
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="number of pictures, chosen evenly (default 100)")
     arguments = parser.parse_args()
     model = reference.Manifest.read(arguments.model)
     net = reference.session(str(model.onnx))

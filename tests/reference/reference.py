@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""The independent reference: pictures and masks in, IoU out, sharing no code with portraitd.
+"""The independent reference: it computes masks and their IoU, and shares no code with portraitd.
 
     reference.py DIR --model MANIFEST.toml [--count N] [--compare MASKS]
 
-DIR holds `images/NAME.jpg` and `masks/NAME.png` (person where >= 128), as for `portraitd-lab eval`. Each picture is
-scaled to the net's input by exact area averaging, run in ONNX Runtime on one thread, and the probability is
-scaled bilinearly (half-pixel centres) to the picture's own size and cut at 0.5.
+DIR contains `images/NAME.jpg` and `masks/NAME.png` (a person where >= 128), as for `portraitd-lab eval`.
+Each picture is scaled to the input size of the net by exact area averaging and run in ONNX Runtime on
+one thread. The probability is scaled to the size of the picture, bilinearly with half-pixel centres,
+and thresholded at 0.5.
 
-Prints one JSON document. With `--compare MASKS`, a folder of `NAME.mask.png` (8-bit grey, the picture's size)
-as `portraitd-lab segment` writes them, also how far their IoU is from the reference's; exit code 1 when the mean
-|difference| is above 0.003 or a mask is missing.
+The output is one JSON document. `--compare MASKS` names a folder of `NAME.mask.png` (8-bit grey, in the
+size of the picture), as `portraitd-lab segment` writes them. The document then contains the difference
+of their IoU from that of the reference as well. The exit code is 1 if the mean absolute difference is
+above 0.003, or if a mask is missing.
 
-`models/golden.py` imports the functions: this file is the definition of what a manifest means.
+`models/golden.py` imports these functions: this file defines the meaning of a manifest.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ import onnxruntime
 from PIL import Image
 
 GREATEST_MEAN_DIFFERENCE = 0.003
-"""IoU. Decoders and resamplers that round differently stay under it; a swapped colour or a shift does not."""
+"""IoU. Differences in rounding between decoders and resamplers stay below it; swapped colours or a shift do not."""
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """Part of a picture, in source pixels; may reach outside, where the border pixel is replicated."""
+    """Part of a picture, in source pixels. Outside the picture, the border pixel is replicated."""
 
     x: float
     y: float
@@ -57,7 +59,7 @@ class Manifest:
         return cls(document["name"], path.parent / document["file"], document["input"], document["output"])
 
     def seen(self, height: int, width: int) -> Rectangle:
-        """What of a height x width picture fills the net's input."""
+        """The part of a height x width picture that fills the net's input."""
         if self.input["fit"] == "stretch":
             return Rectangle(0, 0, width, height)
         if self.input["fit"] == "pad-replicate":
@@ -70,7 +72,7 @@ class Manifest:
 def area_weights(start: float, extent: float, cells: int, size: int) -> np.ndarray:
     """[cells, size]: each row averages `size` pixels over one of `cells` equal parts of start..start + extent.
 
-    A pixel counts by the fraction of the cell it covers. What lies outside 0..size goes to the border pixel.
+    The weight of a pixel is the fraction of the cell that it covers. Area outside 0..size counts for the border pixel.
     """
     edges = start + extent * np.arange(cells + 1, dtype=np.float64) / cells
     low, high = edges[:-1, np.newaxis], edges[1:, np.newaxis]
@@ -84,7 +86,8 @@ def area_weights(start: float, extent: float, cells: int, size: int) -> np.ndarr
 def bilinear_weights(start: float, extent: float, cells: int, size: int) -> np.ndarray:
     """[size, cells]: the value at each of `size` pixel centres, from `cells` cell centres over start..start + extent.
 
-    The transpose question of `area_weights`: cells are the mask, pixels the picture. Clamped at the outermost centres.
+    The transposed case of `area_weights`: cells are the mask, pixels the picture. Positions are clamped to the outermost
+    centres.
     """
     position = (np.arange(size, dtype=np.float64) + 0.5 - start) * cells / extent - 0.5
     position = np.clip(position, 0, cells - 1)
@@ -97,9 +100,9 @@ def bilinear_weights(start: float, extent: float, cells: int, size: int) -> np.n
 
 
 def preprocess(manifest: Manifest, picture: np.ndarray, seen: Rectangle | None = None) -> np.ndarray:
-    """RGB [height, width, 3] in 0..=255 to the net's input tensor, f32, in the manifest's layout and colour order.
+    """Converts RGB [height, width, 3] in 0..=255 to the net's input tensor: f32, in the manifest's layout and colour order.
 
-    `seen`: the part to look at; None is the whole picture, fitted as the manifest says.
+    `seen` is the part of the picture to use. None is the whole picture, fitted as the manifest requires.
     """
     height, width, _ = picture.shape
     spec, seen = manifest.input, seen or manifest.seen(height, width)
@@ -116,7 +119,7 @@ def preprocess(manifest: Manifest, picture: np.ndarray, seen: Rectangle | None =
 
 
 def probability(manifest: Manifest, output: np.ndarray) -> np.ndarray:
-    """The net's output tensor to the person's probability, f64 [net height, net width] in 0..=1."""
+    """Converts the net's output tensor to the probability of a person: f64 [net height, net width] in 0..=1."""
     spec = manifest.output
     planes = output[0].astype(np.float64)
     if spec["layout"] == "nhwc":
@@ -134,7 +137,7 @@ def probability(manifest: Manifest, output: np.ndarray) -> np.ndarray:
 def full_size(
     manifest: Manifest, small: np.ndarray, height: int, width: int, seen: Rectangle | None = None
 ) -> np.ndarray:
-    """A mask of the net's size to the size of the picture that it was made from, by looking at `seen`."""
+    """Scales a mask of the net's size, made from the part `seen`, to the size of the picture."""
     seen = seen or manifest.seen(height, width)
     rows = bilinear_weights(seen.y, seen.height, small.shape[0], height)
     columns = bilinear_weights(seen.x, seen.width, small.shape[1], width)
@@ -142,7 +145,7 @@ def full_size(
 
 
 def session(model: str | bytes) -> onnxruntime.InferenceSession:
-    """One thread, so that sums are in the same order every time."""
+    """A session on one thread, so that sums always have the same order."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
@@ -153,7 +156,7 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """[height, width] in 0..=255. The conversion matters: a one-bit PNG would otherwise come as 0 and 1."""
+    """[height, width] in 0..=255. Without the conversion, a one-bit PNG would have the values 0 and 1."""
     return np.asarray(Image.open(path).convert("L"))
 
 
@@ -181,12 +184,12 @@ def evaluate(folder: Path, manifest: Manifest, count: int | None, masks: Path | 
                 continue
             theirs = read_grey(candidate)
             if theirs.shape != truth.shape:
-                raise SystemExit(f"reference.py: {candidate.name} is {theirs.shape}, the picture {truth.shape}")
+                raise SystemExit(f"reference.py: {candidate.name} is {theirs.shape}, but the picture is {truth.shape}")
             row["compared_iou"] = iou(theirs >= 128, truth)
             row["mean_mask_difference"] = float(np.abs(theirs / 255 - found).mean())
         pictures.append(row)
     if not pictures:
-        raise SystemExit(f"reference.py: no picture in {folder} to compare, {len(missing)} masks missing")
+        raise SystemExit(f"reference.py: {folder} contains no picture to compare; {len(missing)} masks are missing")
     ious = [row["iou"] for row in pictures]
     report: dict[str, Any] = {
         "model": manifest.name,
@@ -211,16 +214,16 @@ def evaluate(folder: Path, manifest: Manifest, count: int | None, masks: Path | 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="holds images/*.jpg and masks/*.png")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="contains images/*.jpg and masks/*.png")
     parser.add_argument("--model", type=Path, required=True, metavar="MANIFEST", help="a model's TOML file")
-    parser.add_argument("--count", type=int, metavar="N", help="the first N pictures only")
+    parser.add_argument("--count", type=int, metavar="N", help="use only the first N pictures")
     parser.add_argument("--compare", type=Path, metavar="MASKS", help="folder of NAME.mask.png to compare with")
     arguments = parser.parse_args()
     report = evaluate(arguments.folder, Manifest.read(arguments.model), arguments.count, arguments.compare)
     json.dump(report, sys.stdout, indent=1)
     print()
     if not report.get("compare", {"passed": True})["passed"]:
-        print("reference.py: the masks are not those of the reference, or some are missing", file=sys.stderr)
+        print("reference.py: the masks differ from those of the reference, or some are missing", file=sys.stderr)
         raise SystemExit(1)
 
 
