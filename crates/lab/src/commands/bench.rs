@@ -1,5 +1,5 @@
-//! `portraitd-lab bench`: how fast is it on this board? Each figure is the time, by the clock, of the work that
-//! the service does a frame; nothing is compared or asserted (benches/ do that).
+//! `portraitd-lab bench`: measures the speed on this board. Each figure is the wall-clock time of
+//! the work of the service for one frame. Nothing is compared or asserted; `benches/` does that.
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ use super::{ModelArguments, print_line};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Subcommand {
-    /// One run of the net
+    /// One inference of the net
     Net,
-    /// Bringing a 1280x720 NV12 frame to the net's input, and the run of the net
+    /// Sampling a 1280x720 NV12 frame to the input of the net, and one inference
     Look,
-    /// The whole way of a 1280x720 NV12 frame to a 1280x720 view while somebody walks: look, smooth, find people, direct, crop
-    /// and scale
+    /// The whole path from a 1280x720 NV12 frame to a 1280x720 view while a person walks: infer,
+    /// smooth, find people, direct, crop and scale
     Path,
-    /// The same before a still scene with a sensor's noise
+    /// The same as `path`, on a still scene with sensor noise
     Still,
 }
 
@@ -36,43 +36,54 @@ enum Subcommand {
 enum EngineName {
     /// The fused plan
     Plan,
-    /// tract
+    /// The tract library
     Tract,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  portraitd-lab bench
+  portraitd-lab bench path --iterations 1000 --json
+  portraitd-lab bench net --model selfie-general --engine plan --isa scalar";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// What to time
+    /// What to measure
     #[arg(value_enum, default_value = "net")]
     what: Subcommand,
     #[command(flatten)]
     model: ModelArguments,
-    /// How often; the first tenth is not counted
+    /// The number of runs; a tenth more runs come first and are not counted
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     iterations: u32,
-    /// The plan's instruction set: scalar, avx2, avx512, neon, rvv; without it, the CPU's best
+    /// The instruction set of the fused plan: scalar, avx2, avx512, neon or rvv; the default is the
+    /// best of this CPU
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
-    /// Threads of the plan
+    /// The number of threads of the fused plan
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     threads: u8,
-    /// The engine; without it, the one that the service would take
+    /// The engine; the default is the one that the service chooses
     #[arg(long, value_enum)]
     engine: Option<EngineName>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// Run once for every line on standard input and print its milliseconds, so that a script can take turns with others
+    /// Run once for each line on standard input and print the time in milliseconds, so that a
+    /// script can alternate between programs
     #[arg(long, hide = true)]
     on_line: bool,
-    /// Write the net's input (in the manifest's layout) and its answer there, as bare little-endian `f32`, and the plan's steps
+    /// Write the net's input (in the manifest's layout) and its output to this directory, as raw
+    /// little-endian `f32`, and the program of the plan
     #[arg(long, hide = true, value_name = "DIR")]
     exchange: Option<PathBuf>,
 }
 
-/// Frames of a scene, rendered beforehand: making them is the camera's work. In `walk` somebody walks all the while.
+/// The number of frames. They are rendered before the measurement, since a camera would deliver
+/// them. In these frames of the scene `walk`, the person walks.
 const FRAMES: u64 = 60;
-/// The first of them.
+/// The first of these frames.
 const FIRST: u64 = 60;
 
 impl Subcommand {
@@ -196,7 +207,7 @@ impl Work {
             Subcommand::Net => self.observer.infer_again()?,
             Subcommand::Look => drop(self.observer.infer(&self.frames[0].as_picture())?),
             Subcommand::Path | Subcommand::Still => {
-                // To and fro, so that nobody jumps.
+                // The frames run forwards and backwards, so that nobody jumps.
                 let at = self.next % (2 * FRAMES - 2);
                 let index = usize::try_from(at.min(2 * FRAMES - 2 - at))?;
                 let picture = self.frames[index].as_picture();

@@ -1,7 +1,9 @@
-//! `portraitd-lab segment`: masks, and if asked for views and composites, of pictures and videos. No camera, no threads.
+//! `portraitd-lab segment`: writes masks of pictures and videos, and views and composites on
+//! request. It uses no camera and no threads.
 //!
-//! Stills are independent of each other, and their mask is what the net says, brought to the picture's size. Frames of a
-//! video (or stills with `--video`) go the whole way of a live picture: smoothing, regions, tracks, director.
+//! Still pictures are independent of each other. Their mask is the output of the net, scaled to the
+//! size of the picture. Frames of a video, and pictures with `--video`, pass through the whole
+//! chain of live frames: smoothing, regions, tracks, director.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -23,31 +25,40 @@ use serde_json::json;
 
 use super::{ModelArguments, one_line, print_line, progress};
 
-/// The rate at which stills follow each other with `--video`, and of videos that name none.
+/// The frame rate of pictures with `--video`, and of videos that do not state one.
 const FRAME_RATE: f64 = 30.0;
-/// How long the director is given to frame a still: longer than its slowest move.
+/// The time for which the director runs to frame a still picture. It is longer than the slowest
+/// move.
 const SETTLE_S: u64 = 30;
 
+const EXAMPLES: &str = "\
+Examples:
+  portraitd-lab segment photos/ --out masks
+  portraitd-lab segment call.y4m --out results --view --composite '#203040' --json
+  ffmpeg -i call.mp4 -f yuv4mpegpipe - | portraitd-lab segment - --out results";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Pictures (PNG, JPEG), directories of them, y4m videos, or `-` for y4m on standard input
+    /// Pictures (PNG or JPEG), directories of pictures, y4m videos, or `-` for y4m on standard
+    /// input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Where results go; made if it is not there
+    /// The directory for the results; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     model: ModelArguments,
-    /// Take pictures as consecutive frames of one video
+    /// Treat the pictures as consecutive frames of one video
     #[arg(long)]
     video: bool,
-    /// Write the person-centred view too
+    /// Also write the person-centred view
     #[arg(long)]
     view: bool,
-    /// Write the people on another background too: `#rrggbb`, or a picture
+    /// Also write the people in front of another background: `#rrggbb`, or a picture
     #[arg(long, value_name = "COLOR|IMAGE")]
     composite: Option<String>,
-    /// Print one JSON document a picture or frame
+    /// Print one JSON document per picture or frame
     #[arg(long)]
     json: bool,
 }
@@ -95,7 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 worker.video(reader, "standard input", "stdin")
             }
         };
-        // One bad input is reported and the others go on; the exit code tells.
+        // A bad input is reported, and the others are processed. The exit code is then 1.
         if let Err(error) = done {
             failed += 1;
             if count == 1 || portraitd::command_line::is_broken_pipe(&error) {
@@ -121,7 +132,7 @@ fn name_of(input: &Input) -> String {
     }
 }
 
-/// What stands behind the people.
+/// The background of composites.
 struct Backdrop {
     color: [u8; 3],
     image: Option<OwnedPicture>,
@@ -154,7 +165,7 @@ struct Worker<'a> {
     arguments: &'a Arguments,
 }
 
-/// The results of one picture or frame; what was not asked for is not there.
+/// The results for one picture or frame. Results that were not requested are `None`.
 struct Drawn {
     mask: OwnedPicture,
     view: Option<OwnedPicture>,
@@ -200,11 +211,11 @@ impl Worker<'_> {
         print_line(line)
     }
 
-    /// A picture by itself.
+    /// Processes a picture independently of others.
     fn still(&mut self, picture: &Picture<'_>) -> anyhow::Result<Drawn> {
         self.observer.reset();
         self.observer.observe(picture, 0, 0, |_| false, &mut self.observation)?;
-        // The mask of a still is the net's own; people come from the cleaned one.
+        // The mask of a still picture is the output of the net. People come from the cleaned mask.
         self.observation.mask.clear();
         self.observation.mask.extend_from_slice(self.observer.raw());
         let mut crop = PixelRect::of_size(picture.size());
@@ -220,7 +231,7 @@ impl Worker<'_> {
         self.draw(picture, crop, PixelFormat::Rgb24)
     }
 
-    /// A frame of a video.
+    /// Processes a frame of a video.
     fn frame(
         &mut self,
         picture: &Picture<'_>,
