@@ -1,150 +1,234 @@
-//! The whole way of a picture without threads: what the vision thread and a render thread do to a frame, one after the
-//! other. For `eval` and for tests; the caller gives pictures and their capture times.
+//! Observe, direct and render, one after the other and without threads.
+//!
+//! The laboratory and the tests use [`Chain`]. The daemon observes and renders on different threads;
+//! it uses the parts of a chain: [`subjects`], the observer, the director and the renderers.
 
-use portraitd_kernels::PictureError;
+use portraitd_framing::{Director, MOST_PEOPLE, Settings, SettingsError, Shot, Subject};
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
+use portraitd_media::{Picture, PictureMut, PixelRect, Size, UnitRect, even_size};
+use portraitd_vision::net::Model;
+use portraitd_vision::observer::{Observation, ObserveError, Observer};
 
-use crate::{RenderError, draw_mask};
-use portraitd_framing::{Director, Settings, SettingsError, Shot, Subject};
-use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, even_size};
-use portraitd_vision::net::{EngineOptions, Library, ModelError};
-use portraitd_vision::observer::ObserveError;
-use portraitd_vision::observer::{Observation, Observer};
+use crate::composite::{Background, CompositeRenderer};
+use crate::error::RenderError;
+use crate::mask::draw_mask;
+use crate::view::ViewRenderer;
 
-/// The people whom the crop may follow, as the director takes them: boxes in fractions of the frame.
+/// The interval between two steps of the director that frames a still picture, nanoseconds.
+const SETTLE_STEP_NS: u64 = 100_000_000;
+/// The number of these steps: 30 s, longer than the director's slowest move.
+const SETTLE_STEPS: u64 = 300;
+
+/// The people that the crop may follow, as the director takes them: boxes in fractions of the frame.
 pub fn subjects(observation: &Observation) -> impl Iterator<Item = Subject> + '_ {
-    let driving = observation.people.iter().filter(|person| person.drives_crop());
-    driving.map(|person| Subject { id: person.id, bounds: person.bounds })
+    let followed = observation.people.iter().filter(|person| person.drives_crop());
+    followed.map(|person| Subject { id: person.id, bounds: person.bounds })
 }
 
-/// Why a frame did not go the whole way.
+/// The [`subjects`] of an observation as a slice, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectList {
+    subjects: [Subject; MOST_PEOPLE],
+    count: usize,
+}
+
+impl SubjectList {
+    /// The first [`MOST_PEOPLE`] subjects of `observation`.
+    pub fn of(observation: &Observation) -> Self {
+        let mut list = Self { subjects: [Subject { id: 0, bounds: UnitRect::WHOLE }; MOST_PEOPLE], count: 0 };
+        for (to, subject) in list.subjects.iter_mut().zip(subjects(observation)) {
+            *to = subject;
+            list.count += 1;
+        }
+        list
+    }
+
+    /// The subjects, in the order of the observation.
+    pub fn as_slice(&self) -> &[Subject] {
+        &self.subjects[..self.count]
+    }
+}
+
+/// Why a picture did not pass through a [`Chain`].
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// No such model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The net, or the way to it.
+    /// The picture could not be sampled, or the net failed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// A mask that cannot be drawn.
+    /// A mask, view or composite could not be drawn.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// A size that the director does not take.
+    /// The director does not accept the size of the picture.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// A size without pixels.
-    #[error(transparent)]
-    Picture(#[from] PictureError),
-    /// A mask that is none.
+    /// There is no valid mask: no picture has been observed, or its values do not fit its grid.
     #[error("the mask of {size} cannot be drawn: {reason}")]
     Mask {
-        /// Size of its grid.
+        /// Size of the mask's grid.
         size: Size,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: String,
     },
 }
 
-/// One camera's net, smoothing, tracks and director.
+/// The observer, director and renderers of one camera.
+///
+/// [`Self::step`] observes a frame and steps the director. The other methods then draw the mask, a
+/// view or a composite of that frame; those that are not called cost nothing. Nothing is allocated
+/// once the sizes of frames and outputs are known.
 #[derive(Debug)]
 pub struct Chain {
     observer: Observer,
-    director: Director,
     observation: Observation,
-    /// The net without all the rest.
-    net: Observer,
-    /// What the net said at the look that made the last mask, and what that covers, pixels.
-    unsmoothed: Vec<f32>,
-    covers: PixelRect,
+    director: Option<Director>,
     matte: Matte,
-    mask: OwnedPicture,
+    view: ViewRenderer,
+    composite: CompositeRenderer,
 }
 
 impl Chain {
-    /// A chain for pictures of `size`, whose director follows, with a view of the same size.
+    /// A chain that has seen no picture.
     ///
     /// # Errors
-    /// A model that is not there or cannot be fed, or a size of no use.
-    pub fn new(library: &Library, model: &str, size: Size) -> Result<Self, ChainError> {
-        let load = || Ok::<_, ChainError>(Observer::new(library.load(model, EngineOptions::default())?)?);
+    /// The manifest of the model asks for a tensor that cannot be sampled.
+    pub fn new(model: Model) -> Result<Self, ObserveError> {
         Ok(Self {
-            observer: load()?,
-            net: load()?,
-            unsmoothed: Vec::new(),
-            covers: PixelRect::default(),
-            director: Director::new(Settings::new(size, even_size(size)))?,
+            observer: Observer::new(model)?,
             observation: Observation::default(),
+            director: None,
             matte: Matte::new(),
-            mask: OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?,
+            view: ViewRenderer::new(),
+            composite: CompositeRenderer::new(),
         })
     }
 
-    /// Looks at a frame, tells the director who is there, and returns what the frame shows.
+    /// Forgets everything that was seen: the next picture belongs to another scene.
+    pub fn reset(&mut self) {
+        self.observer.reset();
+        self.director = None;
+    }
+
+    /// Observes the frame `sequence`, captured at `capture_ns` (nanoseconds, increasing), passes its
+    /// subjects to the director, and returns the shot of this frame.
+    ///
+    /// # Errors
+    /// [`ChainError::Observe`], or [`ChainError::Settings`] if the director does not accept the size.
+    pub fn step(&mut self, picture: &Picture<'_>, sequence: u64, capture_ns: u64) -> Result<Shot, ChainError> {
+        self.observer.observe(picture, sequence, capture_ns, |_| false, &mut self.observation)?;
+        let subjects = SubjectList::of(&self.observation);
+        let director = self.director(picture.size())?;
+        director.observe(capture_ns, subjects.as_slice());
+        Ok(director.step(capture_ns))
+    }
+
+    /// Observes a picture that has no predecessor. Its mask is the net's output without smoothing;
+    /// its people come from the cleaned mask. Forgets everything that was seen before.
     ///
     /// # Errors
     /// [`ChainError::Observe`].
-    pub fn step(&mut self, picture: &Picture<'_>, sequence: u64, capture_ns: u64) -> Result<Shot, ChainError> {
-        self.observer.observe(picture, sequence, capture_ns, |_| false, &mut self.observation)?;
-        if self.observation.mask_sequence == sequence {
-            self.unsmoothed.clear();
-            self.unsmoothed.extend_from_slice(self.observer.raw());
-            self.covers = self.observation.covers;
-        }
-        let subjects: Vec<_> = subjects(&self.observation).collect();
-        self.director.observe(capture_ns, &subjects);
-        Ok(self.director.step(capture_ns))
+    pub fn observe_still(&mut self, picture: &Picture<'_>) -> Result<(), ChainError> {
+        self.reset();
+        self.observer.observe(picture, 0, 0, |_| false, &mut self.observation)?;
+        self.observation.mask.clear();
+        self.observation.mask.extend_from_slice(self.observer.raw());
+        Ok(())
     }
 
-    /// What was seen in the last frame.
+    /// The shot with which the director frames the people of the last observation, if they stay
+    /// where they are: the end of its move. For still pictures; leaves [`Self::director`] as it is.
+    ///
+    /// # Errors
+    /// [`ChainError::Settings`] if the director does not accept the size of the picture.
+    pub fn settled_shot(&self) -> Result<Shot, ChainError> {
+        let mut director = Director::new(default_settings(self.observation.frame))?;
+        let subjects = SubjectList::of(&self.observation);
+        let mut settle_at = |capture_ns| {
+            director.observe(capture_ns, subjects.as_slice());
+            director.step(capture_ns)
+        };
+        let mut shot = settle_at(0);
+        for step in 1..SETTLE_STEPS {
+            shot = settle_at(step * SETTLE_STEP_NS);
+        }
+        Ok(shot)
+    }
+
+    /// The result for the last picture.
     pub const fn observation(&self) -> &Observation {
         &self.observation
     }
 
-    /// The director, to change its settings.
-    pub const fn director_mut(&mut self) -> &mut Director {
-        &mut self.director
+    /// The observer, for inference without the rest of the chain.
+    pub const fn observer(&self) -> &Observer {
+        &self.observer
     }
 
-    /// The last frame's mask at the frame's size: `Grey`, 0 = nobody to 255 = person.
-    ///
-    /// # Errors
-    /// Where there was no frame yet.
-    pub fn mask(&mut self) -> Result<&OwnedPicture, ChainError> {
-        let Observation { mask, size, covers, .. } = &self.observation;
-        draw(&mut self.matte, &mut self.mask, mask, *size, *covers)?;
-        Ok(&self.mask)
+    /// The observer, for inference without the rest of the chain.
+    pub const fn observer_mut(&mut self) -> &mut Observer {
+        &mut self.observer
     }
 
-    /// The same as the net gave it at the same look, before it was smoothed and cleaned.
+    /// The director for frames of this size. If there is none, or if it has settings for another
+    /// size, a new one with the default settings and an output of the frame's size is made.
     ///
     /// # Errors
-    /// As [`Self::mask`].
-    pub fn unsmoothed(&mut self) -> Result<&OwnedPicture, ChainError> {
-        let size = self.observer.model().output_size();
-        draw(&mut self.matte, &mut self.mask, &self.unsmoothed, size, self.covers)?;
-        Ok(&self.mask)
+    /// The director does not accept the size.
+    pub fn director(&mut self, frame: Size) -> Result<&mut Director, SettingsError> {
+        let director = match self.director.take_if(|director| director.settings().frame == frame) {
+            Some(director) => director,
+            None => Director::new(default_settings(frame))?,
+        };
+        Ok(self.director.insert(director))
     }
 
-    /// The mask of the net alone: the whole of `picture`, without any past.
+    /// Draws the mask of the last picture at the size of `output` (GREY): 0 is background, 255 is a
+    /// person.
     ///
     /// # Errors
-    /// [`ChainError::Observe`].
-    pub fn net_alone(&mut self, picture: &Picture<'_>) -> Result<&OwnedPicture, ChainError> {
-        let (covers, _) = self.net.infer(picture)?;
-        draw(&mut self.matte, &mut self.mask, self.net.raw(), self.net.model().output_size(), covers)?;
-        Ok(&self.mask)
+    /// [`ChainError::Mask`] if no picture has been observed, or [`ChainError::Render`].
+    pub fn draw_mask(&mut self, output: &mut PictureMut<'_>) -> Result<(), ChainError> {
+        let whole = PixelRect::of_size(self.observation.frame);
+        let mask = mask_of(&self.observation)?;
+        Ok(draw_mask(&mut self.matte, &mask, whole, output)?)
+    }
+
+    /// Draws `crop` (pixels of `picture`) at the size of `output`.
+    ///
+    /// # Errors
+    /// [`ChainError::Render`].
+    pub fn draw_view(
+        &mut self,
+        picture: &Picture<'_>,
+        crop: PixelRect,
+        output: &mut PictureMut<'_>,
+    ) -> Result<(), ChainError> {
+        Ok(self.view.render(picture, crop, output)?)
+    }
+
+    /// Draws the people in `crop` (pixels of `picture`, which was observed last) in front of
+    /// `background`.
+    ///
+    /// # Errors
+    /// [`ChainError::Mask`] if no picture has been observed, or [`ChainError::Render`].
+    pub fn draw_composite(
+        &mut self,
+        picture: &Picture<'_>,
+        crop: PixelRect,
+        background: &Background<'_>,
+        output: &mut PictureMut<'_>,
+    ) -> Result<(), ChainError> {
+        let mask = mask_of(&self.observation)?;
+        Ok(self.composite.render(picture, crop, Some(&mask), background, output)?)
     }
 }
 
-fn draw(
-    matte: &mut Matte,
-    out: &mut OwnedPicture,
-    values: &[f32],
-    size: Size,
-    covers: PixelRect,
-) -> Result<(), ChainError> {
-    let view = MaskView::new(MaskValues::Float(values), size, covers.into())
-        .map_err(|error| ChainError::Mask { size, reason: error.to_string() })?;
-    draw_mask(matte, &view, PixelRect::of_size(out.size()), &mut out.as_picture_mut())?;
-    Ok(())
+/// The default settings of the director, with an output of the frame's size.
+fn default_settings(frame: Size) -> Settings {
+    Settings::new(frame, even_size(frame))
+}
+
+fn mask_of(observation: &Observation) -> Result<MaskView<'_>, ChainError> {
+    let Observation { mask, size, covers, .. } = observation;
+    MaskView::new(MaskValues::Float(mask), *size, *covers)
+        .map_err(|error| ChainError::Mask { size: *size, reason: error.to_string() })
 }

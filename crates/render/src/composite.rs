@@ -6,7 +6,7 @@ use portraitd_kernels::convert::rgb_to_ycc;
 use portraitd_kernels::scale::{Filter, Scaler};
 use portraitd_protocol::BackgroundMode;
 
-use super::RenderError;
+use crate::error::RenderError;
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 
 /// The least blur, as a fraction of the output's height: less would leave faces to be recognised.

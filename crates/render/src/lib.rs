@@ -13,21 +13,12 @@
 
 pub mod chain;
 pub mod composite;
+mod error;
 pub mod mask;
 pub mod view;
 
-pub use chain::{Chain, ChainError, subjects};
+pub use chain::{Chain, ChainError, SubjectList, subjects};
 pub use composite::{Background, CompositeRenderer};
+pub use error::RenderError;
 pub use mask::{EdgeRenderer, draw_mask};
 pub use view::ViewRenderer;
-
-/// Why a picture could not be drawn. Nothing of the source has been written then.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum RenderError {
-    /// The crop or a size is none that can be scaled.
-    #[error(transparent)]
-    Scale(#[from] portraitd_kernels::scale::ScaleError),
-    /// The parts of a composite do not fit together.
-    #[error(transparent)]
-    Blend(#[from] portraitd_kernels::blend::BlendError),
-}

@@ -3,7 +3,7 @@
 use portraitd_kernels::blend::{Edge, GuidedMatte, MaskView, Matte};
 use portraitd_kernels::scale::{Filter, Scaler};
 
-use super::RenderError;
+use crate::error::RenderError;
 use portraitd_media::{Picture, PictureMut, PixelFormat, PixelRect};
 
 /// Fills `output` (GREY) with what `mask` says of `region` of the source (source pixels), bilinearly, half-pixel centres,

@@ -3,7 +3,7 @@
 use portraitd_kernels::scale::{Filter, Scaler};
 use portraitd_protocol::Inset;
 
-use super::RenderError;
+use crate::error::RenderError;
 use portraitd_media::{Picture, PictureMut, PixelFormat, PixelRect, Size};
 
 /// An inset is this part of the view's width.

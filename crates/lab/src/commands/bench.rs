@@ -7,14 +7,13 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use portraitd_framing::{Director, Settings};
 use portraitd_kernels::nn::dump;
 use portraitd_kernels::simd::Isa;
 use portraitd_media::{OwnedPicture, packed_bytes};
-use portraitd_render::{ViewRenderer, subjects};
+use portraitd_render::Chain;
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineChoice, EngineOptions, Model};
-use portraitd_vision::observer::{Observation, Observer, sample_input};
+use portraitd_vision::observer::sample_input;
 use serde_json::json;
 
 use super::{ModelArguments, print_line};
@@ -150,12 +149,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 struct Work {
     what: Subcommand,
-    observer: Observer,
+    chain: Chain,
     frames: Vec<OwnedPicture>,
     next: u64,
-    observation: Observation,
-    director: Director,
-    view: ViewRenderer,
     out: OwnedPicture,
 }
 
@@ -170,27 +166,24 @@ impl Work {
             scene.render(sequence, &mut Scratch::default(), &mut bytes);
             frames.push(OwnedPicture::new(format.pixel_format, format.size, format.color, bytes)?);
         }
-        let mut observer = Observer::new(model)?;
-        observer.infer(&frames[0].as_picture())?;
+        let mut chain = Chain::new(model)?;
+        chain.observer_mut().infer(&frames[0].as_picture())?;
         Ok(Self {
             what,
-            observer,
+            chain,
             frames,
             next: 0,
-            observation: Observation::default(),
-            director: Director::new(Settings::new(format.size, format.size))?,
-            view: ViewRenderer::new(),
             out: OwnedPicture::zeroed(format.pixel_format, format.size, format.color)?,
         })
     }
 
     fn exchange(&self, directory: &Path) -> anyhow::Result<()> {
-        let input = sample_input(self.observer.model().manifest(), &self.frames[0].as_picture())?;
+        let input = sample_input(self.chain.observer().model().manifest(), &self.frames[0].as_picture())?;
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let program = self.observer.model().program().map(dump::write);
+        let program = self.chain.observer().model().program().map(dump::write);
         let files = [
             ("input.f32", Some(bytes(&input))),
-            ("output.f32", Some(bytes(self.observer.raw()))),
+            ("output.f32", Some(bytes(self.chain.observer().raw()))),
             ("program", program),
         ];
         for (name, bytes) in files {
@@ -204,19 +197,16 @@ impl Work {
 
     fn once(&mut self) -> anyhow::Result<()> {
         match self.what {
-            Subcommand::Net => self.observer.infer_again()?,
-            Subcommand::Look => drop(self.observer.infer(&self.frames[0].as_picture())?),
+            Subcommand::Net => self.chain.observer_mut().infer_again()?,
+            Subcommand::Look => drop(self.chain.observer_mut().infer(&self.frames[0].as_picture())?),
             Subcommand::Path | Subcommand::Still => {
                 // The frames run forwards and backwards, so that nobody jumps.
                 let at = self.next % (2 * FRAMES - 2);
                 let index = usize::try_from(at.min(2 * FRAMES - 2 - at))?;
                 let picture = self.frames[index].as_picture();
                 let at_ns = self.next * 33_333_333;
-                self.observer.observe(&picture, self.next, at_ns, |_| false, &mut self.observation)?;
-                let subjects: Vec<_> = subjects(&self.observation).collect();
-                self.director.observe(at_ns, &subjects);
-                let crop = self.director.step(at_ns).crop;
-                self.view.render(&picture, crop, &mut self.out.as_picture_mut())?;
+                let crop = self.chain.step(&picture, self.next, at_ns)?.crop;
+                self.chain.draw_view(&picture, crop, &mut self.out.as_picture_mut())?;
                 self.next += 1;
             }
         }

@@ -13,23 +13,17 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use portraitd::service::config::Color;
-use portraitd_framing::{Director, Settings};
-use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, UnitRect, even_size, image};
 use portraitd_protocol::BackgroundMode;
-use portraitd_render::{Background, CompositeRenderer, ViewRenderer, draw_mask, subjects};
+use portraitd_render::{Background, Chain};
 use portraitd_vision::net::EngineOptions;
-use portraitd_vision::observer::{Observation, Observer};
 use serde_json::json;
 
 use super::{ModelArguments, one_line, print_line, progress};
 
 /// The frame rate of pictures with `--video`, and of videos that do not state one.
 const FRAME_RATE: f64 = 30.0;
-/// The time for which the director runs to frame a still picture. It is longer than the slowest
-/// move.
-const SETTLE_S: u64 = 30;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,16 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let backdrop = arguments.composite.as_deref().map(Backdrop::parse).transpose()?;
-    let mut worker = Worker {
-        observer: Observer::new(model)?,
-        observation: Observation::default(),
-        director: None,
-        matte: Matte::new(),
-        view: ViewRenderer::new(),
-        composite: CompositeRenderer::new(),
-        backdrop,
-        arguments,
-    };
+    let mut worker = Worker { chain: Chain::new(model)?, backdrop, arguments };
     let bar = progress::bar("segment", (inputs.len() > 1).then_some(inputs.len() as u64));
     for (frame, input) in (0..).zip(&inputs) {
         let done = match input {
@@ -155,12 +140,7 @@ impl Backdrop {
 }
 
 struct Worker<'a> {
-    observer: Observer,
-    observation: Observation,
-    director: Option<(Size, Director)>,
-    matte: Matte,
-    view: ViewRenderer,
-    composite: CompositeRenderer,
+    chain: Chain,
     backdrop: Option<Backdrop>,
     arguments: &'a Arguments,
 }
@@ -202,7 +182,7 @@ impl Worker<'_> {
             return Ok(());
         }
         let boxed = |bounds: UnitRect| [bounds.x, bounds.y, bounds.width, bounds.height];
-        let people = self.observation.people.iter();
+        let people = self.chain.observation().people.iter();
         let people: Vec<_> = people.map(|person| json!({ "id": person.id, "box": boxed(person.bounds) })).collect();
         let mut line = json!({ "input": input, "mask": mask.display().to_string(), "people": people, "ms": ms });
         if let (Some(frame), Some(map)) = (frame, line.as_object_mut()) {
@@ -213,21 +193,8 @@ impl Worker<'_> {
 
     /// Processes a picture independently of others.
     fn still(&mut self, picture: &Picture<'_>) -> anyhow::Result<Drawn> {
-        self.observer.reset();
-        self.observer.observe(picture, 0, 0, |_| false, &mut self.observation)?;
-        // The mask of a still picture is the output of the net. People come from the cleaned mask.
-        self.observation.mask.clear();
-        self.observation.mask.extend_from_slice(self.observer.raw());
-        let mut crop = PixelRect::of_size(picture.size());
-        if self.arguments.view {
-            let mut director = Director::new(Settings::new(picture.size(), even_size(picture.size())))?;
-            let subjects: Vec<_> = subjects(&self.observation).collect();
-            for second in 0..SETTLE_S * 10 {
-                let at_ns = second * 100_000_000;
-                director.observe(at_ns, &subjects);
-                crop = director.step(at_ns).crop;
-            }
-        }
+        self.chain.observe_still(picture)?;
+        let crop = if self.arguments.view { Some(self.chain.settled_shot()?.crop) } else { None };
         self.draw(picture, crop, PixelFormat::Rgb24)
     }
 
@@ -241,49 +208,35 @@ impl Worker<'_> {
     ) -> anyhow::Result<Drawn> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, positive, of some hours")]
         let at_ns = (number as f64 / frame_rate * 1e9) as u64;
-        self.observer.observe(picture, number, at_ns, |_| false, &mut self.observation)?;
-        let subjects: Vec<_> = subjects(&self.observation).collect();
-        let size = picture.size();
-        let director = match &mut self.director {
-            Some((known, director)) if *known == size => director,
-            slot => &mut slot.insert((size, Director::new(Settings::new(size, even_size(size)))?)).1,
-        };
-        director.observe(at_ns, &subjects);
-        let crop = director.step(at_ns).crop;
+        let shot = self.chain.step(picture, number, at_ns)?;
+        let crop = self.arguments.view.then_some(shot.crop);
         self.draw(picture, crop, format)
     }
 
-    fn draw(&mut self, picture: &Picture<'_>, crop: PixelRect, format: PixelFormat) -> anyhow::Result<Drawn> {
+    /// Draws the mask, the view of `crop` (pixels) if there is one, and the composite if it was
+    /// asked for.
+    fn draw(&mut self, picture: &Picture<'_>, crop: Option<PixelRect>, format: PixelFormat) -> anyhow::Result<Drawn> {
         let size = picture.size();
-        let whole = PixelRect::of_size(size);
-        let Observation { mask, size: grid, covers, .. } = &self.observation;
-        let mask_view = MaskView::new(MaskValues::Float(mask), *grid, *covers)?;
         let mut mask = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
-        draw_mask(&mut self.matte, &mask_view, whole, &mut mask.as_picture_mut())?;
+        self.chain.draw_mask(&mut mask.as_picture_mut())?;
         let mut view = None;
-        if self.arguments.view {
+        if let Some(crop) = crop {
             let mut drawn = OwnedPicture::zeroed(format, even_size(size), picture.color())?;
-            self.view.render(picture, crop, &mut drawn.as_picture_mut())?;
+            self.chain.draw_view(picture, crop, &mut drawn.as_picture_mut())?;
             view = Some(drawn);
         }
         let mut composite = None;
         if let Some(backdrop) = &self.backdrop {
+            let (whole, background) = (PixelRect::of_size(size), backdrop.background());
             let mut drawn = OwnedPicture::zeroed(format, size, picture.color())?;
-            self.composite.render(
-                picture,
-                whole,
-                Some(&mask_view),
-                &backdrop.background(),
-                &mut drawn.as_picture_mut(),
-            )?;
+            self.chain.draw_composite(picture, whole, &background, &mut drawn.as_picture_mut())?;
             composite = Some(drawn);
         }
         Ok(Drawn { mask, view, composite })
     }
 
     fn video(&mut self, mut reader: Y4mReader<impl Read>, input: &str, name: &str) -> anyhow::Result<()> {
-        self.observer.reset();
-        self.director = None;
+        self.chain.reset();
         let header = *reader.header();
         let frame_rate = header.frame_rate.map_or(FRAME_RATE, |rate| f64::from(rate.per_second()));
         let writer =

@@ -5,18 +5,21 @@
 //! | [`score`](mod@score) | one mask against its truth, and the summary of a set of pictures |
 //! | [`masks`] | the masks of a video over time, with or without truth |
 //! | [`stability`] | jitter of boxes, speed and direction changes of the crop |
-//! | [`video`] | all figures of a video, which passes through `portraitd_render::chain` |
+//! | [`chain`] | the chain of `portraitd-render`, and beside it the net alone |
+//! | [`video`] | all figures of a video, which passes through [`chain`] |
 //! | [`page`] | self-contained HTML pages |
 //!
 //! There are no threads, clocks or I/O. `docs/quality.md` defines the figures and gives today's
 //! values.
 
+pub mod chain;
 pub mod masks;
 pub mod page;
 pub mod score;
 pub mod stability;
 pub mod video;
 
+pub use chain::{EvalChain, EvalError};
 pub use masks::{MaskMeter, MaskMetrics};
 pub use score::{PictureSummary, Score, score};
 pub use video::{FrameMetrics, VideoSummary};

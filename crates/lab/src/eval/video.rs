@@ -1,9 +1,9 @@
 //! Measures a whole video: masks over time, people, and the crop.
 
+use super::chain::{EvalChain, EvalError};
 use super::masks::{MaskMeter, MaskMetrics};
 use super::stability::{CropMotion, CropSample, DirectionChanges, box_jitter};
 use portraitd_media::{Picture, Size, UnitRect};
-use portraitd_render::chain::{Chain, ChainError};
 
 /// The measurements of one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub struct FrameMetrics {
 /// Measures the frames of one video, in their order.
 #[derive(Debug)]
 pub struct VideoMeter {
-    chain: Chain,
+    chain: EvalChain,
     size: Size,
     masks: MaskMeter,
     net: MaskMeter,
@@ -34,7 +34,7 @@ pub struct VideoMeter {
 
 impl VideoMeter {
     /// Creates a meter for pictures of `size`, which it passes through `chain`.
-    pub fn new(chain: Chain, size: Size) -> Self {
+    pub fn new(chain: EvalChain, size: Size) -> Self {
         Self { chain, size, masks: MaskMeter::new(), net: MaskMeter::new(), frames: Vec::new() }
     }
 
@@ -42,13 +42,13 @@ impl VideoMeter {
     /// known: one byte per pixel, row-major, 0 = background to 255 = person.
     ///
     /// # Errors
-    /// [`ChainError`] if the picture cannot be processed.
+    /// [`EvalError`] if the picture cannot be processed.
     pub fn add(
         &mut self,
         picture: &Picture<'_>,
         truth: Option<&[u8]>,
         capture_ns: u64,
-    ) -> Result<&FrameMetrics, ChainError> {
+    ) -> Result<&FrameMetrics, EvalError> {
         let shot = self.chain.step(picture, self.frames.len() as u64, capture_ns)?;
         let net = self.net.add(self.chain.net_alone(picture)?.bytes(), truth);
         let unsmoothed_iou = MaskMeter::new().add(self.chain.unsmoothed()?.bytes(), truth).iou;

@@ -86,14 +86,14 @@ fn a5_the_crop_waits_after_a_departure_and_reframes_once_on_return() {
     for frame in away.iter().filter(|frame| frame.seconds >= 14.5) {
         assert_eq!((frame.shot.crop, frame.shot.state), (whole, FramingState::Lost), "at {:.2} s", frame.seconds);
     }
-    let moves = player.chain.director_mut().moves();
+    let moves = player.director(SIZE).moves();
     let back = player.until(28.0);
     let last = back.last().expect("frames");
     assert!(
         last.is_converged() && apart(last.shot.crop.to_fractions(SIZE), settled.shot.crop.to_fractions(SIZE)) <= 0.02,
         "{last:?} {settled:?}"
     );
-    assert_eq!(player.chain.director_mut().moves(), moves + 1, "reframed once");
+    assert_eq!(player.director(SIZE).moves(), moves + 1, "reframed once");
     let begun = first_motion(&back, whole).expect("it frames").seconds;
     assert!(begun - 17.0 <= 1.2, "framed {:.2} s after the return", begun - 17.0);
 }
@@ -219,8 +219,8 @@ fn a8_a_change_of_settings_in_motion_does_not_jump() {
         let before = frames.last().expect("frames").shot;
         moving += usize::from(!before.still);
         let stamp = player.stamp();
-        player.chain.director_mut().set(settings).expect("good settings");
-        let at_once = player.chain.director_mut().step(stamp).crop.to_fractions(settings.frame);
+        player.director(size).set(settings).expect("good settings");
+        let at_once = player.director(settings.frame).step(stamp).crop.to_fractions(settings.frame);
         let was = before.crop.to_fractions(size);
         if settings.frame != size {
             player.change_scene(scene(SceneName::Step, settings.frame, 30));

@@ -1,10 +1,10 @@
 //! Passes the frames of a scene through the chain.
 
-use portraitd_framing::Shot;
+use portraitd_framing::{Director, Shot};
+use portraitd_lab::eval::EvalChain;
 use portraitd_media::playback::FrameRate;
 use portraitd_media::{OwnedPicture, PixelRect, Size, UnitRect};
 use portraitd_protocol::FramingState;
-use portraitd_render::chain::Chain;
 use portraitd_scene::{Scene, SceneName, SceneOptions, Scratch};
 use portraitd_vision::net::Library;
 use portraitd_vision::net::library::DEFAULT_MODEL;
@@ -32,7 +32,7 @@ impl PlayedFrame {
 /// A scene, and the chain that processes it.
 pub(super) struct Player {
     pub(super) scene: Scene,
-    pub(super) chain: Chain,
+    pub(super) chain: EvalChain,
     picture: OwnedPicture,
     scratch: Scratch,
     sequence: u64,
@@ -57,7 +57,7 @@ impl Player {
 
     /// Plays a scene of [`SIZE`].
     pub(super) fn of(scene: Scene, jitter: fn(u64) -> i64) -> Self {
-        let chain = Chain::new(&Library::default(), DEFAULT_MODEL, SIZE).expect("a chain");
+        let chain = EvalChain::new(&Library::default(), DEFAULT_MODEL, SIZE).expect("a chain");
         Self { picture: scene.picture(0), scene, chain, scratch: Scratch::default(), sequence: 0, jitter }
     }
 
@@ -90,6 +90,11 @@ impl Player {
     /// The mask of the net alone for the last frame played.
     pub(super) fn net_alone(&mut self) -> &OwnedPicture {
         self.chain.net_alone(&self.picture.as_picture()).expect("a frame goes through")
+    }
+
+    /// The director for frames of this size.
+    pub(super) fn director(&mut self, frame: Size) -> &mut Director {
+        self.chain.director(frame).expect("a director")
     }
 
     /// Plays the next frame.

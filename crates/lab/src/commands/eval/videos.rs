@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use portraitd::source::SourceSpec;
-use portraitd_lab::eval::VideoSummary;
 use portraitd_lab::eval::page::{VideoPart, videos_page};
 use portraitd_lab::eval::video::VideoMeter;
+use portraitd_lab::eval::{EvalChain, VideoSummary};
 use portraitd_media::file::open_video;
 use portraitd_media::playback::FrameRate;
 use portraitd_media::{PixelFormat, Size};
-use portraitd_render::chain::Chain;
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::Library;
 use serde_json::{Value, json};
@@ -112,7 +111,7 @@ impl Measurement {
         size: Size,
         frame_rate: FrameRate,
     ) -> anyhow::Result<Self> {
-        let chain = Chain::new(library, &arguments.model.model, size).with_context(|| name.to_owned())?;
+        let chain = EvalChain::new(library, &arguments.model.model, size).with_context(|| name.to_owned())?;
         Ok(Self {
             meter: VideoMeter::new(chain, size),
             part: VideoPart::new(name),
