@@ -1,36 +1,39 @@
-//! Which way people walk, so that the crop may leave them room there.
+//! The direction in which people walk, so that the crop can leave room there.
 
-use super::stage::Area;
-use super::tuning::{LEAD_FULL_SPEED, LEAD_MEMORY, LEAD_TIME_CONSTANT_S, SECOND};
+use crate::constraints::FrameRect;
+use crate::tuning::{LEAD_FULL_SPEED, LEAD_MEMORY_NS, LEAD_TIME_CONSTANT_S, SECOND_NS};
 
-/// Learns the speed of the people's centre.
+/// Averages the speed of the people's centre.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lead {
+pub(crate) struct Lead {
+    /// The last observation: time and position, pixels.
     last: Option<(u64, f64)>,
-    /// Pixels a second, to the right.
+    /// Pixels per second, positive to the right.
     speed: f64,
 }
 
 impl Lead {
-    /// Takes the people as seen at `now`. Where `regrouped`, others are meant than before, and nothing is known.
-    pub fn observe(&mut self, now: u64, people: &Area, regrouped: bool) {
+    /// Takes the people as seen at `now_ns`. If `regrouped`, they are not the people of the
+    /// previous observation, and the speed is discarded.
+    pub(crate) fn observe(&mut self, now_ns: u64, people: &FrameRect, regrouped: bool) {
         let x = people.center().0;
         match self.last {
-            Some((then, before)) if !regrouped && now > then && now - then <= LEAD_MEMORY => {
-                let seconds = (now - then) as f64 / SECOND as f64;
+            Some((last_ns, last_x)) if !regrouped && now_ns > last_ns && now_ns - last_ns <= LEAD_MEMORY_NS => {
+                let seconds = (now_ns - last_ns) as f64 / SECOND_NS as f64;
                 let gain = seconds / (seconds + LEAD_TIME_CONSTANT_S);
-                self.speed += ((x - before) / seconds - self.speed) * gain;
+                self.speed += ((x - last_x) / seconds - self.speed) * gain;
             }
             _ => self.speed = 0.0,
         }
-        self.last = Some((now, x));
+        self.last = Some((now_ns, x));
     }
 
-    /// How far to the right of the people the crop's centre should be, as a share of the room there is (-1 to 1), for a crop
-    /// of this width: nothing below a tenth of the full speed, so that swaying is no walk.
-    pub fn direction(&self, crop_width: f64) -> f64 {
-        let share = self.speed / (crop_width * LEAD_FULL_SPEED);
-        if share.abs() < 0.1 { 0.0 } else { share.clamp(-1.0, 1.0) }
+    /// How far to the right of the people the centre of a crop of this width should be, as a
+    /// fraction of the lead room (-1 to 1). It is 0 below a tenth of the full speed, so that
+    /// swaying does not count as walking.
+    pub(crate) fn direction(&self, crop_width: f64) -> f64 {
+        let fraction = self.speed / (crop_width * LEAD_FULL_SPEED);
+        if fraction.abs() < 0.1 { 0.0 } else { fraction.clamp(-1.0, 1.0) }
     }
 }
 
@@ -38,29 +41,29 @@ impl Lead {
 mod tests {
     use super::*;
 
-    fn at(x: f64) -> Area {
-        Area { x, y: 0.0, width: 100.0, height: 300.0 }
+    fn at(x: f64) -> FrameRect {
+        FrameRect { x, y: 0.0, width: 100.0, height: 300.0 }
     }
 
     #[test]
-    fn who_walks_has_a_direction_and_who_sways_has_none() {
+    fn walking_has_a_direction_and_swaying_has_none() {
         let (mut walk, mut sway) = (Lead::default(), Lead::default());
         for frame in 0..60u64 {
             let seconds = frame as f64 / 30.0;
-            walk.observe(frame * SECOND / 30, &at(300.0 - 100.0 * seconds), false);
-            sway.observe(frame * SECOND / 30, &at(300.0 + 2.0 * (seconds * 3.0).sin()), false);
+            walk.observe(frame * SECOND_NS / 30, &at(300.0 - 100.0 * seconds), false);
+            sway.observe(frame * SECOND_NS / 30, &at(300.0 + 2.0 * (seconds * 3.0).sin()), false);
         }
         assert!(walk.direction(640.0) < -0.9, "{}", walk.direction(640.0));
         assert_eq!(sway.direction(640.0), 0.0);
     }
 
     #[test]
-    fn others_than_before_and_a_gap_are_no_walk() {
+    fn other_people_and_a_gap_reset_the_direction() {
         let mut lead = Lead::default();
         lead.observe(0, &at(0.0), false);
-        lead.observe(SECOND / 30, &at(500.0), true);
+        lead.observe(SECOND_NS / 30, &at(500.0), true);
         assert_eq!(lead.direction(640.0), 0.0);
-        lead.observe(SECOND * 5, &at(0.0), false);
+        lead.observe(SECOND_NS * 5, &at(0.0), false);
         assert_eq!(lead.direction(640.0), 0.0);
     }
 }

@@ -1,16 +1,57 @@
-//! The director: which part of the picture is shown. It is electronic pan, tilt and zoom (EPTZ), done as a calm camera
-//! operator would: still while people talk and nod, one smooth move on a real change, never out of the frame.
+//! The director of [portraitd](https://github.com/portraitd/portraitd): decides which part of a
+//! camera's picture is shown.
 //!
-//! Pure: no I/O, no clock, no thread. Time is the capture timestamp of the driver (nanoseconds, monotonic), handed in.
-//! [`Director::observe`] takes what a mask shows, at the rate of the net; [`Director::step`] is called once a frame, on
-//! the frame path, and allocates nothing. One owner calls both; the director owns all its state.
+//! It is electronic pan, tilt and zoom (EPTZ) as a calm camera operator would do it. The crop rests
+//! while people talk and nod, makes one smooth move on a real change, and never leaves the frame.
 //!
-//! - `tuning`: every number;
-//! - `stage`: the frame, the aspect, the zoom range, even pixels;
-//! - `group`: who belongs to the picture;
-//! - `lead`: which way they walk;
-//! - `motion`: how a crop moves;
-//! - `director`: when it moves;
+//! The director is pure: it has no I/O, no clock and no thread. Time is the capture timestamp of a
+//! frame, in nanoseconds, which the caller passes in. One owner calls both methods:
+//!
+//! - [`Director::observe`] takes the people in a mask, at the rate of inference;
+//! - [`Director::step`] returns the crop of a frame, once a frame, and allocates nothing.
+//!
+//! # Modules
+//!
+//! Each module uses only those above it.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `tuning` | every number |
+//! | `settings`, `shot` | what goes in and what comes out |
+//! | `clock` | capture timestamps to integration steps |
+//! | `constraints` | frame, aspect, zoom range, even pixels |
+//! | `trajectory` | how a crop moves: chase and timed move |
+//! | `moving_crop` | the crop, its goal and its motion |
+//! | `deviation` | the error of a crop, and for how long it has lasted |
+//! | `group` | which people the crop must contain |
+//! | `lead` | the direction in which people walk |
+//! | `director` | when the crop moves |
+//!
+//! # Example
+//!
+//! A person sits left of the middle. The director frames them in one move and then rests.
+//!
+//! ```
+//! use portraitd_framing::{Director, Settings, Subject};
+//! use portraitd_media::{PixelRect, Size, UnitRect};
+//!
+//! let frame = Size::new(1920, 1080);
+//! let mut director = Director::new(Settings::new(frame, Size::new(1280, 720)))?;
+//!
+//! let person = Subject { id: 1, bounds: UnitRect::new(0.25, 0.4, 0.2, 0.6) };
+//! let mut shot = director.step(0);
+//! assert_eq!(shot.crop, PixelRect::of_size(frame));
+//! for number in 1..=300 {
+//!     let capture_ns = number * 33_333_333;
+//!     director.observe(capture_ns, &[person]);
+//!     shot = director.step(capture_ns);
+//! }
+//! assert!(shot.still);
+//! assert!(shot.crop.contains(&person.bounds.to_pixels(frame), 0.0));
+//! assert!(shot.crop.width < 1400.0, "the crop is closer: {:?}", shot.crop);
+//! assert_eq!(director.moves(), 1);
+//! # Ok::<(), portraitd_framing::SettingsError>(())
+//! ```
 
 #![cfg_attr(
     test,
@@ -22,138 +63,22 @@
     )
 )]
 
+mod clock;
+mod constraints;
+mod deviation;
 mod director;
 mod group;
 mod lead;
-mod motion;
-mod stage;
+mod moving_crop;
+mod settings;
+mod shot;
+mod trajectory;
 mod tuning;
 
 #[cfg(test)]
 mod tests;
 
 pub use director::Director;
-
-use portraitd_protocol::{FramingMode, FramingSpeed, FramingState};
-
-use portraitd_media::{PixelRect, Size, UnitRect};
-
-/// The largest width and height taken, pixels. Crops are published as `f32`, exact to a fraction of a pixel up to here.
-pub const LARGEST_SIDE: u32 = 32_768;
-
-/// The most people told apart; further ones are left out.
-pub const MOST_PEOPLE: usize = 16;
-
-/// What the director is told by the configuration and over D-Bus.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
-    /// The camera's picture, pixels.
-    pub frame: Size,
-    /// The stream's picture, pixels: gives the crop its aspect, and bounds the zoom.
-    pub output: Size,
-    /// How the crop is chosen.
-    pub mode: FramingMode,
-    /// The greatest zoom, 1.0 to 4.0.
-    pub max_zoom: f32,
-    /// How fast the crop moves.
-    pub speed: FramingSpeed,
-    /// What [`FramingMode::Manual`] shows, in fractions of the frame. The crop is the smallest of the output's aspect
-    /// that holds it, within the zoom range.
-    pub manual_crop: UnitRect,
-    /// Room given to people who walk in the direction they walk in, as a fraction of the crop: 0 (none) to 0.25.
-    pub lead_room: f32,
-}
-
-impl Settings {
-    /// The default behaviour (follow, zoom to 2.0, normal speed) for a frame and an output.
-    pub const fn new(frame: Size, output: Size) -> Self {
-        Self {
-            frame,
-            output,
-            mode: FramingMode::Follow,
-            max_zoom: 2.0,
-            speed: FramingSpeed::Normal,
-            manual_crop: UnitRect::WHOLE,
-            lead_room: 0.0,
-        }
-    }
-}
-
-/// Why settings were refused. The old ones stay.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub enum SettingsError {
-    /// A frame or output of no use.
-    #[error("{what} of {size}: each side must have 2 to {LARGEST_SIDE} pixels")]
-    Size {
-        /// `frame` or `output`.
-        what: &'static str,
-        /// The size given.
-        size: Size,
-    },
-    /// The output is so narrow or flat that no crop of its aspect is 16 pixels wide and high.
-    #[error("no crop of an output of {output} fits into a frame of {frame}")]
-    Aspect {
-        /// The frame.
-        frame: Size,
-        /// The output.
-        output: Size,
-    },
-    /// A zoom out of range, or not a number.
-    #[error("max_zoom {max_zoom}: must be 1 to 4")]
-    Zoom {
-        /// The value given.
-        max_zoom: f32,
-    },
-    /// A lead room out of range, or not a number.
-    #[error("lead_room {lead_room}: must be 0 to 0.25")]
-    LeadRoom {
-        /// The value given.
-        lead_room: f32,
-    },
-    /// A manual crop that is empty, not numbers, or not within the frame.
-    #[error("manual crop {} {} {} {}: must be x, y, width and height within 0 to 1, and not empty",
-        crop.x, crop.y, crop.width, crop.height)]
-    ManualCrop {
-        /// The value given.
-        crop: UnitRect,
-    },
-}
-
-/// One person, as the mask shows.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Subject {
-    /// The same from mask to mask for the same person.
-    pub id: u32,
-    /// Bounding box, in fractions of the frame. Clipped to the frame; one that is empty or not numbers is left out.
-    pub bounds: UnitRect,
-}
-
-/// What a frame shows.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shot {
-    /// Pixels of the frame. Whole and even once converged; between pixels, with the aspect exact, while moving.
-    pub crop: PixelRect,
-    /// What the director does.
-    pub state: FramingState,
-    /// Whether the crop rests.
-    pub still: bool,
-}
-
-/// What the settings allow, for clients to read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// The greatest zoom that will be used: the setting, or less if that would enlarge pixels more than 1.5 times.
-    pub max_zoom: f32,
-    /// The zoom at which a source pixel is an output pixel. Below 1 the output is larger than any crop.
-    pub zoom_without_upscaling: f32,
-    /// The whole frame, or as much as the output's aspect lets be shown, pixels of the frame.
-    pub largest_crop: PixelRect,
-    /// Width and height of the smallest crop, pixels of the frame.
-    pub smallest_crop: (f32, f32),
-    /// Top speed of pan and tilt in a (moderate, drastic) move, crops a second.
-    pub speed: (f32, f32),
-    /// Top acceleration of the same, crops a second squared.
-    pub acceleration: (f32, f32),
-    /// Top rate of the logarithm of the zoom (in, out), per second.
-    pub zoom_rate: (f32, f32),
-}
+pub use group::MOST_PEOPLE;
+pub use settings::{LARGEST_SIDE, Settings, SettingsError};
+pub use shot::{Limits, Shot, Subject};

@@ -1,115 +1,123 @@
-//! How the camera work feels, as numbers. Distances are fractions of the current crop, so that the feel does not change
-//! with the zoom; times are nanoseconds of capture time; zoom is natural logarithm, so that its rates do not either.
+//! The numbers of the camera work.
+//!
+//! Distances are fractions of the current crop, so the behaviour is the same at every zoom. Times
+//! are nanoseconds of capture time, unless the name ends in `_S`. Zoom is its natural logarithm, so
+//! that its rates do not depend on the zoom either.
 
 use portraitd_protocol::FramingSpeed;
 
 /// One second.
-pub const SECOND: u64 = 1_000_000_000;
-/// The integration step. A frame interval is no multiple of it: what is left over is carried, and the crop is
-/// interpolated between the last two steps.
-pub const STEP: u64 = 4_000_000;
-/// The same in seconds.
-pub const STEP_S: f64 = 0.004;
-/// The longest interval between two frames that counts: after a stall nothing leaps.
-pub const LONGEST_INTERVAL: u64 = SECOND / 5;
-/// Joining and leaving need an observation that shows it, when the time is up: this much early will do, because stamps
-/// jitter.
-pub const SLACK: u64 = 20_000_000;
-/// What follows from joining and leaving happens this much later than their time, so that it does not depend on where
-/// the last observation fell, at 10 observations a second or more.
-pub const GRACE: u64 = 50_000_000;
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
+/// The integration step. Frame intervals are not multiples of it: the remainder is carried over,
+/// and the crop is interpolated between the last two steps.
+pub(crate) const STEP_NS: u64 = 4_000_000;
+/// The integration step in seconds.
+pub(crate) const STEP_S: f64 = 0.004;
+/// The most that an interval between two frames counts, so that nothing jumps after a stall.
+pub(crate) const LONGEST_INTERVAL_NS: u64 = SECOND_NS / 5;
+/// Joining and leaving need an observation that supports them when their time is up. An observation
+/// that is this much early suffices, because timestamps jitter.
+pub(crate) const SLACK_NS: u64 = 20_000_000;
+/// Consequences of joining and leaving take effect this much after their time is up. At 10 or more
+/// observations a second they therefore do not depend on where the last observation fell.
+pub(crate) const GRACE_NS: u64 = 50_000_000;
 
-/// Pan error that is let be.
-pub const DEAD_BAND_PAN: f64 = 0.10;
-/// Tilt error that is let be.
-pub const DEAD_BAND_TILT: f64 = 0.08;
-/// A move ends within this: the goal is fixed then, and the crop lands on it.
-pub const STOP: f64 = 0.02;
-/// Wanted size over actual size that is let be.
-pub const DEAD_BAND_ZOOM: (f64, f64) = (0.85, 1.15);
+/// The tolerated pan error.
+pub(crate) const DEAD_BAND_PAN: f64 = 0.10;
+/// The tolerated tilt error.
+pub(crate) const DEAD_BAND_TILT: f64 = 0.08;
+/// The tolerated range of wanted size divided by actual size.
+pub(crate) const DEAD_BAND_ZOOM: (f64, f64) = (0.85, 1.15);
+/// The tolerated range of wanted size divided by actual size when a move was requested.
+pub(crate) const REQUESTED_BAND_ZOOM: (f64, f64) = (0.95, 1.05);
+/// Closer to the goal than this a move ends: the goal is fixed and the crop lands on it.
+pub(crate) const STOP: f64 = 0.02;
 
-/// Out of the dead band this long before a moderate move.
-pub const CONFIRM: u64 = SECOND * 4 / 5;
-/// The same before a drastic one.
-pub const CONFIRM_DRASTIC: u64 = SECOND / 4;
-/// Between the end of a move and the start of a moderate one.
-pub const REST: u64 = 2 * SECOND;
+/// The error must stay outside the dead band this long before a moderate move.
+pub(crate) const CONFIRM_NS: u64 = SECOND_NS * 4 / 5;
+/// The error must stay drastic this long before a drastic move.
+pub(crate) const CONFIRM_DRASTIC_NS: u64 = SECOND_NS / 4;
+/// The least time between the end of a move and the start of a moderate one.
+pub(crate) const REST_NS: u64 = 2 * SECOND_NS;
 /// An error above this is drastic.
-pub const DRASTIC: f64 = 0.35;
-/// Somebody this close to the left or right edge of the crop makes an error drastic.
-pub const NEAR_EDGE: f64 = 0.05;
+pub(crate) const DRASTIC_ERROR: f64 = 0.35;
+/// An error is drastic if somebody is this close to the left or right edge of the crop.
+pub(crate) const NEAR_EDGE: f64 = 0.05;
 
-/// Top speed and acceleration of a moderate move, crops a second and crops a second squared.
-pub const MODERATE: Pace = Pace { speed: 0.30, acceleration: 1.2 };
-/// The same of a drastic one.
-pub const DRASTIC_PACE: Pace = Pace { speed: 0.60, acceleration: 2.4 };
+/// Limits of pan and tilt in a moderate move.
+pub(crate) const MODERATE_LIMITS: SpeedLimits = SpeedLimits { speed: 0.30, acceleration: 1.2 };
+/// Limits of pan and tilt in a drastic move.
+pub(crate) const DRASTIC_LIMITS: SpeedLimits = SpeedLimits { speed: 0.60, acceleration: 2.4 };
 /// Top rate of zooming in, per second.
-pub const ZOOM_IN: f64 = 0.25;
+pub(crate) const ZOOM_IN: f64 = 0.25;
 /// Top rate of zooming out, per second.
-pub const ZOOM_OUT: f64 = 0.40;
-/// How fast the rate of zooming changes, per second squared. Half of it reaches the centre of a crop that slides along
-/// the edge of the frame, and stays below the pan's own limit there.
-pub const ZOOM_ACCELERATION: f64 = 1.0;
+pub(crate) const ZOOM_OUT: f64 = 0.40;
+/// Top change of the zoom rate, per second squared. Half of it acts on the centre of a crop that
+/// slides along the edge of the frame; that stays below the limit of the pan.
+pub(crate) const ZOOM_ACCELERATION: f64 = 1.0;
 
-/// Free room above the head.
-pub const HEADROOM: f64 = 0.10;
-/// Free room on the left and right: the middle of 0.10 to 0.15.
-pub const SIDE_MARGIN: f64 = 0.125;
-/// A zoom below this is not worth a crop.
-pub const SMALLEST_ZOOM: f64 = 1.15;
+/// Free space above the heads.
+pub(crate) const HEADROOM: f64 = 0.10;
+/// Free space on the left and on the right: the middle of 0.10 to 0.15.
+pub(crate) const SIDE_MARGIN: f64 = 0.125;
+/// A smaller zoom does not justify a crop.
+pub(crate) const SMALLEST_ZOOM: f64 = 1.15;
 /// The greatest zoom that may be configured.
-pub const ZOOM_CAP: f32 = 4.0;
-/// No crop has a side shorter than this, pixels, unless the frame has no more.
-pub const SMALLEST_SIDE: f64 = 16.0;
-/// How many output pixels may be made from one source pixel, along an axis.
-pub const UPSCALING: f64 = 1.5;
+pub(crate) const ZOOM_CAP: f32 = 4.0;
+/// The least width and height of a crop, pixels, unless the frame is smaller.
+pub(crate) const SMALLEST_SIDE: f64 = 16.0;
+/// The most output pixels that are made from one source pixel, along an axis.
+pub(crate) const UPSCALING: f64 = 1.5;
 
-/// Nobody seen: the crop is held this long.
-pub const LOST_HOLD: u64 = 2 * SECOND;
-/// And then opens to the whole frame over this, in seconds, or as long as the zoom rate needs.
-pub const LOST_OPENING_S: f64 = 2.0;
-/// After this long nobody is remembered.
-pub const ABSENT: u64 = 10 * SECOND;
-/// Seen this long before somebody joins a group that is in sight.
-pub const JOIN: u64 = SECOND * 3 / 2;
-/// Not seen this long before somebody leaves it.
-pub const LEAVE: u64 = 2 * SECOND;
-/// Somebody not yet in the group may vanish this long without starting again.
-pub const FLICKER: u64 = SECOND * 3 / 10;
-/// Who vanishes with this share of the box inside a member's is taken to be there still: two masks have become one.
-pub const COVERED: f32 = 0.6;
-/// Who appears with this IoU with the box of a member who vanished is that member, under whatever id.
-pub const SAME_PLACE: f32 = 0.5;
-/// A mask older than this says nothing.
-pub const STALE: u64 = SECOND;
+/// How long the crop is held when nobody is seen.
+pub(crate) const LOST_HOLD_NS: u64 = 2 * SECOND_NS;
+/// The time in which the crop then opens to the whole frame, seconds, unless the zoom rate requires
+/// more.
+pub(crate) const LOST_OPENING_S: f64 = 2.0;
+/// After this time nobody is remembered.
+pub(crate) const ABSENT_NS: u64 = 10 * SECOND_NS;
+/// A person must be seen this long before they join a group that is in sight.
+pub(crate) const JOIN_NS: u64 = SECOND_NS * 3 / 2;
+/// A member must be missing this long before they leave the group.
+pub(crate) const LEAVE_NS: u64 = 2 * SECOND_NS;
+/// A person who is not yet a member may be missing this long without losing the time already seen.
+pub(crate) const FLICKER_NS: u64 = SECOND_NS * 3 / 10;
+/// If this fraction of a missing member's box lies inside another member's box, the two masks are
+/// taken to have merged.
+pub(crate) const COVERED: f32 = 0.6;
+/// A new person whose box has at least this IoU with the box of a missing member is that member.
+pub(crate) const SAME_PLACE_IOU: f32 = 0.5;
+/// An older mask is not used.
+pub(crate) const STALE_NS: u64 = SECOND_NS;
 
-/// The whole lead room is given from this speed on, crops a second.
-pub const LEAD_FULL_SPEED: f64 = 0.15;
-/// The time constant with which the people's speed is learned, in seconds.
-pub const LEAD_TIME_CONSTANT_S: f64 = 0.3;
-/// After a longer gap between two observations nothing is known of the speed.
-pub const LEAD_MEMORY: u64 = SECOND / 2;
+/// The full lead room is given from this speed on, crops per second.
+pub(crate) const LEAD_FULL_SPEED: f64 = 0.15;
+/// The time constant with which the speed of the people is averaged, seconds.
+pub(crate) const LEAD_TIME_CONSTANT_S: f64 = 0.3;
+/// After a longer gap between two observations the averaged speed is discarded.
+pub(crate) const LEAD_MEMORY_NS: u64 = SECOND_NS / 2;
 /// The greatest lead room that may be configured.
-pub const LEAD_ROOM_CAP: f32 = 0.25;
+pub(crate) const LEAD_ROOM_CAP: f32 = 0.25;
 
-/// A change of mode, in seconds.
-pub const TRANSITION_S: f64 = 0.5;
-/// The last stretch of a move, in seconds.
-pub const LANDING_S: f64 = 0.5;
-/// Fastest pan and zoom from which a move may land: twice and a half the stop window over the landing time.
-pub const LANDING_SPEED: f64 = 2.5 * STOP / LANDING_S;
+/// The duration of a change of mode, seconds.
+pub(crate) const TRANSITION_S: f64 = 0.5;
+/// The duration of a landing, seconds.
+pub(crate) const LANDING_S: f64 = 0.5;
+/// The greatest speed of pan and zoom from which a move may land: 2.5 times the stop distance per
+/// landing time.
+pub(crate) const LANDING_SPEED: f64 = 2.5 * STOP / LANDING_S;
 
-/// Speed and acceleration of a pan.
+/// Limits of a pan or tilt.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    /// Crops a second.
-    pub speed: f64,
-    /// Crops a second squared.
-    pub acceleration: f64,
+pub(crate) struct SpeedLimits {
+    /// Crops per second.
+    pub(crate) speed: f64,
+    /// Crops per second squared.
+    pub(crate) acceleration: f64,
 }
 
-/// The natural frequency of (pan and tilt, zoom), radians a second.
-pub const fn frequency(speed: FramingSpeed) -> (f64, f64) {
+/// The natural frequency of (pan and tilt, zoom), radians per second.
+pub(crate) const fn frequency(speed: FramingSpeed) -> (f64, f64) {
     match speed {
         FramingSpeed::Calm => (3.0, 1.875),
         FramingSpeed::Normal => (4.0, 2.5),

@@ -1,11 +1,11 @@
-//! Acceptance A1 to A8, through the director's interface.
+//! Acceptance tests A1 to A8, through the director's public interface.
 
 use portraitd_protocol::{FramingMode, FramingState};
 use proptest::prelude::*;
 
 use super::*;
 
-/// A number in -1..=1 that looks random and is the same every time.
+/// A reproducible sequence of pseudo-random numbers in -1..=1.
 struct Noise(u32);
 
 impl Noise {
@@ -45,7 +45,8 @@ fn a1_a_still_scene_with_mask_noise_never_moves_again() {
     }
 }
 
-/// A step of `step` crops; (seconds to the first motion, seconds from there to 90 %, overshoot as a share of the step).
+/// The response to a step of `step` crops: seconds to the first motion, seconds from there to 90 %,
+/// and overshoot as a fraction of the step.
 fn step_response(step: f32, every: u32) -> (f64, f64, f64) {
     let left = UnitRect::new(0.25, 0.3, 0.15, 0.45);
     let mut rig = Rig::standard();
@@ -63,7 +64,7 @@ fn step_response(step: f32, every: u32) -> (f64, f64, f64) {
     let (first, _) = rig.shots[0];
     let at_90 = rig.shots.iter().find(|(_, shot)| share(shot) >= 0.9).map(|(at, _)| at - first).unwrap();
     let most = rig.shots.iter().map(|(_, shot)| share(shot)).fold(0.0, f64::max);
-    // The first motion lies between the last frame at rest and the first that differs.
+    // The motion starts between the last frame at rest and the first frame that differs.
     (start, at_90 - (start - 1.0 / 30.0), most - 1.0)
 }
 
@@ -98,13 +99,13 @@ fn a4_a_nod_moves_nothing() {
                 amount * if angle.sin() >= 0.0 { angle.sin().min(1.0) as f32 } else { angle.sin() as f32 }
             };
             rig.run(20.0, |t| vec![subject(1, shifted(head, 0.0, nod(t, 0.0)))]);
-            // From side to side, and taller and shorter.
+            // Then the head moves from side to side, and the box grows and shrinks.
             rig.run(20.0, |t| vec![subject(1, shifted(head, nod(t, 0.3), 0.0))]);
             rig.run(20.0, |t| {
                 let nod = nod(t, 0.0);
                 vec![subject(1, UnitRect { y: head.y + nod, height: head.height - nod, ..head })]
             });
-            // Up and down at once, half a second each.
+            // Then the head jumps up and down, half a second each.
             rig.run(20.0, |t| vec![subject(1, shifted(head, 0.0, if nod(t, 0.1) > 0.0 { amount } else { -amount }))]);
             assert_eq!(rig.changes_since(0.0), 0, "a mask every {every}");
             assert_eq!(rig.shot().crop, crop);
@@ -113,7 +114,7 @@ fn a4_a_nod_moves_nothing() {
 }
 
 #[test]
-fn a5_who_leaves_is_waited_for_and_who_returns_is_framed_once() {
+fn a5_an_absence_is_waited_for_and_a_return_is_framed_once() {
     for (every, away) in [(1, 6.0), (6, 6.0), (3, 30.0)] {
         let mut rig = Rig::standard();
         rig.every = every;
@@ -153,23 +154,23 @@ fn a6_a_blink_and_a_passer_by_move_nothing() {
         for gone in [a, b] {
             rig.run(10.0, |t| if t < 1.95 { vec![if gone == a { b } else { a }] } else { vec![a, b] });
         }
-        // Both at once.
+        // Both are gone at once.
         rig.run(10.0, |t| if t < 1.95 { Vec::new() } else { vec![a, b] });
-        // Somebody runs through, from edge to edge.
+        // Somebody runs through the frame, from edge to edge.
         rig.run(10.0, |t| {
             let through = subject(3, UnitRect::new((t / 1.45) as f32, 0.3, 0.12, 0.6));
             if t < 1.45 { vec![a, b, through] } else { vec![a, b] }
         });
         assert_eq!(rig.changes_since(0.0), 0, "a mask every {every}");
         assert!(rig.shots.iter().all(|(_, shot)| shot.state == FramingState::Converged));
-        // Who stays joins, and who goes leaves.
+        // A person who stays joins the group.
         rig.run(8.0, |_| vec![a, b, subject(3, UnitRect::new(0.8, 0.3, 0.12, 0.6))]);
         assert!(rig.shot().crop.width > crop.width);
     }
 }
 
-/// The crop at `times` (s) of a course with steps, moderate and drastic, and a leave, at `fps`, stamps off by up to
-/// `jitter` seconds.
+/// The shots at `times` (seconds) of a course with a moderate and a drastic step and an absence, at
+/// `fps`, with timestamps that are off by up to `jitter` seconds.
 fn course(fps: u32, jitter: f64, times: &[f64]) -> Vec<Shot> {
     let at = |x: f32| vec![subject(1, UnitRect::new(x, 0.3, 0.15, 0.45))];
     let people = |t: f64| match t {
@@ -196,7 +197,7 @@ fn course(fps: u32, jitter: f64, times: &[f64]) -> Vec<Shot> {
 
 #[test]
 fn a7_the_path_does_not_depend_on_the_frame_rate() {
-    // Times that are a frame's at 10, 15 and 30 fps alike.
+    // At each of these times there is a frame at 10, 15, 30 and 60 fps.
     let times: Vec<f64> = (0..170).map(|fifth| f64::from(fifth) / 5.0).collect();
     let reference = course(30, 0.0, &times);
     assert_eq!(reference.len(), times.len());
@@ -259,9 +260,10 @@ proptest! {
         rig.shots.clear();
         rig.run(6.0, people);
         let first = rig.shots[1].1.crop.to_fractions(settings.frame);
-        // A frame later: the speed there was, and what has been added to it.
+        // One frame later: the previous speed plus what the acceleration has added.
         prop_assert!(jump(before, first) <= 0.02 + 0.6 / 30.0, "{before:?} {first:?}");
-        // And rest in the end. The person steps 4 s into that: a zoom by 4 and a pan across the frame take their time.
+        // The crop comes to rest in the end. The person steps 4 s into this run, and a zoom by 4
+        // and a pan across the frame take long.
         rig.run(8.0, |_| people(8.0));
         prop_assert!(rig.shot().still, "{:?}", rig.shot());
     }

@@ -1,4 +1,5 @@
-//! Where the crop goes: composition, shapes of frame and output, groups, the zoom range, bad input, time.
+//! Where the crop goes: composition, shapes of frame and output, groups, zoom range, invalid input,
+//! and irregular timestamps.
 
 use portraitd_protocol::{FramingSpeed, FramingState};
 
@@ -11,7 +12,7 @@ fn framed(settings: Settings, people: &[Subject]) -> PixelRect {
     rig.shot().crop
 }
 
-/// The person in fractions of the crop.
+/// The person's box in fractions of the crop.
 fn within(crop: PixelRect, bounds: UnitRect, frame: Size) -> UnitRect {
     let person = bounds.to_pixels(frame);
     let (x, y) = ((person.x - crop.x) / crop.width, (person.y - crop.y) / crop.height);
@@ -29,7 +30,7 @@ fn somebody_is_in_the_middle_with_headroom_and_margins() {
 }
 
 #[test]
-fn somebody_at_the_edge_is_shown_as_far_as_the_frame_goes() {
+fn a_person_at_the_edge_is_shown_up_to_the_edge_of_the_frame() {
     for (x, edge) in [(-0.05, 0.0), (0.9, 1.0)] {
         let crop = framed(Settings::new(FRAME, OUTPUT), &[subject(1, UnitRect::new(x, 0.5, 0.15, 0.5))]);
         let touches = if edge > 0.5 { crop.right() - 1920.0 } else { crop.x };
@@ -53,7 +54,7 @@ fn a_tall_frame_is_cut_at_the_bottom() {
     let settings = Settings::new(frame, Size::new(640, 360));
     let tall = UnitRect::new(0.1, 0.3, 0.8, 0.7);
     let crop = framed(settings, &[subject(1, tall)]);
-    // 405 rows are not even: the crop is the next smaller one with even sides of this aspect.
+    // 405 is not even: the crop is the next smaller one of this aspect with even sides.
     assert!((crop.width - 720.0).abs() <= 2.0 && (crop.height - 405.0).abs() <= 2.0, "{crop:?}");
     let head = within(crop, tall, frame).y;
     assert!((head - 0.1).abs() < 0.02, "the head stays in: {head}");
@@ -65,7 +66,7 @@ fn a_tall_frame_is_cut_at_the_bottom() {
 fn an_upright_output_from_a_wide_frame_follows_across() {
     let settings = Settings::new(FRAME, Size::new(540, 960));
     for x in [0.05, 0.3, 0.7] {
-        // Too near for any zoom: the strip is as high as the frame, and still follows.
+        // The person is too close for any zoom: the crop is as high as the frame and still follows.
         let near = UnitRect::new(x, 0.1, 0.2, 0.9);
         let crop = framed(settings, &[subject(1, near)]);
         assert_eq!((crop.y, crop.height), (0.0, 1080.0));
@@ -96,7 +97,7 @@ fn two_people_are_framed_together_also_while_they_touch() {
     rig.settle(&[subject(1, a), subject(2, b)]);
     let crop = rig.director.step(nanoseconds(rig.now())).crop;
     assert!(crop.contains(&a.union(&b).to_pixels(FRAME), 0.0), "{crop:?}");
-    // The masks merge into one under one id, for long, and part again.
+    // The masks merge into one with one id for a long time, and separate again.
     rig.run(10.0, |_| vec![subject(1, a.union(&b))]);
     rig.run(10.0, |_| vec![subject(1, a), subject(2, b)]);
     assert_eq!(rig.changes_since(0.0), 0);
@@ -110,14 +111,14 @@ fn a_group_that_needs_nearly_the_whole_frame_gets_it() {
 }
 
 #[test]
-fn who_goes_for_good_leaves_the_group() {
+fn a_member_who_leaves_for_good_is_removed() {
     let mut rig = Rig::standard();
     let (a, b) = (subject(1, UnitRect::new(0.25, 0.45, 0.12, 0.5)), subject(2, UnitRect::new(0.55, 0.4, 0.12, 0.5)));
     rig.settle(&[a, b]);
     rig.run(10.0, |_| vec![a]);
     assert!(rig.first_motion().expect("it closes") >= 2.0);
     assert!((within(rig.shot().crop, a.bounds, FRAME).center().0 - 0.5).abs() < 0.05);
-    // Nobody is framed alone because the other went a second earlier.
+    // Nobody is framed alone although the other left a second earlier.
     rig.settle(&[a, b]);
     rig.run(7.0, |t| if t < 1.0 { vec![b] } else { Vec::new() });
     let opened = rig.first_motion().expect("it opens");
@@ -139,12 +140,12 @@ fn the_zoom_stays_in_its_range() {
     let far = [subject(1, UnitRect::new(0.5, 0.5, 0.02, 0.06))];
     let crop = framed(Settings::new(FRAME, OUTPUT), &far);
     assert_eq!((crop.width, crop.height), (960.0, 540.0));
-    // Not enlarged more than 1.5 times.
+    // Pixels are enlarged 1.5 times at most.
     let crop = framed(Settings { max_zoom: 4.0, ..Settings::new(FRAME, FRAME) }, &far);
     assert_eq!((crop.width, crop.height), (1280.0, 720.0));
     let crop = framed(Settings { max_zoom: 4.0, ..Settings::new(FRAME, Size::new(480, 270)) }, &far);
     assert_eq!((crop.width, crop.height), (480.0, 270.0));
-    // An output larger than the frame by more than that: no zoom at all.
+    // The output is larger than the frame by more than that: there is no zoom at all.
     let settings = Settings::new(Size::new(640, 360), Size::new(1280, 720));
     assert_eq!(framed(settings, &far), PixelRect::of_size(settings.frame));
     let limits = Director::new(settings).unwrap().limits();
@@ -156,7 +157,7 @@ fn moderate_moves_rest_in_between() {
     let mut rig = Rig::standard();
     let low = UnitRect::new(0.3, 0.35, 0.16, 0.42);
     rig.settle(&[subject(1, low)]);
-    // A step, and another as soon as the first move has come to rest.
+    // The person takes a step, and another one as soon as the first move has come to rest.
     rig.run(6.0, |_| vec![subject(1, shifted(low, 0.1, 0.0))]);
     let moved: Vec<f64> =
         rig.shots.windows(2).filter(|pair| pair[0].1.crop != pair[1].1.crop).map(|pair| pair[1].0).collect();
@@ -189,7 +190,7 @@ fn a_stale_mask_holds_and_a_stall_does_not_leap() {
     rig.settle(&[subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
     rig.run(0.8, |_| vec![subject(1, UnitRect::new(0.75, 0.4, 0.15, 0.45))]);
     assert!(!rig.shot().still);
-    // No masks any more: it comes to rest on the way, about a second later, without a jerk.
+    // Without masks the crop comes to rest on the way, about a second later, without a jerk.
     rig.every = u32::MAX;
     rig.run(5.0, |_| unreachable!());
     assert!(rig.shot().still);
@@ -197,14 +198,14 @@ fn a_stale_mask_holds_and_a_stall_does_not_leap() {
     assert!(rig.changes_since(rig.now() - 3.0) == 0);
     let resting = rig.shot();
     assert_eq!(resting.state, FramingState::Converged);
-    // Frames stop for a minute; the mask that follows is taken as new.
+    // Frames stop for a minute; the mask that follows counts as new.
     rig.count += 60 * 30;
     rig.every = 1;
     rig.run(0.2, |_| vec![subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
     assert_eq!(rig.shot().crop, resting.crop);
     rig.run(0.1, |_| vec![subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
     assert_ne!(rig.shot().crop, resting.crop);
-    // And a stall in motion is worth 0.2 s.
+    // A stall during a move counts for 0.2 s.
     let before = rig.shot().crop;
     rig.count += 60 * 30;
     rig.run(0.01, |_| vec![subject(1, UnitRect::new(0.05, 0.4, 0.15, 0.45))]);
@@ -213,7 +214,7 @@ fn a_stale_mask_holds_and_a_stall_does_not_leap() {
 }
 
 #[test]
-fn nobody_is_not_waited_for_during_a_stall() {
+fn timers_do_not_run_during_a_stall() {
     let mut rig = Rig::standard();
     rig.settle(&[subject(1, SITTING)]);
     rig.run(0.5, |_| Vec::new());
@@ -225,7 +226,7 @@ fn nobody_is_not_waited_for_during_a_stall() {
 }
 
 #[test]
-fn a_camera_clock_that_begins_anew_is_followed() {
+fn a_restarted_camera_clock_is_followed() {
     let mut rig = Rig::standard();
     rig.settle(&[subject(1, SITTING)]);
     let mut moved = false;
@@ -238,8 +239,9 @@ fn a_camera_clock_that_begins_anew_is_followed() {
 }
 
 #[test]
-fn one_late_answer_of_the_net_counts_from_its_own_frame() {
-    // The net answers 0.1 s late; a drastic move still begins 0.25 s after what the frame showed.
+fn a_late_mask_counts_from_its_own_frame() {
+    // Masks come 0.1 s late; a drastic move still begins 0.25 s after the frame that showed the
+    // change.
     let mut rig = Rig::standard();
     rig.settle(&[subject(1, shifted(SITTING, -0.3, 0.0))]);
     let (start, mut first) = (rig.now(), None);
@@ -260,14 +262,14 @@ fn a_member_who_blinks_out_may_come_back_under_another_id() {
     let (a, b) = (subject(1, UnitRect::new(0.3, 0.4, 0.12, 0.5)), subject(2, UnitRect::new(0.5, 0.4, 0.12, 0.5)));
     let mut rig = Rig::standard();
     rig.settle(&[a, b]);
-    // Nearly where they were: a mask is never quite the same.
+    // Almost where they were: two masks are never quite equal.
     let renamed = subject(7, shifted(a.bounds, 0.01, 0.01));
     rig.run(10.0, |t| if t < 1.5 { vec![b] } else { vec![renamed, b] });
     assert_eq!((rig.changes_since(0.0), rig.director.moves()), (0, 1));
-    // Under the new name, too, they are missed after a while.
+    // Under the new id, too, they leave after a while.
     rig.run(8.0, |_| vec![b]);
     assert_eq!(rig.director.moves(), 2);
-    // Somebody elsewhere is somebody else: the one who went has left before the other joins.
+    // A person at another place is another person: the first has left before the other joins.
     let mut rig = Rig::standard();
     rig.settle(&[a, b]);
     rig.run(10.0, |t| if t < 1.0 { vec![b] } else { vec![b, subject(7, shifted(a.bounds, -0.2, 0.0))] });
@@ -278,7 +280,7 @@ fn a_member_who_blinks_out_may_come_back_under_another_id() {
 fn strips_come_to_rest_or_are_refused() {
     let person = subject(0, UnitRect::new(0.0, 0.27, 0.02, 0.05));
     for height in [16, 17, 18, 19, 20, 21] {
-        // The largest crop is `height` and a half pixels high, which even ones are not.
+        // The largest crop is `height` and a half pixels high, which is not an even number.
         let output = Size::new(640, 5 * height + 2);
         let mut rig = Rig::new(Settings { max_zoom: 1.0, ..Settings::new(Size::new(128, 96), output) });
         rig.run(30.0, |_| vec![person]);

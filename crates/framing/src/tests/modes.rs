@@ -1,4 +1,4 @@
-//! Modes, changes between them, and settings that are refused.
+//! Modes, changes between modes, and settings that are refused.
 
 use portraitd_protocol::{FramingMode, FramingState};
 
@@ -49,7 +49,7 @@ fn once_frames_once_and_again_when_asked() {
     rig.run(10.0, |_| Vec::new());
     assert_eq!(rig.changes_since(0.0), 0);
     assert_eq!(rig.shot().state, FramingState::Converged);
-    // Asked while nobody is there: as soon as somebody is.
+    // A request while nobody is there takes effect as soon as somebody is.
     rig.director.reframe();
     rig.run(3.0, |_| Vec::new());
     assert_eq!((rig.changes_since(0.0), rig.shot().state), (0, FramingState::Lost));
@@ -62,7 +62,7 @@ fn once_frames_once_and_again_when_asked() {
 fn reframe_does_not_wait_and_ends_in_the_same_place() {
     let mut rig = Rig::standard();
     rig.settle(&[subject(1, SITTING)]);
-    // Within the dead band, and a new person who has not joined yet.
+    // The person is inside the dead band, and a new person has not joined yet.
     rig.run(0.5, |_| vec![subject(1, shifted(SITTING, 0.05, 0.0))]);
     assert_eq!(rig.changes_since(0.0), 0);
     rig.director.reframe();
@@ -87,7 +87,7 @@ fn manual_eases_to_the_smallest_crop_that_holds_it() {
     assert_eq!((shot.state, shot.still), (FramingState::Converged, true));
     assert!(shot.crop.contains(&square.to_pixels(FRAME), 0.0), "{shot:?}");
     assert_eq!(shot.crop, PixelRect::new(0.0, 432.0, 1152.0, 648.0));
-    // Too small a wish meets the zoom range.
+    // A manual crop that is too small is limited by the zoom range.
     let tiny = UnitRect::new(0.5, 0.5, 0.001, 0.001);
     rig.director.set(Settings { manual_crop: tiny, ..with(FramingMode::Manual) }).unwrap();
     rig.run(1.0, |_| Vec::new());
@@ -162,8 +162,8 @@ fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
 }
 
 #[test]
-fn who_walks_has_room_ahead_and_who_stops_is_in_the_middle_again() {
-    // Where the person is in the crop: 0 at its left edge, 1 at its right.
+fn walking_people_get_lead_room_and_return_to_the_middle() {
+    // The person's position in the crop: 0 at its left edge, 1 at its right.
     let place = |lead_room: f32| {
         let mut rig = Rig::new(Settings { lead_room, ..Settings::new(FRAME, OUTPUT) });
         let start = shifted(SITTING, -0.25, 0.0);

@@ -1,4 +1,5 @@
-//! What holds whatever happens: inside the frame, aspect kept, limits kept (A3), no panic, and rest in the end.
+//! Properties that always hold: the crop is inside the frame, keeps its aspect and its limits (A3),
+//! and comes to rest. Nothing panics.
 
 use portraitd_protocol::{FramingMode, FramingSpeed};
 use proptest::prelude::*;
@@ -45,7 +46,7 @@ fn any_number() -> impl Strategy<Value = f32> {
 proptest! {
     #![proptest_config(at_least(200))]
 
-    /// Sizes large enough that even pixels are small against the limits.
+    /// The frame is large enough that the rounding to even pixels is small against the limits.
     #[test]
     fn a3_limits_are_kept_and_the_crop_is_inside(
         scenes in prop::collection::vec((0.1f64..4.0, people()), 1..12),
@@ -71,7 +72,7 @@ proptest! {
         fps in 5u32..61,
     ) {
         let settings = Settings { max_zoom, ..Settings::new(frame, output) };
-        // Shapes so far apart that no crop remains are refused.
+        // A frame and an output whose shapes allow no crop are refused.
         let Ok(director) = Director::new(settings) else { return Ok(()) };
         let mut rig = Rig { director, fps, every: 1, count: 0, shots: Vec::new() };
         let mut last = Vec::new();
@@ -79,7 +80,7 @@ proptest! {
             rig.run(seconds, |_| people.clone());
             last = people;
         }
-        // A pan across a narrow strip may take a while: many crops a frame.
+        // A pan across a narrow strip takes long: the frame is many crops wide.
         let patience = 15.0 + 4.0 * f64::from((frame.aspect() / output.aspect()).max(output.aspect() / frame.aspect()));
         rig.run(patience, |_| last.clone());
         let resting = rig.shot();

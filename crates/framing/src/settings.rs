@@ -1,0 +1,112 @@
+//! What the director can be asked for, and the checks of it.
+
+use portraitd_media::{Size, UnitRect};
+use portraitd_protocol::{FramingMode, FramingSpeed};
+
+use crate::tuning::{LEAD_ROOM_CAP, ZOOM_CAP};
+
+/// The largest accepted width and height, pixels. Crops are published as `f32`, which is exact to a
+/// fraction of a pixel up to this size.
+pub const LARGEST_SIDE: u32 = 32_768;
+
+/// The settings of a director, from the configuration or from D-Bus.
+///
+/// Start from [`Settings::new`] and change fields with struct update syntax.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Size of the camera's frames, pixels.
+    pub frame: Size,
+    /// Size of the view, pixels. It determines the aspect of the crop and limits the zoom.
+    pub output: Size,
+    /// How the crop is chosen.
+    pub mode: FramingMode,
+    /// The greatest zoom, 1.0 to 4.0.
+    pub max_zoom: f32,
+    /// How fast the crop moves.
+    pub speed: FramingSpeed,
+    /// What [`FramingMode::Manual`] shows, in fractions of the frame. The crop is the smallest one
+    /// of the output's aspect that contains it, within the zoom range.
+    pub manual_crop: UnitRect,
+    /// Extra room in the direction in which people walk, as a fraction of the crop: 0 (none) to
+    /// 0.25.
+    pub lead_room: f32,
+}
+
+impl Settings {
+    /// The default behaviour (follow, zoom up to 2.0, normal speed) for a frame and an output.
+    pub const fn new(frame: Size, output: Size) -> Self {
+        Self {
+            frame,
+            output,
+            mode: FramingMode::Follow,
+            max_zoom: 2.0,
+            speed: FramingSpeed::Normal,
+            manual_crop: UnitRect::WHOLE,
+            lead_room: 0.0,
+        }
+    }
+
+    /// Checks each value by itself. Whether a crop of the output's aspect fits into the frame is
+    /// checked by the crop constraints.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        for (what, size) in [("frame", self.frame), ("output", self.output)] {
+            let sides = 2..=LARGEST_SIDE;
+            if !(sides.contains(&size.width) && sides.contains(&size.height)) {
+                return Err(SettingsError::Size { what, size });
+            }
+        }
+        if !(1.0..=ZOOM_CAP).contains(&self.max_zoom) {
+            return Err(SettingsError::Zoom { max_zoom: self.max_zoom });
+        }
+        if !(0.0..=LEAD_ROOM_CAP).contains(&self.lead_room) {
+            return Err(SettingsError::LeadRoom { lead_room: self.lead_room });
+        }
+        let crop = self.manual_crop;
+        let finite = [crop.x, crop.y, crop.width, crop.height].iter().all(|number| number.is_finite());
+        if !finite || crop.is_empty() || !UnitRect::WHOLE.contains(&crop, 1e-5) {
+            return Err(SettingsError::ManualCrop { crop });
+        }
+        Ok(())
+    }
+}
+
+/// Why settings were refused. The previous settings stay in force.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A frame or output is too small or too large.
+    #[error("{what} of {size}: each side must have 2 to {LARGEST_SIDE} pixels")]
+    Size {
+        /// `frame` or `output`.
+        what: &'static str,
+        /// The size given.
+        size: Size,
+    },
+    /// The output is so narrow or flat that no crop of its aspect is 16 pixels wide and high.
+    #[error("no crop of an output of {output} fits into a frame of {frame}")]
+    Aspect {
+        /// The size of the frame.
+        frame: Size,
+        /// The size of the output.
+        output: Size,
+    },
+    /// The greatest zoom is out of range, or not a number.
+    #[error("max_zoom {max_zoom}: must be 1 to 4")]
+    Zoom {
+        /// The value given.
+        max_zoom: f32,
+    },
+    /// The lead room is out of range, or not a number.
+    #[error("lead_room {lead_room}: must be 0 to 0.25")]
+    LeadRoom {
+        /// The value given.
+        lead_room: f32,
+    },
+    /// The manual crop is empty, not finite, or not within the frame.
+    #[error("manual crop {} {} {} {}: must be x, y, width and height within 0 to 1, and not empty",
+        crop.x, crop.y, crop.width, crop.height)]
+    ManualCrop {
+        /// The value given.
+        crop: UnitRect,
+    },
+}
