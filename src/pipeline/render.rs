@@ -225,7 +225,7 @@ impl Job {
         };
         let observation = self.mask_for(frame);
         let backdrop = self.shared.backdrop();
-        let wanted = composite::Background {
+        let wanted = composite::PreparedBackground {
             version: backdrop.version,
             mode: backdrop.mode,
             color: backdrop.color,

@@ -1,7 +1,8 @@
 //! Observe, direct and render, one after the other and without threads.
 //!
-//! The laboratory and the tests use [`Chain`]. The daemon observes and renders on different threads;
-//! it uses the parts of a chain: [`subjects`], the observer, the director and the renderers.
+//! The laboratory and the tests use [`Chain`]. The daemon observes and renders on different
+//! threads; it uses the parts of a chain: [`subjects`], the observer, the director and the
+//! renderers.
 
 use portraitd_framing::{Director, MOST_PEOPLE, Settings, SettingsError, Shot, Subject};
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
@@ -9,7 +10,7 @@ use portraitd_media::{Picture, PictureMut, PixelRect, Size, UnitRect, even_size}
 use portraitd_vision::net::Model;
 use portraitd_vision::observer::{Observation, ObserveError, Observer};
 
-use crate::composite::{Background, CompositeRenderer};
+use crate::composite::{CompositeRenderer, PreparedBackground};
 use crate::error::RenderError;
 use crate::mask::draw_mask;
 use crate::view::ViewRenderer;
@@ -19,7 +20,8 @@ const SETTLE_STEP_NS: u64 = 100_000_000;
 /// The number of these steps: 30 s, longer than the director's slowest move.
 const SETTLE_STEPS: u64 = 300;
 
-/// The people that the crop may follow, as the director takes them: boxes in fractions of the frame.
+/// The people that the crop may follow, as the director takes them: boxes in fractions of the
+/// frame.
 pub fn subjects(observation: &Observation) -> impl Iterator<Item = Subject> + '_ {
     let followed = observation.people.iter().filter(|person| person.drives_crop());
     followed.map(|person| Subject { id: person.id, bounds: person.bounds })
@@ -108,11 +110,12 @@ impl Chain {
         self.director = None;
     }
 
-    /// Observes the frame `sequence`, captured at `capture_ns` (nanoseconds, increasing), passes its
-    /// subjects to the director, and returns the shot of this frame.
+    /// Observes the frame `sequence`, captured at `capture_ns` (nanoseconds, increasing), passes
+    /// its subjects to the director, and returns the shot of this frame.
     ///
     /// # Errors
-    /// [`ChainError::Observe`], or [`ChainError::Settings`] if the director does not accept the size.
+    /// [`ChainError::Observe`], or [`ChainError::Settings`] if the director does not accept the
+    /// size.
     pub fn step(&mut self, picture: &Picture<'_>, sequence: u64, capture_ns: u64) -> Result<Shot, ChainError> {
         self.observer.observe(picture, sequence, capture_ns, |_| false, &mut self.observation)?;
         let subjects = SubjectList::of(&self.observation);
@@ -214,7 +217,7 @@ impl Chain {
         &mut self,
         picture: &Picture<'_>,
         crop: PixelRect,
-        background: &Background<'_>,
+        background: &PreparedBackground<'_>,
         output: &mut PictureMut<'_>,
     ) -> Result<(), ChainError> {
         let mask = mask_of(&self.observation)?;

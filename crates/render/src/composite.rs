@@ -1,35 +1,42 @@
-//! The composite: people on another background. Without a mask it shows the background alone; the room is never written,
-//! but as a blur beyond recognition where the background is `blur` - and then only where a mask tells people from room.
+//! The composite: people in front of another background.
+//!
+//! It fails closed: without a mask it shows only the background. The room is never written to the
+//! output. The exception is the mode `blur`, which shows the room blurred beyond recognition, and
+//! only if there is a mask that separates people from the room.
 
 use portraitd_kernels::blend::{Backdrop, Blur, Compositor, Edge, MaskView};
 use portraitd_kernels::convert::rgb_to_ycc;
 use portraitd_kernels::scale::{Filter, Scaler};
+use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use portraitd_protocol::BackgroundMode;
 
 use crate::error::RenderError;
-use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 
-/// The least blur, as a fraction of the output's height: less would leave faces to be recognised.
+/// The least blur, as a fraction of the output's height. With less, faces could be recognised.
 const LEAST_BLUR: f64 = 0.02;
 
-/// What is to stand behind the people.
+/// A background that is ready to be drawn: its image, if it has one, is decoded.
 #[derive(Clone, Copy, Debug)]
-pub struct Background<'a> {
-    /// Another number for another background: what was prepared for the last one is kept while it stays the same.
+pub struct PreparedBackground<'a> {
+    /// A different number for each background. The renderer scales an image once per version and
+    /// keeps the result.
     pub version: u64,
-    /// Which kind.
+    /// The kind of background.
     pub mode: BackgroundMode,
-    /// Red, green, blue of the mode `color`, and of `image` without a picture.
+    /// Red, green and blue of the mode `color`. Also used by `image` without an image, and by
+    /// `blur` without a mask.
     pub color: [u8; 3],
-    /// Standard deviation of the mode `blur`, as a fraction of the output's height.
+    /// Standard deviation of the blur in the mode `blur`, as a fraction of the output's height; at
+    /// least 0.02 is used.
     pub blur: f64,
-    /// The picture of the mode `image` (RGB24): it covers the output, cut at the sides or at top and bottom.
+    /// The image of the mode `image` (RGB24). It covers the output; what exceeds the output's
+    /// aspect is cut off equally on both sides.
     pub image: Option<&'a OwnedPicture>,
 }
 
-/// A background picture brought to an output.
+/// A background image scaled to an output.
 #[derive(Clone, Debug)]
-struct Prepared {
+struct ScaledImage {
     version: u64,
     format: PixelFormat,
     size: Size,
@@ -37,12 +44,12 @@ struct Prepared {
     bytes: Vec<u8>,
 }
 
-/// Draws composites. Owns the scaler's rows and the prepared background.
+/// Draws composites. Owns the memory of scaler and filter, and the scaled background image.
 #[derive(Clone, Debug)]
 pub struct CompositeRenderer {
     compositor: Compositor,
     blur: Blur,
-    prepared: Option<Prepared>,
+    scaled: Option<ScaledImage>,
 }
 
 impl Default for CompositeRenderer {
@@ -52,21 +59,22 @@ impl Default for CompositeRenderer {
 }
 
 impl CompositeRenderer {
-    /// One without memory yet.
+    /// A renderer that allocates its memory at the first use.
     pub fn new() -> Self {
-        Self { compositor: Compositor::guided(Filter::Cubic), blur: Blur::new(), prepared: None }
+        Self { compositor: Compositor::guided(Filter::Cubic), blur: Blur::new(), scaled: None }
     }
 
-    /// Fills `output` (NV12 or RGB24) with the people in `crop` (source pixels) of `source` on `background`.
+    /// Fills `output` (NV12 or RGB24) with the people in `crop` (pixels of `source`) in front of
+    /// `background`. Without a mask, only the background is drawn.
     ///
     /// # Errors
-    /// [`RenderError`]; `output` then holds nothing of the source that was not there before.
+    /// [`RenderError`]; in this case nothing of the source has been written to `output`.
     pub fn render(
         &mut self,
         source: &Picture<'_>,
         crop: PixelRect,
         mask: Option<&MaskView<'_>>,
-        background: &Background<'_>,
+        background: &PreparedBackground<'_>,
         output: &mut PictureMut<'_>,
     ) -> Result<(), RenderError> {
         let (format, size, color) = (output.format(), output.size(), source.color());
@@ -74,51 +82,53 @@ impl CompositeRenderer {
             let nv12 = format == PixelFormat::Nv12;
             Backdrop::Color(if nv12 { rgb_to_ycc(rgb, color) } else { rgb })
         };
-        let Self { compositor, blur, prepared } = self;
+        let Self { compositor, blur, scaled } = self;
         let backdrop = match (background.mode, background.image, mask) {
             (BackgroundMode::None, ..) => plain([0; 3]),
             (BackgroundMode::Image, Some(image), _) => {
-                Backdrop::Picture(prepare(prepared, image, background.version, format, size, color)?)
+                Backdrop::Picture(scaled_image(scaled, image, background.version, format, size, color)?)
             }
             (BackgroundMode::Blur, _, Some(mask)) => {
                 let radius = background.blur.max(LEAST_BLUR) * f64::from(size.height);
                 #[expect(clippy::cast_possible_truncation, reason = "a radius in pixels: rounding only")]
                 let radius = radius as f32;
-                Backdrop::Stretched(blur.scene_background(source, crop.into(), Some(mask), radius, size, format)?)
+                Backdrop::Stretched(blur.scene_background(source, crop, Some(mask), radius, size, format)?)
             }
-            // A blur that cannot tell people from the room would show both; one colour shows neither.
+            // Without a mask, a blur would include the people. A plain colour shows neither them
+            // nor the room.
             (BackgroundMode::Blur | BackgroundMode::Color | BackgroundMode::Image, ..) => plain(background.color),
         };
-        compositor.compose(source, crop.into(), mask, Edge::default(), &backdrop, output)?;
+        compositor.compose(source, crop, mask, Edge::default(), &backdrop, output)?;
         Ok(())
     }
 }
 
-/// The background picture for an output, made anew only where something differs.
-fn prepare<'a>(
-    prepared: &'a mut Option<Prepared>,
+/// The background image at the format and size of an output. It is scaled again only if something
+/// has changed.
+fn scaled_image<'a>(
+    scaled: &'a mut Option<ScaledImage>,
     image: &OwnedPicture,
     version: u64,
     format: PixelFormat,
     size: Size,
     color: Colorimetry,
 ) -> Result<Picture<'a>, RenderError> {
-    let current = prepared
+    let current = scaled
         .take_if(|held| held.version == version && held.format == format && held.size == size && held.color == color);
     let held = match current {
         Some(held) => held,
         None => {
             let mut bytes = vec![0; packed_bytes(format, size)];
             let source = image.as_picture();
-            let named = Picture::packed(source.format(), source.size(), color, image.bytes());
-            if let (Ok(source), Ok(mut output)) = (named, PictureMut::packed(format, size, &mut bytes)) {
-                Scaler::new(Filter::Linear).scale(&source, cover(source.size(), size).into(), &mut output)?;
+            let same_color = Picture::packed(source.format(), source.size(), color, image.bytes());
+            if let (Ok(source), Ok(mut output)) = (same_color, PictureMut::packed(format, size, &mut bytes)) {
+                Scaler::new(Filter::Linear).scale(&source, cover(source.size(), size), &mut output)?;
             }
-            Prepared { version, format, size, color, bytes }
+            ScaledImage { version, format, size, color, bytes }
         }
     };
-    let held = prepared.insert(held);
-    Ok(Picture::packed(format, size, color, &held.bytes).expect("made with the bytes of this format and size"))
+    let held = scaled.insert(held);
+    Ok(Picture::packed(format, size, color, &held.bytes).expect("the buffer was allocated for this format and size"))
 }
 
 /// The largest centred part of a picture of `source` with the aspect of `output`.
@@ -136,7 +146,7 @@ mod tests {
 
     const SIZE: Size = Size::new(32, 32);
 
-    /// A red person's half (left) before a green room.
+    /// The left half is a red person, the right half a green room.
     fn scene() -> Vec<u8> {
         (0..32 * 32).flat_map(|index| if index % 32 < 16 { [255, 0, 0] } else { [0, 255, 0] }).collect()
     }
@@ -146,11 +156,11 @@ mod tests {
         let color = Colorimetry::default();
         let source = Picture::packed(PixelFormat::Rgb24, SIZE, color, &bytes).expect("a picture");
         let values: Vec<f32> = (0..32 * 32).map(|index| if index % 32 < 16 { 1.0 } else { 0.0 }).collect();
-        let covers = PixelRect::of_size(SIZE).into();
+        let covers = PixelRect::of_size(SIZE);
         let mask = MaskView::new(MaskValues::Float(&values), SIZE, covers).expect("a mask");
         let mut out = vec![77; 32 * 32 * 3];
         let mut output = PictureMut::packed(PixelFormat::Rgb24, SIZE, &mut out).expect("a picture");
-        let background = Background { version: 1, mode, color: [1, 2, 3], blur: 0.05, image };
+        let background = PreparedBackground { version: 1, mode, color: [1, 2, 3], blur: 0.05, image };
         CompositeRenderer::new()
             .render(&source, PixelRect::of_size(SIZE), with_mask.then_some(&mask), &background, &mut output)
             .expect("drawn");
@@ -163,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn people_stand_on_the_background() {
+    fn people_are_drawn_in_front_of_the_background() {
         let out = render(BackgroundMode::Color, true, None);
         assert_eq!(at(&out, 4, 9), [255, 0, 0]);
         assert_eq!(at(&out, 28, 9), [1, 2, 3]);
@@ -181,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_covers_the_output() {
-        // Twice as wide as high: its outer quarters are cut.
+    fn an_image_covers_the_output() {
+        // The image is twice as wide as high, so its outer quarters are cut off.
         let bytes = (0..64 * 32).flat_map(|index| if (16..48).contains(&(index % 64)) { [9, 9, 9] } else { [200; 3] });
         let image = OwnedPicture::new(PixelFormat::Rgb24, Size::new(64, 32), Colorimetry::default(), bytes.collect());
         let out = render(BackgroundMode::Image, true, Some(&image.expect("a picture")));
@@ -191,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blurred_room_has_nothing_of_the_person() {
+    fn a_blurred_room_contains_nothing_of_the_person() {
         let out = render(BackgroundMode::Blur, true, None);
         let [red, green, _] = at(&out, 24, 9);
         assert!(red < 10 && green > 240, "{:?}", at(&out, 24, 9));

@@ -1,5 +1,50 @@
-//! What streams show: the view, the composite and the mask, drawn into memory that somebody else owns (a ring's slot, or
-//! a picture to be saved). Each render thread owns one renderer; nothing is allocated once it has met its sizes.
+//! Drawing for [portraitd](https://github.com/portraitd/portraitd): views, composites and masks.
+//!
+//! A renderer draws into memory that somebody else owns, for example a slot of a ring. Each render
+//! thread has its own renderer. Nothing is allocated once a renderer has seen its sizes.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`view`] | a crop of the source, with an optional inset of the whole frame |
+//! | [`composite`] | people in front of another background; fails closed without a mask |
+//! | [`mask`] | masks at a requested size, also with edges that follow the picture |
+//! | [`chain`] | observe, direct and render without threads, for tools and tests |
+//!
+//! # Example
+//!
+//! A composite of a picture whose left half is a person:
+//!
+//! ```
+//! use portraitd_kernels::blend::{MaskValues, MaskView};
+//! use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, Size};
+//! use portraitd_protocol::BackgroundMode;
+//! use portraitd_render::{CompositeRenderer, PreparedBackground};
+//!
+//! let size = Size::new(32, 32);
+//! let whole = PixelRect::of_size(size);
+//! let pixels = [200, 150, 100].repeat(32 * 32);
+//! let source = Picture::packed(PixelFormat::Rgb24, size, Colorimetry::default(), &pixels)?;
+//!
+//! // The probability that each pixel belongs to a person.
+//! let values: Vec<f32> = (0..32 * 32).map(|i| if i % 32 < 16 { 1.0 } else { 0.0 }).collect();
+//! let mask = MaskView::new(MaskValues::Float(&values), size, whole)?;
+//!
+//! let background = PreparedBackground {
+//!     version: 1,
+//!     mode: BackgroundMode::Color,
+//!     color: [0, 80, 0],
+//!     blur: 0.0,
+//!     image: None,
+//! };
+//! let mut drawn = vec![0; 32 * 32 * 3];
+//! let mut output = PictureMut::packed(PixelFormat::Rgb24, size, &mut drawn)?;
+//! CompositeRenderer::new().render(&source, whole, Some(&mask), &background, &mut output)?;
+//!
+//! let pixel = |x: usize, y: usize| &drawn[(y * 32 + x) * 3..][..3];
+//! assert_eq!(pixel(4, 16), [200, 150, 100]);
+//! assert_eq!(pixel(28, 16), [0, 80, 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![cfg_attr(
     test,
@@ -18,7 +63,7 @@ pub mod mask;
 pub mod view;
 
 pub use chain::{Chain, ChainError, SubjectList, subjects};
-pub use composite::{Background, CompositeRenderer};
+pub use composite::{CompositeRenderer, PreparedBackground};
 pub use error::RenderError;
 pub use mask::{EdgeRenderer, draw_mask};
 pub use view::ViewRenderer;

@@ -1,23 +1,25 @@
-//! The view: a crop of the source at the stream's size, and, where it is asked for, the whole room small in a corner.
+//! The view: a crop of the source at the size of the stream. An optional inset shows the whole
+//! frame in a corner.
 
 use portraitd_kernels::scale::{Filter, Scaler};
+use portraitd_media::{Picture, PictureMut, PixelFormat, PixelRect, Size};
 use portraitd_protocol::Inset;
 
 use crate::error::RenderError;
-use portraitd_media::{Picture, PictureMut, PixelFormat, PixelRect, Size};
 
-/// An inset is this part of the view's width.
-const INSET_PART: u32 = 4;
-/// Its distance from the view's borders, as a part of the view's width.
-const INSET_MARGIN_PART: u32 = 64;
-/// The width of its white border, pixels; even, so that chroma has it too.
+/// The width of the view divided by the width of an inset.
+const INSET_DIVISOR: u32 = 4;
+/// The width of the view divided by the distance of an inset from the borders of the view.
+const INSET_MARGIN_DIVISOR: u32 = 64;
+/// The width of the inset's white border, pixels. It is even because chroma has half the
+/// resolution.
 const INSET_BORDER_PX: u32 = 2;
 
-/// Draws views. Owns the scalers' tables and rows.
+/// Draws views. Owns the tables and rows of the scalers.
 #[derive(Clone, Debug)]
 pub struct ViewRenderer {
     scaler: Scaler,
-    /// With tables of its own, so that those of the view stay while its crop rests.
+    /// A separate scaler, so that the tables of the view remain valid while its crop is at rest.
     inset: Scaler,
 }
 
@@ -28,30 +30,31 @@ impl Default for ViewRenderer {
 }
 
 impl ViewRenderer {
-    /// One without memory yet.
+    /// A renderer that allocates its memory at the first use.
     pub fn new() -> Self {
         Self { scaler: Scaler::new(Filter::Cubic), inset: Scaler::new(Filter::Linear) }
     }
 
-    /// Fills `output` (NV12, RGB24 or GREY) with `crop` (source pixels, sub-pixel) of `source`. The numbers of an NV12
-    /// output mean what the source's do.
+    /// Fills `output` (NV12, RGB24 or GREY) with `crop` (pixels of `source`, at sub-pixel
+    /// precision). An NV12 output has the colorimetry of the source.
     ///
     /// # Errors
-    /// [`RenderError::Scale`].
+    /// [`RenderError::Scale`] if the crop is empty or not finite.
     pub fn render(
         &mut self,
         source: &Picture<'_>,
         crop: PixelRect,
         output: &mut PictureMut<'_>,
     ) -> Result<(), RenderError> {
-        self.scaler.scale(source, crop.into(), output)?;
+        self.scaler.scale(source, crop, output)?;
         Ok(())
     }
 
-    /// The same, with the whole of `source` in a corner over it. An output too small for an inset has none.
+    /// As [`Self::render`], with the whole of `source` in a corner on top. If the output is too
+    /// small for an inset, the inset is left out.
     ///
     /// # Errors
-    /// [`RenderError::Scale`].
+    /// [`RenderError::Scale`] if the crop is empty or not finite.
     pub fn render_with_inset(
         &mut self,
         source: &Picture<'_>,
@@ -72,13 +75,13 @@ impl ViewRenderer {
         }
         let inner = Size::new(frame.size.width - 2 * INSET_BORDER_PX, frame.size.height - 2 * INSET_BORDER_PX);
         if let Some(mut window) = output.window(frame.x + INSET_BORDER_PX, frame.y + INSET_BORDER_PX, inner) {
-            self.inset.scale(source, PixelRect::of_size(source.size()).into(), &mut window)?;
+            self.inset.scale(source, PixelRect::of_size(source.size()), &mut window)?;
         }
         Ok(())
     }
 }
 
-/// Where an inset lies in the output, its border included.
+/// The rectangle of an inset in the output, including its border, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InsetFrame {
     x: u32,
@@ -86,6 +89,7 @@ struct InsetFrame {
     size: Size,
 }
 
+/// `None` if there is no inset or if it does not fit.
 fn inset_frame(inset: Inset, source: Size, output: Size) -> Option<InsetFrame> {
     let (right, bottom) = match inset {
         Inset::None => return None,
@@ -94,9 +98,9 @@ fn inset_frame(inset: Inset, source: Size, output: Size) -> Option<InsetFrame> {
         Inset::BottomLeft => (false, true),
         Inset::BottomRight => (true, true),
     };
-    let width = (output.width / INSET_PART) & !1;
+    let width = (output.width / INSET_DIVISOR) & !1;
     let height = u32::try_from(u64::from(width) * u64::from(source.height) / u64::from(source.width.max(1))).ok()? & !1;
-    let margin = (output.width / INSET_MARGIN_PART) & !1;
+    let margin = (output.width / INSET_MARGIN_DIVISOR) & !1;
     let fits = height + 2 * margin <= output.height && width.min(height) > 4 * INSET_BORDER_PX;
     let far = |side: u32, extent: u32| (side - margin - extent) & !1;
     fits.then(|| InsetFrame {
@@ -111,7 +115,8 @@ mod tests {
     use super::*;
     use portraitd_media::{Colorimetry, packed_bytes};
 
-    /// A source whose left half is dark and whose right half is bright; the crop is in the dark.
+    /// Draws a source whose left half is dark and whose right half is bright. The crop is in the
+    /// dark half.
     fn draw(inset: Inset, format: PixelFormat) -> Vec<u8> {
         let size = Size::new(320, 180);
         let mut source = vec![128; packed_bytes(PixelFormat::Nv12, size)];
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_is_in_its_corner_and_nowhere_else() {
+    fn the_inset_is_in_its_corner_and_nowhere_else() {
         for (inset, x, y) in [
             (Inset::TopLeft, 4, 4),
             (Inset::TopRight, 236, 4),
@@ -141,7 +146,7 @@ mod tests {
                     (0..80, 0..44) if column < 2 || row < 2 || column >= 78 || row >= 42 => 235,
                     (0..38, 0..44) => 40,
                     (42..80, 0..44) => 180,
-                    // The edge in the small room.
+                    // The edge between dark and bright in the inset.
                     (38..42, 0..44) => continue,
                     _ => 40,
                 };
@@ -163,7 +168,7 @@ mod tests {
         let source = Size::new(1280, 720);
         assert_eq!(inset_frame(Inset::TopLeft, source, Size::new(32, 16)), None);
         assert_eq!(inset_frame(Inset::TopLeft, Size::new(100, 1000), Size::new(640, 360)), None);
-        let frame = inset_frame(Inset::BottomRight, source, Size::new(1280, 720)).expect("room enough");
+        let frame = inset_frame(Inset::BottomRight, source, Size::new(1280, 720)).expect("the inset fits");
         assert_eq!(frame, InsetFrame { x: 940, y: 520, size: Size::new(320, 180) });
     }
 }

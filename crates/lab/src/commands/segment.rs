@@ -16,7 +16,7 @@ use portraitd::service::config::Color;
 use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, UnitRect, even_size, image};
 use portraitd_protocol::BackgroundMode;
-use portraitd_render::{Background, Chain};
+use portraitd_render::{Chain, PreparedBackground};
 use portraitd_vision::net::EngineOptions;
 use serde_json::json;
 
@@ -133,9 +133,9 @@ impl Backdrop {
         Ok(Self { color: [0; 3], image: Some(image::read(Path::new(text))?) })
     }
 
-    fn background(&self) -> Background<'_> {
+    fn background(&self) -> PreparedBackground<'_> {
         let mode = if self.image.is_some() { BackgroundMode::Image } else { BackgroundMode::Color };
-        Background { version: 0, mode, color: self.color, blur: 0.0, image: self.image.as_ref() }
+        PreparedBackground { version: 0, mode, color: self.color, blur: 0.0, image: self.image.as_ref() }
     }
 }
 

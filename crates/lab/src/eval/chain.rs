@@ -103,7 +103,8 @@ impl EvalChain {
         Ok(&self.mask)
     }
 
-    /// The output of the inference pass that made the last mask, before it was smoothed and cleaned.
+    /// The output of the inference pass that made the last mask, before it was smoothed and
+    /// cleaned.
     ///
     /// # Errors
     /// No frame has been observed.
