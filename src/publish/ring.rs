@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::clients::{ClientFds, RingClients};
 use super::memory::{RingBody, map};
-use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, PlaneMut, Size};
+use portraitd_media::{Colorimetry, PictureMut, PixelFormat, PixelRect, PlaneMut, Size};
 
 /// Why a ring cannot be made, or a client not added.
 #[derive(Debug, thiserror::Error)]
@@ -163,11 +163,6 @@ impl RingWriter {
         self.size
     }
 
-    /// How many frames were published.
-    pub const fn published(&self) -> u64 {
-        self.published
-    }
-
     /// A handle on the clients, for the main thread.
     pub fn clients(&self) -> RingClients {
         self.clients.clone()
@@ -266,22 +261,6 @@ impl SlotWriter<'_> {
     pub fn picture(&mut self) -> PictureMut<'_> {
         let (format, size) = (self.format, self.size);
         PictureMut::new(format, size, self.planes()).expect("the layout was made for this format and size")
-    }
-
-    /// Copies a picture of the ring's own format and size.
-    ///
-    /// # Panics
-    /// If the picture is of another format or size.
-    pub fn copy_from(&mut self, picture: &Picture<'_>) {
-        let size = self.size;
-        assert_eq!(picture.format(), self.format, "the ring's format");
-        assert_eq!(picture.size(), size, "the ring's size");
-        for (index, plane) in self.planes().into_iter().enumerate().take(picture.format().plane_count()) {
-            let (row_bytes, rows) = picture.format().plane_extent(index, size);
-            for (y, row) in plane.data.chunks_exact_mut(plane.stride_bytes).enumerate().take(rows) {
-                row[..row_bytes].copy_from_slice(&picture.plane(index).row(y)[..row_bytes]);
-            }
-        }
     }
 
     /// Makes the frame the newest, stamped with the time of now, and wakes the clients.
