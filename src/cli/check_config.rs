@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use portraitd::service::config::{Config, Flags, Sources};
+use portraitd::service::config::{Config, ConfigSources, Flags};
 use portraitd::source::SourceSpec;
 use portraitd_media::image;
 use portraitd_vision::net::EngineOptions;
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&Sources::system(arguments.config, Flags::default()))?;
+    let config = Config::load(&ConfigSources::system(arguments.config, Flags::default()))?;
     check(&config)?;
     if !arguments.json {
         return print_line(config.summary());

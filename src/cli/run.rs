@@ -14,7 +14,7 @@ use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
-use portraitd::service::config::{Config, Flags, Sources};
+use portraitd::service::config::{Config, ConfigSources, Flags};
 use portraitd::service::crash::CrashGuard;
 use portraitd::service::logging;
 use portraitd::service::logging::Logging;
@@ -60,9 +60,9 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    fn sources(self) -> Sources {
+    fn sources(self) -> ConfigSources {
         let Self { config, source, bus, log, threads, models_dir, metrics_file } = self;
-        Sources::system(config, Flags { source, bus, log, threads, models_dir, metrics_file })
+        ConfigSources::system(config, Flags { source, bus, log, threads, models_dir, metrics_file })
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// What a reload needs.
 struct Manager {
-    sources: Sources,
+    sources: ConfigSources,
     cameras: Vec<Arc<Camera>>,
     config: Mutex<Config>,
     logging: Arc<Logging>,
@@ -173,7 +173,12 @@ fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
     }
 }
 
-async fn serve_cameras(sources: Sources, config: Config, safe_mode: bool, logging: Arc<Logging>) -> anyhow::Result<()> {
+async fn serve_cameras(
+    sources: ConfigSources,
+    config: Config,
+    safe_mode: bool,
+    logging: Arc<Logging>,
+) -> anyhow::Result<()> {
     let started = Instant::now();
     let real_watchdog = Watchdog::from_environment(monotonic_ns());
     let fed = real_watchdog.is_some();

@@ -23,8 +23,8 @@ use super::shared::{Backdrop, Opened, Opening, Shared, Tuning};
 use super::shot::{FramingChoice, ShotKeeper};
 use super::vision::Vision;
 use crate::publish::dbus::service::{
-    AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Fractions,
-    FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, Setting, Value, Values,
+    AttachOptions, AttachRequest, Attachment, BackgroundStatus, CameraService, CameraStatus, ClientName, Dictionary,
+    DictionaryValue, Fractions, FramingStatus, PublishedPerson, PublishedState, SegmentationStatus, SettingChange,
 };
 use crate::publish::{ClientFds, PublishError, RingBudget, RingClients, RingShare, RingSpec, RingWriter};
 use crate::service::config;
@@ -51,7 +51,7 @@ const SLOTS: u32 = 4;
 /// What a camera is made from.
 pub struct CameraOptions {
     /// Its part of the configuration.
-    pub config: config::Camera,
+    pub config: config::CameraConfig,
     /// Where `Model` is looked up.
     pub library: Library,
     /// What the rings of all cameras may take.
@@ -240,7 +240,7 @@ impl Camera {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub async fn prepare(&self, config: &config::Camera) -> Result<Reconfiguration, ServiceError> {
+    pub async fn prepare(&self, config: &config::CameraConfig) -> Result<Reconfiguration, ServiceError> {
         let inner = &self.inner;
         let choice = framing_choice(&config.framing);
         inner.shared.shots().check(choice).map_err(|error| invalid(&error))?;
@@ -551,34 +551,34 @@ impl Inner {
         self.shared.published.send_modify(|state| state.camera.consumers = consumers);
     }
 
-    async fn apply(&self, setting: Setting) -> Result<(), ServiceError> {
+    async fn apply(&self, setting: SettingChange) -> Result<(), ServiceError> {
         let shared = &self.shared;
         let choose = |change: &dyn Fn(&mut FramingChoice), publish: &dyn Fn(&mut FramingStatus)| {
             shared.choose(|choice| change(choice), |status| publish(status)).map_err(|error| invalid(&error))
         };
         match setting {
-            Setting::FramingMode(mode) => choose(&|choice| choice.mode = mode, &|status| status.mode = mode)?,
-            Setting::ManualCrop(crop) => {
+            SettingChange::FramingMode(mode) => choose(&|choice| choice.mode = mode, &|status| status.mode = mode)?,
+            SettingChange::ManualCrop(crop) => {
                 choose(&|choice| choice.manual_crop = rectangle(crop), &|status| status.manual_crop = crop)?;
             }
-            Setting::MaxZoom(zoom) => {
+            SettingChange::MaxZoom(zoom) => {
                 choose(&|choice| choice.max_zoom = narrow(zoom), &|status| status.max_zoom = zoom)?;
             }
-            Setting::Speed(speed) => choose(&|choice| choice.speed = speed, &|status| status.speed = speed)?,
-            Setting::Zones(zones) => {
+            SettingChange::Speed(speed) => choose(&|choice| choice.speed = speed, &|status| status.speed = speed)?,
+            SettingChange::Zones(zones) => {
                 shared.set_zones(zones.iter().copied().map(rectangle).collect());
                 shared.published.send_modify(|state| state.framing.zones = zones);
             }
-            Setting::Model(name) => self.change_model(name).await?,
-            Setting::BackgroundMode(mode) => {
+            SettingChange::Model(name) => self.change_model(name).await?,
+            SettingChange::BackgroundMode(mode) => {
                 shared.change_backdrop(|backdrop| backdrop.mode = mode);
                 shared.published.send_modify(|state| state.background.mode = mode);
             }
-            Setting::BackgroundColor(color) => {
+            SettingChange::BackgroundColor(color) => {
                 shared.change_backdrop(|backdrop| backdrop.color = color);
                 shared.published.send_modify(|state| state.background.color = color);
             }
-            Setting::BackgroundBlur(blur) => {
+            SettingChange::BackgroundBlur(blur) => {
                 shared.change_backdrop(|backdrop| backdrop.blur = blur);
                 shared.published.send_modify(|state| state.background.blur = blur);
             }
@@ -639,25 +639,25 @@ impl Inner {
         Ok(())
     }
 
-    fn stats(&self) -> Values {
+    fn stats(&self) -> Dictionary {
         let figures = self.shared.figures();
         let lost = figures.lost();
-        let mut values: Values = BTreeMap::new();
-        let mut put = |name: &str, value: Value| values.insert(name.to_owned(), value);
-        put("frames", Value::U64(figures.frames));
-        put("frames_dropped", Value::U64(lost.dropped));
-        put("frames_corrupt", Value::U64(lost.corrupt));
-        put("frames_starved", Value::U64(lost.starved));
-        put("frames_published", Value::U64(figures.published));
-        put("masks", Value::U64(figures.masks));
-        put("inference_ms", Value::F64(figures.inference_last_s * 1e3));
-        put("latency_ms", Value::F64(figures.latency_ns as f64 * 1e-6));
-        put("reopened", Value::U64(figures.reopened));
-        put("framing_moves", Value::U64(self.shared.shots().moves()));
-        put("rings", Value::U64(self.rings().live.len() as u64));
+        let mut values: Dictionary = BTreeMap::new();
+        let mut put = |name: &str, value: DictionaryValue| values.insert(name.to_owned(), value);
+        put("frames", DictionaryValue::U64(figures.frames));
+        put("frames_dropped", DictionaryValue::U64(lost.dropped));
+        put("frames_corrupt", DictionaryValue::U64(lost.corrupt));
+        put("frames_starved", DictionaryValue::U64(lost.starved));
+        put("frames_published", DictionaryValue::U64(figures.published));
+        put("masks", DictionaryValue::U64(figures.masks));
+        put("inference_ms", DictionaryValue::F64(figures.inference_last_s * 1e3));
+        put("latency_ms", DictionaryValue::F64(figures.latency_ns as f64 * 1e-6));
+        put("reopened", DictionaryValue::U64(figures.reopened));
+        put("framing_moves", DictionaryValue::U64(self.shared.shots().moves()));
+        put("rings", DictionaryValue::U64(self.rings().live.len() as u64));
         if figures.masks > 0 {
             let age = monotonic_ns().saturating_sub(figures.mask_capture_ns);
-            put("mask_age_ms", Value::F64(age as f64 * 1e-6));
+            put("mask_age_ms", DictionaryValue::F64(age as f64 * 1e-6));
         }
         values
     }
@@ -708,7 +708,7 @@ impl CameraService for Camera {
         observation.people.iter().map(person).collect()
     }
 
-    fn stats(&self) -> Values {
+    fn stats(&self) -> Dictionary {
         self.inner.stats()
     }
 
@@ -720,7 +720,7 @@ impl CameraService for Camera {
         Box::pin(self.inner.snapshot(stream))
     }
 
-    fn apply(&self, setting: Setting) -> BoxFuture<'_, Result<(), ServiceError>> {
+    fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>> {
         Box::pin(self.inner.apply(setting))
     }
 
@@ -799,11 +799,11 @@ const fn rectangle((x, y, width, height): Fractions) -> UnitRect {
 }
 
 /// The zones whose people are ignored, fractions of the frame.
-fn zones_of(framing: &config::Framing) -> Vec<UnitRect> {
+fn zones_of(framing: &config::FramingConfig) -> Vec<UnitRect> {
     framing.zones.iter().map(|zone| rectangle((*zone).into())).collect()
 }
 
-fn framing_choice(framing: &config::Framing) -> FramingChoice {
+fn framing_choice(framing: &config::FramingConfig) -> FramingChoice {
     FramingChoice {
         mode: framing.mode,
         speed: framing.speed,
@@ -816,15 +816,15 @@ fn framing_choice(framing: &config::Framing) -> FramingChoice {
 }
 
 /// Size and rate to ask an output node for: what the view has, as far as the configuration tells.
-fn output_shape(config: &config::Camera) -> (Size, f32) {
+fn output_shape(config: &config::CameraConfig) -> (Size, f32) {
     let wanted = config.wanted();
     let size = framing_choice(&config.framing).output.or(wanted.size);
     (size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0))
 }
 
 /// What the threads take from the configuration.
-fn tuning_of(config: &config::Camera) -> Tuning {
-    let config::Segmentation { budget_ms, max_rate, .. } = config.segmentation;
+fn tuning_of(config: &config::CameraConfig) -> Tuning {
+    let config::SegmentationConfig { budget_ms, max_rate, .. } = config.segmentation;
     Tuning {
         wanted: config.wanted(),
         idle_close: seconds(config.idle_close_s),
@@ -833,13 +833,13 @@ fn tuning_of(config: &config::Camera) -> Tuning {
     }
 }
 
-fn backdrop_of(background: &config::Background, image: Option<Arc<OwnedPicture>>) -> Backdrop {
+fn backdrop_of(background: &config::BackgroundConfig, image: Option<Arc<OwnedPicture>>) -> Backdrop {
     let config::Color { red, green, blue } = background.color;
     Backdrop { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image }
 }
 
 fn first_state(
-    config: &config::Camera,
+    config: &config::CameraConfig,
     choice: &FramingChoice,
     device: &str,
     library: &Library,
@@ -862,7 +862,7 @@ fn first_state(
             max_zoom: choice.max_zoom.into(),
             speed: choice.speed,
             zones: config.framing.zones.iter().map(|zone| (*zone).into()).collect(),
-            limits: Values::new(),
+            limits: Dictionary::new(),
         },
         segmentation: SegmentationStatus {
             model: model.map(|model| model.manifest().name.clone()).unwrap_or_default(),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::demand::Demand;
 use super::shot::{FramingChoice, ShotKeeper};
-use crate::publish::dbus::service::{FramingStatus, PublishedState, Value, Values};
+use crate::publish::dbus::service::{Dictionary, DictionaryValue, FramingStatus, PublishedState};
 use crate::service::metrics::Histogram;
 use portraitd_framing::{Limits, SettingsError, Shot, Subject};
 use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, StreamCounters};
@@ -436,8 +436,8 @@ impl Shared {
 }
 
 /// `Framing1.Limits`: zooms, pixels of the source, crops a second.
-fn limit_values(limits: Limits) -> Values {
-    let number = |value: f32| Value::F64(value.into());
+fn limit_values(limits: Limits) -> Dictionary {
+    let number = |value: f32| DictionaryValue::F64(value.into());
     [
         ("max_zoom", number(limits.max_zoom)),
         ("zoom_without_upscaling", number(limits.zoom_without_upscaling)),

@@ -14,7 +14,7 @@ use super::shared::Tuning;
 use super::{Camera, CameraOptions};
 use crate::publish::RingBudget;
 use crate::publish::dbus::service::{
-    AttachOptions, AttachRequest, CameraService, ClientName, PublishedState, Setting, Value,
+    AttachOptions, AttachRequest, CameraService, ClientName, DictionaryValue, PublishedState, SettingChange,
 };
 use crate::service::config;
 use crate::service::notify::Watchdog;
@@ -132,14 +132,14 @@ struct Rig {
 
 impl Rig {
     fn new(idle_close_s: f64) -> Self {
-        Self::with(config::Camera { idle_close_s, ..config::Camera::default() })
+        Self::with(config::CameraConfig { idle_close_s, ..config::CameraConfig::default() })
     }
 
-    fn with(config: config::Camera) -> Self {
+    fn with(config: config::CameraConfig) -> Self {
         Self::with_net(config, None)
     }
 
-    fn with_net(config: config::Camera, model: Option<Model>) -> Self {
+    fn with_net(config: config::CameraConfig, model: Option<Model>) -> Self {
         let openings = Openings::default();
         let mut watchdog = Watchdog::new(u64::MAX, 0);
         let options = CameraOptions {
@@ -183,7 +183,7 @@ impl Rig {
         Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
     }
 
-    async fn reconfigure(&self, config: &config::Camera) -> Result<(), ServiceError> {
+    async fn reconfigure(&self, config: &config::CameraConfig) -> Result<(), ServiceError> {
         self.camera.reconfigure(self.camera.prepare(config).await?);
         Ok(())
     }
@@ -307,14 +307,14 @@ async fn silence_is_a_stall() {
 
 #[tokio::test]
 async fn a_reload_that_forbids_the_room_ends_it_at_once() {
-    let allowed = config::Camera { allow_source: true, ..config::Camera::default() };
+    let allowed = config::CameraConfig { allow_source: true, ..config::CameraConfig::default() };
     let rig = Rig::with(allowed.clone());
     let steps = rig.will_open();
     let mut room = rig.attach_to(StreamKind::Source).await.expect("allowed");
     let mut view = rig.attach().await.expect("there");
     steps.send(Step::Frame).expect("streams");
     assert_eq!((luma(&read(&mut room)), luma(&read(&mut view))), (LUMA, LUMA));
-    rig.reconfigure(&config::Camera { allow_source: false, ..allowed.clone() }).await.expect("good");
+    rig.reconfigure(&config::CameraConfig { allow_source: false, ..allowed.clone() }).await.expect("good");
     assert!(room.closed(), "no frame more");
     assert!(!view.closed(), "a view is not the room");
     let refused = rig.attach_to(StreamKind::Source).await.expect_err("forbidden");
@@ -327,10 +327,10 @@ async fn a_reload_that_forbids_the_room_ends_it_at_once() {
 #[tokio::test]
 async fn a_reload_that_is_refused_changes_nothing_and_one_that_is_taken_replaces_what_clients_set() {
     let rig = Rig::new(60.0);
-    rig.camera.apply(Setting::ManualCrop((0.25, 0.25, 0.5, 0.5))).await.expect("good");
-    rig.camera.apply(Setting::FramingMode(FramingMode::Manual)).await.expect("good");
+    rig.camera.apply(SettingChange::ManualCrop((0.25, 0.25, 0.5, 0.5))).await.expect("good");
+    rig.camera.apply(SettingChange::FramingMode(FramingMode::Manual)).await.expect("good");
     let before = rig.state.borrow().clone();
-    let mut next = config::Camera::default();
+    let mut next = config::CameraConfig::default();
     next.framing.max_zoom = 3.0;
     next.background.image = Some("/no/such/picture.png".into());
     let refused = rig.reconfigure(&next).await.expect_err("no such picture");
@@ -353,7 +353,8 @@ async fn a_reload_with_another_size_opens_the_camera_anew() {
     steps.send(Step::Frame).expect("streams");
     read(&mut ring);
     let next = rig.will_open();
-    let larger = config::Camera { width: 1920, height: 1080, idle_close_s: 60.0, ..config::Camera::default() };
+    let larger =
+        config::CameraConfig { width: 1920, height: 1080, idle_close_s: 60.0, ..config::CameraConfig::default() };
     rig.reconfigure(&larger).await.expect("good");
     // The scripted camera has one size only, so the ring goes on; the old stream is not read any more.
     next.send(Step::Frame).expect("will stream");
@@ -368,19 +369,19 @@ async fn the_limits_follow_the_largest_zoom() {
     let _ring = rig.attach().await.expect("there");
     steps.send(Step::Size(Size::new(640, 360))).expect("streams");
     let limit = |state: &PublishedState| match state.framing.limits.get("max_zoom") {
-        Some(Value::F64(limit)) => *limit,
+        Some(DictionaryValue::F64(limit)) => *limit,
         other => panic!("{other:?}"),
     };
     let state = rig.state.wait_for(|state| state.camera.generation == 2).await.expect("a camera").clone();
     assert!(limit(&state) > 1.4, "{}", limit(&state));
-    rig.camera.apply(Setting::MaxZoom(1.25)).await.expect("good");
+    rig.camera.apply(SettingChange::MaxZoom(1.25)).await.expect("good");
     let state = rig.state.borrow().clone();
     assert!((limit(&state) - 1.25).abs() < 1e-6, "{}", limit(&state));
 }
 
 #[tokio::test]
 async fn a_camera_without_its_background_picture_starts_all_the_same() {
-    let mut config = config::Camera::default();
+    let mut config = config::CameraConfig::default();
     config.background.mode = BackgroundMode::Image;
     config.background.image = Some("/no/such/picture.png".into());
     let rig = Rig::with(config);
@@ -491,7 +492,7 @@ async fn clients_that_hold_on_to_ended_rings_take_no_place() {
 #[tokio::test]
 async fn a_net_that_is_too_slow_is_asked_less_and_it_is_said() {
     let model = Library::default().load("selfie-general", EngineOptions::default()).expect("built in");
-    let mut rig = Rig::with_net(config::Camera::default(), Some(model));
+    let mut rig = Rig::with_net(config::CameraConfig::default(), Some(model));
     let shared = rig.camera.shared();
     // No net is that fast.
     shared.tune(Tuning { inference_interval: Duration::ZERO, mask_budget: Duration::from_nanos(1), ..shared.tuning() });
@@ -517,7 +518,7 @@ async fn a_net_that_is_too_slow_is_asked_less_and_it_is_said() {
     assert!(said.iter().zip(words).all(|(said, word)| said.starts_with(word)), "{said:?}");
     assert_eq!(rig.state.borrow().segmentation.model, "selfie-general", "the one that is wanted");
     // Another choice begins with everything.
-    rig.camera.apply(Setting::Model("selfie-landscape".into())).await.expect("built in");
+    rig.camera.apply(SettingChange::Model("selfie-landscape".into())).await.expect("built in");
     let reset = rig.state.wait_for(|state| state.segmentation.degraded.is_empty());
     tokio::time::timeout(Duration::from_secs(30), reset).await.expect("in time").expect("a camera");
 }

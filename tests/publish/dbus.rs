@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use portraitd::publish::dbus::authority::{Authority, Wish};
+use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest};
 use portraitd::publish::dbus::{Server, camera_path, peer_pair};
 use portraitd_client::feed::{AttachOptions, camera_at, find_camera};
 use portraitd_client::proxy::{BackgroundProxy, CameraProxy, FramingProxy, ManagerProxy, SegmentationProxy};
@@ -147,8 +147,8 @@ fn errors_have_names() {
 struct OnlyMasks;
 
 impl Authority for OnlyMasks {
-    fn check<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
-        let allowed = wish.stream == StreamKind::Mask;
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+        let allowed = request.stream == StreamKind::Mask;
         async move { if allowed { Ok(()) } else { Err(ServiceError::NotAuthorized("no".into())) } }.boxed()
     }
 }
@@ -172,8 +172,8 @@ fn what_is_not_allowed_is_neither_attached_nor_photographed() {
 struct NoSource;
 
 impl Authority for NoSource {
-    fn check<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
-        let allowed = wish.stream != StreamKind::Source;
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+        let allowed = request.stream != StreamKind::Source;
         async move { if allowed { Ok(()) } else { Err(ServiceError::NotAuthorized("no".into())) } }.boxed()
     }
 }

@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use portraitd::publish::dbus::Publication;
 use portraitd::publish::dbus::authority::{AllowAll, Authority};
 use portraitd::publish::dbus::service::{
-    AttachRequest, Attachment, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState,
-    Setting, Value, Values,
+    AttachRequest, Attachment, CameraService, ClientName, Dictionary, DictionaryValue, Fractions, ManagerService,
+    PublishedPerson, PublishedState, SettingChange,
 };
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
@@ -86,7 +86,7 @@ impl FakeCamera {
         state.camera.generation = 1;
         state.segmentation.models = vec!["small".into(), "large".into()];
         state.segmentation.model = "small".into();
-        state.framing.limits = Values::from([("max_zoom".into(), Value::F64(4.0))]);
+        state.framing.limits = Dictionary::from([("max_zoom".into(), DictionaryValue::F64(4.0))]);
         Arc::new(Self {
             name: name.to_owned(),
             inside: Mutex::new(Inside { generation: 1, ..Inside::default() }),
@@ -185,8 +185,11 @@ impl CameraService for FakeCamera {
         vec![(7, 0.1, 0.2, 0.3, 0.4)]
     }
 
-    fn stats(&self) -> Values {
-        Values::from([("frames".into(), Value::U64(12)), ("engine".into(), Value::Text("plan".into()))])
+    fn stats(&self) -> Dictionary {
+        Dictionary::from([
+            ("frames".into(), DictionaryValue::U64(12)),
+            ("latency_ms".into(), DictionaryValue::F64(1.5)),
+        ])
     }
 
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
@@ -221,18 +224,18 @@ impl CameraService for FakeCamera {
         async move { Ok(format!("\u{89}PNG of {stream}").into_bytes()) }.boxed()
     }
 
-    fn apply(&self, setting: Setting) -> BoxFuture<'_, Result<(), ServiceError>> {
+    fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>> {
         async move {
             self.change(|state| match setting {
-                Setting::FramingMode(mode) => state.framing.mode = mode,
-                Setting::ManualCrop(crop) => state.framing.manual_crop = crop,
-                Setting::MaxZoom(zoom) => state.framing.max_zoom = zoom,
-                Setting::Speed(speed) => state.framing.speed = speed,
-                Setting::Zones(zones) => state.framing.zones = zones,
-                Setting::Model(model) => state.segmentation.model = model,
-                Setting::BackgroundMode(mode) => state.background.mode = mode,
-                Setting::BackgroundColor(color) => state.background.color = color,
-                Setting::BackgroundBlur(blur) => state.background.blur = blur,
+                SettingChange::FramingMode(mode) => state.framing.mode = mode,
+                SettingChange::ManualCrop(crop) => state.framing.manual_crop = crop,
+                SettingChange::MaxZoom(zoom) => state.framing.max_zoom = zoom,
+                SettingChange::Speed(speed) => state.framing.speed = speed,
+                SettingChange::Zones(zones) => state.framing.zones = zones,
+                SettingChange::Model(model) => state.segmentation.model = model,
+                SettingChange::BackgroundMode(mode) => state.background.mode = mode,
+                SettingChange::BackgroundColor(color) => state.background.color = color,
+                SettingChange::BackgroundBlur(blur) => state.background.blur = blur,
             });
             Ok(())
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portraitd_protocol::{CropMode, Inset, MaskResolution, RingLayout, ServiceError, StreamKind};
 use zbus::{OwnedVariant, Variant};
 
-use super::service::{AttachOptions, Value};
+use super::service::{AttachOptions, DictionaryValue};
 use portraitd_media::{PixelFormat, Size};
 
 /// The smallest and largest side that a client may ask for, in pixels.
@@ -128,13 +128,10 @@ pub fn layout_values(camera: &str, layout: &RingLayout) -> BTreeMap<&'static str
 }
 
 /// A value as a variant of its D-Bus type.
-pub fn variant(value: &Value) -> Variant<'static> {
+pub fn variant(value: &DictionaryValue) -> Variant<'static> {
     match value {
-        Value::Bool(value) => Variant::from(*value),
-        Value::U32(value) => Variant::from(*value),
-        Value::U64(value) => Variant::from(*value),
-        Value::F64(value) => Variant::from(*value),
-        Value::Text(value) => Variant::from(value.clone()),
+        DictionaryValue::U64(value) => Variant::from(*value),
+        DictionaryValue::F64(value) => Variant::from(*value),
     }
 }
 

@@ -10,9 +10,9 @@ use zbus::{Connection, Variant};
 
 use super::service::ClientName;
 
-/// A wish to see a stream.
+/// A request to see a stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct AuthorizationRequest<'a> {
     /// The connection that it came by.
     pub connection: &'a Connection,
     /// Who wishes.
@@ -25,11 +25,11 @@ pub struct Wish<'a> {
 
 /// Decides who may see what.
 pub trait Authority: Send + Sync {
-    /// Decides on one wish.
+    /// Decides on one request.
     ///
     /// # Errors
     /// `NotAuthorized`.
-    fn check<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<(), ServiceError>>;
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>>;
 }
 
 /// Everybody may: for the session bus and for connections without bus, where only the same user gets in.
@@ -37,7 +37,7 @@ pub trait Authority: Send + Sync {
 pub struct AllowAll;
 
 impl Authority for AllowAll {
-    fn check<'a>(&'a self, _: Wish<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+    fn check<'a>(&'a self, _: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
         std::future::ready(Ok(())).boxed()
     }
 }
@@ -73,39 +73,39 @@ pub fn action_of(stream: StreamKind) -> String {
     format!("org.portraitd.attach-{stream}")
 }
 
-async fn ask_polkit(wish: &Wish<'_>) -> zbus::Result<bool> {
-    let proxy = PolkitAuthorityProxy::builder(wish.connection)
+async fn ask_polkit(request: &AuthorizationRequest<'_>) -> zbus::Result<bool> {
+    let proxy = PolkitAuthorityProxy::builder(request.connection)
         .cache_properties(zbus::proxy::CacheProperties::No)
         .build()
         .await?;
-    let name = HashMap::from([("name", Variant::from(wish.client.as_str()))]);
+    let name = HashMap::from([("name", Variant::from(request.client.as_str()))]);
     let subject = ("system-bus-name", name);
-    let flags = if wish.interactive { ALLOW_USER_INTERACTION } else { 0 };
-    let action = action_of(wish.stream);
+    let flags = if request.interactive { ALLOW_USER_INTERACTION } else { 0 };
+    let action = action_of(request.stream);
     let (authorized, _, _) = proxy.check_authorization(&subject, &action, HashMap::new(), flags, "").await?;
     Ok(authorized)
 }
 
-async fn user_of(wish: &Wish<'_>) -> zbus::Result<u32> {
-    let name = BusName::try_from(wish.client.as_str())?;
-    Ok(zbus::fdo::DBusProxy::new(wish.connection).await?.get_connection_unix_user(name).await?)
+async fn user_of(request: &AuthorizationRequest<'_>) -> zbus::Result<u32> {
+    let name = BusName::try_from(request.client.as_str())?;
+    Ok(zbus::fdo::DBusProxy::new(request.connection).await?.get_connection_unix_user(name).await?)
 }
 
 impl Authority for Polkit {
-    fn check<'a>(&'a self, wish: Wish<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
         async move {
-            let action = action_of(wish.stream);
-            match ask_polkit(&wish).await {
+            let action = action_of(request.stream);
+            match ask_polkit(&request).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(ServiceError::NotAuthorized(format!("polkit does not allow {action}"))),
                 Err(error) => {
                     let ours = rustix::process::geteuid().as_raw();
-                    let theirs = user_of(&wish).await.ok();
+                    let theirs = user_of(&request).await.ok();
                     if theirs.is_some_and(|user| user == 0 || user == ours) {
-                        tracing::debug!(%error, %action, client = %wish.client, "polkit not asked: root or our own user");
+                        tracing::debug!(%error, %action, client = %request.client, "polkit not asked: root or our own user");
                         return Ok(());
                     }
-                    tracing::warn!(%error, %action, client = %wish.client, "polkit cannot be asked, so no");
+                    tracing::warn!(%error, %action, client = %request.client, "polkit cannot be asked, so no");
                     let text = format!("polkit cannot be asked about {action}, and only root may without: {error}");
                     Err(ServiceError::NotAuthorized(text))
                 }

@@ -33,7 +33,9 @@ use zbus::{Connection, Guid, OwnedObjectPath};
 
 use authority::Authority;
 use leaving::Leaving;
-use objects::{Background, Camera, CameraObject, CameraPaths, Framing, Manager, Segmentation};
+use objects::{
+    BackgroundObject, CameraContext, CameraObject, CameraPaths, FramingObject, ManagerObject, SegmentationObject,
+};
 use service::{CameraService, ClientName, ManagerService};
 
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
@@ -139,7 +141,7 @@ async fn serve_on(
     let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
     let leaving = Leaving::new(peer);
     let paths = CameraPaths::default();
-    let manager = Manager { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
+    let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
     builder = builder.serve_at(ROOT_PATH, ObjectManager).serve_at(ROOT_PATH, manager);
     let mut objects = Vec::new();
     for service in &publication.cameras {
@@ -149,12 +151,12 @@ async fn serve_on(
             return Err(ServeError::TwoCameras(service.name().to_owned()));
         }
         paths.push(path.clone());
-        let object = CameraObject::new(Arc::clone(service), Arc::clone(&publication.authority), Arc::clone(&leaving));
+        let object = CameraContext::new(Arc::clone(service), Arc::clone(&publication.authority), Arc::clone(&leaving));
         builder = builder
-            .serve_at(path.clone(), Camera(Arc::clone(&object)))
-            .serve_at(path.clone(), Framing(Arc::clone(&object)))
-            .serve_at(path.clone(), Segmentation(Arc::clone(&object)))
-            .serve_at(path.clone(), Background(Arc::clone(&object)));
+            .serve_at(path.clone(), CameraObject(Arc::clone(&object)))
+            .serve_at(path.clone(), FramingObject(Arc::clone(&object)))
+            .serve_at(path.clone(), SegmentationObject(Arc::clone(&object)))
+            .serve_at(path.clone(), BackgroundObject(Arc::clone(&object)));
         leaving.add_camera(Arc::clone(service));
         objects.push((path, object));
     }
@@ -187,14 +189,14 @@ impl Server {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((camera, task));
     }
 
-    fn announce(&self, path: OwnedObjectPath, object: &CameraObject) {
+    fn announce(&self, path: OwnedObjectPath, object: &CameraContext) {
         let task =
             changes::announce(self.connection.clone(), path, object.state.clone(), Arc::clone(&object.announced));
         self.spawn(object.service.name().to_owned(), task);
     }
 
     async fn announce_cameras(&self) -> zbus::Result<()> {
-        let manager = self.connection.object_server().interface::<_, Manager>(ROOT_PATH).await?;
+        let manager = self.connection.object_server().interface::<_, ManagerObject>(ROOT_PATH).await?;
         manager.get().await.cameras_changed(manager.signal_emitter()).await
     }
 
@@ -212,14 +214,14 @@ impl Server {
             paths.push(path.clone());
         }
         let authority = Arc::clone(&self.publication.authority);
-        let object = CameraObject::new(Arc::clone(&service), authority, Arc::clone(&self.leaving));
+        let object = CameraContext::new(Arc::clone(&service), authority, Arc::clone(&self.leaving));
         self.leaving.add_camera(service);
         let server = self.connection.object_server();
         let added = async {
-            server.at(path.clone(), Camera(Arc::clone(&object))).await?;
-            server.at(path.clone(), Framing(Arc::clone(&object))).await?;
-            server.at(path.clone(), Segmentation(Arc::clone(&object))).await?;
-            server.at(path.clone(), Background(Arc::clone(&object))).await?;
+            server.at(path.clone(), CameraObject(Arc::clone(&object))).await?;
+            server.at(path.clone(), FramingObject(Arc::clone(&object))).await?;
+            server.at(path.clone(), SegmentationObject(Arc::clone(&object))).await?;
+            server.at(path.clone(), BackgroundObject(Arc::clone(&object))).await?;
             self.announce_cameras().await
         };
         added.await.map_err(ServeError::Peer)?;
@@ -250,10 +252,10 @@ impl Server {
         self.leaving.remove_camera(name);
         let server = self.connection.object_server();
         let removed = async {
-            server.remove::<Camera, _>(path.clone()).await?;
-            server.remove::<Framing, _>(path.clone()).await?;
-            server.remove::<Segmentation, _>(path.clone()).await?;
-            server.remove::<Background, _>(path.clone()).await?;
+            server.remove::<CameraObject, _>(path.clone()).await?;
+            server.remove::<FramingObject, _>(path.clone()).await?;
+            server.remove::<SegmentationObject, _>(path.clone()).await?;
+            server.remove::<BackgroundObject, _>(path.clone()).await?;
             self.announce_cameras().await
         };
         removed.await.map_err(ServeError::Peer)?;

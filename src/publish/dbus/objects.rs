@@ -10,13 +10,13 @@ use zbus::message::{Flags, Header};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 use super::attach::{layout_values, parse_options, variant};
-use super::authority::{Authority, Wish};
+use super::authority::{Authority, AuthorizationRequest};
 use super::changes::Announced;
 use super::image::{ImageReader, sealed_memfd};
 use super::leaving::Leaving;
 use super::service::{
-    AttachRequest, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState, Setting,
-    Values,
+    AttachRequest, CameraService, ClientName, Dictionary, Fractions, ManagerService, PublishedPerson, PublishedState,
+    SettingChange,
 };
 use portraitd_media::FrameFormat;
 use portraitd_media::{Matrix, Range};
@@ -31,7 +31,7 @@ const BLURS: std::ops::RangeInclusive<f64> = 0.0..=0.25;
 type Dict = HashMap<String, Variant<'static>>;
 
 /// Named values as `a{sv}`.
-pub(super) fn values(values: &Values) -> Dict {
+pub(super) fn values(values: &Dictionary) -> Dict {
     values.iter().map(|(name, value)| (name.clone(), variant(value))).collect()
 }
 
@@ -106,7 +106,7 @@ fn inside(property: &str, rectangle: Fractions) -> Result<Fractions, ServiceErro
 }
 
 /// What the four interfaces of one camera share.
-pub(super) struct CameraObject {
+pub(super) struct CameraContext {
     pub(super) service: Arc<dyn CameraService>,
     pub(super) state: watch::Receiver<PublishedState>,
     pub(super) announced: Arc<Announced>,
@@ -115,7 +115,7 @@ pub(super) struct CameraObject {
     images: ImageReader,
 }
 
-impl CameraObject {
+impl CameraContext {
     pub(super) fn new(
         service: Arc<dyn CameraService>,
         authority: Arc<dyn Authority>,
@@ -133,7 +133,7 @@ impl CameraObject {
     /// Applies a setting; `note` copies the property from the new state to what counts as announced.
     async fn apply(
         &self,
-        setting: Setting,
+        setting: SettingChange,
         note: impl FnOnce(&mut PublishedState, &PublishedState) + Send,
     ) -> Result<(), ServiceError> {
         self.service.apply(setting).await?;
@@ -152,17 +152,17 @@ impl CameraObject {
             .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
         let client = self.leaving.client(header);
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.authority.check(Wish { connection, client: &client, stream, interactive }).await?;
+        self.authority.check(AuthorizationRequest { connection, client: &client, stream, interactive }).await?;
         Ok((stream, client))
     }
 }
 
 /// `org.portraitd.Camera1`.
-pub(super) struct Camera(pub(super) Arc<CameraObject>);
+pub(super) struct CameraObject(pub(super) Arc<CameraContext>);
 
 /// A camera.
 #[interface(name = "org.portraitd.Camera1")]
-impl Camera {
+impl CameraObject {
     /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width" and "height" (u, even,
     /// 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY" for the mask), "fps" (u, the most wakes a
     /// second), "crop" (s: "view" or "full"; composite only), "inset" (s: where in a view the whole room is shown, which
@@ -253,11 +253,11 @@ impl Camera {
 }
 
 /// `org.portraitd.Framing1`.
-pub(super) struct Framing(pub(super) Arc<CameraObject>);
+pub(super) struct FramingObject(pub(super) Arc<CameraContext>);
 
 /// How the view follows the people. Rectangles are x, y, width and height as fractions of the source.
 #[interface(name = "org.portraitd.Framing1")]
-impl Framing {
+impl FramingObject {
     /// Frames anew, now.
     async fn reframe(&self) -> Result<(), ServiceError> {
         self.0.service.reframe().await
@@ -272,7 +272,7 @@ impl Framing {
     #[zbus(property)]
     async fn set_mode(&self, mode: &str) -> Result<(), ServiceError> {
         let mode = word::<FramingMode>("Mode", mode)?;
-        self.0.apply(Setting::FramingMode(mode), |announced, new| announced.framing.mode = new.framing.mode).await
+        self.0.apply(SettingChange::FramingMode(mode), |announced, new| announced.framing.mode = new.framing.mode).await
     }
 
     /// "inactive", "framing", "converged" or "lost".
@@ -299,7 +299,7 @@ impl Framing {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.framing.manual_crop = new.framing.manual_crop;
         };
-        self.0.apply(Setting::ManualCrop(crop), note).await
+        self.0.apply(SettingChange::ManualCrop(crop), note).await
     }
 
     /// The most that the picture is enlarged, 1 to 4.
@@ -314,7 +314,7 @@ impl Framing {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.framing.max_zoom = new.framing.max_zoom;
         };
-        self.0.apply(Setting::MaxZoom(zoom), note).await
+        self.0.apply(SettingChange::MaxZoom(zoom), note).await
     }
 
     /// "calm", "normal" or "quick".
@@ -326,7 +326,7 @@ impl Framing {
     #[zbus(property)]
     async fn set_speed(&self, speed: &str) -> Result<(), ServiceError> {
         let speed = word::<FramingSpeed>("Speed", speed)?;
-        self.0.apply(Setting::Speed(speed), |announced, new| announced.framing.speed = new.framing.speed).await
+        self.0.apply(SettingChange::Speed(speed), |announced, new| announced.framing.speed = new.framing.speed).await
     }
 
     /// Areas whose people are ignored, 16 at most.
@@ -344,7 +344,7 @@ impl Framing {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.framing.zones.clone_from(&new.framing.zones);
         };
-        self.0.apply(Setting::Zones(zones), note).await
+        self.0.apply(SettingChange::Zones(zones), note).await
     }
 
     /// What the settings can be for this camera.
@@ -355,11 +355,11 @@ impl Framing {
 }
 
 /// `org.portraitd.Segmentation1`.
-pub(super) struct Segmentation(pub(super) Arc<CameraObject>);
+pub(super) struct SegmentationObject(pub(super) Arc<CameraContext>);
 
 /// The net that tells people from the room.
 #[interface(name = "org.portraitd.Segmentation1")]
-impl Segmentation {
+impl SegmentationObject {
     /// The net in use, one of Models.
     #[zbus(property)]
     fn model(&self) -> String {
@@ -375,7 +375,7 @@ impl Segmentation {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.segmentation.model.clone_from(&new.segmentation.model);
         };
-        self.0.apply(Setting::Model(model), note).await
+        self.0.apply(SettingChange::Model(model), note).await
     }
 
     /// The nets that there are.
@@ -416,11 +416,11 @@ impl Segmentation {
 }
 
 /// `org.portraitd.Background1`.
-pub(super) struct Background(pub(super) Arc<CameraObject>);
+pub(super) struct BackgroundObject(pub(super) Arc<CameraContext>);
 
 /// What stands behind the people in the composite.
 #[interface(name = "org.portraitd.Background1")]
-impl Background {
+impl BackgroundObject {
     /// Takes a PNG or JPEG, 32 MiB at most: a file or memfd (read from its beginning), a pipe or a socket.
     async fn set_image(&self, image: zbus::OwnedFd) -> Result<(), ServiceError> {
         let image = self.0.images.read(image.into()).await?;
@@ -444,7 +444,7 @@ impl Background {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.background.mode = new.background.mode;
         };
-        self.0.apply(Setting::BackgroundMode(mode), note).await
+        self.0.apply(SettingChange::BackgroundMode(mode), note).await
     }
 
     /// The colour of the mode "color", as "#rrggbb".
@@ -459,7 +459,7 @@ impl Background {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.background.color = new.background.color;
         };
-        self.0.apply(Setting::BackgroundColor(color), note).await
+        self.0.apply(SettingChange::BackgroundColor(color), note).await
     }
 
     /// How blurred the room is in the mode "blur": the standard deviation as a fraction of the picture's height, 0 to 0.25.
@@ -474,7 +474,7 @@ impl Background {
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.background.blur = new.background.blur;
         };
-        self.0.apply(Setting::BackgroundBlur(blur), note).await
+        self.0.apply(SettingChange::BackgroundBlur(blur), note).await
     }
 }
 
@@ -482,14 +482,14 @@ impl Background {
 pub(super) type CameraPaths = Arc<Mutex<Vec<OwnedObjectPath>>>;
 
 /// `org.portraitd.Manager1`.
-pub(super) struct Manager {
+pub(super) struct ManagerObject {
     pub(super) service: Arc<dyn ManagerService>,
     pub(super) cameras: CameraPaths,
 }
 
 /// The daemon.
 #[interface(name = "org.portraitd.Manager1")]
-impl Manager {
+impl ManagerObject {
     /// Reads the configuration anew. Where it is wrong, the old settings stay and the error says where.
     async fn reload(&self) -> Result<(), ServiceError> {
         self.service.reload().await

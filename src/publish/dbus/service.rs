@@ -24,23 +24,17 @@ use portraitd_media::{PixelFormat, Size};
 /// x, y, width and height as fractions of the source picture.
 pub type Fractions = (f64, f64, f64, f64);
 
-/// A value of `Stats`, `Limits` and the like.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// `b`.
-    Bool(bool),
-    /// `u`.
-    U32(u32),
+/// A value of the dictionaries `Stats` and `Limits`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DictionaryValue {
     /// `t`.
     U64(u64),
     /// `d`.
     F64(f64),
-    /// `s`.
-    Text(String),
 }
 
 /// Named values, `a{sv}` on the bus.
-pub type Values = BTreeMap<String, Value>;
+pub type Dictionary = BTreeMap<String, DictionaryValue>;
 
 /// The client behind a call: its unique name on the bus, or a name of our own for the peer of a connection without bus.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,7 +121,7 @@ pub struct Attachment {
 
 /// A change that a client asks for by setting a property. Valid by the time the service gets it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Setting {
+pub enum SettingChange {
     /// `Framing1.Mode`.
     FramingMode(FramingMode),
     /// `Framing1.ManualCrop`: inside of the picture, not empty.
@@ -181,7 +175,7 @@ pub struct FramingStatus {
     /// Areas whose people are ignored.
     pub zones: Vec<Fractions>,
     /// What the numbers above can be for this camera.
-    pub limits: Values,
+    pub limits: Dictionary,
 }
 
 /// What `Segmentation1` shows.
@@ -241,7 +235,7 @@ impl Default for PublishedState {
                 max_zoom: 2.0,
                 speed: FramingSpeed::Normal,
                 zones: Vec::new(),
-                limits: Values::new(),
+                limits: Dictionary::new(),
             },
             segmentation: SegmentationStatus {
                 model: String::new(),
@@ -276,7 +270,7 @@ pub trait CameraService: Send + Sync {
     fn people(&self) -> Vec<PublishedPerson>;
 
     /// Figures for whoever asks.
-    fn stats(&self) -> Values;
+    fn stats(&self) -> Dictionary;
 
     /// Attaches a client, opening the camera if need be. What it returns goes to the client and is closed here, so an
     /// attachment whose client has left meanwhile ends by itself.
@@ -295,7 +289,7 @@ pub trait CameraService: Send + Sync {
     ///
     /// # Errors
     /// `InvalidArgument`, `NotSupported`, `Failed`.
-    fn apply(&self, setting: Setting) -> BoxFuture<'_, Result<(), ServiceError>>;
+    fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>>;
 
     /// Frames anew, now.
     ///

@@ -21,7 +21,7 @@ mod tests;
 mod values;
 
 pub use error::{ConfigError, Place, Warning};
-pub use model::{Background, Camera, Config, Framing, Output, Segmentation};
+pub use model::{BackgroundConfig, CameraConfig, Config, FramingConfig, OutputConfig, SegmentationConfig};
 pub use values::{Bus, Color, MAX_ZONES, check_model, check_name, check_output_device, check_source, check_zone};
 
 use layers::{Layer, Origin};
@@ -49,7 +49,7 @@ pub struct Flags {
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
-pub struct Sources {
+pub struct ConfigSources {
     /// `--config F`: this file stands in for all file layers, and must be there.
     pub file: Option<PathBuf>,
     /// The folder that stands for `/`. Empty: `/` itself. For images of boards, and for tests.
@@ -60,7 +60,7 @@ pub struct Sources {
     pub flags: Flags,
 }
 
-impl Sources {
+impl ConfigSources {
     /// This system's files, this process's environment, and these flags.
     #[must_use]
     pub fn system(file: Option<PathBuf>, flags: Flags) -> Self {
@@ -120,7 +120,7 @@ impl Config {
     ///
     /// # Errors
     /// The first thing that is wrong, lowest layer first, with its place.
-    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+    pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
         let (files, mut layers): (Vec<PathBuf>, Vec<Layer>) = sources.files()?.into_iter().unzip();
         environment(&sources.environment, &mut layers, &mut warnings)?;

@@ -28,7 +28,7 @@ pub struct Config {
     pub log: String,
     /// The cameras, in the order in which the layers first name them; never empty once loaded.
     #[serde(rename = "camera")]
-    pub cameras: Vec<Camera>,
+    pub cameras: Vec<CameraConfig>,
     /// Doubtful things that were accepted.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
@@ -45,7 +45,7 @@ impl Default for Config {
             threads: 1,
             metrics_file: None,
             log: "info".to_owned(),
-            cameras: vec![Camera::default()],
+            cameras: vec![CameraConfig::default()],
             warnings: Vec::new(),
             files: Vec::new(),
         }
@@ -55,7 +55,7 @@ impl Default for Config {
 /// One camera: `[[camera]]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Camera {
+pub struct CameraConfig {
     /// Its name, in D-Bus paths and metrics: 1 to 32 of `a-z 0-9 _ -`. Default `main`.
     #[serde(deserialize_with = "values::name")]
     pub name: String,
@@ -77,17 +77,17 @@ pub struct Camera {
     #[serde(deserialize_with = "values::idle_close")]
     pub idle_close_s: f64,
     /// Who is a person.
-    pub segmentation: Segmentation,
+    pub segmentation: SegmentationConfig,
     /// What the view shows.
-    pub framing: Framing,
+    pub framing: FramingConfig,
     /// What stands behind the people in a composite.
-    pub background: Background,
+    pub background: BackgroundConfig,
     /// V4L2 output nodes that are written to: `[[camera.output]]`.
     #[serde(rename = "output")]
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<OutputConfig>,
 }
 
-impl Default for Camera {
+impl Default for CameraConfig {
     fn default() -> Self {
         Self {
             name: "main".to_owned(),
@@ -97,15 +97,15 @@ impl Default for Camera {
             fps: 30.0,
             allow_source: false,
             idle_close_s: 3.0,
-            segmentation: Segmentation::default(),
-            framing: Framing::default(),
-            background: Background::default(),
+            segmentation: SegmentationConfig::default(),
+            framing: FramingConfig::default(),
+            background: BackgroundConfig::default(),
             outputs: Vec::new(),
         }
     }
 }
 
-impl Camera {
+impl CameraConfig {
     /// What to ask of the source.
     #[must_use]
     pub fn wanted(&self) -> FormatRequest {
@@ -119,7 +119,7 @@ impl Camera {
 /// `[camera.segmentation]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Segmentation {
+pub struct SegmentationConfig {
     /// The model, by its manifest's name in `models_dir`. Default `selfie-landscape`.
     #[serde(deserialize_with = "values::model")]
     pub model: String,
@@ -131,7 +131,7 @@ pub struct Segmentation {
     pub max_rate: f64,
 }
 
-impl Default for Segmentation {
+impl Default for SegmentationConfig {
     fn default() -> Self {
         Self { model: "selfie-landscape".to_owned(), budget_ms: 30.0, max_rate: 30.0 }
     }
@@ -140,7 +140,7 @@ impl Default for Segmentation {
 /// `[camera.framing]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Framing {
+pub struct FramingConfig {
     /// Who decides the crop. Default `follow`.
     pub mode: FramingMode,
     /// The most that the view may enlarge, 1 to 4. Default 2.
@@ -162,7 +162,7 @@ pub struct Framing {
     pub output_height: u32,
 }
 
-impl Default for Framing {
+impl Default for FramingConfig {
     fn default() -> Self {
         Self {
             mode: FramingMode::Follow,
@@ -179,7 +179,7 @@ impl Default for Framing {
 /// `[camera.background]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Background {
+pub struct BackgroundConfig {
     /// What stands behind the people. Default `color`.
     pub mode: BackgroundMode,
     /// The colour of `color`, and of what an image does not cover: `#rrggbb`. Default `#203040`.
@@ -193,7 +193,7 @@ pub struct Background {
     pub blur: f64,
 }
 
-impl Default for Background {
+impl Default for BackgroundConfig {
     fn default() -> Self {
         Self {
             mode: BackgroundMode::Color,
@@ -207,7 +207,7 @@ impl Default for Background {
 /// `[[camera.output]]`: a stream written to a V4L2 output node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Output {
+pub struct OutputConfig {
     /// The node, best by its `/dev/v4l/by-path` name. Required.
     #[serde(deserialize_with = "values::output_device")]
     pub device: String,

@@ -6,7 +6,7 @@ use std::fs;
 /// Files under a folder that stands for `/`, and the sources that read them.
 struct System {
     root: tempfile::TempDir,
-    sources: Sources,
+    sources: ConfigSources,
 }
 
 impl System {
@@ -17,7 +17,7 @@ impl System {
             fs::create_dir_all(path.parent().expect("parent")).expect("folders");
             fs::write(path, text).expect("file");
         }
-        let sources = Sources { root: root.path().to_owned(), ..Sources::default() };
+        let sources = ConfigSources { root: root.path().to_owned(), ..ConfigSources::default() };
         Self { root, sources }
     }
 
@@ -126,7 +126,7 @@ fn values_of_the_wrong_type() {
     );
     assert_eq!(
         complaint("[[camera]]\nframing = 1\n"),
-        "2:11: `camera.main.framing`: integer `1` is not struct Framing"
+        "2:11: `camera.main.framing`: integer `1` is not struct FramingConfig"
     );
     assert_eq!(complaint("[[camera]]\nname = 1\n"), "2:8: `camera.main.name`: integer `1` is not a string in quotes");
     assert_eq!(complaint("camera = 5\n"), "1:1: `camera`: there can be several: write [[camera]], with two brackets");
@@ -138,7 +138,7 @@ fn values_of_the_wrong_type() {
         complaint("[[camera]]\n[camera.output]\ndevice = \"/dev/x\"\n"),
         "2:9: `camera.main.output`: there can be several: write [[camera.output]], with two brackets"
     );
-    assert_eq!(complaint("camera = [5]\n"), "1:11: ``: integer `5` is not struct Camera");
+    assert_eq!(complaint("camera = [5]\n"), "1:11: ``: integer `5` is not struct CameraConfig");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn variables_lie_over_files_and_flags_over_variables() {
     assert_eq!(camera.background.color, Color { red: 0xab, green: 0xcd, blue: 0xef });
     assert_eq!(
         camera.outputs,
-        [Output { device: "/dev/x".to_owned(), stream: portraitd_protocol::StreamKind::Source }]
+        [OutputConfig { device: "/dev/x".to_owned(), stream: portraitd_protocol::StreamKind::Source }]
     );
     assert_eq!(config.warnings, []);
 }
@@ -509,7 +509,7 @@ fn empty_takes_back_what_a_lower_layer_said() {
 fn zero_means_the_sources_own() {
     let camera = &System::new(&[(ADMIN, "[[camera]]\nwidth = 0\nheight = 0\nfps = 0\n")]).good().cameras[0];
     assert_eq!(camera.wanted(), portraitd_media::FormatRequest { size: None, frame_rate: None });
-    assert_eq!(Camera::default().wanted(), portraitd_media::FormatRequest::default());
+    assert_eq!(CameraConfig::default().wanted(), portraitd_media::FormatRequest::default());
 }
 
 #[test]

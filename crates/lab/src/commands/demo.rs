@@ -101,15 +101,15 @@ async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Resul
     let started = Instant::now();
     let library = arguments.model.library()?;
     let model = library.load(&arguments.model.model, EngineOptions::default())?;
-    let settings = config::Camera {
+    let settings = config::CameraConfig {
         name: "demo".into(),
         device: arguments.scene.clone(),
         // The contact sheet shows the source stream, which here is a rendered scene.
         allow_source: true,
         // The figures must not depend on the load of this machine, so a large budget prevents
         // degradation.
-        segmentation: config::Segmentation { budget_ms: 1000.0, ..config::Segmentation::default() },
-        ..config::Camera::default()
+        segmentation: config::SegmentationConfig { budget_ms: 1000.0, ..config::SegmentationConfig::default() },
+        ..config::CameraConfig::default()
     };
     let camera = start_camera(settings, library, model, SourceSpec::Scene(scene).into_source())?;
     let (ours, theirs) = UnixStream::pair().context("socketpair")?;
@@ -176,7 +176,7 @@ async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Resul
 }
 
 fn start_camera(
-    settings: config::Camera,
+    settings: config::CameraConfig,
     library: Library,
     model: portraitd_vision::net::Model,
     source: Box<dyn Source>,
