@@ -14,7 +14,7 @@ use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
-use portraitd::service::config::{Config, ConfigSources, Flags};
+use portraitd::service::config::{BusConfig, Config, ConfigSources, Flags};
 use portraitd::service::crash::CrashGuard;
 use portraitd::service::logging;
 use portraitd::service::logging::Logging;
@@ -164,6 +164,16 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
     changes
 }
 
+/// The bus that the configuration names.
+fn bus_of(config: &BusConfig) -> Bus {
+    match config {
+        BusConfig::System => Bus::System,
+        BusConfig::Session => Bus::Session,
+        BusConfig::None => Bus::None,
+        BusConfig::Address(address) => Bus::Address(address.clone()),
+    }
+}
+
 /// Who may see pictures. On a session bus only the user's own programs are; on any other polkit is asked, and where it is
 /// not there, the bus for the caller's user.
 fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
@@ -212,7 +222,7 @@ async fn serve_cameras(
                 .map_err(|error| anyhow::anyhow!("camera {}: {error}", settings.name))?,
         ));
     }
-    let Ok(bus) = config.bus.to_string().parse::<Bus>();
+    let bus = bus_of(&config.bus);
     let manager = Arc::new(Manager {
         sources,
         cameras: cameras.clone(),

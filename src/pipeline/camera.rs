@@ -33,6 +33,7 @@ use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{FrameFormat, Source};
 use portraitd_media::{OwnedPicture, Size, UnitRect, even_size};
+use portraitd_protocol::settings::Color;
 use portraitd_vision::net::EngineOptions;
 use portraitd_vision::net::{Library, Model};
 
@@ -834,7 +835,7 @@ fn tuning_of(config: &config::CameraConfig) -> Tuning {
 }
 
 fn backdrop_of(background: &config::BackgroundConfig, image: Option<Arc<OwnedPicture>>) -> Backdrop {
-    let config::Color { red, green, blue } = background.color;
+    let Color { red, green, blue } = background.color;
     Backdrop { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image }
 }
 
@@ -845,7 +846,7 @@ fn first_state(
     library: &Library,
     model: Option<&Model>,
 ) -> PublishedState {
-    let config::Color { red, green, blue } = config.background.color;
+    let Color { red, green, blue } = config.background.color;
     PublishedState {
         camera: CameraStatus {
             device: device.to_owned(),

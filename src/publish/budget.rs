@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::ring::PublishError;
+use super::error::PublishError;
 
 /// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of 1920x1080 in NV12.
 const DEFAULT_BYTES: usize = 128 << 20;
@@ -42,13 +42,13 @@ impl RingBudget {
     /// Takes `bytes` for a ring.
     ///
     /// # Errors
-    /// [`PublishError::NoRoom`].
+    /// [`PublishError::OverBudget`].
     pub fn take(&self, bytes: usize) -> Result<RingShare, PublishError> {
         let Account { limit, used } = &*self.0;
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);
         match used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
             Ok(_) => Ok(RingShare { budget: self.clone(), bytes }),
-            Err(used) => Err(PublishError::NoRoom { wanted: bytes, used, limit: *limit }),
+            Err(used) => Err(PublishError::OverBudget { wanted: bytes, used, limit: *limit }),
         }
     }
 }
@@ -68,7 +68,7 @@ mod tests {
         let budget = RingBudget::new(100);
         let first = budget.take(60).expect("room");
         let error = budget.clone().take(41).expect_err("one budget");
-        assert!(matches!(error, PublishError::NoRoom { wanted: 41, used: 60, limit: 100 }), "{error}");
+        assert!(matches!(error, PublishError::OverBudget { wanted: 41, used: 60, limit: 100 }), "{error}");
         let second = budget.take(40).expect("all of it");
         budget.take(1).expect_err("none left");
         budget.take(usize::MAX).expect_err("no overflow");

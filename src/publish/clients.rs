@@ -21,8 +21,8 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::error::PublishError;
 use super::memory::{RingHead, watch_readable};
-use super::ring::PublishError;
 
 /// Bytes of a client's pipe: one page, the least that the kernel gives.
 const PIPE_BYTES: usize = 4096;

@@ -12,9 +12,11 @@
 pub mod budget;
 pub mod clients;
 pub mod dbus;
+mod error;
 mod memory;
 pub mod ring;
 
 pub use budget::{RingBudget, RingShare};
 pub use clients::{ClientFds, MAX_CLIENTS, RingClients};
-pub use ring::{PublishError, RingSpec, RingWriter, SlotInfo, SlotWriter};
+pub use error::PublishError;
+pub use ring::{RingSpec, RingWriter, SlotInfo, SlotWriter};

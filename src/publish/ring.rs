@@ -12,7 +12,7 @@
 //! a read-only descriptor would add nothing, and needs no `/proc`. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size, which
 //! keeps readers from SIGBUS, and `F_SEAL_SEAL` fixes the seals.
 
-use portraitd_protocol::layout::{HEADER_BYTES, LayoutError, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
+use portraitd_protocol::layout::{HEADER_BYTES, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
 use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
 use portraitd_protocol::{Person, RingLayout, StreamKind};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
@@ -21,57 +21,9 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 
 use super::clients::{ClientFds, RingClients};
+use super::error::PublishError;
 use super::memory::{RingBody, map};
 use portraitd_media::{Colorimetry, PictureMut, PixelFormat, PixelRect, PlaneMut, Size};
-
-/// Why a ring cannot be made, or a client not added.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The picture cannot be laid out.
-    #[error("a ring for {size} {format} pictures: {error}")]
-    Layout {
-        /// Size of the pictures.
-        size: Size,
-        /// Their format.
-        format: PixelFormat,
-        /// What cannot be.
-        error: LayoutError,
-    },
-    /// The ring is closed; attach to its successor.
-    #[error("the ring is closed")]
-    Closed,
-    /// The ring has as many clients as it may have: a program that attaches and never leaves must not use up the service's
-    /// descriptors.
-    #[error("this stream has {0} clients already, and no more are served")]
-    Full(usize),
-    /// All rings together would take too much of the service's memory.
-    #[error(
-        "this stream's pictures would take {} MiB, and the streams that are served take {} of the {} that they may",
-        wanted.div_ceil(1 << 20), used.div_ceil(1 << 20), limit >> 20
-    )]
-    NoRoom {
-        /// Bytes of the ring that is asked for.
-        wanted: usize,
-        /// Of those that there are.
-        used: usize,
-        /// The most.
-        limit: usize,
-    },
-    /// A system call failed.
-    #[error("{call}: {error}")]
-    System {
-        /// The call, by its name in the manual.
-        call: &'static str,
-        /// What the system said.
-        error: std::io::Error,
-    },
-}
-
-impl PublishError {
-    pub(super) fn call(call: &'static str) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::System { call, error: errno.into() }
-    }
-}
 
 /// What a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,13 +16,32 @@ use tracing_subscriber::{Registry, fmt, reload};
 /// Why logging cannot start or change.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter is not one.
+    /// The filter is refused.
     #[error("log filter: {0}")]
-    Filter(String),
+    Filter(#[from] FilterError),
     /// Logging was started before, by us or by a program that we are part of.
     #[error("logging was started already")]
     Started,
 }
+
+/// Why a log filter is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// A part of the filter is neither a level nor a directive.
+    #[error("`{}` is not a level ({}) or a directive as target=level", directive.escape_debug(), LEVELS.join(" "))]
+    Directive {
+        /// The part.
+        directive: String,
+    },
+    /// The logging library refuses the filter as a whole.
+    #[error("{message}")]
+    Library {
+        /// The message of the library.
+        message: String,
+    },
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where logs go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,44 +76,37 @@ impl Logging {
     /// # Errors
     /// [`LogError::Filter`]; what was logged before is still logged.
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
-        let filter = parse_filter(filter).map_err(LogError::Filter)?;
-        self.filter.reload(filter).map_err(|error| LogError::Filter(error.to_string()))
+        let filter = parse_filter(filter)?;
+        self.filter.reload(filter).map_err(|error| FilterError::Library { message: error.to_string() }.into())
     }
 }
 
-/// A filter: a level (`error warn info debug trace off`), or directives as `info,portraitd_media=debug`, as in the
-/// `RUST_LOG` of other programs.
+/// Checks a filter: a level (`off error warn info debug trace`), or directives as `info,portraitd_media=debug`, in the
+/// form of the variable `RUST_LOG` of other programs.
 ///
 /// # Errors
-/// What is wrong with it, on one line.
-pub fn check_filter(filter: &str) -> Result<(), String> {
+/// [`FilterError`].
+pub fn check_filter(filter: &str) -> Result<(), FilterError> {
     parse_filter(filter).map(drop)
 }
 
-fn parse_filter(filter: &str) -> Result<Targets, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let bad = |directive: &str| {
-        Err(format!(
-            "`{}` is not a level ({}) or a directive as target=level",
-            directive.escape_debug(),
-            LEVELS.join(" ")
-        ))
-    };
+fn parse_filter(filter: &str) -> Result<Targets, FilterError> {
+    let refuse = |directive: &str| Err(FilterError::Directive { directive: directive.to_owned() });
     if filter.trim().is_empty() {
-        return bad(filter);
+        return refuse(filter);
     }
     let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
     for directive in &directives {
-        // A lone word is a target to `Targets`: a misspelt level would then log nothing but that target's events.
+        // `Targets` takes a single word for a target: with a misspelt level, only events of that target would be logged.
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
         if !is_level && !directive.contains('=') {
-            return bad(directive);
+            return refuse(directive);
         }
         if directive.parse::<Targets>().is_err() {
-            return bad(directive);
+            return refuse(directive);
         }
     }
-    directives.join(",").parse::<Targets>().map_err(|error| error.to_string())
+    directives.join(",").parse::<Targets>().map_err(|error| FilterError::Library { message: error.to_string() })
 }
 
 /// Whether this stream is the journal's own: the service manager names the device and inode of what it connected.
@@ -124,7 +136,7 @@ fn target() -> Target {
 /// # Errors
 /// [`LogError`]: the filter is wrong, or logging runs already.
 pub fn init(filter: &str) -> Result<Logging, LogError> {
-    let (filter, handle) = reload::Layer::new(parse_filter(filter).map_err(LogError::Filter)?);
+    let (filter, handle) = reload::Layer::new(parse_filter(filter)?);
     let journal = match target() {
         Target::Journal => tracing_journald::layer().ok(),
         Target::Stderr => None,
@@ -212,7 +224,7 @@ mod tests {
             assert_eq!(check_filter(good), Ok(()), "{good:?}");
         }
         let error = "`inof` is not a level (off error warn info debug trace) or a directive as target=level";
-        assert_eq!(check_filter("inof"), Err(error.to_owned()));
+        assert_eq!(check_filter("inof").expect_err("misspelt").to_string(), error);
         for bad in ["", " ", "info,", "info,,debug", "portraitd=loud", "info,portraitd"] {
             assert!(check_filter(bad).is_err(), "{bad:?}");
         }

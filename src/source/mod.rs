@@ -39,6 +39,8 @@ impl FromStr for SourceSpec {
         match text {
             "auto" => return Ok(Self::Auto),
             "-" => return Ok(Self::File(FileOptions::new(FilePath::Stdin))),
+            // No system call accepts a path with a NUL character.
+            _ if text.contains('\0') => return Err(SpecError::UnknownSource { text: text.to_owned() }),
             _ => {}
         }
         if let Some(rest) = text.strip_prefix("file:") {

@@ -146,7 +146,11 @@ fn it_says_what_is_wrong_in_one_line() {
     for (arguments, code, expected) in [
         (["attach", "source"].as_slice(), 1, "org.portraitd.Error.NoSuchStream: source is off"),
         (&["attach", "view", "--width", "641", "--height", "360"], 1, "option `width`: 641 is not an even number"),
-        (&["set", "framing.max-zoom=9"], 1, "org.portraitd.Error.InvalidArgument: MaxZoom: 9 is not 1 to 4"),
+        (
+            &["set", "framing.max-zoom=9"],
+            1,
+            "org.portraitd.Error.InvalidArgument: MaxZoom: 9 is not a number from 1 to 4",
+        ),
         (&["reframe"], 1, "org.portraitd.Error.NotSupported: the fake has no director"),
         (&["status", "--camera", "rear"], 1, "there is no camera named \"rear\""),
         (&["attach", "view", "--frames", "1", "--out", "x.jpeg"], 1, "must end with .png, .ppm or .pgm"),

@@ -1,9 +1,8 @@
 //! What the director can be asked for, and the checks of it.
 
 use portraitd_media::{Size, UnitRect};
+use portraitd_protocol::settings::{LEAD_ROOM, MAX_ZOOM};
 use portraitd_protocol::{FramingMode, FramingSpeed};
-
-use crate::tuning::{LEAD_ROOM_CAP, ZOOM_CAP};
 
 /// The largest accepted width and height, pixels. Crops are published as `f32`, which is exact to a
 /// fraction of a pixel up to this size.
@@ -55,10 +54,10 @@ impl Settings {
                 return Err(SettingsError::Size { what, size });
             }
         }
-        if !(1.0..=ZOOM_CAP).contains(&self.max_zoom) {
+        if MAX_ZOOM.check(self.max_zoom.into()).is_err() {
             return Err(SettingsError::Zoom { max_zoom: self.max_zoom });
         }
-        if !(0.0..=LEAD_ROOM_CAP).contains(&self.lead_room) {
+        if LEAD_ROOM.check(self.lead_room.into()).is_err() {
             return Err(SettingsError::LeadRoom { lead_room: self.lead_room });
         }
         let crop = self.manual_crop;

@@ -62,8 +62,6 @@ pub(crate) const HEADROOM: f64 = 0.10;
 pub(crate) const SIDE_MARGIN: f64 = 0.125;
 /// A smaller zoom does not justify a crop.
 pub(crate) const SMALLEST_ZOOM: f64 = 1.15;
-/// The greatest zoom that may be configured.
-pub(crate) const ZOOM_CAP: f32 = 4.0;
 /// The least width and height of a crop, pixels, unless the frame is smaller.
 pub(crate) const SMALLEST_SIDE: f64 = 16.0;
 /// The most output pixels that are made from one source pixel, along an axis.
@@ -96,8 +94,6 @@ pub(crate) const LEAD_FULL_SPEED: f64 = 0.15;
 pub(crate) const LEAD_TIME_CONSTANT_S: f64 = 0.3;
 /// After a longer gap between two observations the averaged speed is discarded.
 pub(crate) const LEAD_MEMORY_NS: u64 = SECOND_NS / 2;
-/// The greatest lead room that may be configured.
-pub(crate) const LEAD_ROOM_CAP: f32 = 0.25;
 
 /// The duration of a change of mode, seconds.
 pub(crate) const TRANSITION_S: f64 = 0.5;

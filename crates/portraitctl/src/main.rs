@@ -59,7 +59,7 @@ enum Command {
         out: PathBuf,
     },
     /// Changes settings, each as KEY=VALUE.
-    #[command(after_help = set::KEYS)]
+    #[command(after_help = set::keys())]
     Set {
         /// For example framing.mode=follow or background.color=#203040.
         #[arg(required = true, value_name = "KEY=VALUE")]

@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use portraitd_client::feed::find_camera;
+use portraitd_client::protocol::settings::{self, SettingError, parse_number, parse_rectangle};
 use portraitd_client::proxy::{BackgroundProxy, Fractions, FramingProxy, SegmentationProxy};
+use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed};
 use serde_json::json;
 use zbus::Connection;
 use zbus::proxy::CacheProperties;
@@ -15,17 +17,40 @@ use zbus::proxy::CacheProperties;
 use crate::json::print_line;
 
 /// The keys, for the help.
-pub const KEYS: &str = "Keys:
-  framing.mode           off, once, follow, manual
+pub fn keys() -> String {
+    fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> String {
+        all.iter().map(|value| word(*value)).collect::<Vec<_>>().join(", ")
+    }
+    let (modes, speeds) =
+        (words(FramingMode::ALL, FramingMode::as_str), words(FramingSpeed::ALL, FramingSpeed::as_str));
+    let backgrounds = words(BackgroundMode::ALL, BackgroundMode::as_str);
+    let (zoom, blur) = (settings::MAX_ZOOM, settings::BLUR);
+    format!(
+        "Keys:
+  framing.mode           {modes}
   framing.manual-crop    x,y,width,height as fractions of the source
-  framing.max-zoom       1 to 4
-  framing.speed          calm, normal, quick
+  framing.max-zoom       {} to {}
+  framing.speed          {speeds}
   framing.zones          x,y,width,height[;x,y,width,height...], or nothing
   segmentation.model     one of the models that status shows
-  background.mode        none, color, image, blur
+  background.mode        {backgrounds}
   background.color       #rrggbb
-  background.blur        0 to 0.25 of the picture's height
-  background.image       a PNG or JPEG file, or nothing to remove it";
+  background.blur        {} to {} of the picture's height
+  background.image       a PNG or JPEG file, or nothing to remove it",
+        zoom.lowest, zoom.highest, blur.lowest, blur.highest
+    )
+}
+
+/// Why a text is not an assignment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignmentError {
+    #[error("{text:?} is not KEY=VALUE")]
+    NoAssignment { text: String },
+    #[error("unknown key {key:?}")]
+    UnknownKey { key: String },
+    #[error(transparent)]
+    Value(#[from] SettingError),
+}
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,20 +67,14 @@ pub enum Setting {
     Image(Option<PathBuf>),
 }
 
-fn rectangle(text: &str) -> Result<Fractions, String> {
-    let numbers: Result<Vec<f64>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-    match numbers.as_deref() {
-        Ok([x, y, width, height]) => Ok((*x, *y, *width, *height)),
-        _ => Err(format!("{text:?} is not x,y,width,height")),
-    }
-}
+// Ranges are checked by the service alone: it may be of another release, with other ranges.
 
-fn number(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number"))
+fn rectangle(text: &str) -> Result<Fractions, SettingError> {
+    parse_rectangle(text).map(Into::into)
 }
 
 impl Setting {
-    /// As in [`KEYS`].
+    /// As in [`keys`].
     const fn key(&self) -> &'static str {
         match self {
             Self::FramingMode(_) => "framing.mode",
@@ -73,24 +92,25 @@ impl Setting {
 }
 
 impl FromStr for Setting {
-    type Err = String;
+    type Err = AssignmentError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    fn from_str(text: &str) -> Result<Self, AssignmentError> {
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| AssignmentError::NoAssignment { text: text.to_owned() })?;
         let value_text = value.to_owned();
         Ok(match key {
             "framing.mode" => Self::FramingMode(value_text),
             "framing.manual-crop" => Self::ManualCrop(rectangle(value)?),
-            "framing.max-zoom" => Self::MaxZoom(number(value)?),
+            "framing.max-zoom" => Self::MaxZoom(parse_number(value)?),
             "framing.speed" => Self::Speed(value_text),
             "framing.zones" if value.is_empty() => Self::Zones(Vec::new()),
             "framing.zones" => Self::Zones(value.split(';').map(rectangle).collect::<Result<_, _>>()?),
             "segmentation.model" => Self::Model(value_text),
             "background.mode" => Self::BackgroundMode(value_text),
             "background.color" => Self::Color(value_text),
-            "background.blur" => Self::Blur(number(value)?),
+            "background.blur" => Self::Blur(parse_number(value)?),
             "background.image" => Self::Image((!value.is_empty()).then(|| value.into())),
-            _ => return Err(format!("unknown key {key:?}")),
+            _ => return Err(AssignmentError::UnknownKey { key: key.to_owned() }),
         })
     }
 }
@@ -150,7 +170,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_from_words() {
-        let parse = |text: &str| text.parse::<Setting>();
+        let parse = |text: &str| text.parse::<Setting>().map_err(|error| error.to_string());
         assert_eq!(parse("framing.max-zoom=2.5"), Ok(Setting::MaxZoom(2.5)));
         assert_eq!(parse("framing.manual-crop=0,0.1, 0.5,0.5"), Ok(Setting::ManualCrop((0.0, 0.1, 0.5, 0.5))));
         assert_eq!(parse("framing.zones="), Ok(Setting::Zones(Vec::new())));

@@ -7,6 +7,7 @@
 //! | [`pixel`] | sizes, pixel formats, colorimetry |
 //! | [`layout`] | version 1 of the ring: offsets, and the check of a header that another process wrote |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
+//! | [`settings`] | range, default and error text of each setting |
 //! | [`names`] | the bus name, object paths and interfaces |
 //! | `error` | the named D-Bus errors (feature `dbus`) |
 
@@ -17,6 +18,7 @@ pub mod layout;
 pub mod names;
 pub mod pixel;
 pub mod sequence_lock;
+pub mod settings;
 pub mod words;
 
 #[cfg(feature = "dbus")]

@@ -1,17 +1,13 @@
-//! The options of `Attach` and the layout that it returns, between `a{sv}` and types.
+//! The options of `Attach`, checked.
 
 use std::collections::BTreeMap;
 
-use portraitd_protocol::{CropMode, Inset, MaskResolution, RingLayout, ServiceError, StreamKind};
+use portraitd_protocol::settings::{ATTACH_RATE, ATTACH_SIDE, CountRange};
+use portraitd_protocol::{CropMode, Inset, MaskResolution, ServiceError, StreamKind};
 use zbus::{OwnedVariant, Variant};
 
-use super::service::{AttachOptions, DictionaryValue};
+use super::service::AttachOptions;
 use portraitd_media::{PixelFormat, Size};
-
-/// The smallest and largest side that a client may ask for, in pixels.
-const SIDES: std::ops::RangeInclusive<u32> = 16..=4096;
-/// The highest limit of frames a second that makes sense.
-const MAX_FRAME_RATE: u32 = 240;
 
 fn invalid(text: impl Into<String>) -> ServiceError {
     ServiceError::InvalidArgument(text.into())
@@ -31,13 +27,8 @@ fn word<'a>(key: &str, value: &'a OwnedVariant) -> Result<&'a str, ServiceError>
     })
 }
 
-fn side(key: &str, value: &OwnedVariant) -> Result<u32, ServiceError> {
-    let side = number(key, value)?;
-    if SIDES.contains(&side) && side.is_multiple_of(2) {
-        Ok(side)
-    } else {
-        Err(invalid(format!("option `{key}`: {side} is not an even number of {} to {}", SIDES.start(), SIDES.end())))
-    }
+fn in_range(key: &str, value: &OwnedVariant, range: CountRange) -> Result<u32, ServiceError> {
+    range.check(number(key, value)?).map_err(|error| invalid(format!("option `{key}`: {error}")))
 }
 
 fn format(stream: StreamKind, word: &str) -> Result<PixelFormat, ServiceError> {
@@ -61,16 +52,10 @@ pub fn parse_options(
     let (mut width, mut height) = (None, None);
     for (key, value) in options {
         match key.as_str() {
-            "width" => width = Some(side(key, value)?),
-            "height" => height = Some(side(key, value)?),
+            "width" => width = Some(in_range(key, value, ATTACH_SIDE)?),
+            "height" => height = Some(in_range(key, value, ATTACH_SIDE)?),
             "format" => parsed.format = format(stream, word(key, value)?)?,
-            "fps" => {
-                let limit = number(key, value)?;
-                if !(1..=MAX_FRAME_RATE).contains(&limit) {
-                    return Err(invalid(format!("option `fps`: {limit} is not 1 to {MAX_FRAME_RATE}")));
-                }
-                parsed.frame_rate_limit = Some(limit);
-            }
+            "fps" => parsed.frame_rate_limit = Some(in_range(key, value, ATTACH_RATE)?),
             "crop" if stream == StreamKind::Composite => {
                 parsed.crop = CropMode::try_from(word(key, value)?)
                     .map_err(|error| invalid(format!("option `crop`: {error}")))?;
@@ -102,37 +87,6 @@ pub fn parse_options(
         (None, Some(_)) => return Err(invalid("option `width`: needed where `height` is given")),
     };
     Ok(parsed)
-}
-
-/// The layout that `Attach` returns: all that the ring's header says, and the camera's name.
-pub fn layout_values(camera: &str, layout: &RingLayout) -> BTreeMap<&'static str, Variant<'static>> {
-    use portraitd_protocol::layout::{HEADER_BYTES, VERSION};
-    let narrow = |value: usize| u32::try_from(value).expect("a u32 in the header too");
-    let planes: Vec<(u32, u32, u32)> =
-        layout.planes().iter().map(|plane| (narrow(plane.offset), narrow(plane.stride), narrow(plane.rows))).collect();
-    BTreeMap::from([
-        ("camera", Variant::from(camera.to_owned())),
-        ("stream", Variant::from(layout.stream.as_str())),
-        ("generation", Variant::from(layout.generation)),
-        ("version", Variant::from(VERSION)),
-        ("header_bytes", Variant::from(narrow(HEADER_BYTES))),
-        ("slot_count", Variant::from(layout.slot_count)),
-        ("slot_bytes", Variant::from(narrow(layout.slot_bytes))),
-        ("format", Variant::from(layout.format.to_string())),
-        ("width", Variant::from(layout.width)),
-        ("height", Variant::from(layout.height)),
-        ("planes", Variant::from(planes)),
-        ("matrix", Variant::from(layout.matrix_name())),
-        ("range", Variant::from(layout.range_name())),
-    ])
-}
-
-/// A value as a variant of its D-Bus type.
-pub fn variant(value: &DictionaryValue) -> Variant<'static> {
-    match value {
-        DictionaryValue::U64(value) => Variant::from(*value),
-        DictionaryValue::F64(value) => Variant::from(*value),
-    }
 }
 
 #[cfg(test)]
@@ -188,7 +142,7 @@ mod tests {
     fn what_cannot_be_names_the_option() {
         use StreamKind::{Composite, Mask, View};
         let both = |width: u32, height: u32| [("width", width.into()), ("height", height.into())];
-        assert_eq!(error(View, &both(641, 360)), "option `width`: 641 is not an even number of 16 to 4096");
+        assert_eq!(error(View, &both(641, 360)), "option `width`: 641 is not an even number from 16 to 4096");
         assert_eq!(error(Composite, &[("inset", "none".into())]), "option `inset`: of the view only, not of composite");
         assert!(error(View, &[("inset", "middle".into())]).starts_with("option `inset`: `middle` is not one of none"));
         assert_eq!(error(View, &[("resolution", "net".into())]), "option `resolution`: of the mask only, not of view");
@@ -198,8 +152,8 @@ mod tests {
         );
         let twice = [("width", 64u32.into()), ("height", 64u32.into()), ("resolution", "net".into())];
         assert_eq!(error(Mask, &twice), "option `resolution`: not together with `width` and `height`");
-        assert_eq!(error(View, &both(640, 14)), "option `height`: 14 is not an even number of 16 to 4096");
-        assert_eq!(error(View, &both(4098, 360)), "option `width`: 4098 is not an even number of 16 to 4096");
+        assert_eq!(error(View, &both(640, 14)), "option `height`: 14 is not an even number from 16 to 4096");
+        assert_eq!(error(View, &both(4098, 360)), "option `width`: 4098 is not an even number from 16 to 4096");
         assert_eq!(error(View, &[("width", 640u32.into())]), "option `height`: needed where `width` is given");
         assert_eq!(error(View, &[("width", 640i32.into())]), "option `width`: a value of type `u` is wanted, not `i`");
         assert_eq!(error(View, &[("format", 1u32.into())]), "option `format`: a value of type `s` is wanted, not `u`");
@@ -208,7 +162,7 @@ mod tests {
             "option `format`: \"GREY\" is not NV12 or RGB3 (stream view)"
         );
         assert_eq!(error(Mask, &[("format", "NV12".into())]), "option `format`: \"NV12\" is not GREY (stream mask)");
-        assert_eq!(error(View, &[("fps", 0u32.into())]), "option `fps`: 0 is not 1 to 240");
+        assert_eq!(error(View, &[("fps", 0u32.into())]), "option `fps`: 0 is not a whole number from 1 to 240");
         assert_eq!(error(View, &[("crop", "full".into())]), "option `crop`: of the composite only, not of view");
         assert_eq!(error(Composite, &[("crop", "half".into())]), "option `crop`: `half` is not one of view, full");
         assert!(error(View, &[("widht", 1u32.into())]).starts_with("option `widht`: unknown"));

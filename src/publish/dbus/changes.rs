@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use portraitd_protocol::settings::Color;
 use tokio::sync::watch;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
-use super::objects::{color_text, format_values, values};
+use super::encode::{format_values, variants};
 use super::service::PublishedState;
 
 /// The least time between two announcements of one camera, so that a state that flaps does not flood the bus.
@@ -72,7 +73,7 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
         .of("MaxZoom", &was.max_zoom, &is.max_zoom, |zoom| (*zoom).into())
         .of("Speed", &was.speed, &is.speed, |speed| speed.as_str().into())
         .of("Zones", &was.zones, &is.zones, |zones| zones.clone().into())
-        .of("Limits", &was.limits, &is.limits, |limits| values(limits).into());
+        .of("Limits", &was.limits, &is.limits, |limits| variants(limits).into());
     let (was, is) = (&old.segmentation, &new.segmentation);
     let segmentation = compare()
         .of("Model", &was.model, &is.model, |model| model.clone().into())
@@ -83,7 +84,7 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
     let (was, is) = (&old.background, &new.background);
     let background = compare()
         .of("Mode", &was.mode, &is.mode, |mode| mode.as_str().into())
-        .of("Color", &was.color, &is.color, |color| color_text(*color).into())
+        .of("Color", &was.color, &is.color, |color| Color::from(*color).to_string().into())
         .of("Blur", &was.blur, &is.blur, |blur| (*blur).into());
     [
         ("org.portraitd.Camera1", camera),
@@ -142,7 +143,7 @@ async fn emit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portraitd_client::{BackgroundMode, CameraState};
+    use portraitd_protocol::{BackgroundMode, CameraState};
 
     #[test]
     fn only_what_differs_is_announced_under_its_own_interface() {

@@ -10,14 +10,15 @@
 //! | [`attach`] | options and layout of `Attach` |
 //! | [`authority`] | who may see what |
 //! | `changes` | `PropertiesChanged` |
-//! | `leaving` | clients that leave the bus |
+//! | `client_watch` | clients that leave the bus |
 //! | [`image`] | pictures by descriptor |
 
 pub mod attach;
 pub mod authority;
 mod changes;
+mod client_watch;
+mod encode;
 pub mod image;
-mod leaving;
 mod objects;
 pub mod service;
 
@@ -32,7 +33,7 @@ use zbus::fdo::{ObjectManager, RequestNameFlags};
 use zbus::{Connection, Guid, OwnedObjectPath};
 
 use authority::Authority;
-use leaving::Leaving;
+use client_watch::ClientWatch;
 use objects::{
     BackgroundObject, CameraContext, CameraObject, CameraPaths, FramingObject, ManagerObject, SegmentationObject,
 };
@@ -81,7 +82,7 @@ pub struct Server {
     connection: Connection,
     publication: Publication,
     paths: CameraPaths,
-    leaving: Arc<Leaving>,
+    client_watch: Arc<ClientWatch>,
     tasks: Mutex<Vec<(String, AbortHandle)>>,
 }
 
@@ -139,7 +140,7 @@ async fn serve_on(
 ) -> Result<Server, ServeError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
-    let leaving = Leaving::new(peer);
+    let client_watch = ClientWatch::new(peer);
     let paths = CameraPaths::default();
     let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
     builder = builder.serve_at(ROOT_PATH, ObjectManager).serve_at(ROOT_PATH, manager);
@@ -151,24 +152,25 @@ async fn serve_on(
             return Err(ServeError::TwoCameras(service.name().to_owned()));
         }
         paths.push(path.clone());
-        let object = CameraContext::new(Arc::clone(service), Arc::clone(&publication.authority), Arc::clone(&leaving));
+        let object =
+            CameraContext::new(Arc::clone(service), Arc::clone(&publication.authority), Arc::clone(&client_watch));
         builder = builder
             .serve_at(path.clone(), CameraObject(Arc::clone(&object)))
             .serve_at(path.clone(), FramingObject(Arc::clone(&object)))
             .serve_at(path.clone(), SegmentationObject(Arc::clone(&object)))
             .serve_at(path.clone(), BackgroundObject(Arc::clone(&object)));
-        leaving.add_camera(Arc::clone(service));
+        client_watch.add_camera(Arc::clone(service));
         objects.push((path, object));
     }
     let connection = builder.build().await.map_err(failed)?;
-    let server = Server { connection, publication, paths, leaving, tasks: Mutex::default() };
+    let server = Server { connection, publication, paths, client_watch, tasks: Mutex::default() };
     for (path, object) in objects {
         server.announce(path, &object);
     }
-    let (connection, leaving) = (server.connection.clone(), Arc::clone(&server.leaving));
+    let (connection, client_watch) = (server.connection.clone(), Arc::clone(&server.client_watch));
     server.spawn(String::new(), async move {
         connection.closed().await;
-        leaving.all_left();
+        client_watch.all_left();
     });
     Ok(server)
 }
@@ -214,8 +216,8 @@ impl Server {
             paths.push(path.clone());
         }
         let authority = Arc::clone(&self.publication.authority);
-        let object = CameraContext::new(Arc::clone(&service), authority, Arc::clone(&self.leaving));
-        self.leaving.add_camera(service);
+        let object = CameraContext::new(Arc::clone(&service), authority, Arc::clone(&self.client_watch));
+        self.client_watch.add_camera(service);
         let server = self.connection.object_server();
         let added = async {
             server.at(path.clone(), CameraObject(Arc::clone(&object))).await?;
@@ -249,7 +251,7 @@ impl Server {
             }
             camera != name
         });
-        self.leaving.remove_camera(name);
+        self.client_watch.remove_camera(name);
         let server = self.connection.object_server();
         let removed = async {
             server.remove::<CameraObject, _>(path.clone()).await?;

@@ -1,77 +1,24 @@
 //! The objects themselves: four interfaces a camera, and the manager. Each is a thin translation between the bus's types
 //! and the service's; the doc comments below go out with the introspection data.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portraitd_protocol::settings::{BLUR, Color, MAX_ZOOM, SettingError, check_rectangle, check_zone_count};
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
 use tokio::sync::watch;
 use zbus::message::{Flags, Header};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
-use super::attach::{layout_values, parse_options, variant};
+use super::attach::parse_options;
 use super::authority::{Authority, AuthorizationRequest};
 use super::changes::Announced;
+use super::client_watch::ClientWatch;
+use super::encode::{VariantMap, format_values, layout_values, variants};
 use super::image::{ImageReader, sealed_memfd};
-use super::leaving::Leaving;
 use super::service::{
-    AttachRequest, CameraService, ClientName, Dictionary, Fractions, ManagerService, PublishedPerson, PublishedState,
-    SettingChange,
+    AttachRequest, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
 };
-use portraitd_media::FrameFormat;
-use portraitd_media::{Matrix, Range};
-
-/// The most zones that a client may set.
-const MAX_ZONES: usize = 16;
-/// The range of `MaxZoom`.
-const ZOOMS: std::ops::RangeInclusive<f64> = 1.0..=4.0;
-/// The range of `Blur`.
-const BLURS: std::ops::RangeInclusive<f64> = 0.0..=0.25;
-
-type Dict = HashMap<String, Variant<'static>>;
-
-/// Named values as `a{sv}`.
-pub(super) fn values(values: &Dictionary) -> Dict {
-    values.iter().map(|(name, value)| (name.clone(), variant(value))).collect()
-}
-
-/// A format as `a{sv}`; empty for none.
-pub(super) fn format_values(format: Option<&FrameFormat>) -> Dict {
-    let Some(format) = format else { return Dict::new() };
-    let mut dict = Dict::from([
-        ("format".to_owned(), format.pixel_format.to_string().into()),
-        ("width".to_owned(), format.size.width.into()),
-        ("height".to_owned(), format.size.height.into()),
-        ("frame_rate".to_owned(), f64::from(format.frame_rate).into()),
-    ]);
-    if !format.pixel_format.is_rgb() {
-        let matrix = match format.color.matrix {
-            Matrix::Bt601 => "601",
-            Matrix::Bt709 => "709",
-            Matrix::Bt2020 => "2020",
-        };
-        let range = match format.color.range {
-            Range::Limited => "limited",
-            Range::Full => "full",
-        };
-        dict.extend([("matrix".to_owned(), matrix.into()), ("range".to_owned(), range.into())]);
-    }
-    dict
-}
-
-/// A colour as `#rrggbb`.
-pub(super) fn color_text([red, green, blue]: [u8; 3]) -> String {
-    format!("#{red:02x}{green:02x}{blue:02x}")
-}
-
-fn color_of(text: &str) -> Option<[u8; 3]> {
-    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let [_, red, green, blue] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
-    Some([red, green, blue])
-}
 
 fn invalid(text: impl Into<String>) -> ServiceError {
     ServiceError::InvalidArgument(text.into())
@@ -84,25 +31,13 @@ where
     T::try_from(word).map_err(|error| invalid(format!("{property}: {error}")))
 }
 
-fn in_range(property: &str, value: f64, range: &std::ops::RangeInclusive<f64>) -> Result<f64, ServiceError> {
-    // NaN is in no range.
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(invalid(format!("{property}: {value} is not {} to {}", range.start(), range.end())))
-    }
+/// Names the property in the error of a check.
+fn checked<T>(property: &str, checked: Result<T, SettingError>) -> Result<T, ServiceError> {
+    checked.map_err(|error| invalid(format!("{property}: {error}")))
 }
 
-fn inside(property: &str, rectangle: Fractions) -> Result<Fractions, ServiceError> {
-    let (x, y, width, height) = rectangle;
-    // Sums of fractions that were rounded once may be over 1 by as much.
-    let end = 0.0..=1.0 + 1e-9;
-    let fits = x >= 0.0 && y >= 0.0 && width > 0.0 && height > 0.0;
-    if fits && end.contains(&(x + width)) && end.contains(&(y + height)) {
-        Ok(rectangle)
-    } else {
-        Err(invalid(format!("{property}: ({x}, {y}, {width}, {height}) is not a rectangle within (0, 0, 1, 1)")))
-    }
+fn checked_rectangle(property: &str, rectangle: Fractions) -> Result<Fractions, ServiceError> {
+    checked(property, check_rectangle(rectangle.into())).map(|_| rectangle)
 }
 
 /// What the four interfaces of one camera share.
@@ -111,7 +46,7 @@ pub(super) struct CameraContext {
     pub(super) state: watch::Receiver<PublishedState>,
     pub(super) announced: Arc<Announced>,
     pub(super) authority: Arc<dyn Authority>,
-    pub(super) leaving: Arc<Leaving>,
+    pub(super) client_watch: Arc<ClientWatch>,
     images: ImageReader,
 }
 
@@ -119,11 +54,11 @@ impl CameraContext {
     pub(super) fn new(
         service: Arc<dyn CameraService>,
         authority: Arc<dyn Authority>,
-        leaving: Arc<Leaving>,
+        client_watch: Arc<ClientWatch>,
     ) -> Arc<Self> {
         let state = service.state();
         let announced = Arc::new(Announced::new(state.borrow().clone()));
-        Arc::new(Self { service, state, announced, authority, leaving, images: ImageReader::default() })
+        Arc::new(Self { service, state, announced, authority, client_watch, images: ImageReader::default() })
     }
 
     fn read<T>(&self, read: impl FnOnce(&PublishedState) -> T) -> T {
@@ -150,7 +85,7 @@ impl CameraContext {
     ) -> Result<(StreamKind, ClientName), ServiceError> {
         let stream = StreamKind::try_from(stream)
             .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
-        let client = self.leaving.client(header);
+        let client = self.client_watch.client(header);
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
         self.authority.check(AuthorizationRequest { connection, client: &client, stream, interactive }).await?;
         Ok((stream, client))
@@ -182,8 +117,8 @@ impl CameraObject {
         if options.inset != Inset::None {
             camera.allowed(StreamKind::Source.as_str(), connection, &header).await?;
         }
-        // Before the service knows of the client, so that its leaving cannot be missed.
-        camera.leaving.watch(connection, &client).await?;
+        // Before the service knows of the client, so that its client_watch cannot be missed.
+        camera.client_watch.watch(connection, &client).await?;
         let attachment = camera.service.attach(AttachRequest { client, stream, options }).await?;
         let layout = layout_values(camera.service.name(), &attachment.layout);
         Ok((attachment.fds.memory.into(), attachment.fds.event.into(), layout))
@@ -223,7 +158,7 @@ impl CameraObject {
     /// The format of the camera's frames while it is open: "format" s, "width" u, "height" u, "frame_rate" d, "matrix"
     /// s, "range" s.
     #[zbus(property)]
-    fn format(&self) -> Dict {
+    fn format(&self) -> VariantMap {
         self.0.read(|state| format_values(state.camera.format.as_ref()))
     }
 
@@ -247,8 +182,8 @@ impl CameraObject {
 
     /// Figures, measured; read on demand.
     #[zbus(property(emits_changed_signal = "false"))]
-    fn stats(&self) -> Dict {
-        values(&self.0.service.stats())
+    fn stats(&self) -> VariantMap {
+        variants(&self.0.service.stats())
     }
 }
 
@@ -295,7 +230,7 @@ impl FramingObject {
 
     #[zbus(property)]
     async fn set_manual_crop(&self, crop: Fractions) -> Result<(), ServiceError> {
-        let crop = inside("ManualCrop", crop)?;
+        let crop = checked_rectangle("ManualCrop", crop)?;
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.framing.manual_crop = new.framing.manual_crop;
         };
@@ -310,7 +245,7 @@ impl FramingObject {
 
     #[zbus(property)]
     async fn set_max_zoom(&self, zoom: f64) -> Result<(), ServiceError> {
-        let zoom = in_range("MaxZoom", zoom, &ZOOMS)?;
+        let zoom = checked("MaxZoom", MAX_ZOOM.check(zoom))?;
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.framing.max_zoom = new.framing.max_zoom;
         };
@@ -337,10 +272,8 @@ impl FramingObject {
 
     #[zbus(property)]
     async fn set_zones(&self, zones: Vec<Fractions>) -> Result<(), ServiceError> {
-        if zones.len() > MAX_ZONES {
-            return Err(invalid(format!("Zones: {} are more than {MAX_ZONES}", zones.len())));
-        }
-        let zones = zones.into_iter().map(|zone| inside("Zones", zone)).collect::<Result<_, _>>()?;
+        checked("Zones", check_zone_count(zones.len()))?;
+        let zones = zones.into_iter().map(|zone| checked_rectangle("Zones", zone)).collect::<Result<_, _>>()?;
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.framing.zones.clone_from(&new.framing.zones);
         };
@@ -349,8 +282,8 @@ impl FramingObject {
 
     /// What the settings can be for this camera.
     #[zbus(property)]
-    fn limits(&self) -> Dict {
-        self.0.read(|state| values(&state.framing.limits))
+    fn limits(&self) -> VariantMap {
+        self.0.read(|state| variants(&state.framing.limits))
     }
 }
 
@@ -450,16 +383,16 @@ impl BackgroundObject {
     /// The colour of the mode "color", as "#rrggbb".
     #[zbus(property)]
     fn color(&self) -> String {
-        self.0.read(|state| color_text(state.background.color))
+        self.0.read(|state| Color::from(state.background.color).to_string())
     }
 
     #[zbus(property)]
     async fn set_color(&self, color: &str) -> Result<(), ServiceError> {
-        let color = color_of(color).ok_or_else(|| invalid(format!("Color: {color:?} is not #rrggbb")))?;
+        let color = checked("Color", color.parse::<Color>())?;
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.background.color = new.background.color;
         };
-        self.0.apply(SettingChange::BackgroundColor(color), note).await
+        self.0.apply(SettingChange::BackgroundColor(color.into()), note).await
     }
 
     /// How blurred the room is in the mode "blur": the standard deviation as a fraction of the picture's height, 0 to 0.25.
@@ -470,7 +403,7 @@ impl BackgroundObject {
 
     #[zbus(property)]
     async fn set_blur(&self, blur: f64) -> Result<(), ServiceError> {
-        let blur = in_range("Blur", blur, &BLURS)?;
+        let blur = checked("Blur", BLUR.check(blur))?;
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.background.blur = new.background.blur;
         };
@@ -505,39 +438,5 @@ impl ManagerObject {
     #[zbus(property)]
     fn cameras(&self) -> Vec<OwnedObjectPath> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colors_are_six_digits_and_nothing_else() {
-        assert_eq!(color_of("#0aFf80"), Some([0x0a, 0xff, 0x80]));
-        assert_eq!(color_text([0x0a, 0xff, 0x80]), "#0aff80");
-        for text in ["", "#", "0aff80", "#0aff8", "#0aff800", "#0aff8g", "#+aff80", "#é1234"] {
-            assert_eq!(color_of(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn rectangles_lie_within_the_picture() {
-        for good in [(0.0, 0.0, 1.0, 1.0), (0.7, 0.1, 0.3, 0.9), (0.1 + 0.2, 0.0, 0.7, 1.0)] {
-            assert!(inside("Zones", good).is_ok(), "{good:?}");
-        }
-        let nan = f64::NAN;
-        for bad in [
-            (0.0, 0.0, 0.0, 1.0),
-            (-0.1, 0.0, 0.5, 0.5),
-            (0.6, 0.0, 0.5, 0.5),
-            (nan, 0.0, 1.0, 1.0),
-            (0.0, 0.0, 1.0, nan),
-            (0.0, 0.0, f64::INFINITY, 1.0),
-        ] {
-            assert!(inside("Zones", bad).is_err(), "{bad:?}");
-        }
-        assert!(in_range("MaxZoom", nan, &ZOOMS).is_err());
-        assert!(in_range("MaxZoom", 4.0, &ZOOMS).is_ok());
     }
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use portraitd_protocol::{
     BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Inset, MaskResolution, RingLayout,
-    ServiceError, StreamKind,
+    ServiceError, StreamKind, settings,
 };
 use tokio::sync::watch;
 
-use crate::publish::ClientFds;
+use crate::publish::clients::ClientFds;
 use portraitd_media::FrameFormat;
 use portraitd_media::{PixelFormat, Size};
 
@@ -229,11 +229,11 @@ impl Default for PublishedState {
                 last_error: String::new(),
             },
             framing: FramingStatus {
-                mode: FramingMode::Follow,
+                mode: settings::FRAMING_MODE,
                 state: FramingState::Inactive,
                 manual_crop: (0.0, 0.0, 1.0, 1.0),
-                max_zoom: 2.0,
-                speed: FramingSpeed::Normal,
+                max_zoom: settings::MAX_ZOOM.default,
+                speed: settings::FRAMING_SPEED,
                 zones: Vec::new(),
                 limits: Dictionary::new(),
             },
@@ -244,7 +244,11 @@ impl Default for PublishedState {
                 healthy: false,
                 degraded: String::new(),
             },
-            background: BackgroundStatus { mode: BackgroundMode::Color, color: [0x20, 0x30, 0x40], blur: 0.03 },
+            background: BackgroundStatus {
+                mode: settings::BACKGROUND_MODE,
+                color: settings::BACKGROUND_COLOR.into(),
+                blur: settings::BLUR.default,
+            },
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What can be wrong with a configuration, and where.
+//! The errors and warnings of a configuration, with the place of each.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was written.
+/// Where a value is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a file; line and column count from 1, columns in characters.
+    /// In a file.
     File {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum Place {
         /// The flag, with its dashes.
         flag: &'static str,
     },
-    /// Nowhere: the built-in value.
+    /// In no layer: it is the built-in default.
     Default,
 }
 
@@ -43,12 +43,12 @@ impl fmt::Display for Place {
 /// Why a configuration is refused. Every message is one line and begins with the place.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file or folder is there (or was named) and cannot be read.
+    /// A file or folder exists, or was named, and cannot be read.
     #[error("{}: cannot be read: {error}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// A file or variable is not text.
@@ -57,58 +57,138 @@ pub enum ConfigError {
         /// The first byte that is not UTF-8.
         place: Place,
     },
-    /// Not TOML.
+    /// A file is not TOML.
     #[error("{place}: not TOML: {message}")]
     Syntax {
         /// Where the parser stopped.
         place: Place,
-        /// What it says.
+        /// The message of the parser.
         message: String,
     },
-    /// A key that does not exist.
+    /// A key does not exist.
     #[error("{place}: unknown key `{key}`; known here: {known}")]
     UnknownKey {
-        /// Where it stands.
+        /// Where the key is written.
         place: Place,
         /// The key, with the path to it.
         key: String,
         /// The keys that exist there.
         known: String,
     },
-    /// A value of the wrong type or out of its range.
+    /// A value has the wrong type or is out of range.
     #[error("{place}: `{key}`: {message}")]
     Value {
-        /// Where it stands.
+        /// Where the value is written.
         place: Place,
         /// The key, with the path to it.
         key: String,
-        /// What is wrong with it.
+        /// The message of the parser or of the check, see [`ValueError`].
         message: String,
     },
-    /// Two values, each good by itself, that do not go together.
-    #[error("{place}: `{key}`: {message}")]
+    /// Two values contradict each other, although each is good by itself.
+    #[error("{place}: `{key}`: {conflict}")]
     Conflict {
-        /// Where the one that is blamed stands.
+        /// Where the value that is reported is written.
         place: Place,
         /// Its key, with the path to it.
         key: String,
-        /// What it does not go with.
-        message: String,
+        /// The contradiction.
+        conflict: Conflict,
     },
-    /// The layers are good and could not be put together: a defect of this program.
+    /// The layers are good and could not be merged: a defect of this program.
     #[error("configuration layers could not be merged: {message}")]
     Merge {
-        /// What the merging said.
+        /// The message of the library that merges them.
         message: String,
     },
 }
 
-/// Something that is accepted and should be changed all the same.
+/// Why a value is refused, beyond what [`SettingError`](portraitd_protocol::settings::SettingError) covers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Not a bus.
+    #[error("`{text}` is not system, session, none or a D-Bus address as unix:path=/run/bus")]
+    Bus {
+        /// The text.
+        text: String,
+    },
+    /// A device of an output node is not an absolute path.
+    #[error("`{text}` is not the absolute path of a device")]
+    OutputDevice {
+        /// The text.
+        text: String,
+    },
+    /// A path is relative.
+    #[error("`{text}` is not an absolute path")]
+    NotAbsolute {
+        /// The text.
+        text: String,
+    },
+    /// A path that must not be empty is empty.
+    #[error("a folder is needed")]
+    EmptyPath,
+    /// A path contains a NUL character.
+    #[error("a path has no NUL character")]
+    NulInPath,
+    /// A zone does not have four numbers.
+    #[error("{count} numbers are not [x, y, width, height]")]
+    NotFourNumbers {
+        /// The number of numbers.
+        count: usize,
+    },
+}
+
+/// A contradiction between values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// One of `width` and `height` is 0 and the other is not.
+    #[error("width and height are both 0 (the source's own) or neither is")]
+    FrameSize,
+    /// One of `output_width` and `output_height` is 0 and the other is not.
+    #[error("output_width and output_height are both 0 (the source's) or neither is")]
+    ViewSize,
+    /// The background mode `image` without an image.
+    #[error("the mode `image` needs the key `image`")]
+    NoImage,
+    /// Two sources or output nodes have one device.
+    #[error("`{device}` is in use by `{other}`")]
+    DeviceInUse {
+        /// The device.
+        device: String,
+        /// The key of the other one.
+        other: String,
+    },
+    /// An output node of the stream `source` on a camera that does not allow this stream.
+    #[error("the stream `source` needs `allow_source = true` on the camera")]
+    SourceNotAllowed,
+    /// One file contains two cameras of one name.
+    #[error("there is a camera `{name}` already, on line {line}")]
+    SameName {
+        /// The name.
+        name: String,
+        /// The line of the first one.
+        line: usize,
+    },
+    /// The flag `--source` and several cameras.
+    #[error("sets the one camera's, and there are {}: {}", names.len(), names.join(", "))]
+    SeveralCameras {
+        /// The names of the cameras.
+        names: Vec<String>,
+    },
+    /// A file contains the old and the new name of a key.
+    #[error("is the old name of `{new}`, which is set too; remove the old one")]
+    OldAndNewName {
+        /// The new name.
+        new: String,
+    },
+}
+
+/// Something that is accepted although it should be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Where it stands.
+    /// Where it is written.
     pub place: Place,
-    /// What is doubtful, and what to write.
+    /// What is doubtful, and what to write instead.
     pub message: String,
 }
 

@@ -4,18 +4,15 @@
 //! which checks every key and value. Then `[[camera]]` becomes a table keyed by the cameras' names, so that the `config`
 //! crate, which merges tables and replaces lists, merges cameras by name.
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Conflict, Place};
 use super::model::Config;
-use super::values::shown;
 use portraitd_media::text::line_and_column;
+use portraitd_protocol::settings::{CAMERA_NAME, excerpt};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// Name of a `[[camera]]` that has none.
-const UNNAMED: &str = "main";
 
 /// What a layer was read from.
 #[derive(Clone, Debug)]
@@ -163,7 +160,7 @@ impl Keys<'_> {
         for camera in value.get_ref().as_array().into_iter().flat_map(|list| list.iter()) {
             let Some(table) = camera.get_ref().as_table() else { continue };
             let given = table.get("name");
-            let name = given.and_then(|name| name.get_ref().as_str()).unwrap_or(UNNAMED).to_owned();
+            let name = given.and_then(|name| name.get_ref().as_str()).unwrap_or(CAMERA_NAME).to_owned();
             let at = given.map_or(camera.span().start, |name| name.span().start);
             let path = format!("camera.{name}");
             if let Some(first) = self.found.iter().find(|key| key.path == path) {
@@ -171,7 +168,7 @@ impl Keys<'_> {
                 return Err(ConfigError::Conflict {
                     place: self.origin.place(self.text, at),
                     key: "name".to_owned(),
-                    message: format!("there is a camera `{}` already, on line {line}", shown(&name)),
+                    conflict: Conflict::SameName { name: excerpt(&name), line },
                 });
             }
             self.found.push(Key { path: path.clone(), span: camera.span(), shown_at: at, parent: "camera".to_owned() });
@@ -250,7 +247,7 @@ impl Keys<'_> {
             let (name, known) = rest.split_once("`, expected ").unwrap_or((rest, ""));
             let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "").replace(" or ", ", ");
             let parent = key.map_or("", |key| key.parent.as_str());
-            let dotted = if parent.is_empty() { shown(name) } else { format!("{parent}.{}", shown(name)) };
+            let dotted = if parent.is_empty() { excerpt(name) } else { format!("{parent}.{}", excerpt(name)) };
             return ConfigError::UnknownKey { place, key: dotted, known };
         }
         if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {

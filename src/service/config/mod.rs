@@ -20,11 +20,12 @@ mod summary;
 mod tests;
 mod values;
 
-pub use error::{ConfigError, Place, Warning};
+pub use error::{ConfigError, Conflict, Place, ValueError, Warning};
 pub use model::{BackgroundConfig, CameraConfig, Config, FramingConfig, OutputConfig, SegmentationConfig};
-pub use values::{Bus, Color, MAX_ZONES, check_model, check_name, check_output_device, check_source, check_zone};
+pub use values::BusConfig;
 
 use layers::{Layer, Origin};
+use portraitd_protocol::settings::CAMERA_NAME;
 use portraitd_protocol::{BackgroundMode, StreamKind};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -207,13 +208,13 @@ fn flags(flags: &Flags, layers: &mut Vec<Layer>) -> Result<(), ConfigError> {
     if let Some(source) = &flags.source {
         let names = camera_names(layers);
         let name = match names.as_slice() {
-            [] => "main",
+            [] => CAMERA_NAME,
             [name] => name,
             several => {
                 return Err(ConfigError::Conflict {
                     place: Place::Flag { flag: "--source" },
                     key: "device".to_owned(),
-                    message: format!("sets the one camera's, and there are {}: {}", several.len(), several.join(", ")),
+                    conflict: Conflict::SeveralCameras { names: several.to_vec() },
                 });
             }
         };
@@ -251,33 +252,34 @@ impl Places {
     }
 }
 
-/// Checks what no value shows by itself.
+/// Checks values that must fit together.
 fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
-    let conflict = |(key, place): (String, Place), message: String| Err(ConfigError::Conflict { place, key, message });
-    // Every device or file that is spoken for, with the key that did so.
-    let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+    let refuse =
+        |(key, place): (String, Place), conflict: Conflict| Err(ConfigError::Conflict { place, key, conflict });
+    // Every device or file that is in use, with the key that uses it.
+    let mut used: BTreeMap<&str, String> = BTreeMap::new();
     for camera in &config.cameras {
         let at = format!("camera.{}", camera.name);
         if (camera.width == 0) != (camera.height == 0) {
             let keys = [format!("{at}.width"), format!("{at}.height")];
-            let said = places.first(&[&keys[usize::from(camera.width != 0)], &keys[0], &keys[1]]);
-            return conflict(said, "width and height are both 0 (the source's own) or neither is".to_owned());
+            let written = places.first(&[&keys[usize::from(camera.width != 0)], &keys[0], &keys[1]]);
+            return refuse(written, Conflict::FrameSize);
         }
         let framing = &camera.framing;
         if (framing.output_width == 0) != (framing.output_height == 0) {
             let keys = [format!("{at}.framing.output_width"), format!("{at}.framing.output_height")];
-            let said = places.first(&[&keys[0], &keys[1]]);
-            return conflict(said, "output_width and output_height are both 0 (the source's) or neither is".to_owned());
+            return refuse(places.first(&[&keys[0], &keys[1]]), Conflict::ViewSize);
         }
         if camera.background.mode == BackgroundMode::Image && camera.background.image.is_none() {
             let key = format!("{at}.background.mode");
-            return conflict(places.first(&[&key]), "the mode `image` needs the key `image`".to_owned());
+            return refuse(places.first(&[&key]), Conflict::NoImage);
         }
         let key = format!("{at}.device");
         if camera.device.starts_with('/')
-            && let Some(other) = taken.insert(&camera.device, key.clone())
+            && let Some(other) = used.insert(&camera.device, key.clone())
         {
-            return conflict((key.clone(), places.of(&key)), format!("`{}` is in use by `{other}`", camera.device));
+            let place = places.of(&key);
+            return refuse((key, place), Conflict::DeviceInUse { device: camera.device.clone(), other });
         }
     }
     for camera in &config.cameras {
@@ -285,12 +287,13 @@ fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
             let at = format!("camera.{}.output[{index}]", camera.name);
             if output.stream == StreamKind::Source && !camera.allow_source {
                 let key = format!("{at}.stream");
-                let message = "the stream `source` needs `allow_source = true` on the camera".to_owned();
-                return conflict((key.clone(), places.of(&key)), message);
+                let place = places.of(&key);
+                return refuse((key, place), Conflict::SourceNotAllowed);
             }
             let key = format!("{at}.device");
-            if let Some(other) = taken.insert(&output.device, key.clone()) {
-                return conflict((key.clone(), places.of(&key)), format!("`{}` is in use by `{other}`", output.device));
+            if let Some(other) = used.insert(&output.device, key.clone()) {
+                let place = places.of(&key);
+                return refuse((key, place), Conflict::DeviceInUse { device: output.device.clone(), other });
             }
         }
     }

@@ -1,35 +1,36 @@
-//! Every setting, with its unit and default. `systemd/portraitd.toml` shows the same to users; a test keeps them equal.
+//! Every setting, with its unit and default. `systemd/portraitd.toml` shows the same to users, and a test compares
+//! the two. Ranges and defaults come from [`portraitd_protocol::settings`].
 
 use super::error::Warning;
-use super::values::{self, Bus, Color};
-use portraitd_media::FormatRequest;
-use portraitd_media::Size;
+use super::values::{self, BusConfig};
+use portraitd_media::{FormatRequest, Size};
+use portraitd_protocol::settings::{self, Color};
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The whole configuration, complete: what no layer says has its default.
+/// The whole configuration. It is complete: a key that no layer sets has its default.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where control is offered: `system`, `session`, `none` or a D-Bus address. Default `system`.
-    pub bus: Bus,
+    /// The bus with the control interfaces: `system`, `session`, `none` or a D-Bus address. Default `system`.
+    pub bus: BusConfig,
     /// Folder of the models and their manifests. Default `/usr/share/portraitd/models`.
     #[serde(deserialize_with = "values::directory")]
     pub models_dir: PathBuf,
-    /// Threads that one inference uses: 1 or 2. Default 1.
+    /// Threads of one inference pass, 1 or 2. Default 1.
     #[serde(deserialize_with = "values::threads")]
     pub threads: u32,
-    /// File that gets the metrics as Prometheus text; empty: none. Default empty.
+    /// File to which the metrics are written as Prometheus text. Empty means none. Default empty.
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub metrics_file: Option<PathBuf>,
     /// What is logged: a level, or directives as `info,portraitd_media=debug`. Default `info`.
     #[serde(deserialize_with = "values::log")]
     pub log: String,
-    /// The cameras, in the order in which the layers first name them; never empty once loaded.
+    /// The cameras, in the order in which the layers first name them. Never empty after loading.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,
-    /// Doubtful things that were accepted.
+    /// What was accepted although it should be changed.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
     /// The files that were read, lowest layer first.
@@ -40,9 +41,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            bus: Bus::System,
+            bus: BusConfig::System,
             models_dir: PathBuf::from("/usr/share/portraitd/models"),
-            threads: 1,
+            threads: settings::THREADS.default,
             metrics_file: None,
             log: "info".to_owned(),
             cameras: vec![CameraConfig::default()],
@@ -56,33 +57,35 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CameraConfig {
-    /// Its name, in D-Bus paths and metrics: 1 to 32 of `a-z 0-9 _ -`. Default `main`.
+    /// Name, in D-Bus paths and metrics: 1 to 32 of `a-z 0-9 _ -`. Default `main`.
     #[serde(deserialize_with = "values::name")]
     pub name: String,
-    /// The source: `auto`, a device by its `/dev/v4l/by-id` or `by-path` name, `scene[:NAME]`, `file:PATH`. Default `auto`.
+    /// The source, as [`SourceSpec`](crate::source::SourceSpec) reads it: `auto`, a device, `scene[:NAME]` or
+    /// `file:PATH`. Default `auto`.
     #[serde(deserialize_with = "values::source")]
     pub device: String,
-    /// Wanted width, pixels, even; the source takes the nearest that it has; 0 (with `height = 0`): its own. Default 1280.
-    #[serde(deserialize_with = "values::size")]
+    /// Width of the frames in pixels, even. The source uses the nearest width that it has; 0 (with `height = 0`)
+    /// means its own. Default 1280.
+    #[serde(deserialize_with = "values::side")]
     pub width: u32,
-    /// Wanted height, pixels, even; 0: the source's own. Default 720.
-    #[serde(deserialize_with = "values::size")]
+    /// Height of the frames in pixels, even. 0 means the source's own. Default 720.
+    #[serde(deserialize_with = "values::side")]
     pub height: u32,
-    /// Wanted frames a second, 1 to 240; 0: the source's own. Default 30.
+    /// Frames per second, 1 to 240. 0 means the source's own rate. Default 30.
     #[serde(deserialize_with = "values::frame_rate")]
     pub fps: f64,
-    /// Whether the stream `source`, the whole unframed room, exists at all. Default false.
+    /// Whether clients may attach to the stream `source`, which shows the whole room. Default false.
     pub allow_source: bool,
-    /// Seconds from the last client's leaving to the closing of the camera, 0 to 3600. Default 3.
+    /// Grace period in seconds, 0 to 3600: from the last client's departure to the closing of the camera. Default 3.
     #[serde(deserialize_with = "values::idle_close")]
     pub idle_close_s: f64,
-    /// Who is a person.
+    /// `[camera.segmentation]`.
     pub segmentation: SegmentationConfig,
-    /// What the view shows.
+    /// `[camera.framing]`.
     pub framing: FramingConfig,
-    /// What stands behind the people in a composite.
+    /// `[camera.background]`.
     pub background: BackgroundConfig,
-    /// V4L2 output nodes that are written to: `[[camera.output]]`.
+    /// V4L2 output nodes that streams are written to: `[[camera.output]]`.
     #[serde(rename = "output")]
     pub outputs: Vec<OutputConfig>,
 }
@@ -90,13 +93,13 @@ pub struct CameraConfig {
 impl Default for CameraConfig {
     fn default() -> Self {
         Self {
-            name: "main".to_owned(),
+            name: settings::CAMERA_NAME.to_owned(),
             device: "auto".to_owned(),
-            width: 1280,
-            height: 720,
-            fps: 30.0,
+            width: settings::FRAME_WIDTH.default,
+            height: settings::FRAME_HEIGHT.default,
+            fps: settings::FRAME_RATE.default,
             allow_source: false,
-            idle_close_s: 3.0,
+            idle_close_s: settings::IDLE_CLOSE_S.default,
             segmentation: SegmentationConfig::default(),
             framing: FramingConfig::default(),
             background: BackgroundConfig::default(),
@@ -106,7 +109,7 @@ impl Default for CameraConfig {
 }
 
 impl CameraConfig {
-    /// What to ask of the source.
+    /// The size and rate to request from the source.
     #[must_use]
     pub fn wanted(&self) -> FormatRequest {
         #[expect(clippy::cast_possible_truncation, reason = "at most 240: rounding only")]
@@ -120,20 +123,24 @@ impl CameraConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SegmentationConfig {
-    /// The model, by its manifest's name in `models_dir`. Default `selfie-landscape`.
+    /// The model, by the name of its manifest in `models_dir`. Default `selfie-landscape`.
     #[serde(deserialize_with = "values::model")]
     pub model: String,
-    /// Milliseconds that a mask may take, and that a composite waits for its frame's mask, 1 to 1000. Default 30.
-    #[serde(deserialize_with = "values::budget")]
+    /// Milliseconds that a mask may take, 1 to 1000. A composite waits as long for the mask of its frame. Default 30.
+    #[serde(deserialize_with = "values::mask_budget")]
     pub budget_ms: f64,
-    /// Most inferences a second, 1 to 240; 0: one a frame. Default 30.
-    #[serde(deserialize_with = "values::rate")]
+    /// The most inference passes per second, 1 to 240. 0 means one per frame. Default 30.
+    #[serde(deserialize_with = "values::inference_rate")]
     pub max_rate: f64,
 }
 
 impl Default for SegmentationConfig {
     fn default() -> Self {
-        Self { model: "selfie-landscape".to_owned(), budget_ms: 30.0, max_rate: 30.0 }
+        Self {
+            model: settings::MODEL.to_owned(),
+            budget_ms: settings::MASK_BUDGET_MS.default,
+            max_rate: settings::INFERENCE_RATE.default,
+        }
     }
 }
 
@@ -141,37 +148,38 @@ impl Default for SegmentationConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FramingConfig {
-    /// Who decides the crop. Default `follow`.
+    /// How the crop is chosen. Default `follow`.
     pub mode: FramingMode,
-    /// The most that the view may enlarge, 1 to 4. Default 2.
-    #[serde(deserialize_with = "values::zoom")]
+    /// The strongest magnification of the view, 1 to 4. Default 2.
+    #[serde(deserialize_with = "values::max_zoom")]
     pub max_zoom: f64,
     /// How fast the crop moves. Default `normal`.
     pub speed: FramingSpeed,
-    /// Room left in the direction in which people walk, as a fraction of the crop, 0 to 0.25. Default 0.
+    /// Extra room in the direction in which people walk, as a fraction of the crop, 0 to 0.25. Default 0.
     #[serde(deserialize_with = "values::lead_room")]
     pub lead_room: f64,
-    /// Areas whose people are ignored: `[x, y, width, height]` in fractions of the source picture, 16 at most. Default none.
+    /// Areas whose people are ignored: `[x, y, width, height]` in fractions of the source picture, 16 at most.
+    /// Default none.
     #[serde(deserialize_with = "values::zones")]
     pub zones: Vec<[f64; 4]>,
-    /// Width of the view, pixels, even; 0 (with `output_height = 0`): the source's. Default 0.
-    #[serde(deserialize_with = "values::size")]
+    /// Width of the view in pixels, even. 0 (with `output_height = 0`) means the source's. Default 0.
+    #[serde(deserialize_with = "values::side")]
     pub output_width: u32,
-    /// Height of the view, pixels, even; 0: the source's. Default 0.
-    #[serde(deserialize_with = "values::size")]
+    /// Height of the view in pixels, even. 0 means the source's. Default 0.
+    #[serde(deserialize_with = "values::side")]
     pub output_height: u32,
 }
 
 impl Default for FramingConfig {
     fn default() -> Self {
         Self {
-            mode: FramingMode::Follow,
-            max_zoom: 2.0,
-            speed: FramingSpeed::Normal,
-            lead_room: 0.0,
+            mode: settings::FRAMING_MODE,
+            max_zoom: settings::MAX_ZOOM.default,
+            speed: settings::FRAMING_SPEED,
+            lead_room: settings::LEAD_ROOM.default,
             zones: Vec::new(),
-            output_width: 0,
-            output_height: 0,
+            output_width: settings::VIEW_SIDE.default,
+            output_height: settings::VIEW_SIDE.default,
         }
     }
 }
@@ -180,15 +188,16 @@ impl Default for FramingConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackgroundConfig {
-    /// What stands behind the people. Default `color`.
+    /// What a composite shows behind the people. Default `color`.
     pub mode: BackgroundMode,
-    /// The colour of `color`, and of what an image does not cover: `#rrggbb`. Default `#203040`.
+    /// The colour of the mode `color`, and of what an image does not cover: `#rrggbb`. Default `#203040`.
+    #[serde(deserialize_with = "values::color", serialize_with = "values::write_color")]
     pub color: Color,
-    /// The picture of `image`: absolute path of a PNG or JPEG; empty: none. Default empty.
+    /// The picture of the mode `image`: absolute path of a PNG or JPEG. Empty means none. Default empty.
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub image: Option<PathBuf>,
-    /// Standard deviation of `blur` as a fraction of the picture's height, as on D-Bus: 0 to 0.25; less than 0.02 is taken
-    /// as 0.02, so that nobody is recognised. Default 0.05.
+    /// Standard deviation of the mode `blur` as a fraction of the picture's height, 0 to 0.25. Values below 0.02 have
+    /// the effect of 0.02, so that nobody in the background can be recognised. Default 0.05.
     #[serde(deserialize_with = "values::blur")]
     pub blur: f64,
 }
@@ -196,19 +205,19 @@ pub struct BackgroundConfig {
 impl Default for BackgroundConfig {
     fn default() -> Self {
         Self {
-            mode: BackgroundMode::Color,
-            color: Color { red: 0x20, green: 0x30, blue: 0x40 },
+            mode: settings::BACKGROUND_MODE,
+            color: settings::BACKGROUND_COLOR,
             image: None,
-            blur: 0.05,
+            blur: settings::BLUR.default,
         }
     }
 }
 
-/// `[[camera.output]]`: a stream written to a V4L2 output node.
+/// `[[camera.output]]`: a stream that is written to a V4L2 output node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputConfig {
-    /// The node, best by its `/dev/v4l/by-path` name. Required.
+    /// The node, best by its name under `/dev/v4l/by-path`. Required.
     #[serde(deserialize_with = "values::output_device")]
     pub device: String,
     /// The stream. Default `view`.
@@ -217,5 +226,5 @@ pub struct OutputConfig {
 }
 
 fn default_output_stream() -> StreamKind {
-    StreamKind::View
+    settings::OUTPUT_STREAM
 }

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use portraitd_kernels::nn::dump;
 use portraitd_kernels::simd::Isa;
 use portraitd_media::{OwnedPicture, packed_bytes};
+use portraitd_protocol::settings::THREADS;
 use portraitd_render::Chain;
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineChoice, EngineOptions, Model};
@@ -61,8 +62,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
     /// The number of threads of the fused plan
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    threads: u8,
+    #[arg(long, value_name = "N", default_value_t = THREADS.default, value_parser = clap::value_parser!(u32).range(i64::from(THREADS.lowest)..=i64::from(THREADS.highest)))]
+    threads: u32,
     /// The engine; the default is the one that the service chooses
     #[arg(long, value_enum)]
     engine: Option<EngineName>,
@@ -102,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let model = arguments
         .model
         .library()?
-        .load(&arguments.model.model, EngineOptions { choice, isa, threads: arguments.threads.into() })?;
+        .load(&arguments.model.model, EngineOptions { choice, isa, threads: usize::try_from(arguments.threads)? })?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let (name, engine, isa) = (model.manifest().name.clone(), model.engine_name(), model.isa());
     let threads = model.threads();

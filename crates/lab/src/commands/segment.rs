@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use portraitd::service::config::Color;
 use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, UnitRect, even_size, image};
 use portraitd_protocol::BackgroundMode;
+use portraitd_protocol::settings::Color;
 use portraitd_render::{Chain, PreparedBackground};
 use portraitd_vision::net::EngineOptions;
 use serde_json::json;
@@ -126,9 +126,8 @@ struct Backdrop {
 impl Backdrop {
     fn parse(text: &str) -> anyhow::Result<Self> {
         if text.starts_with('#') {
-            let Color { red, green, blue } =
-                text.parse().map_err(|error: String| anyhow::anyhow!("--composite: {error}"))?;
-            return Ok(Self { color: [red, green, blue], image: None });
+            let color: Color = text.parse().context("--composite")?;
+            return Ok(Self { color: color.into(), image: None });
         }
         Ok(Self { color: [0; 3], image: Some(image::read(Path::new(text))?) })
     }

@@ -17,7 +17,7 @@ use zbus::names::BusName;
 use super::service::{CameraService, ClientName};
 
 /// The clients of one connection, and what to tell when they leave.
-pub(super) struct Leaving {
+pub(super) struct ClientWatch {
     /// The one client of a connection without bus.
     peer: ClientName,
     watched: Mutex<HashSet<ClientName>>,
@@ -29,7 +29,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Leaving {
+impl ClientWatch {
     pub(super) fn new(peer: ClientName) -> Arc<Self> {
         Arc::new(Self { peer, watched: Mutex::default(), cameras: Mutex::default(), tasks: Mutex::default() })
     }
@@ -86,14 +86,14 @@ impl Leaving {
         let bus = DBusProxy::new(connection).await?;
         let mut changes = bus.receive_name_owner_changed_with_args(&[(0, client.as_str()), (2, "")]).await?;
         let gone_already = !bus.name_has_owner(BusName::try_from(client.as_str())?).await?;
-        let (leaving, client) = (Arc::clone(self), client.clone());
+        let (watch, client) = (Arc::clone(self), client.clone());
         let task = tokio::spawn(async move {
             if !gone_already {
                 // Ends without a change only where the connection does, which `all_left` covers.
                 changes.next().await;
             }
-            lock(&leaving.watched).remove(&client);
-            leaving.released(&client);
+            lock(&watch.watched).remove(&client);
+            watch.released(&client);
         });
         let mut tasks = lock(&self.tasks);
         tasks.retain(|task| !task.is_finished());
@@ -102,7 +102,7 @@ impl Leaving {
     }
 }
 
-impl Drop for Leaving {
+impl Drop for ClientWatch {
     fn drop(&mut self) {
         lock(&self.tasks).iter().for_each(AbortHandle::abort);
     }

@@ -1,0 +1,71 @@
+//! Types of the service as the dictionaries (`a{sv}`) that D-Bus carries.
+
+use std::collections::{BTreeMap, HashMap};
+
+use portraitd_media::{FrameFormat, Matrix, Range};
+use portraitd_protocol::RingLayout;
+use zbus::Variant;
+
+use super::service::{Dictionary, DictionaryValue};
+
+pub(super) type VariantMap = HashMap<String, Variant<'static>>;
+
+/// Named values as `a{sv}`.
+pub(super) fn variants(values: &Dictionary) -> VariantMap {
+    values.iter().map(|(name, value)| (name.clone(), variant(value))).collect()
+}
+
+/// A format as `a{sv}`; empty for none.
+pub(super) fn format_values(format: Option<&FrameFormat>) -> VariantMap {
+    let Some(format) = format else { return VariantMap::new() };
+    let mut dict = VariantMap::from([
+        ("format".to_owned(), format.pixel_format.to_string().into()),
+        ("width".to_owned(), format.size.width.into()),
+        ("height".to_owned(), format.size.height.into()),
+        ("frame_rate".to_owned(), f64::from(format.frame_rate).into()),
+    ]);
+    if !format.pixel_format.is_rgb() {
+        let matrix = match format.color.matrix {
+            Matrix::Bt601 => "601",
+            Matrix::Bt709 => "709",
+            Matrix::Bt2020 => "2020",
+        };
+        let range = match format.color.range {
+            Range::Limited => "limited",
+            Range::Full => "full",
+        };
+        dict.extend([("matrix".to_owned(), matrix.into()), ("range".to_owned(), range.into())]);
+    }
+    dict
+}
+
+/// The layout that `Attach` returns: all that the ring's header says, and the camera's name.
+pub(super) fn layout_values(camera: &str, layout: &RingLayout) -> BTreeMap<&'static str, Variant<'static>> {
+    use portraitd_protocol::layout::{HEADER_BYTES, VERSION};
+    let narrow = |value: usize| u32::try_from(value).expect("a u32 in the header too");
+    let planes: Vec<(u32, u32, u32)> =
+        layout.planes().iter().map(|plane| (narrow(plane.offset), narrow(plane.stride), narrow(plane.rows))).collect();
+    BTreeMap::from([
+        ("camera", Variant::from(camera.to_owned())),
+        ("stream", Variant::from(layout.stream.as_str())),
+        ("generation", Variant::from(layout.generation)),
+        ("version", Variant::from(VERSION)),
+        ("header_bytes", Variant::from(narrow(HEADER_BYTES))),
+        ("slot_count", Variant::from(layout.slot_count)),
+        ("slot_bytes", Variant::from(narrow(layout.slot_bytes))),
+        ("format", Variant::from(layout.format.to_string())),
+        ("width", Variant::from(layout.width)),
+        ("height", Variant::from(layout.height)),
+        ("planes", Variant::from(planes)),
+        ("matrix", Variant::from(layout.matrix_name())),
+        ("range", Variant::from(layout.range_name())),
+    ])
+}
+
+/// A value as a variant of its D-Bus type.
+fn variant(value: &DictionaryValue) -> Variant<'static> {
+    match value {
+        DictionaryValue::U64(value) => Variant::from(*value),
+        DictionaryValue::F64(value) => Variant::from(*value),
+    }
+}
