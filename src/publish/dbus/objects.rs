@@ -1,5 +1,5 @@
-//! The objects themselves: four interfaces a camera, and the manager. Each is a thin translation between the bus's types
-//! and the service's; the doc comments below go out with the introspection data.
+//! The D-Bus objects: four interfaces per camera, and the manager. Each translates between the types of the bus and those
+//! of the service. The doc comments of the interfaces are part of the introspection data.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +40,7 @@ fn checked_rectangle(property: &str, rectangle: Fractions) -> Result<Fractions, 
     checked(property, check_rectangle(rectangle.into())).map(|_| rectangle)
 }
 
-/// What the four interfaces of one camera share.
+/// State that the four interfaces of one camera share.
 pub(super) struct CameraContext {
     pub(super) service: Arc<dyn CameraService>,
     pub(super) state: watch::Receiver<PublishedState>,
@@ -65,7 +65,7 @@ impl CameraContext {
         read(&self.state.borrow())
     }
 
-    /// Applies a setting; `note` copies the property from the new state to what counts as announced.
+    /// Applies a setting. The setter announces the property itself, so `note` records it as announced.
     async fn apply(
         &self,
         setting: SettingChange,
@@ -87,7 +87,7 @@ impl CameraContext {
             .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
         let client = self.client_watch.client(header);
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.authority.check(AuthorizationRequest { connection, client: &client, stream, interactive }).await?;
+        self.authority.check(AuthorizationRequest { connection, header, client: &client, stream, interactive }).await?;
         Ok((stream, client))
     }
 }
@@ -99,10 +99,11 @@ pub(super) struct CameraObject(pub(super) Arc<CameraContext>);
 #[interface(name = "org.portraitd.Camera1")]
 impl CameraObject {
     /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width" and "height" (u, even,
-    /// 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY" for the mask), "fps" (u, the most wakes a
-    /// second), "crop" (s: "view" or "full"; composite only), "inset" (s: where in a view the whole room is shown, which
-    /// needs the permission of "source" too). Returns the ring's memory, the pipe that brings one byte a frame, and the
-    /// ring's layout. Closing the pipe ends the attachment.
+    /// 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY" for the mask), "fps" (u, the most wakes per
+    /// second), "crop" (s: "view" or "full"; composite only), "resolution" (s: "net", "quarter" or "full"; mask only),
+    /// "inset" (s: the corner of a view that shows the whole room; it also requires the permission for "source").
+    /// Returns the memory of the ring, a pipe that receives one byte per frame, and the layout of the ring. Closing the
+    /// pipe ends the attachment.
     #[zbus(out_args("memory", "event", "layout"))]
     async fn attach(
         &self,
@@ -117,14 +118,14 @@ impl CameraObject {
         if options.inset != Inset::None {
             camera.allowed(StreamKind::Source.as_str(), connection, &header).await?;
         }
-        // Before the service knows of the client, so that its client_watch cannot be missed.
+        // Before the service knows the client, so that its departure cannot be missed.
         camera.client_watch.watch(connection, &client).await?;
         let attachment = camera.service.attach(AttachRequest { client, stream, options }).await?;
         let layout = layout_values(camera.service.name(), &attachment.layout);
         Ok((attachment.fds.memory.into(), attachment.fds.event.into(), layout))
     }
 
-    /// The newest picture of a stream as PNG, in a memfd that stands at its beginning.
+    /// Returns the newest picture of a stream as PNG, in a memfd whose position is at the beginning.
     #[zbus(out_args("png"))]
     async fn snapshot(
         &self,
@@ -137,7 +138,7 @@ impl CameraObject {
         Ok(sealed_memfd("portraitd-snapshot", &png)?.into())
     }
 
-    /// The camera's name in the configuration.
+    /// The name of the camera in the configuration.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
         self.0.service.name().to_owned()
@@ -155,32 +156,32 @@ impl CameraObject {
         self.0.read(|state| state.camera.state.as_str())
     }
 
-    /// The format of the camera's frames while it is open: "format" s, "width" u, "height" u, "frame_rate" d, "matrix"
-    /// s, "range" s.
+    /// The format of the frames while the camera is open: "format" s, "width" u, "height" u, "frame_rate" d, "matrix" s,
+    /// "range" s.
     #[zbus(property)]
     fn format(&self) -> VariantMap {
         self.0.read(|state| format_values(state.camera.format.as_ref()))
     }
 
-    /// How many clients are attached.
+    /// The number of attached clients.
     #[zbus(property)]
     fn consumers(&self) -> u32 {
         self.0.read(|state| state.camera.consumers)
     }
 
-    /// Grows with every change of size or format; rings of an older generation are closed.
+    /// Increases with every change of size or format. Rings of an older generation are closed.
     #[zbus(property)]
     fn generation(&self) -> u32 {
         self.0.read(|state| state.camera.generation)
     }
 
-    /// The last thing that went wrong; empty if nothing did.
+    /// The last error; empty if there was none.
     #[zbus(property)]
     fn last_error(&self) -> String {
         self.0.read(|state| state.camera.last_error.clone())
     }
 
-    /// Figures, measured; read on demand.
+    /// Measured values, read on demand.
     #[zbus(property(emits_changed_signal = "false"))]
     fn stats(&self) -> VariantMap {
         variants(&self.0.service.stats())
@@ -190,10 +191,10 @@ impl CameraObject {
 /// `org.portraitd.Framing1`.
 pub(super) struct FramingObject(pub(super) Arc<CameraContext>);
 
-/// How the view follows the people. Rectangles are x, y, width and height as fractions of the source.
+/// How the view follows the people. Rectangles are x, y, width and height as fractions of the source picture.
 #[interface(name = "org.portraitd.Framing1")]
 impl FramingObject {
-    /// Frames anew, now.
+    /// Frames again, now.
     async fn reframe(&self) -> Result<(), ServiceError> {
         self.0.service.reframe().await
     }
@@ -216,7 +217,7 @@ impl FramingObject {
         self.0.read(|state| state.framing.state.as_str())
     }
 
-    /// The crop of now; read on demand.
+    /// The current crop, read on demand.
     #[zbus(property(emits_changed_signal = "false"))]
     fn crop(&self) -> Fractions {
         self.0.service.crop()
@@ -237,7 +238,7 @@ impl FramingObject {
         self.0.apply(SettingChange::ManualCrop(crop), note).await
     }
 
-    /// The most that the picture is enlarged, 1 to 4.
+    /// The strongest magnification of the view, 1 to 4.
     #[zbus(property)]
     fn max_zoom(&self) -> f64 {
         self.0.read(|state| state.framing.max_zoom)
@@ -264,7 +265,7 @@ impl FramingObject {
         self.0.apply(SettingChange::Speed(speed), |announced, new| announced.framing.speed = new.framing.speed).await
     }
 
-    /// Areas whose people are ignored, 16 at most.
+    /// Areas whose people are ignored, at most 16.
     #[zbus(property)]
     fn zones(&self) -> Vec<Fractions> {
         self.0.read(|state| state.framing.zones.clone())
@@ -280,7 +281,7 @@ impl FramingObject {
         self.0.apply(SettingChange::Zones(zones), note).await
     }
 
-    /// What the settings can be for this camera.
+    /// The limits of the settings for this camera.
     #[zbus(property)]
     fn limits(&self) -> VariantMap {
         self.0.read(|state| variants(&state.framing.limits))
@@ -290,10 +291,10 @@ impl FramingObject {
 /// `org.portraitd.Segmentation1`.
 pub(super) struct SegmentationObject(pub(super) Arc<CameraContext>);
 
-/// The net that tells people from the room.
+/// The net that separates people from the room.
 #[interface(name = "org.portraitd.Segmentation1")]
 impl SegmentationObject {
-    /// The net in use, one of Models.
+    /// The model in use, one of Models.
     #[zbus(property)]
     fn model(&self) -> String {
         self.0.read(|state| state.segmentation.model.clone())
@@ -311,37 +312,37 @@ impl SegmentationObject {
         self.0.apply(SettingChange::Model(model), note).await
     }
 
-    /// The nets that there are.
+    /// The available models.
     #[zbus(property)]
     fn models(&self) -> Vec<String> {
         self.0.read(|state| state.segmentation.models.clone())
     }
 
-    /// Masks a second, measured; read on demand.
+    /// The measured number of masks per second, read on demand.
     #[zbus(property(emits_changed_signal = "false"))]
     fn rate(&self) -> f64 {
         self.0.service.rate()
     }
 
-    /// The people of the newest mask: id, then x, y, width and height as fractions of the source; read on demand.
+    /// The people of the newest mask, read on demand: id, then x, y, width and height as fractions of the source picture.
     #[zbus(property(emits_changed_signal = "false"))]
     fn people(&self) -> Vec<PublishedPerson> {
         self.0.service.people()
     }
 
-    /// Whether somebody is seen.
+    /// Whether there is a person in the newest mask.
     #[zbus(property)]
     fn present(&self) -> bool {
         self.0.read(|state| state.segmentation.present)
     }
 
-    /// Whether masks come as they should.
+    /// Whether inference works and masks are made.
     #[zbus(property)]
     fn healthy(&self) -> bool {
         self.0.read(|state| state.segmentation.healthy)
     }
 
-    /// What is left out to keep up; empty if nothing is.
+    /// What is reduced because inference exceeds its budget; empty if nothing is.
     #[zbus(property)]
     fn degraded(&self) -> String {
         self.0.read(|state| state.segmentation.degraded.clone())
@@ -351,10 +352,10 @@ impl SegmentationObject {
 /// `org.portraitd.Background1`.
 pub(super) struct BackgroundObject(pub(super) Arc<CameraContext>);
 
-/// What stands behind the people in the composite.
+/// What a composite shows behind the people.
 #[interface(name = "org.portraitd.Background1")]
 impl BackgroundObject {
-    /// Takes a PNG or JPEG, 32 MiB at most: a file or memfd (read from its beginning), a pipe or a socket.
+    /// Sets the picture from a PNG or JPEG of at most 32 MiB: a file or memfd (read from its beginning), a pipe or a socket.
     async fn set_image(&self, image: zbus::OwnedFd) -> Result<(), ServiceError> {
         let image = self.0.images.read(image.into()).await?;
         self.0.service.set_image(Some(image)).await
@@ -395,7 +396,7 @@ impl BackgroundObject {
         self.0.apply(SettingChange::BackgroundColor(color.into()), note).await
     }
 
-    /// How blurred the room is in the mode "blur": the standard deviation as a fraction of the picture's height, 0 to 0.25.
+    /// The blur of the mode "blur": the standard deviation as a fraction of the picture's height, 0 to 0.25.
     #[zbus(property)]
     fn blur(&self) -> f64 {
         self.0.read(|state| state.background.blur)
@@ -411,7 +412,7 @@ impl BackgroundObject {
     }
 }
 
-/// The paths of the cameras that are there now.
+/// The object paths of the published cameras.
 pub(super) type CameraPaths = Arc<Mutex<Vec<OwnedObjectPath>>>;
 
 /// `org.portraitd.Manager1`.
@@ -423,18 +424,18 @@ pub(super) struct ManagerObject {
 /// The daemon.
 #[interface(name = "org.portraitd.Manager1")]
 impl ManagerObject {
-    /// Reads the configuration anew. Where it is wrong, the old settings stay and the error says where.
+    /// Reads the configuration again. If it is wrong, the old settings stay in force, and the error names the place.
     async fn reload(&self) -> Result<(), ServiceError> {
         self.service.reload().await
     }
 
-    /// The daemon's version.
+    /// The version of the daemon.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
         env!("CARGO_PKG_VERSION")
     }
 
-    /// The cameras' objects.
+    /// The object paths of the cameras.
     #[zbus(property)]
     fn cameras(&self) -> Vec<OwnedObjectPath> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone()
