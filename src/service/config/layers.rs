@@ -1,27 +1,29 @@
-//! Layers: reading each with the places of its keys, and laying them over each other.
+//! Layers: reads each layer together with the places of its keys, and merges the layers.
 //!
-//! A layer is read twice by the `toml` crate: once as a tree with spans, for the places of keys, and once as [`Config`],
-//! which checks every key and value. Then `[[camera]]` becomes a table keyed by the cameras' names, so that the `config`
-//! crate, which merges tables and replaces lists, merges cameras by name.
+//! The `toml` crate parses a layer into a tree with spans, which gives the places of keys. The tree is then deserialised
+//! as [`Config`], which checks every key and value. After that, the list `[[camera]]` becomes a table with the names of
+//! the cameras as keys. The `config` crate merges tables and replaces lists, so it merges cameras by name.
 
-use super::error::{ConfigError, Conflict, Place};
+use super::error::{ConfigError, Conflict, Place, Warning};
 use super::model::Config;
+use super::renamed::{OldName, RENAMED_KEYS, RenamedKey, replace_old_names};
 use portraitd_media::text::line_and_column;
 use portraitd_protocol::settings::{CAMERA_NAME, excerpt};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Deserializer};
 
-/// What a layer was read from.
+/// The origin of a layer.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     /// A file.
     File(PathBuf),
-    /// One environment variable, by its name.
+    /// The environment variable of this name.
     Environment(String),
-    /// One flag, with its dashes.
+    /// The flag of this name, with its dashes.
     Flag(&'static str),
 }
 
@@ -38,19 +40,21 @@ impl Origin {
     }
 }
 
-/// One checked layer.
+/// A layer whose keys and values are checked.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// What it says, with `camera` as a table by name.
+    /// Its settings, with `camera` as a table by name.
     pub table: toml::Table,
-    /// The cameras that it names, in its order.
+    /// The names of its cameras, in its order.
     pub cameras: Vec<String>,
-    /// Where each key stands, by its path with dots: `camera.main.framing.max_zoom`.
+    /// The place of each key, by its path with dots: `camera.main.framing.max_zoom`.
     pub places: BTreeMap<String, Place>,
+    /// What was accepted although it should be changed.
+    pub warnings: Vec<Warning>,
 }
 
 impl Layer {
-    /// Reads a file. `Ok(None)`: it isn't there.
+    /// Reads a file. The result is `Ok(None)` if it does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -69,28 +73,43 @@ impl Layer {
 
     /// Parses and checks a text.
     pub fn parse(text: &str, origin: &Origin) -> Result<Self, ConfigError> {
-        let tree = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+        Self::parse_with(text, origin, RENAMED_KEYS)
+    }
+
+    /// As [`Layer::parse`], with a given list of renamed keys.
+    pub fn parse_with(text: &str, origin: &Origin, renamed: &[RenamedKey]) -> Result<Self, ConfigError> {
+        let mut tree = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             place: origin.place(text, error.span().map_or(0, |span| span.start)),
             message: one_line(error.message()),
         })?;
+        let mut warnings = Vec::new();
+        for OldName { old, new, span, both } in replace_old_names(tree.get_mut(), renamed) {
+            let place = origin.place(text, span.start);
+            if both {
+                let conflict = Conflict::OldAndNewName { new: new.to_owned() };
+                return Err(ConfigError::Conflict { place, key: old.to_owned(), conflict });
+            }
+            let message = format!("`{old}` is the old name of `{new}`, which still works; write `{new}`");
+            warnings.push(Warning { place, message });
+        }
         let mut keys = Keys { text, origin, found: Vec::new(), cameras: Vec::new() };
         keys.root(tree.get_ref())?;
-        if let Err(error) = toml::from_str::<Config>(text) {
+        if let Err(error) = Config::deserialize(Deserializer::from(tree.clone())) {
             return Err(keys.explain(&error));
         }
         let Keys { found, cameras, .. } = keys;
-        let mut table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| ConfigError::Merge { message: one_line(error.message()) })?;
+        let mut table = toml::Table::deserialize(Deserializer::from(tree))
+            .map_err(|error| ConfigError::Merge { message: one_line(error.message()) })?;
         if let Some(toml::Value::Array(list)) = table.remove("camera") {
             let by_name = list.into_iter().zip(&cameras).map(|(camera, name)| (name.clone(), camera)).collect();
             table.insert("camera".to_owned(), toml::Value::Table(by_name));
         }
         let places = found.into_iter().map(|key| (key.path, origin.place(text, key.shown_at))).collect();
-        Ok(Self { table, cameras, places })
+        Ok(Self { table, cameras, places, warnings })
     }
 
-    /// The layer of one setting from outside a file: `path` is its key's path (`threads`, or `camera`, NAME, ... ,
-    /// key) and `value` is TOML or, where that does not fit, a plain string.
+    /// The layer of one setting from outside a file. `path` is the path of its key: `threads`, or `camera`, NAME, ..., key.
+    /// `value` is TOML; if it is no TOML, or is refused, it is read as a plain string.
     pub fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, ConfigError> {
         let is_toml = DeValue::parse(value).is_ok() && !value.contains(['\n', '\r']);
         let quoted = toml::Value::String(value.to_owned()).to_string();
@@ -105,7 +124,7 @@ impl Layer {
     }
 }
 
-/// A TOML document that says one thing. Keys are quoted, so that a strange one is an unknown key, not a syntax error.
+/// A TOML document with one setting. Keys are quoted, so that any text is at most an unknown key, not a syntax error.
 fn document(path: &[&str], value: &str) -> String {
     let quote = |key: &str| toml::Value::String(key.to_owned()).to_string();
     match path {
@@ -125,13 +144,13 @@ struct Key {
     path: String,
     /// From the key to the end of its value, in bytes of the text.
     span: Range<usize>,
-    /// The byte that stands for it: its value's first, or the header's of a table.
+    /// The byte that errors refer to: the first of its value, or of the header of a table.
     shown_at: usize,
-    /// The keys beside it, for the message about an unknown one, are found by this: the path without the last part.
+    /// The path without its last part.
     parent: String,
 }
 
-/// Walks the tree and notes where each key stands.
+/// Walks the tree and records the place of each key.
 struct Keys<'a> {
     text: &'a str,
     origin: &'a Origin,
@@ -198,7 +217,7 @@ impl Keys<'_> {
         self.inside(&path, value.get_ref())
     }
 
-    /// What stands inside a value.
+    /// Records the keys inside a value.
     fn inside(&mut self, path: &str, value: &DeValue<'_>) -> Result<(), ConfigError> {
         match value {
             DeValue::Table(table) => {
@@ -223,7 +242,7 @@ impl Keys<'_> {
         Ok(())
     }
 
-    /// Refuses `[camera]` where `[[camera]]` is meant, which the parser's own message does not explain.
+    /// Refuses `[camera]` instead of `[[camera]]`, which the message of the parser would not explain.
     fn list_of_tables(&self, path: &str, at: usize, value: &DeValue<'_>) -> Result<(), ConfigError> {
         if value.is_array() {
             return Ok(());
@@ -236,7 +255,7 @@ impl Keys<'_> {
         })
     }
 
-    /// Turns the parser's complaint into ours: it knows the byte, and we know which key stands there.
+    /// Turns an error of the parser into ours: the parser knows the byte, and we know the key at that byte.
     fn explain(&self, error: &toml::de::Error) -> ConfigError {
         let at = error.span().map_or(0, |span| span.start);
         let place = self.origin.place(self.text, at);
@@ -261,16 +280,16 @@ impl Keys<'_> {
     }
 }
 
-/// A message of the parser on one line.
+/// The message of a parser on one line.
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Lays the layers over each other, lowest first. The cameras stand in the order in which the layers first name them.
+/// Merges the layers, lowest first. The cameras are in the order in which the layers first name them.
 pub(super) fn merge(layers: &[Layer]) -> Result<Config, ConfigError> {
     let mut builder = config::Config::builder();
     for layer in layers {
-        // Through text: the `config` crate's own way in, and every one of its rules is then its own.
+        // The layer passes as text, because this is how the `config` crate reads its sources.
         let text = toml::to_string(&layer.table).map_err(|error| ConfigError::Merge { message: error.to_string() })?;
         builder = builder.add_source(config::File::from_str(&text, config::FileFormat::Toml));
     }

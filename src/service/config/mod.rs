@@ -1,20 +1,21 @@
-//! The configuration: typed, in layers, and exact about what is wrong.
+//! The configuration: typed, in layers, with errors that name the exact place.
 //!
 //! Layers, lowest first: `/usr/lib/portraitd/portraitd.toml`, `/etc/portraitd/portraitd.toml`,
 //! `/etc/portraitd/portraitd.toml.d/*.toml` (by name), `PORTRAITD_*` variables, flags. A later layer replaces the keys that
-//! it says and leaves the others; cameras are matched by name, so a drop-in can change one key of one camera. A named
-//! file (`--config F`) stands in for all file layers.
+//! it sets and leaves the others. Cameras are matched by name, so a drop-in can change one key of one camera. A file that
+//! is named with `--config F` replaces all file layers.
 //!
-//! Everything wrong is refused with file, line and column ([`ConfigError`]), each layer by itself: a bad value is not
-//! hidden by a good one above it. What is good by itself and does not go together is checked last, and the place of the
-//! blamed value is still known.
+//! A mistake is refused with file, line and column ([`ConfigError`]). Each layer is checked by itself, so a good value in
+//! a later layer does not hide a bad one. Values that must fit together are checked last, and the error still names the
+//! place of the value.
 //!
-//! Runs on the main thread, at the start and on reload; nothing is kept but the [`Config`] that [`Config::load`] gives.
-//! Why so: `docs/design/service.md`.
+//! This runs on the main thread, at the start and on reload. Only the [`Config`] that [`Config::load`] returns is kept.
+//! `docs/design/service.md` gives the reasons.
 
 mod error;
 mod layers;
 mod model;
+mod renamed;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -27,14 +28,15 @@ pub use values::BusConfig;
 use layers::{Layer, Origin};
 use portraitd_protocol::settings::CAMERA_NAME;
 use portraitd_protocol::{BackgroundMode, StreamKind};
+use renamed::RENAMED_KEYS;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// What the command line says. `None` leaves the other layers as they are.
+/// The settings of the command line. `None` sets nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// `--source S`: the device of the one camera.
+    /// `--source S`: the device of the only camera.
     pub source: Option<String>,
     /// `--bus B`.
     pub bus: Option<String>,
@@ -48,21 +50,21 @@ pub struct Flags {
     pub metrics_file: Option<String>,
 }
 
-/// Where a configuration comes from.
+/// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigSources {
-    /// `--config F`: this file stands in for all file layers, and must be there.
+    /// `--config F`: this file replaces all file layers. It must exist.
     pub file: Option<PathBuf>,
-    /// The folder that stands for `/`. Empty: `/` itself. For images of boards, and for tests.
+    /// The folder that is used instead of `/`, for images of boards and for tests. Empty means `/`.
     pub root: PathBuf,
-    /// The environment; only `PORTRAITD_*` is looked at.
+    /// The environment, of which only `PORTRAITD_*` is used.
     pub environment: Vec<(OsString, OsString)>,
     /// The command line.
     pub flags: Flags,
 }
 
 impl ConfigSources {
-    /// This system's files, this process's environment, and these flags.
+    /// The files of this system, the environment of this process, and the given flags.
     #[must_use]
     pub fn system(file: Option<PathBuf>, flags: Flags) -> Self {
         Self { file, root: PathBuf::new(), environment: std::env::vars_os().collect(), flags }
@@ -72,7 +74,7 @@ impl ConfigSources {
         if self.root.as_os_str().is_empty() { PathBuf::from("/").join(path) } else { self.root.join(path) }
     }
 
-    /// The file layers that are there, lowest first.
+    /// The file layers that exist, lowest first.
     fn files(&self) -> Result<Vec<(PathBuf, Layer)>, ConfigError> {
         if let Some(path) = &self.file {
             return match Layer::read(path)? {
@@ -95,7 +97,7 @@ impl ConfigSources {
     }
 }
 
-/// The `*.toml` of a folder, in the order of their names; a folder that is not there has none.
+/// The `*.toml` files of a folder, ordered by name. A folder that does not exist has none.
 fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let failed = |error| ConfigError::Read { path: folder.to_owned(), error };
     let entries = match std::fs::read_dir(folder) {
@@ -116,16 +118,17 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 impl Config {
-    /// Reads and checks all layers. Reads files and looks at `/dev/v4l`; touches nothing else, so it serves `check-config`
-    /// and reload alike: on an error the caller keeps what it had.
+    /// Reads and checks all layers. It reads files and lists `/dev/v4l`, and changes nothing, so that `check-config` and
+    /// reload can use it too: on an error the caller keeps its old configuration.
     ///
     /// # Errors
-    /// The first thing that is wrong, lowest layer first, with its place.
+    /// The first mistake, lowest layer first, with its place.
     pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
         let (files, mut layers): (Vec<PathBuf>, Vec<Layer>) = sources.files()?.into_iter().unzip();
         environment(&sources.environment, &mut layers, &mut warnings)?;
         flags(&sources.flags, &mut layers)?;
+        warnings.extend(layers.iter_mut().flat_map(|layer| std::mem::take(&mut layer.warnings)));
         let mut config = layers::merge(&layers)?;
         let places = Places::of_layers(layers);
         check_together(&config, &places)?;
@@ -136,7 +139,7 @@ impl Config {
     }
 }
 
-/// The names of the cameras so far, in order.
+/// The names of the cameras of these layers, in order.
 fn camera_names(layers: &[Layer]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in layers.iter().flat_map(|layer| &layer.cameras) {
@@ -148,7 +151,7 @@ fn camera_names(layers: &[Layer]) -> Vec<String> {
 }
 
 /// Adds a layer for each `PORTRAITD_*` variable that is a setting: `PORTRAITD_THREADS`, or
-/// `PORTRAITD_CAMERA__NAME__FRAMING__MAX_ZOOM` with two underscores for a dot, and one in a name for a hyphen.
+/// `PORTRAITD_CAMERA__NAME__FRAMING__MAX_ZOOM`. Two underscores stand for a dot; in a name, one stands for a hyphen.
 fn environment(
     variables: &[(OsString, OsString)],
     layers: &mut Vec<Layer>,
@@ -166,8 +169,10 @@ fn environment(
         let lower = variable["PORTRAITD_".len()..].to_ascii_lowercase();
         let mut path: Vec<&str> = lower.split("__").collect();
         let is_camera = path.len() >= 3 && path[0] == "camera";
-        if !is_camera && !matches!(lower.as_str(), "bus" | "models_dir" | "threads" | "metrics_file" | "log") {
-            // Not refused: other programs of this project have variables of their own.
+        let is_old_name = RENAMED_KEYS.iter().any(|key| key.table.is_empty() && key.old == lower);
+        let is_key = matches!(lower.as_str(), "bus" | "models_dir" | "threads" | "metrics_file" | "log");
+        if !is_camera && !is_key && !is_old_name {
+            // It is only a warning, because other programs of this project have variables of their own.
             if lower != "isa" {
                 let message = "not a setting: ignored".to_owned();
                 warnings.push(Warning { place: place(), message });
@@ -223,14 +228,14 @@ fn flags(flags: &Flags, layers: &mut Vec<Layer>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Where keys stand, once all layers are laid over each other.
+/// The places of the keys in force, after all layers are merged.
 struct Places(BTreeMap<String, Place>);
 
 impl Places {
     fn of_layers(layers: Vec<Layer>) -> Self {
         let mut places = BTreeMap::new();
         for layer in layers {
-            // A list replaces the one below, so the places of the old one's items are gone.
+            // A list replaces the list of a lower layer, so the places of the items of that list are removed.
             let replaced = |old: &str| {
                 let list = old.match_indices('[').map(|(at, _)| &old[..at]);
                 list.into_iter().any(|list| layer.places.contains_key(list))
@@ -245,10 +250,10 @@ impl Places {
         self.0.get(key).cloned().unwrap_or(Place::Default)
     }
 
-    /// The first of these that some layer says.
+    /// The first of these keys that a layer sets.
     fn first(&self, keys: &[&str]) -> (String, Place) {
-        let said = keys.iter().find_map(|key| Some(((*key).to_owned(), self.0.get(*key)?.clone())));
-        said.unwrap_or_else(|| (keys[0].to_owned(), Place::Default))
+        let set = keys.iter().find_map(|key| Some(((*key).to_owned(), self.0.get(*key)?.clone())));
+        set.unwrap_or_else(|| (keys[0].to_owned(), Place::Default))
     }
 }
 
@@ -300,7 +305,7 @@ fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Warns of `/dev/videoN`: N follows the order in which devices were found, and changes with it.
+/// Warns about `/dev/videoN`: the number depends on the order in which devices were found.
 fn warn_of_node_numbers(config: &Config, places: &Places, links: &Path, warnings: &mut Vec<Warning>) {
     for camera in &config.cameras {
         let at = format!("camera.{}", camera.name);

@@ -1,12 +1,12 @@
-//! What `check-config` prints.
+//! The text that `check-config` prints.
 
 use super::model::Config;
 use portraitd_protocol::BackgroundMode;
 use std::fmt::Write as _;
 
 impl Config {
-    /// The settings in force, for a person to read: the files, the warnings, then each camera. For programs, [`Config`]
-    /// serialises whole, in the configuration file's own form.
+    /// The settings in force as text for people: the files, the warnings, then each camera. Programs can serialise
+    /// [`Config`] instead, which has the keys of the configuration file.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut out = String::new();

@@ -563,6 +563,52 @@ fn a_summary_for_people() {
     insta::assert_snapshot!(Config::default().summary());
 }
 
+mod renamed_keys {
+    use super::super::renamed::RenamedKey;
+    use super::*;
+
+    const RENAMED: [RenamedKey; 2] = [
+        RenamedKey { table: "", old: "worker_threads", new: "threads" },
+        RenamedKey { table: "camera.framing", old: "zoom", new: "max_zoom" },
+    ];
+
+    fn parse(text: &str) -> Result<Layer, String> {
+        Layer::parse_with(text, &Origin::File("p.toml".into()), &RENAMED).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_old_name_works_and_gives_a_warning() {
+        let layer = parse("worker_threads = 2\n[[camera]]\nframing.zoom = 3\n").expect("accepted");
+        let warnings: Vec<_> = layer.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "p.toml:1:1: `worker_threads` is the old name of `threads`, which still works; write `threads`",
+                "p.toml:3:9: `zoom` is the old name of `max_zoom`, which still works; write `max_zoom`",
+            ]
+        );
+        let config = layers::merge(&[layer]).expect("merges");
+        assert_eq!((config.threads, config.cameras[0].framing.max_zoom), (2, 3.0));
+    }
+
+    #[test]
+    fn an_old_name_overrides_the_new_one_of_a_lower_layer() {
+        let lower = parse("threads = 1\n").expect("accepted");
+        let upper = parse("worker_threads = 2\n").expect("accepted");
+        assert_eq!(layers::merge(&[lower, upper]).expect("merges").threads, 2);
+    }
+
+    #[test]
+    fn both_names_in_one_file_are_refused_and_a_bad_value_is_placed() {
+        let error = parse("threads = 1\nworker_threads = 2\n").expect_err("both");
+        let expected =
+            "p.toml:2:1: `worker_threads`: is the old name of `threads`, which is set too; remove the old one";
+        assert_eq!(error, expected);
+        let error = parse("[[camera]]\n[camera.framing]\nzoom = 7\n").expect_err("out of range");
+        assert_eq!(error, "p.toml:3:8: `camera.main.framing.max_zoom`: 7 is not a number from 1 to 4");
+    }
+}
+
 mod properties {
     use super::*;
     use proptest::prelude::*;
