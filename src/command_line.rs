@@ -1,5 +1,5 @@
-//! What the command lines of `portraitd` and `portraitd-lab` have in common: where models come from, how results and
-//! errors are printed, and the exit codes (0 success, 1 failure with one line on standard error, 2 wrong usage).
+//! Parts that the command lines of `portraitd` and `portraitd-lab` share: where models come from, how results and errors
+//! are printed, and the exit codes (0 for success, 1 for a failure with one line on standard error, 2 for wrong usage).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use portraitd_vision::net::Library;
 
-/// The models of `--models-dir`, then the built-in ones.
+/// The models of the directory `--models-dir`, followed by the built-in ones.
 ///
 /// # Errors
-/// Where the directory cannot be read.
+/// If the directory cannot be read.
 pub fn library_in(directory: Option<&Path>) -> anyhow::Result<Library> {
     if let Some(directory) = directory {
         check_directory("--models-dir", directory)?;
@@ -19,15 +19,15 @@ pub fn library_in(directory: Option<&Path>) -> anyhow::Result<Library> {
     Ok(Library::new(directory.map(Path::to_owned).into_iter().collect::<Vec<PathBuf>>()))
 }
 
-/// Checks that a directory of models can be read; `key` names the flag or setting in the error.
+/// Checks that a directory of models can be read. The error names `key`, the flag or setting.
 ///
 /// # Errors
-/// Where it cannot.
+/// If it cannot be read.
 pub fn check_directory(key: &str, path: &Path) -> anyhow::Result<()> {
     std::fs::read_dir(path).map(drop).with_context(|| format!("{key}: {}", path.display()))
 }
 
-/// An error on one line, each cause once: some errors repeat their cause in their own text.
+/// An error with its causes on one line. Some errors repeat the text of their cause; it is written once.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -52,14 +52,14 @@ pub fn exit_code(program: &str, outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Prints a command line error, or the help that was asked for, and returns the exit code that clap chose.
+/// Prints an error of the command line, or the requested help, and returns the exit code that clap chose.
 pub fn usage_exit_code(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     let _ = error.print();
     ExitCode::from(code)
 }
 
-/// Whether the reader of our output has closed it (`portraitd models | head`): no failure.
+/// Whether an error means that the reader of our output has closed it (`portraitd models | head`), which is no failure.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
@@ -69,7 +69,7 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Writes a line to standard output and flushes it.
 ///
 /// # Errors
-/// Where standard output cannot be written.
+/// If standard output cannot be written.
 pub fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;

@@ -1,7 +1,7 @@
-//! portraitd turns a camera into a service: it owns the camera, finds the people in the picture, and gives other
-//! programs a mask, a person-centred view, or the people on another background.
+//! portraitd turns a camera into a service: it owns the camera, segments the people in the picture, and offers other
+//! programs masks, person-centred views, and the people in front of another background.
 //!
-//! The way of a picture, who runs on which thread and who owns which buffer: `ARCHITECTURE.md`.
+//! `ARCHITECTURE.md` describes the frame path, the threads, and which thread owns which buffer.
 
 #![cfg_attr(
     test,
@@ -9,7 +9,7 @@
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
-        reason = "tests make small pictures from loop counters; what ships is linted without `test`"
+        reason = "tests make small pictures from loop counters; the shipped code is linted without `test`"
     )
 )]
 

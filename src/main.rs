@@ -1,4 +1,4 @@
-//! The command line of portraitd. Each subcommand is a file in `cli/`; what it does lives in the library.
+//! The command line of portraitd. Each subcommand is a file in `cli/`, and uses the library.
 
 mod cli;
 

@@ -1,4 +1,4 @@
-//! `portraitd check-config`: reads all layers, and says what they come to, or where the first mistake is.
+//! `portraitd check-config`: reads all layers, and prints the settings in force or the first mistake with its place.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     print_line(serde_json::to_string_pretty(&config)?)
 }
 
-/// What the configuration only names is there and good: what `run` would refuse, or do without.
+/// Checks what the configuration refers to: models and images. `run` would refuse to start without them, or run without
+/// them.
 fn check(config: &Config) -> anyhow::Result<()> {
     let library = library_of(config)?;
     for camera in &config.cameras {

@@ -1,4 +1,4 @@
-//! `portraitd devices`: every video node, with all that a person needs to choose one.
+//! `portraitd devices`: lists every video node, with the data needed to choose one.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! `portraitd models`: what models there are, and what they are for.
+//! `portraitd models`: lists the models and what each is meant for.
 
 use serde_json::json;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use portraitd::command_line::{library_in, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A directory of models, looked at before the built-in ones
+    /// A directory of models, searched before the built-in ones
     #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
     /// Print one JSON document

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 const MOVED: [&str; 6] = ["demo", "segment", "direct", "eval", "bench", "layers"];
 
-/// The exit code where the command line names a subcommand that has moved; the message is on standard error then.
+/// If the command line names a subcommand that has moved: prints a message to standard error and returns the exit code.
 pub(super) fn refusal() -> Option<ExitCode> {
     let name = std::env::args().nth(1)?;
     MOVED.contains(&name.as_str()).then(|| {
-        eprintln!("portraitd: `{name}` is a command of portraitd-lab now: run `portraitd-lab {name}`");
+        eprintln!("portraitd: the subcommand `{name}` has moved to portraitd-lab: run `portraitd-lab {name}`");
         ExitCode::from(2)
     })
 }

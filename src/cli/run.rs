@@ -1,7 +1,7 @@
 //! `portraitd run`: the service.
 //!
-//! The main thread runs a current-thread tokio runtime: D-Bus, signals, hotplug, watchdog, metrics. It never touches a
-//! pixel; capture, vision and render threads belong to the cameras.
+//! The main thread runs a current-thread tokio runtime for D-Bus, signals, hotplug, the watchdog and metrics. It never
+//! touches a pixel. The capture, vision and render threads belong to the cameras.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 
 use super::library_of;
 
-/// How often metrics are written and the status line is renewed.
+/// The interval in which metrics are written and the status line is updated.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
@@ -42,19 +42,19 @@ pub(super) struct Arguments {
     /// The source of the one camera: a device, auto, scene[:NAME], file:PATH
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Where control is offered: system, session, none, or a D-Bus address
+    /// The bus with the control interfaces: system, session, none, or a D-Bus address
     #[arg(long, value_name = "BUS")]
     bus: Option<String>,
     /// What is logged: a level, or directives like `info,portraitd::pipeline=debug`
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-    /// Threads of one inference: 1 or 2
+    /// Threads of one inference pass: 1 or 2
     #[arg(long, value_name = "N")]
     threads: Option<String>,
-    /// A directory of models, looked at before the built-in ones
+    /// A directory of models, searched before the built-in ones
     #[arg(long, value_name = "DIR")]
     models_dir: Option<String>,
-    /// File that gets the metrics as Prometheus text
+    /// File to which the metrics are written as Prometheus text
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<String>,
 }
@@ -74,18 +74,19 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         warn!("{warning}");
     }
     let guard = CrashGuard::from_environment();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the tokio runtime")?;
     let done = runtime.block_on(serve_cameras(sources, config, guard.safe_mode(), logging));
-    // Blocking tasks (a model being loaded, a snapshot) end with the process.
+    // Blocking tasks, such as the loading of a model, end with the process.
     runtime.shutdown_background();
-    // An end that says why, as for want of a bus, is no crash, and nothing that going without the net would mend.
+    // Exiting with a reported error, such as a missing bus, does not count as a crash: safe mode would not help.
     if let Err(error) = guard.end() {
-        warn!("the note of this start cannot be removed: {error}");
+        warn!("the record of this start cannot be removed, so it will count as a crash: {error}");
     }
     done
 }
 
-/// What a reload needs.
+/// The state that a reload needs.
 struct Manager {
     sources: ConfigSources,
     cameras: Vec<Arc<Camera>>,
@@ -100,12 +101,12 @@ impl Manager {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the configuration anew and gives it to the cameras, all of it or none; what cannot change while running is
-    /// said.
+    /// Reads the configuration again and applies it to the cameras, either completely or not at all. Changes that need a
+    /// restart are logged.
     async fn reload(&self) -> Result<(), ServiceError> {
         let _turn = self.turn.lock().await;
         let next = Config::load(&self.sources).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
-        // Whatever can go wrong does so here, before anything has changed.
+        // Everything that can fail comes first, before anything changes.
         let mut prepared = Vec::new();
         for camera in &self.cameras {
             if let Some(settings) = next.cameras.iter().find(|settings| settings.name == camera.name()) {
@@ -123,7 +124,7 @@ impl Manager {
         }
         let mut config = self.config();
         for change in fixed_changes(&config, &next) {
-            warn!("{change} changes with a restart only");
+            warn!("{change} changes with a restart only: restart the service to apply it");
         }
         *config = next;
         drop(config);
@@ -131,11 +132,11 @@ impl Manager {
         Ok(())
     }
 
-    /// As the service manager asks for it.
+    /// Reloads because of a signal, and reports to the service manager.
     async fn reload_and_tell(&self) {
         let _ = notify::reloading();
         if let Err(error) = self.reload().await {
-            error!("configuration not reloaded, the old one stays: {error}");
+            error!("the configuration was not reloaded and the old one stays in force: {error}");
         }
         let _ = notify::ready("reloaded");
     }
@@ -147,7 +148,7 @@ impl ManagerService for Manager {
     }
 }
 
-/// The settings that differ and are read at the start only, by their keys.
+/// The keys of the settings that differ and are read only at the start.
 fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     let mut differs = |key: &str, differs: bool| changes.extend(differs.then(|| format!("`{key}`")));
@@ -174,8 +175,8 @@ fn bus_of(config: &BusConfig) -> Bus {
     }
 }
 
-/// Who may see pictures. On a session bus only the user's own programs are; on any other polkit is asked, and where it is
-/// not there, the bus for the caller's user.
+/// Who may see streams. A session bus has only programs of the same user. On every other bus polkit decides; without
+/// polkit, the user of the caller decides.
 fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
     match bus {
         Bus::Session | Bus::None => Arc::new(AllowAll),
@@ -192,10 +193,10 @@ async fn serve_cameras(
     let started = Instant::now();
     let real_watchdog = Watchdog::from_environment(monotonic_ns());
     let fed = real_watchdog.is_some();
-    // Without a service manager the threads report to one that never bites.
+    // Without a service manager the threads report to a watchdog that never expires.
     let mut watchdog = real_watchdog.unwrap_or_else(|| Watchdog::new(u64::MAX, monotonic_ns()));
     let library = library_of(&config)?;
-    // 1 or 2, by the configuration's rules.
+    // The configuration accepts 1 and 2 only.
     let threads = usize::try_from(config.threads).unwrap_or(1);
     let engine = EngineOptions { threads, ..EngineOptions::default() };
     let budget = RingBudget::default();
@@ -203,7 +204,10 @@ async fn serve_cameras(
     for settings in &config.cameras {
         let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
         let model = if safe_mode {
-            warn!(camera = settings.name, "three crashes within a minute: starting without the net");
+            warn!(
+                camera = settings.name,
+                "three crashes within a minute: safe mode, the camera runs without inference"
+            );
             None
         } else {
             Some(library.load(&settings.segmentation.model, engine)?)
@@ -235,19 +239,19 @@ async fn serve_cameras(
         cameras: cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect(),
         authority: authority_for(&bus),
     };
-    // Before the name is on the bus: who sees it may send a signal.
+    // Before the name appears on the bus: whoever sees it may send a signal.
     let signals = Signals::new()?;
     let server: Option<Server> = match bus {
         Bus::None => None,
         _ => Some(serve(&bus, publication).await?),
     };
     if let Err(error) = notify::ready(&status_line(&cameras)) {
-        warn!("the service manager cannot be told: {error}");
+        warn!("the service manager cannot be notified that the service is ready: {error}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
     let ended = main_loop(&cameras, &manager, &mut watchdog, fed, started, safe_mode, server.as_ref(), signals).await;
     let _ = notify::stopping();
-    // Rings are marked closed first, while the bus is still up, so that clients learn it from their rings.
+    // Rings are closed first, while the bus is still connected, so that clients learn of the end from their rings.
     for camera in &cameras {
         camera.stop();
     }
@@ -256,7 +260,7 @@ async fn serve_cameras(
     ended
 }
 
-/// What the service manager, or a person, may send.
+/// The signals that end the service or reload its configuration.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -273,7 +277,7 @@ impl Signals {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the whole of what the main thread looks after, in one place")]
+#[expect(clippy::too_many_arguments, reason = "everything that the main thread handles, in one place")]
 async fn main_loop(
     cameras: &[Arc<Camera>],
     manager: &Arc<Manager>,
@@ -287,7 +291,9 @@ async fn main_loop(
     let mut report = tokio::time::interval(REPORT_EVERY);
     let ask_every = if fed { Duration::from_nanos(watchdog.ask_every_ns()) } else { Duration::from_secs(3600) };
     let mut ask = tokio::time::interval(ask_every);
-    let devices = DeviceWatch::new().inspect_err(|error| warn!("/dev is not watched: {error}")).ok();
+    let devices = DeviceWatch::new()
+        .inspect_err(|error| warn!("/dev cannot be watched, so new devices are found only by retries: {error}"))
+        .ok();
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -296,16 +302,16 @@ async fn main_loop(
                 let manager = Arc::clone(manager);
                 tokio::spawn(async move { manager.reload_and_tell().await });
             }
-            // Nobody could reach the service any more; another start finds the bus again, or waits for it.
-            () = bus_closed(server) => anyhow::bail!("the connection to the bus has ended"),
+            // No client can reach the service any more. After a restart it connects to the bus again.
+            () = bus_closed(server) => anyhow::bail!("the connection to the bus has ended; the service must be started again"),
             changed = watch_devices(devices.as_ref()) => match changed {
                 Ok(()) => cameras.iter().for_each(|camera| camera.kick()),
-                Err(error) => warn!("/dev: {error}"),
+                Err(error) => warn!("changes of /dev cannot be read: {error}"),
             },
             _ = ask.tick(), if fed => match watchdog.ask(monotonic_ns()) {
                 Verdict::Feed => drop(notify::feed()),
                 Verdict::Wait => {}
-                Verdict::Stuck(names) => error!("no progress: {}; the watchdog is not fed", names.join(", ")),
+                Verdict::Stuck(names) => error!("these threads make no progress: {}; the service manager will restart the service", names.join(", ")),
             },
             _ = report.tick() => {
                 let _ = notify::status(&status_line(cameras));
@@ -319,7 +325,7 @@ async fn main_loop(
                         cameras: cameras.iter().map(|camera| camera.report(uptime_s)).collect(),
                     };
                     if let Err(error) = replace_file(path, report.to_text().as_bytes()) {
-                        warn!("{}: {error}", path.display());
+                        warn!("the metrics file {} cannot be written: {error}", path.display());
                     }
                 }
             }
@@ -327,7 +333,7 @@ async fn main_loop(
     }
 }
 
-/// What the service manager shows of us.
+/// The status line that the service manager shows.
 fn status_line(cameras: &[Arc<Camera>]) -> String {
     let line = |camera: &Arc<Camera>| {
         let state = camera.state().borrow().camera.state;
@@ -336,7 +342,7 @@ fn status_line(cameras: &[Arc<Camera>]) -> String {
     cameras.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
-/// Waits for the end of the connection to the bus; for ever where there is none.
+/// Waits for the end of the connection to the bus. Without a connection it waits forever.
 async fn bus_closed(server: Option<&Server>) {
     match server {
         Some(server) => server.closed().await,
@@ -344,7 +350,7 @@ async fn bus_closed(server: Option<&Server>) {
     }
 }
 
-/// Waits for a change of the devices; for ever where they are not watched.
+/// Waits for a change in `/dev`. If `/dev` is not watched, it waits forever.
 async fn watch_devices(devices: Option<&DeviceWatch>) -> std::io::Result<()> {
     match devices {
         Some(devices) => devices.changed().await,

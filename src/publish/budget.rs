@@ -1,5 +1,7 @@
-//! How much memory all rings together may take: it is the service's own, whoever asks for it, and a client that asks for
-//! many large pictures must not be why the service is killed for want of memory.
+//! The memory that all rings together may use.
+//!
+//! The memory of a ring is charged to the service, whichever client asked for the ring. Without a limit, a client that
+//! asks for many large pictures could get the service killed by the kernel's out-of-memory handling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +11,7 @@ use super::error::PublishError;
 /// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of 1920x1080 in NV12.
 const DEFAULT_BYTES: usize = 128 << 20;
 
-/// What is left for rings. Clones share it.
+/// The budget of all rings. Clones share it.
 #[derive(Clone, Debug)]
 pub struct RingBudget(Arc<Account>);
 
@@ -19,7 +21,7 @@ struct Account {
     used: AtomicUsize,
 }
 
-/// What a ring has of the budget; gives it back when it is dropped.
+/// The part of the budget that one ring uses. Dropping it returns the bytes.
 #[derive(Debug)]
 pub struct RingShare {
     budget: RingBudget,
@@ -33,16 +35,16 @@ impl Default for RingBudget {
 }
 
 impl RingBudget {
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Account { limit, used: AtomicUsize::new(0) }))
     }
 
-    /// Takes `bytes` for a ring.
+    /// Reserves `bytes` for a ring.
     ///
     /// # Errors
-    /// [`PublishError::OverBudget`].
+    /// [`PublishError::OverBudget`] if fewer are left.
     pub fn take(&self, bytes: usize) -> Result<RingShare, PublishError> {
         let Account { limit, used } = &*self.0;
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);

@@ -1,15 +1,16 @@
-//! The clients of one ring, and how they are woken and missed.
+//! The clients of one ring: how they are woken, and how their departure is noticed.
 //!
-//! Each client has a pipe of its own: one byte a published frame, the write end non-blocking, a full pipe skipped (its
-//! bytes wake the reader all the same). A client leaves by closing the read end, which the kernel also does for a process
-//! that was killed; the write end then reports `EPOLLERR`. All write ends are in one epoll set, whose descriptor becomes
-//! readable as soon as somebody has left, whether frames are published or not.
+//! Each client has its own pipe, into which the service writes one byte per published frame. The write end does not
+//! block, and a full pipe is skipped, because the bytes in it wake the reader anyway. A client leaves by closing the read
+//! end; the kernel does this too when a process is killed. The write end then reports `EPOLLERR`. All write ends are in
+//! one epoll set, whose descriptor becomes readable as soon as a client has left, even while no frames are published.
 //!
-//! Threads: the *render thread* wakes ([`RingClients::wake`], through the writer) and the *main thread* adds, removes and
-//! reaps. Both take the list's lock for a few system calls that cannot block; nothing is allocated by waking.
+//! The *render thread* wakes clients (through the writer). The *main thread* adds and removes them. Both hold the lock of
+//! the list during a few system calls that cannot block. Waking allocates nothing.
 //!
-//! Writing to a pipe without reader raises SIGPIPE. Rust programs start with that signal ignored, and the daemon keeps it
-//! so; then the write fails with `EPIPE`, and the client is marked as gone until the main thread reaps it.
+//! A write to a pipe without a reader raises SIGPIPE. Rust programs start with that signal ignored, and the daemon does
+//! not change this. The write therefore fails with `EPIPE`, and the client is marked as gone until the main thread
+//! removes it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,16 +25,17 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::error::PublishError;
 use super::memory::{RingHead, watch_readable};
 
-/// Bytes of a client's pipe: one page, the least that the kernel gives.
+/// Size of a client's pipe in bytes: one page, the least that the kernel allows.
 const PIPE_BYTES: usize = 4096;
 
-/// The most clients of one ring. A board has a handful; a program that attaches for ever must not cost everybody theirs.
+/// The most clients of one ring. A board has a few. A program that attaches without end must not use up the descriptors
+/// that other clients need.
 pub const MAX_CLIENTS: usize = 64;
 
-/// What a client of a ring is given.
+/// What a client of a ring receives.
 #[derive(Debug)]
 pub struct ClientFds {
-    /// Names the client among all that this ring has had.
+    /// Number of the client; it is used once per ring.
     pub id: u64,
     /// The ring's memory.
     pub memory: OwnedFd,
@@ -45,20 +47,21 @@ pub struct ClientFds {
 struct Client {
     id: u64,
     event: OwnedFd,
-    /// 0 for a client that wants every frame.
+    /// Least time between two wakes; 0 for a client that wants every frame.
     interval_ns: u64,
-    /// When it is to be woken next.
+    /// The time of the next wake.
     due_ns: u64,
     gone: bool,
 }
 
 impl Client {
-    /// Whether a client that asked for a limited rate is due; keeps the rate over time, whatever the jitter.
+    /// Whether the client is to be woken for the frame of this time. The requested rate is kept on average, even if frames
+    /// arrive irregularly.
     fn take_turn(&mut self, now_ns: u64) -> bool {
         if self.interval_ns == 0 {
             return true;
         }
-        // A frame may be a quarter of an interval early and still count as the one that is due.
+        // A frame that arrives up to a quarter of an interval early counts as the one that is due.
         if now_ns.saturating_add(self.interval_ns / 4) < self.due_ns {
             return false;
         }
@@ -78,13 +81,13 @@ struct List {
 struct Shared {
     head: RingHead,
     memory: OwnedFd,
-    /// Holds every client's write end; see the module's text.
+    /// The epoll set with the write ends of all clients.
     hangups: OwnedFd,
     closed: AtomicBool,
     list: Mutex<List>,
 }
 
-/// The clients of one ring: a handle that any thread may clone and keep.
+/// Handle on the clients of one ring. Clones refer to the same ring, and any thread may hold one.
 #[derive(Clone, Debug)]
 pub struct RingClients(Arc<Shared>);
 
@@ -100,24 +103,26 @@ impl RingClients {
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
-        // No critical section can panic half way through a change.
+        // No critical section can panic in the middle of a change.
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new client: its descriptors, to be sent to it and then dropped here. With `interval` it is woken no more often
-    /// than that (it may still read the ring whenever it likes). If a frame is there already, a byte waits in the pipe.
+    /// Adds a client and returns its descriptors, which the caller sends to the client and then closes. `interval` is the
+    /// least time between two wakes; the client may still read the ring at any time. If the ring already has a frame, the
+    /// pipe contains a byte.
     ///
     /// # Errors
-    /// [`PublishError::Closed`] on a closed ring; [`PublishError::Full`] with [`MAX_CLIENTS`]; [`PublishError::System`] where the process has no descriptors left.
+    /// [`PublishError::Closed`] for a closed ring, [`PublishError::Full`] if it has [`MAX_CLIENTS`], and
+    /// [`PublishError::System`] if the process has no descriptors left.
     pub fn add_client(&self, interval: Option<Duration>) -> Result<ClientFds, PublishError> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(PublishError::call("pipe2"))?;
         rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).map_err(PublishError::call("fcntl(F_SETFL)"))?;
-        // Smaller is only tidier (and more bytes in the pipe do no harm), so a refusal is none of ours.
+        // A smaller pipe only saves memory, so it does not matter if the kernel refuses.
         let _ = fcntl_setpipe_size(&writer, PIPE_BYTES);
         let memory = self.0.memory.try_clone().map_err(|error| PublishError::System { call: "dup", error })?;
         let interval_ns = interval.map_or(0, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         let mut list = self.list();
-        // Under the lock, so that `close` either sees this client or is seen here.
+        // Checked under the lock: either `close` finds this client in the list, or this check finds the ring closed.
         if self.0.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
@@ -125,7 +130,7 @@ impl RingClients {
             return Err(PublishError::Full(MAX_CLIENTS));
         }
         let id = list.next_id;
-        // No events asked for: errors are always reported.
+        // No events are requested: the kernel always reports errors.
         epoll::add(&self.0.hangups, &writer, epoll::EventData::new_u64(id), epoll::EventFlags::empty())
             .map_err(PublishError::call("epoll_ctl"))?;
         list.next_id += 1;
@@ -137,24 +142,24 @@ impl RingClients {
         Ok(ClientFds { id, memory, event: reader })
     }
 
-    /// Lets a client go whose bus name has left: its pipe ends. Returns whether it was there.
+    /// Removes a client, which ends its pipe. Returns whether the ring had it.
     pub fn remove_client(&self, id: u64) -> bool {
         let mut list = self.list();
         let Some(position) = list.clients.iter().position(|client| client.id == id) else {
             return false;
         };
         let client = list.clients.swap_remove(position);
-        // Closing the last descriptor would do it too; a child forked just now might hold one more for a moment.
+        // Closing the last descriptor would remove it too, but a child process might hold another one for a moment.
         let _ = epoll::delete(&self.0.hangups, &client.event);
         true
     }
 
-    /// Forgets the clients that have left; returns how many.
+    /// Removes the clients that have left, and returns their number.
     pub fn reap(&self) -> usize {
         self.reap_each(|_| {})
     }
 
-    /// As [`RingClients::reap`], and tells `left` each one's id.
+    /// As [`RingClients::reap`], and calls `left` with the id of each.
     pub fn reap_each(&self, mut left: impl FnMut(u64)) -> usize {
         let mut count = 0;
         loop {
@@ -164,7 +169,7 @@ impl RingClients {
                 Ok(_) if events.is_empty() => return count,
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
-                // The descriptor is an epoll set of ours; no other error is possible.
+                // The descriptor is our own epoll set, for which no other error is possible.
                 Err(_) => return count,
             }
             for event in events {
@@ -177,21 +182,21 @@ impl RingClients {
         }
     }
 
-    /// How many clients the ring has, those that left and were not reaped included.
+    /// The number of clients, including those that have left and were not removed yet.
     pub fn client_count(&self) -> usize {
         self.list().clients.len()
     }
 
-    /// Becomes readable when a client has left; stays so until [`RingClients::reap`].
+    /// A descriptor that becomes readable when a client has left, until [`RingClients::reap`] is called.
     pub fn hangup_fd(&self) -> BorrowedFd<'_> {
         self.0.hangups.as_fd()
     }
 
-    /// Reaps for ever, telling `left` each client's id within a turn of the event loop after it left. For a task of the
-    /// main thread; ends only by being dropped, or where the runtime has no I/O.
+    /// Removes clients as they leave, and calls `left` with the id of each. This is the body of a task of the main thread.
+    /// It ends only when the task is dropped or on an error.
     ///
     /// # Errors
-    /// What the runtime says when it cannot watch a descriptor.
+    /// If the runtime cannot watch the descriptor.
     pub async fn watch(&self, mut left: impl FnMut(u64)) -> std::io::Result<()> {
         let hangups = watch_readable(self.0.hangups.try_clone()?)?;
         loop {
@@ -206,8 +211,8 @@ impl RingClients {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    /// Says that no more frames will come, and wakes every client, so that it attaches again. Their pipes end when the
-    /// last handle on the ring is dropped. Called by the writer when it is dropped.
+    /// Marks the ring as closed and wakes every client, so that it attaches again. The pipes end when the last handle on the
+    /// ring is dropped. Dropping the writer calls this.
     pub fn close(&self) {
         let mut list = self.list();
         self.0.closed.store(true, Ordering::Release);
@@ -215,7 +220,7 @@ impl RingClients {
         list.clients.iter_mut().for_each(wake_one);
     }
 
-    /// Wakes the clients whose turn it is. Called by the writer after a frame was published at `now_ns`.
+    /// Wakes the clients that are due. The writer calls this after it has published a frame at `now_ns`.
     pub(super) fn wake(&self, now_ns: u64) {
         for client in &mut self.list().clients {
             if !client.gone && client.take_turn(now_ns) {
@@ -226,7 +231,7 @@ impl RingClients {
 }
 
 fn wake_one(client: &mut Client) {
-    // EAGAIN: the pipe is full, so the client will wake anyway.
+    // EAGAIN means that the pipe is full: its bytes wake the client anyway.
     if rustix::io::write(&client.event, &[1]) == Err(Errno::PIPE) {
         client.gone = true;
     }

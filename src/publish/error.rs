@@ -1,48 +1,48 @@
-//! Why a ring cannot be made, or a client not added to one.
+//! The errors of rings.
 
 use portraitd_media::{PixelFormat, Size};
 use portraitd_protocol::layout::LayoutError;
 use rustix::io::Errno;
 
-/// Why a ring cannot be made, or a client not added.
+/// Why a ring cannot be created, or why it takes no further client.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The picture cannot be laid out.
+    /// No layout for pictures of this size and format.
     #[error("a ring for {size} {format} pictures: {error}")]
     Layout {
         /// Size of the pictures.
         size: Size,
-        /// Their format.
+        /// Format of the pictures.
         format: PixelFormat,
-        /// What cannot be.
+        /// The reason.
         error: LayoutError,
     },
-    /// The ring is closed; attach to its successor.
+    /// The ring is closed. The client can attach to its successor.
     #[error("the ring is closed")]
     Closed,
-    /// The ring has as many clients as it may have: a program that attaches and never leaves must not use up the service's
-    /// descriptors.
-    #[error("this stream has {0} clients already, and no more are served")]
+    /// The ring has the most clients that are allowed. The limit keeps a program that attaches without end from using up
+    /// the service's descriptors.
+    #[error("this stream already has {0} clients, the most that one ring serves")]
     Full(usize),
-    /// All rings together would take too much of the service's memory.
+    /// All rings together would use more memory than they may.
     #[error(
-        "this stream's pictures would take {} MiB, and the streams that are served take {} of the {} that they may",
+        "a ring for this stream needs {} MiB, and the other rings use {} of the {} that they may use in all; ask for a smaller size",
         wanted.div_ceil(1 << 20), used.div_ceil(1 << 20), limit >> 20
     )]
     OverBudget {
-        /// Bytes of the ring that is asked for.
+        /// Bytes of the requested ring.
         wanted: usize,
-        /// Of those that there are.
+        /// Bytes that the other rings use.
         used: usize,
-        /// The most.
+        /// Bytes that all rings together may use.
         limit: usize,
     },
     /// A system call failed.
     #[error("{call}: {error}")]
     System {
-        /// The call, by its name in the manual.
+        /// Name of the call, as in its manual page.
         call: &'static str,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
 }

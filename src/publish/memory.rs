@@ -1,11 +1,13 @@
-//! The one place of this component with unsafe code: the writer's mapping of a ring, and the promise to tokio that a
-//! descriptor stays open while it is watched.
+//! The unsafe code of this component: the writer's mapping of a ring, and the guarantee for tokio that a descriptor stays
+//! open while it is watched.
 //!
-//! The mapping is split once into two owners that never overlap. [`RingHead`] is the first 4096 bytes after they were
-//! written: it may be shared between threads and touches two atomics only. [`RingBody`] is the slots: one thread has it,
-//! and borrows one slot at a time. Other processes read both at any time and can write neither (seals, see
-//! [`super::ring`]), so the exclusive borrow of a slot's bytes is true on this side; the readers' side of the race is
-//! theirs to handle, with atomic loads and the slot's lock.
+//! The mapping is split once into two owners that do not overlap. [`RingHead`] covers the header (4096 bytes), after it
+//! was written. Threads may share it, and it accesses two atomics only. [`RingBody`] covers the slots. One thread owns it
+//! and borrows one slot at a time.
+//!
+//! Other processes can read both at any time and can write neither (see the seals in `ring.rs`). The exclusive borrow of
+//! a slot's bytes is therefore sound on this side. Readers handle the race on their side, with atomic loads and the lock
+//! of the slot.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,22 +20,22 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// The mapping itself; unmapped when both owners are gone.
+/// The mapping. It is removed when both owners are dropped.
 #[derive(Debug)]
 struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: a mapping belongs to the process and not to a thread. Who may touch which bytes is up to the two owners.
+// SAFETY: a mapping belongs to the process and not to a thread. The two owners control the access to its bytes.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; the type itself gives no access to the bytes.
+// SAFETY: as above. The type itself gives no access to the bytes.
 unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what `map` mapped; both owners, and with them all borrows, are gone.
-        // An error would mean wrong arguments, which cannot be; there is nothing to be done then.
+        // SAFETY: these are the address and size that `map` mapped. Both owners are dropped, and all borrows with them.
+        // An error would mean wrong arguments, which is impossible here.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
@@ -50,34 +52,35 @@ pub(super) struct RingBody {
     slot_bytes: usize,
 }
 
-/// Maps `fd`, which must be as long as `layout` says, for writing, and writes the header.
+/// Maps `fd`, which must have the size of `layout`, for writing, and writes the header.
 ///
 /// # Errors
-/// What `mmap` says.
+/// If `mmap` fails.
 pub(super) fn map(fd: impl AsFd, layout: &RingLayout) -> rustix::io::Result<(RingHead, RingBody)> {
     let bytes = layout.total_bytes();
-    // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
+    // SAFETY: a new mapping at an address that the kernel chooses does not overlap any memory in use.
     let start =
         unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0) }?;
     let start = NonNull::new(start.cast::<u8>()).ok_or(rustix::io::Errno::NOMEM)?;
     let mapping = Arc::new(Mapping { start, bytes });
     let encoded = layout.encode();
-    // SAFETY: the mapping is at least a header long, writable, and known to nobody else yet.
+    // SAFETY: the mapping is writable, at least as long as the header, and no other thread or process knows it yet.
     unsafe { start.as_ptr().copy_from_nonoverlapping(encoded.as_ptr(), HEADER_BYTES) };
-    let slot_count = usize::try_from(layout.slot_count).expect("64 at most");
+    let slot_count = usize::try_from(layout.slot_count).expect("at most 64");
     let body = RingBody { mapping: Arc::clone(&mapping), slot_count, slot_bytes: layout.slot_bytes };
     Ok((RingHead(mapping), body))
 }
 
 impl RingHead {
-    /// The index of the newest complete frame.
+    /// The header field with the index of the newest complete frame.
     pub(super) fn latest(&self) -> &AtomicU64 {
-        // SAFETY: within the header and aligned (const-asserted in the layout; a mapping begins at a page). The header
-        // is touched through atomics only once `map` has returned. It stays mapped while `self` is borrowed.
+        // SAFETY: the field is within the header and aligned (the layout asserts this at compile time, and a mapping
+        // begins at a page). After `map` has returned, the header is accessed through atomics only. It stays mapped while
+        // `self` is borrowed.
         unsafe { &*self.0.start.as_ptr().wrapping_add(header::LATEST).cast() }
     }
 
-    /// Says that no more frames will come.
+    /// Marks the ring as closed.
     pub(super) fn close(&self) {
         // SAFETY: as in `latest`.
         let closed: &AtomicU32 = unsafe { &*self.0.start.as_ptr().wrapping_add(header::CLOSED).cast() };
@@ -86,35 +89,35 @@ impl RingHead {
 }
 
 impl RingBody {
-    /// Slot `index` (from 0): its lock, and all of its bytes that follow the lock.
+    /// The lock of slot `index` (from 0), and the bytes that follow the lock.
     ///
     /// # Panics
-    /// If there is no such slot.
+    /// If the ring has no such slot.
     pub(super) fn slot(&mut self, index: usize) -> (&AtomicU64, &mut [u8]) {
         assert!(index < self.slot_count, "slot {index} of {}", self.slot_count);
         let start = self.mapping.start.as_ptr().wrapping_add(HEADER_BYTES + index * self.slot_bytes);
         const LOCK_BYTES: usize = size_of::<AtomicU64>();
         const { assert!(slot::LOCK == 0) };
-        // SAFETY: the slot lies within the mapping (the index is checked, and `map` mapped what the layout says) and is
-        // aligned to 64 bytes. The lock is touched through atomics only; it is not part of the slice.
+        // SAFETY: the slot is within the mapping (the index is checked, and `map` mapped the size of the layout) and
+        // aligned to 64 bytes. The lock is accessed through atomics only, and is not part of the slice below.
         let lock = unsafe { &*start.cast::<AtomicU64>() };
-        // SAFETY: as above; `&mut self` keeps a second borrow of any slot away, `RingHead` never reaches the slots, and
-        // no other process can write them. The memory was zeroed by the kernel, so every byte is initialised.
+        // SAFETY: as above. `&mut self` excludes a second borrow of any slot, `RingHead` does not access the slots, and
+        // no other process can write to them. The kernel zeroed the memory, so every byte is initialised.
         let bytes =
             unsafe { std::slice::from_raw_parts_mut(start.wrapping_add(LOCK_BYTES), self.slot_bytes - LOCK_BYTES) };
         (lock, bytes)
     }
 }
 
-/// Watches `fd` for becoming readable, on the runtime of the caller.
+/// Registers `fd` with the caller's runtime, to wait until it is readable.
 ///
 /// # Errors
-/// Where the kernel cannot watch such a descriptor.
+/// If the kernel cannot watch such a descriptor.
 ///
 /// # Panics
 /// Outside of a tokio runtime with I/O.
 pub(super) fn watch_readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open, and is the same descriptor, until it is dropped; the `AsyncFd` owns it and never
-    // lends it out mutably here.
+    // SAFETY: an `OwnedFd` stays open, and stays the same descriptor, until it is dropped. The `AsyncFd` owns it, and
+    // nothing here borrows it mutably.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }

@@ -1,13 +1,14 @@
-//! What other programs see of portraitd: rings of pictures in shared memory, and objects on D-Bus.
+//! The interfaces to other programs: rings of pictures in shared memory, and objects on D-Bus.
 //!
-//! | module | thread | what |
+//! | module | thread | contents |
 //! |---|---|---|
-//! | [`ring`] | render | draws into a ring and publishes |
-//! | [`clients`] | main; render wakes | who is attached, who has left |
-//! | [`dbus`] | main | the objects, and what they ask of the service |
+//! | [`ring`] | render | writing frames into a ring |
+//! | [`clients`] | main; render wakes | the clients of a ring, and their departure |
+//! | [`budget`] | main | the memory that all rings together may use |
+//! | [`dbus`] | main | the D-Bus objects, and the traits through which they use the service |
 //!
-//! The memory of a ring belongs to its writer; clients map it read-only. Descriptors made for a client are sent and closed
-//! here at once, so a client that dies takes everything of its own with it.
+//! The writer owns the memory of a ring, and clients map it read-only. The descriptors for a client are sent to it and
+//! then closed here, so nothing of a client remains after its process has ended.
 
 pub mod budget;
 pub mod clients;

@@ -1,16 +1,16 @@
 //! Writing a ring (see `docs/design/ring.md`): pictures that other processes read from shared memory.
 //!
-//! A [`RingWriter`] belongs to one *render thread*. It borrows a slot, the thread draws into it, and publishing makes the
-//! slot the newest and wakes the clients. The writer never waits for a reader: one that is too slow finds its copy torn
-//! and takes a newer frame. Nothing is allocated once the ring is made. The *main thread* holds a [`RingClients`] handle
-//! and adds and misses clients with it.
+//! A [`RingWriter`] belongs to one *render thread*. It borrows a slot, and the thread draws into it. Publishing makes the
+//! slot the newest one and wakes the clients. The writer never waits for a reader: a reader that is too slow finds its
+//! copy torn and reads a newer frame. Once the ring exists, nothing is allocated. The *main thread* adds and removes
+//! clients through a [`RingClients`] handle.
 //!
-//! # What clients can do to the memory
-//! Clients get the very descriptor of the memfd, duplicated. It is mapped writable here *before* `F_SEAL_FUTURE_WRITE` is
-//! set; from then on the kernel refuses every `write` to it, every new writable shared mapping, every `mprotect` that
-//! would make a mapping writable, and punching holes, for all holders and also after opening it anew through `/proc`. So
-//! a read-only descriptor would add nothing, and needs no `/proc`. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size, which
-//! keeps readers from SIGBUS, and `F_SEAL_SEAL` fixes the seals.
+//! # Protection against clients
+//! Clients receive a duplicate of the memfd's descriptor. The service maps the memory writable *before* it sets
+//! `F_SEAL_FUTURE_WRITE`. From then on the kernel refuses every `write`, every new writable shared mapping, every
+//! `mprotect` that would make a mapping writable, and every hole, for every holder, also after the memfd was opened again
+//! through `/proc`. A read-only descriptor would therefore add nothing. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size,
+//! so that readers cannot get SIGBUS, and `F_SEAL_SEAL` fixes the seals.
 
 use portraitd_protocol::layout::{HEADER_BYTES, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
 use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
@@ -25,25 +25,25 @@ use super::error::PublishError;
 use super::memory::{RingBody, map};
 use portraitd_media::{Colorimetry, PictureMut, PixelFormat, PixelRect, PlaneMut, Size};
 
-/// What a ring carries.
+/// Stream, format and size of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSpec {
-    /// Which stream.
+    /// The stream.
     pub stream: StreamKind,
-    /// Counts the rings of a stream; clients compare it with what they were attached to.
+    /// The generation of the source. Rings of older generations are closed.
     pub generation: u32,
-    /// How pixels lie.
+    /// Format of the pixels.
     pub format: PixelFormat,
-    /// What luma and chroma mean; of no meaning for RGB and grey.
+    /// Matrix and range of the colours. Ignored for RGB and grey.
     pub color: Colorimetry,
     /// Size of the pictures, in pixels.
     pub size: Size,
-    /// Slots, 4 at least.
+    /// Number of slots, 4 to 64.
     pub slots: u32,
 }
 
 impl RingSpec {
-    /// The shape of the ring, which says how much memory it takes.
+    /// The layout of the ring, which also gives its size in bytes.
     ///
     /// # Errors
     /// [`PublishError::Layout`].
@@ -56,22 +56,22 @@ impl RingSpec {
     }
 }
 
-/// What a slot says about its frame, beside the pixels.
+/// The description of a frame, which its slot contains beside the pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SlotInfo<'a> {
-    /// The camera's number of the frame.
+    /// The camera's sequence number of the frame.
     pub sequence: u64,
-    /// When it was taken, `CLOCK_MONOTONIC` nanoseconds.
+    /// Capture timestamp, `CLOCK_MONOTONIC` nanoseconds.
     pub capture_ns: u64,
-    /// `sequence` of the frame that the mask was made from.
+    /// `sequence` of the frame that the mask belongs to.
     pub mask_sequence: u64,
-    /// How much older than this frame that frame is, nanoseconds.
+    /// Age of that frame relative to this one, nanoseconds.
     pub mask_age_ns: u64,
-    /// The part of the source that is shown, in source pixels.
+    /// The shown part of the source, in source pixels.
     pub crop: PixelRect,
     /// See [`portraitd_protocol::layout::flags`].
     pub flags: u32,
-    /// The people, boxes in source pixels; those after the sixteenth are left out.
+    /// The people, with boxes in source pixels. Only the first 16 are written.
     pub people: &'a [Person],
 }
 
@@ -88,11 +88,12 @@ pub struct RingWriter {
 }
 
 impl RingWriter {
-    /// Makes a ring. All of its memory is taken now, so that a lack of memory shows here and not in the middle of a frame.
+    /// Creates a ring. All of its memory is allocated here, so that a lack of memory does not appear later, in the middle
+    /// of a frame.
     ///
     /// # Errors
-    /// [`PublishError::Layout`] for a size or slot count that cannot be; [`PublishError::System`] where the kernel has no
-    /// memory or is older than 5.1 (it then lacks `F_SEAL_FUTURE_WRITE`).
+    /// [`PublishError::Layout`] for an impossible size or slot count. [`PublishError::System`] if the kernel has no memory
+    /// or is older than 5.1 (it then lacks `F_SEAL_FUTURE_WRITE`).
     pub fn new(spec: &RingSpec) -> Result<Self, PublishError> {
         let layout = spec.layout()?;
         let memory = create_memfd(spec.stream).map_err(PublishError::call("memfd_create"))?;
@@ -105,7 +106,7 @@ impl RingWriter {
         Ok(Self { body, layout, format: spec.format, size: spec.size, published: 0, clients })
     }
 
-    /// The ring's shape.
+    /// The layout of the ring.
     pub const fn layout(&self) -> &RingLayout {
         &self.layout
     }
@@ -120,16 +121,16 @@ impl RingWriter {
         self.clients.clone()
     }
 
-    /// A new client; see [`RingClients::add_client`].
+    /// Adds a client that wants every frame, see [`RingClients::add_client`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`RingClients::add_client`].
     pub fn add_client(&self) -> Result<ClientFds, PublishError> {
         self.clients.add_client(None)
     }
 
-    /// Borrows the slot of the next frame. It holds what was drawn `slots` frames ago. A slot writer that is dropped
-    /// without [`SlotWriter::publish`] leaves the newest frame as it is; its slot is the next one again.
+    /// Borrows the slot of the next frame. It contains the picture of `slots` frames ago. If the slot writer is dropped
+    /// without [`SlotWriter::publish`], the newest frame stays the newest, and the same slot is used next.
     pub fn begin(&mut self) -> SlotWriter<'_> {
         let index = self.published + 1;
         let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
@@ -147,7 +148,7 @@ impl RingWriter {
         }
     }
 
-    /// Says that no more frames will come; see [`RingClients::close`]. Dropping the writer does it too.
+    /// Marks the ring as closed, see [`RingClients::close`]. Dropping the writer does this too.
     pub fn close(&self) {
         self.clients.close();
     }
@@ -159,7 +160,7 @@ impl Drop for RingWriter {
     }
 }
 
-/// `MFD_NOEXEC_SEAL` since Linux 6.3; older kernels refuse unknown flags.
+/// Creates the memfd. Linux before 6.3 does not know `MFD_NOEXEC_SEAL` and refuses unknown flags.
 fn create_memfd(stream: StreamKind) -> rustix::io::Result<OwnedFd> {
     let name = format!("portraitd-{stream}");
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -169,12 +170,12 @@ fn create_memfd(stream: StreamKind) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// The slot of the next frame, while it is being drawn.
+/// The slot of the next frame while it is drawn.
 #[derive(Debug)]
 pub struct SlotWriter<'a> {
     index: u64,
     lock: &'a AtomicU64,
-    /// All of the slot but for the lock.
+    /// The slot without its lock.
     bytes: &'a mut [u8],
     layout: &'a RingLayout,
     format: PixelFormat,
@@ -186,13 +187,13 @@ pub struct SlotWriter<'a> {
 const LOCK_BYTES: usize = size_of::<u64>();
 
 impl SlotWriter<'_> {
-    /// Counts the ring's frames from 1.
+    /// Number of the frame in this ring, from 1.
     pub const fn index(&self) -> u64 {
         self.index
     }
 
-    /// The planes: all rows with their padding, each plane beginning at a multiple of 64 bytes, as its stride is one.
-    /// Empty ones where the format has fewer than three.
+    /// The planes, each with all rows and their padding. The start and the stride of a plane are multiples of 64 bytes. If
+    /// the format has fewer than three planes, the others are empty.
     pub fn planes(&mut self) -> [PlaneMut<'_>; 3] {
         let mut rest = &mut *self.bytes;
         let mut start = LOCK_BYTES;
@@ -209,18 +210,18 @@ impl SlotWriter<'_> {
         })
     }
 
-    /// The slot as a picture to be drawn.
+    /// The slot as a picture to draw into.
     pub fn picture(&mut self) -> PictureMut<'_> {
         let (format, size) = (self.format, self.size);
         PictureMut::new(format, size, self.planes()).expect("the layout was made for this format and size")
     }
 
-    /// Makes the frame the newest, stamped with the time of now, and wakes the clients.
+    /// Makes the frame the newest one, with the current time as its publish time, and wakes the clients.
     pub fn publish(self, info: &SlotInfo<'_>) {
         self.publish_at(info, portraitd_media::clock::monotonic_ns());
     }
 
-    /// As [`SlotWriter::publish`], at a given time (`CLOCK_MONOTONIC` nanoseconds).
+    /// As [`SlotWriter::publish`], with a given publish time (`CLOCK_MONOTONIC` nanoseconds).
     pub fn publish_at(self, info: &SlotInfo<'_>, now_ns: u64) {
         let mut put = |offset: usize, value: &[u8]| {
             self.bytes[offset - LOCK_BYTES..offset - LOCK_BYTES + value.len()].copy_from_slice(value);
@@ -236,7 +237,7 @@ impl SlotWriter<'_> {
         }
         put(slot::FLAGS, &info.flags.to_le_bytes());
         let people = &info.people[..info.people.len().min(MAX_PEOPLE)];
-        put(slot::PEOPLE, &u32::try_from(people.len()).expect("16 at most").to_le_bytes());
+        put(slot::PEOPLE, &u32::try_from(people.len()).expect("at most 16").to_le_bytes());
         for (index, person) in people.iter().enumerate() {
             let start = slot::PERSON + index * slot::PERSON_BYTES;
             put(start, &person.id.to_le_bytes());

@@ -1,34 +1,36 @@
-//! After three crashes in a minute: start without the net.
+//! Safe mode: after three crashes within a minute, the service starts without inference.
 //!
-//! Each start is noted in a small file, and the note is taken away by a clean stop. A start that finds three notes from
-//! the last 60 s is told to be careful. The file lives in `$RUNTIME_DIRECTORY` (which the unit keeps over restarts), or in
-//! `$STATE_DIRECTORY`; without either there is no guard. Times are of `CLOCK_BOOTTIME`, so notes of another boot do not count.
-//! A file that cannot be read, or that makes no sense, is as good as none: the guard must never be why the service does not start.
+//! Each start is recorded in a small file, and a clean stop removes the records. A start that finds three records of the
+//! last 60 s uses safe mode. The file is in `$RUNTIME_DIRECTORY`, which the unit preserves over restarts, or in
+//! `$STATE_DIRECTORY`. Without either, nothing is recorded.
+//!
+//! Times are those of `CLOCK_BOOTTIME`, so records of another boot do not count. A file that cannot be read, or has wrong
+//! content, counts as missing: the guard must never prevent the service from starting.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Crashes after which to be careful.
+/// The number of crashes that leads to safe mode.
 pub const CRASHES: usize = 3;
 
-/// The time in which they must fall, nanoseconds.
+/// The time within which these crashes must happen, nanoseconds.
 pub const WINDOW_NS: u64 = 60_000_000_000;
 
 const FILE: &str = "starts";
 const HEADER: &str = "portraitd starts 1";
-/// More notes than this say no more.
-const MOST_NOTES: usize = 16;
+/// The most records in the file. More would not change any decision.
+const MOST_RECORDS: usize = 16;
 
-/// The starts that have not ended cleanly.
+/// The recorded starts, which have not ended cleanly.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Starts {
     boot: String,
-    /// Nanoseconds since the boot.
+    /// Time of each start, nanoseconds since the boot.
     times_ns: Vec<u64>,
 }
 
 impl Starts {
-    /// Reads notes; `None` if they make no sense.
+    /// Reads the content of the file. `None` if it is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
@@ -40,7 +42,7 @@ impl Starts {
         Some(Self { boot, times_ns })
     }
 
-    /// The notes as text.
+    /// The content of the file.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!("{HEADER}\nboot {}\n", self.boot);
@@ -50,21 +52,21 @@ impl Starts {
         text
     }
 
-    /// Notes a start. Returns the notes to keep, and how many starts before it crashed within [`WINDOW_NS`].
+    /// Records a start. Returns the new records, and the number of earlier starts that crashed within [`WINDOW_NS`].
     #[must_use]
     pub fn begin(self, boot: &str, now_ns: u64) -> (Self, usize) {
         let mut times_ns = if self.boot == boot { self.times_ns } else { Vec::new() };
-        // A time after now is of another clock, and no crash of ours.
+        // A time in the future comes from another clock and is not a crash.
         times_ns.retain(|&time| time <= now_ns && now_ns - time < WINDOW_NS);
         let crashes = times_ns.len();
-        let surplus = (crashes + 1).saturating_sub(MOST_NOTES);
+        let surplus = (crashes + 1).saturating_sub(MOST_RECORDS);
         times_ns.drain(..surplus);
         times_ns.push(now_ns);
         (Self { boot: boot.to_owned(), times_ns }, crashes)
     }
 }
 
-/// This run's note. A clean end takes all notes away; dropping the guard does not.
+/// The record of this run. [`CrashGuard::end`] removes all records; dropping the guard does not.
 #[derive(Debug)]
 pub struct CrashGuard {
     path: Option<PathBuf>,
@@ -72,7 +74,7 @@ pub struct CrashGuard {
 }
 
 impl CrashGuard {
-    /// Notes this start where the service manager says that we may write.
+    /// Records this start in the folder that the service manager provides.
     #[must_use]
     pub fn from_environment() -> Self {
         let folder = ["RUNTIME_DIRECTORY", "STATE_DIRECTORY"].iter().find_map(|variable| {
@@ -90,34 +92,34 @@ impl CrashGuard {
         }
     }
 
-    /// Notes a start in a folder. `boot` names this boot of the system, `now_ns` is the time since it.
+    /// Records a start in a folder. `boot` identifies the boot of the system, and `now_ns` is the time since then.
     #[must_use]
     pub fn begin(folder: &Path, boot: &str, now_ns: u64) -> Self {
         let path = folder.join(FILE);
         let before = std::fs::read_to_string(&path).ok().and_then(|text| Starts::parse(&text)).unwrap_or_default();
-        let (notes, crashes) = before.begin(boot, now_ns);
-        if let Err(error) = super::metrics::replace_file(&path, notes.to_text().as_bytes()) {
-            tracing::warn!(path = %path.display(), %error, "this start cannot be noted: no guard against crash loops");
+        let (starts, crashes) = before.begin(boot, now_ns);
+        if let Err(error) = super::metrics::replace_file(&path, starts.to_text().as_bytes()) {
+            tracing::warn!(path = %path.display(), %error, "this start cannot be recorded, so repeated crashes will not lead to safe mode; check that the folder is writable");
         }
         Self { path: Some(path), crashes }
     }
 
-    /// Starts within the last minute that crashed, not counting this one.
+    /// The number of crashes within the last minute.
     #[must_use]
     pub fn crashes(&self) -> usize {
         self.crashes
     }
 
-    /// Whether to start without the net.
+    /// Whether to start without inference.
     #[must_use]
     pub fn safe_mode(&self) -> bool {
         self.crashes >= CRASHES
     }
 
-    /// The run ends as it should.
+    /// Removes the records, because the run ends cleanly.
     ///
     /// # Errors
-    /// The notes are there and cannot be removed: the next start counts this one as a crash.
+    /// If the file cannot be removed. The next start then counts this run as a crash.
     pub fn end(self) -> io::Result<()> {
         match self.path.map(std::fs::remove_file) {
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -143,7 +145,7 @@ mod tests {
         let fourth = start(130);
         assert!(fourth.safe_mode());
         assert_eq!(fourth.crashes(), 3);
-        // Once the crashes are a minute old, everything is tried again.
+        // Once the crashes are a minute old, inference is tried again.
         let later = start(181);
         assert_eq!(later.crashes(), 1, "only the start at 130 s is in the window");
         assert!(!later.safe_mode());
@@ -214,7 +216,7 @@ mod tests {
             let mut notes = Starts::parse(&text).unwrap_or_default();
             for now in starts {
                 let (next, crashes) = notes.begin("b", now);
-                prop_assert!(next.times_ns.len() <= MOST_NOTES && crashes <= MOST_NOTES);
+                prop_assert!(next.times_ns.len() <= MOST_RECORDS && crashes <= MOST_RECORDS);
                 notes = next;
             }
         }

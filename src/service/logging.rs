@@ -1,10 +1,10 @@
-//! Logs: to the journal with its own fields when the service manager started us, else to stderr for people.
+//! Logs: structured events to the journal if the service manager connected it, otherwise text to stderr.
 //!
-//! [`init`] is called once, by the main thread, before any other thread starts. Events may come from every thread. No
-//! picture, nor any part of one, is ever logged.
+//! The main thread calls [`init`] once, before any other thread starts. Every thread may log. Neither pictures nor parts
+//! of pictures are ever logged.
 //!
-//! Fields of events become the journal's own: `info!(camera = "main", frame_seq = 7, "...")` is found by
-//! `journalctl CAMERA=main`.
+//! Fields of events become fields of the journal: `journalctl CAMERA=main` finds
+//! `info!(camera = "main", frame_seq = 7, "...")`.
 
 use rustix::fs::fstat;
 use std::io::IsTerminal as _;
@@ -13,14 +13,14 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
-/// Why logging cannot start or change.
+/// Why logging cannot be started or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter is refused.
     #[error("log filter: {0}")]
     Filter(#[from] FilterError),
-    /// Logging was started before, by us or by a program that we are part of.
-    #[error("logging was started already")]
+    /// This process has started logging before.
+    #[error("logging has been started already in this process")]
     Started,
 }
 
@@ -43,18 +43,18 @@ pub enum FilterError {
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Where logs go.
+/// Where logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The system's journal, natively.
+pub enum LogTarget {
+    /// To the system's journal, with its native protocol.
     Journal,
-    /// Standard error, as text.
+    /// To standard error, as text.
     Stderr,
 }
 
-/// Logging that runs; its filter can be changed.
+/// Running logging, whose filter can be changed.
 pub struct Logging {
-    target: Target,
+    target: LogTarget,
     filter: reload::Handle<Targets, Registry>,
 }
 
@@ -65,16 +65,16 @@ impl std::fmt::Debug for Logging {
 }
 
 impl Logging {
-    /// Where logs go.
+    /// Where logs are written.
     #[must_use]
-    pub fn target(&self) -> Target {
+    pub fn target(&self) -> LogTarget {
         self.target
     }
 
-    /// Changes what is logged, from now on.
+    /// Replaces the filter.
     ///
     /// # Errors
-    /// [`LogError::Filter`]; what was logged before is still logged.
+    /// [`LogError::Filter`]. The old filter then stays in force.
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
         let filter = parse_filter(filter)?;
         self.filter.reload(filter).map_err(|error| FilterError::Library { message: error.to_string() }.into())
@@ -109,7 +109,7 @@ fn parse_filter(filter: &str) -> Result<Targets, FilterError> {
     directives.join(",").parse::<Targets>().map_err(|error| FilterError::Library { message: error.to_string() })
 }
 
-/// Whether this stream is the journal's own: the service manager names the device and inode of what it connected.
+/// Whether stderr is connected to the journal: the service manager passes the device and inode of its connection.
 fn is_journal(journal_stream: Option<&str>, device: u64, inode: u64) -> bool {
     let Some((named_device, named_inode)) = journal_stream.and_then(|stream| stream.split_once(':')) else {
         return false;
@@ -117,89 +117,89 @@ fn is_journal(journal_stream: Option<&str>, device: u64, inode: u64) -> bool {
     named_device.parse() == Ok(device) && named_inode.parse() == Ok(inode)
 }
 
-/// Where logs should go, by this process's environment and stderr.
-fn target() -> Target {
+/// Chooses the target by the environment and stderr of this process.
+fn target() -> LogTarget {
     let journal_stream = std::env::var("JOURNAL_STREAM").ok();
     match fstat(std::io::stderr()) {
         // The types of these fields differ between architectures.
         #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
         Ok(stat) => match (u64::try_from(stat.st_dev), u64::try_from(stat.st_ino)) {
-            (Ok(device), Ok(inode)) if is_journal(journal_stream.as_deref(), device, inode) => Target::Journal,
-            _ => Target::Stderr,
+            (Ok(device), Ok(inode)) if is_journal(journal_stream.as_deref(), device, inode) => LogTarget::Journal,
+            _ => LogTarget::Stderr,
         },
-        Err(_) => Target::Stderr,
+        Err(_) => LogTarget::Stderr,
     }
 }
 
 /// Starts logging.
 ///
 /// # Errors
-/// [`LogError`]: the filter is wrong, or logging runs already.
+/// [`LogError`]: the filter is refused, or logging has been started already.
 pub fn init(filter: &str) -> Result<Logging, LogError> {
     let (filter, handle) = reload::Layer::new(parse_filter(filter)?);
     let journal = match target() {
-        Target::Journal => tracing_journald::layer().ok(),
-        Target::Stderr => None,
+        LogTarget::Journal => tracing_journald::layer().ok(),
+        LogTarget::Stderr => None,
     };
     let (target, output) = match journal {
-        // No prefix: `CAMERA=main` is what people look for.
+        // Fields get no prefix, so that `CAMERA=main` finds them.
         Some(journal) => {
             let journal = journal.with_field_prefix(None).with_syslog_identifier("portraitd".to_owned());
-            (Target::Journal, journal.boxed())
+            (LogTarget::Journal, journal.boxed())
         }
         None => {
             let text = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-            // The journal, where it reads our stderr after all, stamps lines itself; people at a terminal see them come.
-            (Target::Stderr, text.without_time().with_target(true).boxed())
+            // No timestamps: a journal that reads our stderr adds its own, and at a terminal lines appear at once.
+            (LogTarget::Stderr, text.without_time().with_target(true).boxed())
         }
     };
     tracing_subscriber::registry().with(filter).with(output).try_init().map_err(|_| LogError::Started)?;
     Ok(Logging { target, filter: handle })
 }
 
-/// Lets the first of many equal messages through, and then one an interval, which tells how many were held back.
+/// Limits repeated messages: the first one passes, then one per interval, with the number of those suppressed before it.
 ///
-/// Pure: time is an argument, nanoseconds of a monotonic clock. A clock that goes back counts as one that stands still.
+/// It is pure: time is an argument, in nanoseconds of a monotonic clock. A clock that goes back counts as standing still.
 ///
 /// ```
 /// use portraitd::service::logging::Repeat;
 /// let mut repeat = Repeat::new(10_000_000_000);
-/// assert_eq!(repeat.check(1), Some(0)); // say it
-/// assert_eq!(repeat.check(2), None); // hold it back
-/// assert_eq!(repeat.check(10_000_000_001), Some(1)); // say it, and that there was one more
+/// assert_eq!(repeat.check(1), Some(0)); // log it
+/// assert_eq!(repeat.check(2), None); // suppress it
+/// assert_eq!(repeat.check(10_000_000_001), Some(1)); // log it, and that one more was suppressed
 /// ```
 #[derive(Clone, Debug)]
 pub struct Repeat {
     interval_ns: u64,
-    said_ns: Option<u64>,
-    held_back: u64,
+    logged_ns: Option<u64>,
+    suppressed: u64,
 }
 
 impl Repeat {
-    /// One message an interval, in nanoseconds. With 0, every message is let through.
+    /// Allows one message per interval, in nanoseconds. With 0, every message passes.
     #[must_use]
     pub fn new(interval_ns: u64) -> Self {
-        Self { interval_ns, said_ns: None, held_back: 0 }
+        Self { interval_ns, logged_ns: None, suppressed: 0 }
     }
 
-    /// Whether to say it now: `Some(n)`: yes, and `n` equal messages were held back since it was last said; `None`: no.
+    /// Whether to log the message now: `Some(n)` if so, where `n` messages were suppressed since the last one.
     pub fn check(&mut self, now_ns: u64) -> Option<u64> {
-        match self.said_ns {
-            Some(said) if now_ns.saturating_sub(said) < self.interval_ns => {
-                self.held_back = self.held_back.saturating_add(1);
+        match self.logged_ns {
+            Some(logged) if now_ns.saturating_sub(logged) < self.interval_ns => {
+                self.suppressed = self.suppressed.saturating_add(1);
                 None
             }
             _ => {
-                self.said_ns = Some(now_ns);
-                Some(std::mem::take(&mut self.held_back))
+                self.logged_ns = Some(now_ns);
+                Some(std::mem::take(&mut self.suppressed))
             }
         }
     }
 
-    /// Forgets what was said: the trouble is over, and the next is news. Returns how many were held back.
+    /// Starts over, because the problem has ended: the next message passes. Returns the number of suppressed messages.
     pub fn reset(&mut self) -> u64 {
-        self.said_ns = None;
-        std::mem::take(&mut self.held_back)
+        self.logged_ns = None;
+        std::mem::take(&mut self.suppressed)
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_held_back_and_counted() {
+    fn repeats_are_suppressed_and_counted() {
         let mut repeat = Repeat::new(100);
         assert_eq!(repeat.check(1000), Some(0));
         assert_eq!(repeat.check(1001), None);
@@ -265,14 +265,14 @@ mod tests {
         assert!((0..5).all(|now| repeat.check(now) == Some(0)));
     }
 
-    /// The other end of [`events_go_to_stderr_and_the_filter_can_change`].
+    /// The child process of [`events_go_to_stderr_and_the_filter_can_change`].
     #[test]
     fn logs_something() {
         if std::env::var_os("PORTRAITD_TEST_LOGGING").is_none() {
             return;
         }
         let logging = init("info").expect("starts");
-        assert_eq!(logging.target(), Target::Stderr);
+        assert_eq!(logging.target(), LogTarget::Stderr);
         assert!(matches!(init("info"), Err(LogError::Started)));
         tracing::info!(camera = "main", "first");
         tracing::debug!("second");
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn events_go_to_stderr_and_the_filter_can_change() {
-        // A process has one logging for ever: a child is asked to log. Its stderr is a pipe, whatever the variable says.
+        // A process can start logging only once, so a child process does. Its stderr is a pipe, whatever the variable says.
         let child = std::process::Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "service::logging::tests::logs_something", "--nocapture"])
             .env("PORTRAITD_TEST_LOGGING", "1")

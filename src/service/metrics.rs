@@ -1,9 +1,11 @@
-//! Metrics as Prometheus text, in a file that node_exporter's textfile collector reads.
+//! Metrics as Prometheus text, in a file that the textfile collector of node_exporter reads.
 //!
-//! The main thread makes a [`Report`] every few seconds and writes it with [`replace_file`]: a reader sees the old file or
-//! the new one, never half of one. The directory must be writable for the service; the file's name ends in `.prom`.
+//! The main thread makes a [`Report`] every few seconds and writes it with [`replace_file`]. A reader sees either the old
+//! file or the new one, both complete. The directory must be writable for the service, and the name of the file must end
+//! in `.prom`.
 //!
-//! Text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! PrometheusText format: <https://prometheus.io/docs/instrumenting/exposition_formats/>. `docs/design/dependencies.md` explains why
+//! no crate writes it.
 
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
@@ -11,22 +13,22 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// What a family of samples is.
+/// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows, until the service restarts. Its name ends in `_total`.
+pub enum MetricKind {
+    /// Only increases, until the service restarts. Its name ends in `_total`.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
 }
 
-/// Prometheus text under construction.
+/// Prometheus text, written family by family.
 #[derive(Clone, Debug, Default)]
-pub struct Text {
+pub struct PrometheusText {
     out: String,
 }
 
-/// A label's value, escaped as the format asks.
+/// Appends the value of a label, escaped as the format requires.
 fn escape(value: &str, out: &mut String) {
     for character in value.chars() {
         match character {
@@ -38,28 +40,28 @@ fn escape(value: &str, out: &mut String) {
     }
 }
 
-impl Text {
-    /// Nothing yet.
+impl PrometheusText {
+    /// An empty text.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins a family; its samples follow.
-    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        self.head(name, if kind == Kind::Counter { "counter" } else { "gauge" }, help);
+    /// Starts a family. Its samples must follow.
+    pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) {
+        self.head(name, if kind == MetricKind::Counter { "counter" } else { "gauge" }, help);
     }
 
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.out.push_str("# HELP ");
         self.out.push_str(name);
         self.out.push(' ');
-        // A help text escapes backslash and line feed, but not quotes.
+        // In a help text, backslash and line feed are escaped, and quotes are not.
         self.out.push_str(&help.replace('\\', "\\\\").replace('\n', "\\n"));
         let _ = writeln!(self.out, "\n# TYPE {name} {kind}");
     }
 
-    /// One sample.
+    /// Writes one sample.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.out.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
@@ -78,8 +80,8 @@ impl Text {
     }
 
     fn number(&mut self, value: f64) {
-        // Writing to a string cannot fail. Rust's shortest form that reads back as the same number is the format's own,
-        // but for the names of the values that are none.
+        // Writing to a string cannot fail. The format accepts Rust's text of a finite number, but has its own words for
+        // the other values.
         let _ = match value {
             value if value.is_nan() => self.out.write_str("NaN"),
             f64::INFINITY => self.out.write_str("+Inf"),
@@ -88,7 +90,7 @@ impl Text {
         };
     }
 
-    /// The samples of one histogram; the family's head must have been written with [`Text::histogram_family`].
+    /// Writes the samples of one histogram. [`PrometheusText::histogram_family`] must have started the family.
     pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
         let mut up_to = 0_u64;
@@ -103,46 +105,46 @@ impl Text {
         self.sample(&format!("{name}_count"), labels, as_f64(up_to));
     }
 
-    /// Begins a family of histograms.
+    /// Starts a family of histograms. Its samples must follow.
     pub fn histogram_family(&mut self, name: &str, help: &str) {
         self.head(name, "histogram", help);
     }
 
-    /// The text so far.
+    /// The text that was written so far.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.out
     }
 }
 
-/// A count as a sample's value: exact up to 2^53, and a count that high is not reached in the life of a board.
+/// A count as the value of a sample. It is exact up to 2^53, which no count reaches.
 fn as_f64(count: u64) -> f64 {
     #[expect(clippy::as_conversions, reason = "u64 to f64 has no From")]
     let value = count as f64;
     value
 }
 
-/// Observations counted by size.
+/// Values, counted in buckets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// Upper bounds of the buckets, rising; one more bucket takes the rest.
+    /// Upper bounds of the buckets, in increasing order. One more bucket contains the rest.
     bounds: &'static [f64],
     counts: Vec<u64>,
     sum: f64,
 }
 
 impl Histogram {
-    /// Bounds for the time of an inference, seconds: from a fast x86 core to a slow board without vectors.
+    /// Bounds for the duration of an inference pass in seconds: from a fast x86 core to a slow board without vectors.
     pub const INFERENCE_SECONDS: &'static [f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.2, 0.5, 1.0];
 
-    /// An empty one. The bounds must rise.
+    /// An empty histogram. The bounds must be in increasing order.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
-        debug_assert!(bounds.is_sorted(), "bounds rise");
+        debug_assert!(bounds.is_sorted(), "bounds are sorted");
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
     }
 
-    /// Counts one. A value that is not a number is not one.
+    /// Counts a value. NaN is ignored.
     pub fn observe(&mut self, value: f64) {
         if value.is_nan() {
             return;
@@ -152,52 +154,52 @@ impl Histogram {
         self.sum += value;
     }
 
-    /// How many were counted.
+    /// The number of counted values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
-/// The figures of one camera.
+/// The metrics of one camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraReport {
-    /// Its name.
+    /// The name of the camera.
     pub name: String,
-    /// Its state, as on D-Bus.
+    /// The state of the camera, as on D-Bus.
     pub state: String,
-    /// Frames a second that the source gives.
+    /// Frames per second from the source.
     pub camera_fps: f64,
-    /// Masks a second.
+    /// Masks per second.
     pub process_fps: f64,
-    /// Frames a second that got no mask of their own.
+    /// Frames per second without a mask of their own.
     pub skipped_fps: f64,
-    /// Age of the newest mask, seconds; `None`: there is none.
+    /// Age of the newest mask in seconds; `None` if there is no mask.
     pub mask_age_s: Option<f64>,
-    /// Attached clients.
+    /// The number of attached clients.
     pub consumers: u32,
-    /// Times that the source was opened again after a failure.
+    /// How often the source was opened again after a failure.
     pub reopened: u64,
-    /// Moves of the crop.
+    /// The number of moves of the crop.
     pub framing_moves: u64,
-    /// Frames that came.
+    /// The number of frames from the source.
     pub frames: u64,
-    /// Frames that the source lost.
+    /// The number of frames that the source lost.
     pub dropped: u64,
-    /// Frames that came damaged.
+    /// The number of damaged frames.
     pub corrupt: u64,
-    /// Seconds an inference.
+    /// The duration of inference passes, in seconds.
     pub inference: Histogram,
 }
 
-/// All figures at one moment.
+/// All metrics at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Version of the program.
+    /// The version of the program.
     pub version: String,
     /// Seconds since the start.
     pub uptime_s: f64,
-    /// Whether the service runs without the net after crashes.
+    /// Whether the service runs in safe mode.
     pub safe_mode: bool,
     /// The cameras.
     pub cameras: Vec<CameraReport>,
@@ -207,40 +209,44 @@ impl Report {
     /// The report as Prometheus text.
     #[must_use]
     pub fn to_text(&self) -> String {
-        type Value = fn(&CameraReport) -> Option<f64>;
-        let families: [(&str, Kind, &str, Value); 10] = [
-            ("portraitd_camera_fps", Kind::Gauge, "Frames a second from the source", |camera| Some(camera.camera_fps)),
-            ("portraitd_process_fps", Kind::Gauge, "Masks a second", |camera| Some(camera.process_fps)),
-            ("portraitd_skipped_fps", Kind::Gauge, "Frames a second without a mask of their own", |camera| {
+        type ValueOf = fn(&CameraReport) -> Option<f64>;
+        let families: [(&str, MetricKind, &str, ValueOf); 10] = [
+            ("portraitd_camera_fps", MetricKind::Gauge, "Frames a second from the source", |camera| {
+                Some(camera.camera_fps)
+            }),
+            ("portraitd_process_fps", MetricKind::Gauge, "Masks a second", |camera| Some(camera.process_fps)),
+            ("portraitd_skipped_fps", MetricKind::Gauge, "Frames a second without a mask of their own", |camera| {
                 Some(camera.skipped_fps)
             }),
-            ("portraitd_mask_age_seconds", Kind::Gauge, "Age of the newest mask", |camera| camera.mask_age_s),
-            ("portraitd_consumers", Kind::Gauge, "Attached clients", |camera| Some(camera.consumers.into())),
-            ("portraitd_reopen_total", Kind::Counter, "Times the source was opened again", |camera| {
+            ("portraitd_mask_age_seconds", MetricKind::Gauge, "Age of the newest mask", |camera| camera.mask_age_s),
+            ("portraitd_consumers", MetricKind::Gauge, "Attached clients", |camera| Some(camera.consumers.into())),
+            ("portraitd_reopen_total", MetricKind::Counter, "Times the source was opened again", |camera| {
                 Some(as_f64(camera.reopened))
             }),
-            ("portraitd_framing_moves_total", Kind::Counter, "Moves of the crop", |camera| {
+            ("portraitd_framing_moves_total", MetricKind::Counter, "Moves of the crop", |camera| {
                 Some(as_f64(camera.framing_moves))
             }),
-            ("portraitd_frames_total", Kind::Counter, "Frames from the source", |camera| Some(as_f64(camera.frames))),
-            ("portraitd_frames_dropped_total", Kind::Counter, "Frames the source lost", |camera| {
+            ("portraitd_frames_total", MetricKind::Counter, "Frames from the source", |camera| {
+                Some(as_f64(camera.frames))
+            }),
+            ("portraitd_frames_dropped_total", MetricKind::Counter, "Frames the source lost", |camera| {
                 Some(as_f64(camera.dropped))
             }),
-            ("portraitd_frames_corrupt_total", Kind::Counter, "Frames that came damaged", |camera| {
+            ("portraitd_frames_corrupt_total", MetricKind::Counter, "Frames that came damaged", |camera| {
                 Some(as_f64(camera.corrupt))
             }),
         ];
-        let mut text = Text::new();
-        text.family("portraitd_build_info", Kind::Gauge, "The program; always 1");
+        let mut text = PrometheusText::new();
+        text.family("portraitd_build_info", MetricKind::Gauge, "The program; always 1");
         text.sample("portraitd_build_info", &[("version", &self.version)], 1.0);
-        text.family("portraitd_uptime_seconds", Kind::Gauge, "Seconds since the start");
+        text.family("portraitd_uptime_seconds", MetricKind::Gauge, "Seconds since the start");
         text.sample("portraitd_uptime_seconds", &[], self.uptime_s);
-        text.family("portraitd_safe_mode", Kind::Gauge, "1: without the net, after crashes");
+        text.family("portraitd_safe_mode", MetricKind::Gauge, "1: without the net, after crashes");
         text.sample("portraitd_safe_mode", &[], f64::from(u8::from(self.safe_mode)));
         if self.cameras.is_empty() {
             return text.out;
         }
-        text.family("portraitd_camera_state", Kind::Gauge, "The camera's state; 1 for the one it is in");
+        text.family("portraitd_camera_state", MetricKind::Gauge, "The camera's state; 1 for the one it is in");
         for camera in &self.cameras {
             text.sample("portraitd_camera_state", &[("camera", &camera.name), ("state", &camera.state)], 1.0);
         }
@@ -260,15 +266,16 @@ impl Report {
     }
 }
 
-/// Writes a file that everybody may read (whatever the umask, which is strict in the unit), so that a reader, or a crash, sees
-/// the old content or the new one: a new file beside it, then a rename.
-/// Not for content that must outlive a power cut: nothing is synchronised with the disk.
+/// Replaces a file atomically: it writes a new file beside it and renames it. Readers see either the old content or the
+/// new one, also after a crash of the process. Everybody may read the file, although the umask of the unit is strict.
+///
+/// The content may be lost in a power cut, because nothing is synchronised with the disk.
 ///
 /// # Errors
-/// The folder cannot be written; the old file is as it was.
+/// If the folder cannot be written. The old file then stays as it is.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // Hidden, and not ending in `.prom`: the collector must not read it.
+    // The name is hidden and does not end in `.prom`, so that the collector does not read the new file.
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}.new", std::process::id()));
@@ -328,8 +335,8 @@ mod tests {
 
     #[test]
     fn labels_and_help_are_escaped() {
-        let mut text = Text::new();
-        text.family("a", Kind::Counter, "back\\slash \"quotes\"\nline");
+        let mut text = PrometheusText::new();
+        text.family("a", MetricKind::Counter, "back\\slash \"quotes\"\nline");
         text.sample("a", &[("label", "x\"y\\z\nw"), ("other", "Grüße")], 1.0);
         let wanted = "# HELP a back\\\\slash \"quotes\"\\nline\n# TYPE a counter\na{label=\"x\\\"y\\\\z\\nw\",other=\"Grüße\"} 1\n";
         assert_eq!(text.as_str(), wanted);
@@ -337,7 +344,7 @@ mod tests {
 
     #[test]
     fn numbers_read_back() {
-        let mut text = Text::new();
+        let mut text = PrometheusText::new();
         for value in [0.1 + 0.2, 1e-9, 1e300, -0.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             text.sample("n", &[], value);
         }

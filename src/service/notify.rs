@@ -1,81 +1,83 @@
-//! What the service manager is told, and when.
+//! Messages to the service manager, and the decision when to feed its watchdog.
 //!
-//! [`ready`], [`status`], [`reloading`], [`stopping`] and [`feed`] send to `$NOTIFY_SOCKET` and do nothing without one.
-//! [`Watchdog`] decides whether to feed: only when everything that should move has moved, so that a process whose
-//! main loop turns while its capture thread hangs is restarted. It is pure; the main thread asks it on a timer of
-//! [`Watchdog::ask_every_ns`], and capture and vision threads hold [`Progress`] handles.
+//! [`ready`], [`status`], [`reloading`], [`stopping`] and [`feed`] send to `$NOTIFY_SOCKET`. Without this variable they do
+//! nothing.
+//!
+//! [`Watchdog`] decides whether to feed: only if every thread that should make progress has made some. A process whose
+//! main loop runs while its capture thread hangs is therefore restarted. The watchdog is pure. The main thread asks it
+//! with the interval [`Watchdog::ask_every_ns`], and capture and vision threads hold [`Progress`] handles.
 
 use sd_notify::NotifyState;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// The service is up; `status` is what `systemctl status` shows.
+/// Reports that the service is ready. `systemctl status` shows `status`.
 ///
 /// # Errors
-/// The socket is named and cannot be written.
+/// If the socket cannot be written.
 pub fn ready(status: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&one_line(status))])
 }
 
-/// Changes what `systemctl status` shows.
+/// Changes the text that `systemctl status` shows.
 ///
 /// # Errors
-/// The socket is named and cannot be written.
+/// If the socket cannot be written.
 pub fn status(status: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Status(&one_line(status))])
 }
 
-/// A reload begins; [`ready`] ends it, also when the new configuration was refused.
+/// Reports the start of a reload. [`ready`] reports its end, also if the new configuration was refused.
 ///
 /// # Errors
-/// The socket is named and cannot be written, or the clock cannot be read.
+/// If the socket cannot be written or the clock cannot be read.
 pub fn reloading() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?])
 }
 
-/// The service goes down.
+/// Reports that the service is stopping.
 ///
 /// # Errors
-/// The socket is named and cannot be written.
+/// If the socket cannot be written.
 pub fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
 }
 
-/// Feeds the watchdog.
+/// Feeds the watchdog of the service manager.
 ///
 /// # Errors
-/// The socket is named and cannot be written.
+/// If the socket cannot be written.
 pub fn feed() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }
 
-/// A status is one line of the protocol: a line break in it would begin another message.
+/// A status is one line of the protocol. A line break in it would start another message.
 fn one_line(status: &str) -> String {
     status.replace(|c: char| c.is_control(), " ")
 }
 
-/// What a [`Progress`] is up to. The numbers are stored in an atomic.
+/// The state of a watched thread. The numbers are stored in an atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
-    /// It should move.
+    /// It should make progress.
     Working = 0,
-    /// It stands still by design: no client, or nothing to do.
+    /// It makes no progress by design: there is no client, or nothing to do.
     Idle = 1,
-    /// It ended as it should.
+    /// It ended without a panic.
     Ended = 2,
-    /// Its thread panicked.
+    /// It panicked.
     Died = 3,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ThreadState {
     count: AtomicU64,
     phase: AtomicU8,
 }
 
-impl Shared {
+impl ThreadState {
     fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Working,
@@ -88,24 +90,25 @@ impl Shared {
     fn enter(&self, phase: Phase) {
         let before = self.phase.swap(phase as u8, Ordering::Relaxed);
         if before != phase as u8 {
-            // A change is progress: who has just begun to work has not had the time to move.
+            // A change of state counts as progress: a thread that has just started to work had no time for more.
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// One thread's proof of life. The thread owns it; dropping it says that the thread ended as it should, unless it panics.
+/// The handle through which a thread reports progress. The thread owns it. Dropping it reports that the thread has ended,
+/// or, during a panic, that it has died.
 #[derive(Debug)]
-pub struct Progress(Arc<Shared>);
+pub struct Progress(Arc<ThreadState>);
 
 impl Progress {
-    /// A turn of the thread's loop was done. Wait-free; for capture that is a frame *or* a wait that ran out (that a
-    /// camera gives nothing is the supervisor's business; that the loop hangs is the watchdog's), for vision an inference.
+    /// Reports that the thread's loop has completed an iteration. Wait-free. For capture this is a frame *or* a wait that
+    /// timed out: a camera without frames is handled elsewhere, and the watchdog only detects a loop that hangs.
     pub fn advance(&self) {
         self.0.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// From here on the thread stands still by design (`true`), or should move (`false`).
+    /// Reports that from now on the thread is idle by design (`true`), or should make progress (`false`).
     pub fn idle(&self, idle: bool) {
         self.0.enter(if idle { Phase::Idle } else { Phase::Working });
     }
@@ -117,26 +120,26 @@ impl Drop for Progress {
     }
 }
 
-/// What to do now.
+/// The decision of the watchdog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything moved: feed.
+    /// All threads have made progress: feed.
     Feed,
-    /// Not everything has moved yet, and there is time.
+    /// Some threads have made no progress yet, and there is still time.
     Wait,
-    /// These have not moved for longer than the watchdog allows; it is not fed again until they do.
+    /// These threads have made no progress for half of the timeout. The watchdog is not fed until they do.
     Stuck(Vec<String>),
 }
 
 #[derive(Debug)]
 struct Watched {
     name: String,
-    shared: Arc<Shared>,
-    /// Its count when the watchdog was last fed.
+    shared: Arc<ThreadState>,
+    /// Its progress counter when the watchdog was last fed.
     fed_at: u64,
 }
 
-/// Decides whether to feed the watchdog. Time is nanoseconds of a monotonic clock.
+/// Decides whether to feed the watchdog of the service manager. Times are nanoseconds of a monotonic clock.
 #[derive(Debug)]
 pub struct Watchdog {
     timeout_ns: u64,
@@ -145,30 +148,31 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// A watchdog that bites `timeout_ns` after the last feeding; `now_ns` counts as one.
+    /// A watchdog that expires `timeout_ns` after it was last fed. It counts as fed at `now_ns`.
     #[must_use]
     pub fn new(timeout_ns: u64, now_ns: u64) -> Self {
         Self { timeout_ns, fed_ns: now_ns, watched: Vec::new() }
     }
 
-    /// The service manager's watchdog, if it set one for this process (`$WATCHDOG_USEC`, `$WATCHDOG_PID`).
+    /// The watchdog that the service manager has set for this process (`$WATCHDOG_USEC`, `$WATCHDOG_PID`), if any.
     #[must_use]
     pub fn from_environment(now_ns: u64) -> Option<Self> {
         let timeout = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())?;
         Some(Self::new(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX), now_ns))
     }
 
-    /// How often to ask: a quarter of the timeout, so that a loop as slow as half of it is still fed in time.
+    /// The interval in which to call [`Watchdog::ask`]: a quarter of the timeout. Threads whose loop takes up to half of
+    /// the timeout are then still fed in time.
     #[must_use]
     pub fn ask_every_ns(&self) -> u64 {
         (self.timeout_ns / 4).max(1_000_000)
     }
 
-    /// Watches one more thread, which is working from now on.
+    /// Watches one more thread, which should make progress from now on.
     #[must_use]
     pub fn watch(&mut self, name: &str) -> Progress {
-        let shared = Arc::new(Shared { count: AtomicU64::new(1), phase: AtomicU8::new(Phase::Working as u8) });
-        // Registering is progress.
+        let shared = Arc::new(ThreadState { count: AtomicU64::new(1), phase: AtomicU8::new(Phase::Working as u8) });
+        // Registering counts as progress.
         self.watched.push(Watched { name: name.to_owned(), shared: Arc::clone(&shared), fed_at: 0 });
         Progress(shared)
     }

@@ -1,4 +1,4 @@
-//! `--source` and `[[camera]] device`: which source a person means.
+//! The text of `--source` and of `[[camera]] device`, and the source that it names.
 //!
 //! | text | source |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `file:PATH[?OPTIONS]` | a picture, a directory of pictures or a y4m video, see [`FileOptions`] |
 //! | `-` | y4m on standard input |
 //!
-//! Options are joined by `&`; a switch (`loop`) stands alone or is `yes` or `no`.
+//! Options are joined by `&`. A switch such as `loop` is written alone, or as `loop=yes` or `loop=no`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use portraitd_media::{Source, SpecError};
 use portraitd_scene::{SceneOptions, SceneSource};
 use portraitd_v4l2::{AutoSource, DeviceSource};
 
-/// A parsed `--source`. Its Display parses to an equal value.
+/// A parsed source. The text of its `Display` parses to an equal value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceSpec {
     /// The first usable V4L2 device.
@@ -70,7 +70,7 @@ impl fmt::Display for SourceSpec {
 }
 
 impl SourceSpec {
-    /// The source it names. Nothing is opened yet.
+    /// The source that it names. Nothing is opened yet.
     pub fn into_source(self) -> Box<dyn Source> {
         match self {
             Self::Auto => Box::new(AutoSource),

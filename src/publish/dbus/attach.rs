@@ -40,10 +40,10 @@ fn format(stream: StreamKind, word: &str) -> Result<PixelFormat, ServiceError> {
     format.copied().ok_or_else(|| invalid(format!("option `format`: {word:?} is not {expected} (stream {stream})")))
 }
 
-/// Checks the options of a request for `stream`.
+/// Reads and checks the options of a request for `stream`.
 ///
 /// # Errors
-/// `InvalidArgument` that names the option: unknown, of another type, or out of range.
+/// `InvalidArgument` with the name of the option: it is unknown, has the wrong type, or is out of range.
 pub fn parse_options(
     stream: StreamKind,
     options: &BTreeMap<String, OwnedVariant>,

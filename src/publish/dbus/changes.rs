@@ -1,4 +1,4 @@
-//! Announcing changes: what of a camera's slow state differs from what was last announced, as `PropertiesChanged`.
+//! `PropertiesChanged`: announces the properties that differ from the state that was announced last.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use super::encode::{format_values, variants};
 use super::service::PublishedState;
 
-/// The least time between two announcements of one camera, so that a state that flaps does not flood the bus.
+/// The least time between two announcements of one camera. It keeps a state that changes quickly from flooding the bus.
 const REST: Duration = Duration::from_millis(100);
 
-/// What was last announced. A property that a client has set is announced by its setter, which notes it here.
+/// The state that was announced last. If a client sets a property, the setter announces it and records it here.
 #[derive(Debug)]
 pub(super) struct Announced(Mutex<PublishedState>);
 
@@ -55,7 +55,7 @@ fn compare() -> Comparison {
     Comparison(Changed::new())
 }
 
-/// The properties that differ, an interface each.
+/// The properties that differ, by interface.
 fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str, Changed)> {
     let (was, is) = (&old.camera, &new.camera);
     let camera = compare()
@@ -98,7 +98,8 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
     .collect()
 }
 
-/// Announces changes of `state` at `path` for as long as the service and the connection live. A task of the main thread.
+/// Announces changes of `state` for the object `path`, until the camera or the connection ends. The body of a task of the
+/// main thread.
 pub(super) async fn announce(
     connection: Connection,
     path: OwnedObjectPath,
@@ -116,8 +117,8 @@ pub(super) async fn announce(
         let rest = !changes.is_empty();
         for (interface, changed) in changes {
             if let Err(error) = emit(&connection, &path, interface, changed).await {
-                // Nobody hears it; when the connection is gone, its server goes too.
-                tracing::debug!(%error, interface, "announcing a change");
+                // If the connection has ended, the server ends too.
+                tracing::debug!(%error, interface, %path, "a changed property could not be announced");
             }
         }
         if rest {

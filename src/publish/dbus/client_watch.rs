@@ -1,7 +1,7 @@
-//! Noticing that a client has left the bus, so that all that it was attached to is let go.
+//! Ends the attachments of clients that leave the bus.
 //!
-//! The pipes of the rings notice a client's end by themselves; this is for a client that has left the bus and lives on
-//! with its descriptors, or has handed them to a third process.
+//! The pipes of the rings show the end of a client's process. This module is for a client that leaves the bus and keeps
+//! its descriptors, or has passed them to another process.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +16,9 @@ use zbus::names::BusName;
 
 use super::service::{CameraService, ClientName};
 
-/// The clients of one connection, and what to tell when they leave.
+/// The clients of one connection, and the cameras that must know when they leave.
 pub(super) struct ClientWatch {
-    /// The one client of a connection without bus.
+    /// The only client of a connection without a bus.
     peer: ClientName,
     watched: Mutex<HashSet<ClientName>>,
     cameras: Mutex<Vec<Arc<dyn CameraService>>>,
@@ -54,17 +54,17 @@ impl ClientWatch {
         }
     }
 
-    /// The connection itself has ended: all of its clients have left.
+    /// Ends the attachments of all clients, because the connection itself has ended.
     pub(super) fn all_left(&self) {
         let mut clients: Vec<_> = lock(&self.watched).drain().collect();
         clients.push(self.peer.clone());
         clients.iter().for_each(|client| self.released(client));
     }
 
-    /// From now on, tells the cameras when `client` leaves the bus; at once if it has left already.
+    /// Watches `client` from now on: the cameras are told when it leaves the bus, or at once if it has left already.
     ///
     /// # Errors
-    /// `Failed` where the bus refuses to tell.
+    /// `Failed` if the bus refuses the watch.
     pub(super) async fn watch(
         self: &Arc<Self>,
         connection: &Connection,
@@ -77,7 +77,7 @@ impl ClientWatch {
             Ok(()) => Ok(()),
             Err(error) => {
                 lock(&self.watched).remove(client);
-                Err(ServiceError::Failed(format!("watching {client} on the bus: {error}")))
+                Err(ServiceError::Failed(format!("cannot watch the client {client} on the bus: {error}")))
             }
         }
     }
@@ -89,7 +89,7 @@ impl ClientWatch {
         let (watch, client) = (Arc::clone(self), client.clone());
         let task = tokio::spawn(async move {
             if !gone_already {
-                // Ends without a change only where the connection does, which `all_left` covers.
+                // Ends without a change only if the connection ends, which `all_left` handles.
                 changes.next().await;
             }
             lock(&watch.watched).remove(&client);

@@ -8,6 +8,7 @@ use zbus::Variant;
 
 use super::service::{Dictionary, DictionaryValue};
 
+/// `a{sv}` as zbus encodes it.
 pub(super) type VariantMap = HashMap<String, Variant<'static>>;
 
 /// Named values as `a{sv}`.
@@ -15,7 +16,7 @@ pub(super) fn variants(values: &Dictionary) -> VariantMap {
     values.iter().map(|(name, value)| (name.clone(), variant(value))).collect()
 }
 
-/// A format as `a{sv}`; empty for none.
+/// A format as `a{sv}`. Without a format the dictionary is empty.
 pub(super) fn format_values(format: Option<&FrameFormat>) -> VariantMap {
     let Some(format) = format else { return VariantMap::new() };
     let mut dict = VariantMap::from([
@@ -39,10 +40,10 @@ pub(super) fn format_values(format: Option<&FrameFormat>) -> VariantMap {
     dict
 }
 
-/// The layout that `Attach` returns: all that the ring's header says, and the camera's name.
+/// The layout that `Attach` returns: the fields of the ring's header, and the name of the camera.
 pub(super) fn layout_values(camera: &str, layout: &RingLayout) -> BTreeMap<&'static str, Variant<'static>> {
     use portraitd_protocol::layout::{HEADER_BYTES, VERSION};
-    let narrow = |value: usize| u32::try_from(value).expect("a u32 in the header too");
+    let narrow = |value: usize| u32::try_from(value).expect("the header has a u32 for it too");
     let planes: Vec<(u32, u32, u32)> =
         layout.planes().iter().map(|plane| (narrow(plane.offset), narrow(plane.stride), narrow(plane.rows))).collect();
     BTreeMap::from([

@@ -1,8 +1,8 @@
-//! Reading what a client sends by descriptor, and sending bytes by descriptor.
+//! Pictures that are passed as descriptors: those of clients are read, and our own are sent.
 //!
-//! The descriptor is the client's: a file, a memfd, a pipe, a socket, or worse. It is read on a thread of its own, which
-//! is not the runtime's, so that a read that never returns (a file on a dead network, a pipe that somebody else drains)
-//! costs that thread and nothing else. One such read a camera at a time.
+//! A client can pass any descriptor: a file, a memfd, a pipe, a socket or a device. It is read on a separate thread, not
+//! on one of the runtime. A read that never returns, for example from a file on a dead network, then blocks that thread
+//! only. Each camera has at most one such read at a time.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,10 +17,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
 use tokio::sync::oneshot;
 
-/// The most that is read.
+/// The largest accepted image, in bytes.
 pub const MAX_IMAGE_BYTES: usize = 32 << 20;
-/// How long a pipe may take to bring all of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the transfer through a pipe may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads images for one camera, one at a time.
 #[derive(Debug, Default)]
@@ -32,8 +32,8 @@ impl ImageReader {
     /// Reads all of `fd`: a file or memfd from its beginning, a pipe or socket until its end.
     ///
     /// # Errors
-    /// `Busy` while another one is being read; `InvalidArgument` for a descriptor of another kind, an empty one, or more
-    /// than [`MAX_IMAGE_BYTES`]; `Failed` where reading fails or takes longer than ten seconds.
+    /// `Busy` while another image is read. `InvalidArgument` for a descriptor of another kind, an empty image, or one of
+    /// more than [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes longer than ten seconds.
     pub async fn read(&self, fd: OwnedFd) -> Result<Vec<u8>, ServiceError> {
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err(ServiceError::Busy("another image is being read".into()));
@@ -41,18 +41,18 @@ impl ImageReader {
         let busy = BusyGuard(Arc::clone(&self.busy));
         let (sender, receiver) = oneshot::channel();
         let work = move || {
-            let result = read_all(fd, MAX_IMAGE_BYTES, Instant::now() + PATIENCE);
+            let result = read_all(fd, MAX_IMAGE_BYTES, Instant::now() + READ_TIMEOUT);
             drop(busy);
-            // The caller may have lost its patience.
+            // The caller may have stopped waiting.
             let _ = sender.send(result);
         };
         std::thread::Builder::new()
             .name("image".into())
             .spawn(work)
-            .map_err(|error| ServiceError::Failed(format!("a thread to read the image: {error}")))?;
-        match tokio::time::timeout(PATIENCE + Duration::from_secs(1), receiver).await {
+            .map_err(|error| ServiceError::Failed(format!("cannot start a thread to read the image: {error}")))?;
+        match tokio::time::timeout(READ_TIMEOUT + Duration::from_secs(1), receiver).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ServiceError::Failed("reading the image failed".into())),
+            Ok(Err(_)) => Err(ServiceError::Failed("the thread that read the image ended without a result".into())),
             Err(_) => Err(too_slow()),
         }
     }
@@ -67,7 +67,7 @@ impl Drop for BusyGuard {
 }
 
 fn too_slow() -> ServiceError {
-    ServiceError::Failed(format!("reading the image took longer than {} s", PATIENCE.as_secs()))
+    ServiceError::Failed(format!("reading the image took longer than {} s", READ_TIMEOUT.as_secs()))
 }
 
 fn too_large(limit: usize) -> ServiceError {
@@ -75,7 +75,7 @@ fn too_large(limit: usize) -> ServiceError {
 }
 
 fn failed(error: impl Into<io::Error>) -> ServiceError {
-    ServiceError::Failed(format!("reading the image: {}", error.into()))
+    ServiceError::Failed(format!("cannot read the image: {}", error.into()))
 }
 
 fn read_all(fd: OwnedFd, limit: usize, deadline: Instant) -> Result<Vec<u8>, ServiceError> {
@@ -97,7 +97,7 @@ fn read_all(fd: OwnedFd, limit: usize, deadline: Instant) -> Result<Vec<u8>, Ser
     if bytes.is_empty() { Err(ServiceError::InvalidArgument("the image is empty".into())) } else { Ok(bytes) }
 }
 
-/// From the beginning, wherever the descriptor's position is: who has just written a memfd stands at its end.
+/// Reads from the beginning, whatever the position of the descriptor: after writing a memfd, it is at the end.
 fn read_file(file: &File, limit: usize) -> Result<Vec<u8>, ServiceError> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 64 << 10];
@@ -136,12 +136,12 @@ fn read_pipe(mut file: &File, limit: usize, deadline: Instant) -> Result<Vec<u8>
     }
 }
 
-/// `bytes` in a memfd that nobody can change, at its beginning.
+/// A memfd that contains `bytes`, is sealed against changes, and has its position at the beginning.
 ///
 /// # Errors
-/// `Failed` where the system has no memory or descriptor left.
+/// `Failed` if the system has no memory or descriptor left.
 pub fn sealed_memfd(name: &str, bytes: &[u8]) -> Result<OwnedFd, ServiceError> {
-    let failed = |error: io::Error| ServiceError::Failed(format!("a memfd for the picture: {error}"));
+    let failed = |error: io::Error| ServiceError::Failed(format!("cannot create a memfd for the picture: {error}"));
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
         .map_err(|errno| failed(errno.into()))?;
     let file = File::from(fd);

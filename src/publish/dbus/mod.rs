@@ -1,17 +1,19 @@
 //! The objects on D-Bus (see `docs/design/dbus.md`).
 //!
-//! Everything runs on the *main thread*: zbus puts its socket reader, its dispatch and every method call on the tokio
-//! runtime that is current when a connection is made, as tasks. No picture passes here; the descriptors of a ring do.
+//! Everything runs on the *main thread*: zbus runs its socket reader, its dispatch and every method call as tasks on the
+//! tokio runtime that is current when a connection is made. Pictures do not pass through here, only the descriptors of
+//! rings.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`service`] | what the objects ask of the service: the traits to implement |
+//! | [`service`] | the traits through which the objects use the service, and their types |
 //! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1` |
-//! | [`attach`] | options and layout of `Attach` |
-//! | [`authority`] | who may see what |
+//! | [`attach`] | the options of `Attach` |
+//! | `encode` | types of the service as D-Bus dictionaries |
+//! | [`authority`] | who may see a stream |
 //! | `changes` | `PropertiesChanged` |
 //! | `client_watch` | clients that leave the bus |
-//! | [`image`] | pictures by descriptor |
+//! | [`image`] | pictures that are passed as descriptors |
 
 pub mod attach;
 pub mod authority;
@@ -41,43 +43,43 @@ use service::{CameraService, ClientName, ManagerService};
 
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
 
-/// What is put on a connection.
+/// The service, as it is published on a connection.
 #[derive(Clone)]
 pub struct Publication {
     /// The daemon.
     pub manager: Arc<dyn ManagerService>,
     /// The cameras.
     pub cameras: Vec<Arc<dyn CameraService>>,
-    /// Who may see them.
+    /// Who may see their streams.
     pub authority: Arc<dyn Authority>,
 }
 
-/// Why the objects cannot be put on a bus.
+/// Why the objects cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Another portraitd runs.
-    #[error("the name {SERVICE_NAME} is taken on the {bus}: does another portraitd run?")]
+    /// The bus name belongs to another process.
+    #[error("the name {SERVICE_NAME} is taken on the {bus}: stop the other portraitd, or use another bus")]
     NameTaken {
         /// Which bus.
         bus: Bus,
     },
-    /// The bus refuses.
+    /// The bus cannot be reached, or refuses.
     #[error("the {bus}: {error}")]
     Bus {
         /// Which bus.
         bus: Bus,
-        /// What zbus said.
+        /// The error of zbus.
         error: zbus::Error,
     },
-    /// A connection without bus cannot be made.
+    /// A connection without a bus failed.
     #[error("a connection to a peer: {0}")]
     Peer(#[source] zbus::Error),
-    /// Two cameras have one name.
+    /// Two cameras have the same name, or names with the same object path.
     #[error("two cameras are named {0:?}")]
     TwoCameras(String),
 }
 
-/// The objects on one connection. They go when it is dropped.
+/// The objects on one connection. Dropping it removes them.
 pub struct Server {
     connection: Connection,
     publication: Publication,
@@ -92,38 +94,38 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Puts the objects on a bus and takes the name `org.portraitd`. On the tokio runtime of the caller.
+/// Publishes the objects on a bus and requests the name `org.portraitd`, on the tokio runtime of the caller.
 ///
 /// # Errors
 /// [`ServeError`].
 ///
 /// # Panics
-/// For [`Bus::None`], which has no bus to serve on: see [`serve_peer`].
+/// For [`Bus::None`]. Use [`serve_peer`] instead.
 pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeError> {
     let failed = |error| match error {
         zbus::Error::NameTaken => ServeError::NameTaken { bus: bus.clone() },
         error => ServeError::Bus { bus: bus.clone(), error },
     };
     let builder = bus.builder().expect("a bus to serve on");
-    // The objects are there before the name is taken, so that whom the name's appearance wakes finds them.
+    // The objects exist before the name is requested: a client that waits for the name finds them.
     let server = serve_on(builder, publication, failed).await?;
-    // Not the library's default flags, which let another process take the name away.
+    // The library's default flags would allow another process to take the name away.
     let flags = RequestNameFlags::DO_NOT_QUEUE;
     server.connection.request_name_with_flags(SERVICE_NAME, flags).await.map_err(failed)?;
     Ok(server)
 }
 
-/// Puts the objects on a connection without bus, over a connected unix socket. Returns when the peer has introduced
-/// itself, so run it together with the peer's side.
+/// Publishes the objects on a connection without a bus, over a connected unix socket. It returns after the handshake with
+/// the peer, so run both sides at the same time.
 ///
 /// # Errors
-/// [`ServeError::Peer`] where the peer does not speak D-Bus or is of another user.
+/// [`ServeError::Peer`] if the peer does not speak D-Bus or belongs to another user.
 pub async fn serve_peer(socket: OwnedFd, publication: Publication) -> Result<Server, ServeError> {
     let builder = Builder::unix_stream(UnixStream::from(socket)).server(Guid::generate()).p2p();
     serve_on(builder, publication, ServeError::Peer).await
 }
 
-/// Both ends of a connection without bus, for tests: the served one, and a client's.
+/// Both ends of a connection without a bus, for tests: the server, and the connection of a client.
 ///
 /// # Errors
 /// [`ServeError::Peer`].
@@ -181,7 +183,7 @@ impl Server {
         &self.connection
     }
 
-    /// Returns when the connection has ended: the bus or the peer has gone.
+    /// Waits until the connection ends.
     pub async fn closed(&self) {
         self.connection.closed().await;
     }
@@ -202,10 +204,10 @@ impl Server {
         manager.get().await.cameras_changed(manager.signal_emitter()).await
     }
 
-    /// Adds a camera that the configuration did not have before.
+    /// Publishes a further camera.
     ///
     /// # Errors
-    /// [`ServeError::TwoCameras`] where its name is taken; [`ServeError::Peer`] where the connection has ended.
+    /// [`ServeError::TwoCameras`] if its name is in use; [`ServeError::Peer`] if the connection has ended.
     pub async fn add_camera(&self, service: Arc<dyn CameraService>) -> Result<(), ServeError> {
         let path = camera_path(service.name());
         {
@@ -231,11 +233,10 @@ impl Server {
         Ok(())
     }
 
-    /// Removes the object of a camera that the configuration no longer has; returns whether it was there. Its rings are
-    /// the service's to close.
+    /// Removes the object of a camera, and returns whether it existed. The caller closes the rings of the camera.
     ///
     /// # Errors
-    /// [`ServeError::Peer`] where the connection has ended.
+    /// [`ServeError::Peer`] if the connection has ended.
     pub async fn remove_camera(&self, name: &str) -> Result<bool, ServeError> {
         let path = camera_path(name);
         {

@@ -1,9 +1,11 @@
-//! What the D-Bus objects ask of the service: the boundary between the bus and everything behind it.
+//! The traits through which the D-Bus objects use the service: the boundary between the bus and the cameras.
 //!
-//! The objects hold no state. Slow state (settings, camera state) comes from one [`PublishedState`] a camera, in a
-//! `tokio::sync::watch` channel: the service puts a new value in whenever something changes, the objects read the newest
-//! and announce what differs with `PropertiesChanged`, ten times a second at most. Fast values are asked for when
-//! somebody reads them. Everything is called on the main thread and must not block it; what takes time is a future.
+//! The objects hold no state. Settings and camera state change slowly. Each camera keeps them in one [`PublishedState`] in
+//! a `tokio::sync::watch` channel, and sends a new value when something changes. The objects read the newest value and
+//! announce differences with `PropertiesChanged`, at most ten times per second. Values that change with every frame are
+//! requested when a client reads them.
+//!
+//! All methods are called on the main thread and must not block it. Those that take time return a future.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,17 +38,17 @@ pub enum DictionaryValue {
 /// Named values, `a{sv}` on the bus.
 pub type Dictionary = BTreeMap<String, DictionaryValue>;
 
-/// The client behind a call: its unique name on the bus, or a name of our own for the peer of a connection without bus.
+/// The client behind a call: its unique name on the bus. The peer of a connection without a bus gets a name from us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
 impl ClientName {
-    /// From a unique name, such as `:1.42`.
+    /// The client with a unique name, such as `:1.42`.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// The name.
+    /// The unique name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -58,42 +60,42 @@ impl fmt::Display for ClientName {
     }
 }
 
-/// A client's wish to be attached; allowed and valid by the time the service gets it.
+/// The request of a client to attach to a stream. It is authorized and its options are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttachRequest {
-    /// Who wishes.
+    /// The client.
     pub client: ClientName,
-    /// Which stream.
+    /// The stream.
     pub stream: StreamKind,
-    /// How.
+    /// The options.
     pub options: AttachOptions,
 }
 
 /// The options of an attach request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttachOptions {
-    /// Size of the pictures in pixels, even numbers of 16 to 4096; `None` takes the stream's own.
+    /// Size of the pictures in pixels, even numbers from 16 to 4096. `None` means the stream's own size.
     pub size: Option<Size>,
     /// NV12 or RGB24 for pictures, grey for masks.
     pub format: PixelFormat,
-    /// The client wants to be woken no more often than this many times a second.
+    /// The most wakes per second that the client wants.
     pub frame_rate_limit: Option<u32>,
-    /// What a composite shows.
+    /// The part that a composite shows.
     pub crop: CropMode,
-    /// How fine a mask is where no size is asked for.
+    /// The resolution of a mask if no size is requested.
     pub resolution: MaskResolution,
-    /// Where in a view the whole room is shown, which needs the permission of the stream `source` too.
+    /// The corner of a view that shows the whole room. It also requires the permission for the stream `source`.
     pub inset: Inset,
 }
 
 impl AttachOptions {
-    /// The least time between two wakes that the frame rate limit allows; for
+    /// The least time between two wakes that the frame rate limit allows, for
     /// [`RingClients::add_client`](crate::publish::RingClients::add_client).
     pub fn interval(&self) -> Option<Duration> {
         self.frame_rate_limit.filter(|limit| *limit > 0).map(|limit| Duration::from_secs(1) / limit)
     }
 
-    /// What a stream's client gets that asks for nothing.
+    /// The options of a client that requests none.
     pub const fn of_stream(stream: StreamKind) -> Self {
         let format = match stream {
             StreamKind::Mask => PixelFormat::Grey,
@@ -110,27 +112,27 @@ impl AttachOptions {
     }
 }
 
-/// What an attached client is given.
+/// What a client receives when it attaches.
 #[derive(Debug)]
 pub struct Attachment {
-    /// Its descriptors.
+    /// The descriptors of the ring.
     pub fds: ClientFds,
-    /// The ring's shape.
+    /// The layout of the ring.
     pub layout: RingLayout,
 }
 
-/// A change that a client asks for by setting a property. Valid by the time the service gets it.
+/// A change of a property that a client requests. The value is checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SettingChange {
     /// `Framing1.Mode`.
     FramingMode(FramingMode),
-    /// `Framing1.ManualCrop`: inside of the picture, not empty.
+    /// `Framing1.ManualCrop`: within the picture, not empty.
     ManualCrop(Fractions),
     /// `Framing1.MaxZoom`: 1 to 4.
     MaxZoom(f64),
     /// `Framing1.Speed`.
     Speed(FramingSpeed),
-    /// `Framing1.Zones`: 16 at most, each inside of the picture, not empty.
+    /// `Framing1.Zones`: 16 at most, each within the picture and not empty.
     Zones(Vec<Fractions>),
     /// `Segmentation1.Model`: one of `Models`.
     Model(String),
@@ -142,78 +144,78 @@ pub enum SettingChange {
     BackgroundBlur(f64),
 }
 
-/// What `Camera1` shows of a camera.
+/// The properties of `Camera1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraStatus {
-    /// What a person calls the device: a path, `scene:walk`.
+    /// The source as text: a path, `scene:walk`.
     pub device: String,
-    /// What it does.
+    /// The state of the camera.
     pub state: CameraState,
     /// The format of its frames while it is open.
     pub format: Option<FrameFormat>,
-    /// How many clients are attached.
+    /// The number of attached clients.
     pub consumers: u32,
-    /// Counts the changes of size or format; rings of an older generation are closed.
+    /// Increases with every change of size or format. Rings of an older generation are closed.
     pub generation: u32,
-    /// The last thing that went wrong; empty if nothing did.
+    /// The last error; empty if there was none.
     pub last_error: String,
 }
 
-/// What `Framing1` shows.
+/// The properties of `Framing1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FramingStatus {
     /// How the crop is chosen.
     pub mode: FramingMode,
-    /// What the director does.
+    /// The state of the director.
     pub state: FramingState,
     /// The crop of the mode `manual`.
     pub manual_crop: Fractions,
-    /// The most that the picture is enlarged.
+    /// The strongest magnification of the view.
     pub max_zoom: f64,
     /// How fast the crop moves.
     pub speed: FramingSpeed,
     /// Areas whose people are ignored.
     pub zones: Vec<Fractions>,
-    /// What the numbers above can be for this camera.
+    /// The limits of the values above for this camera.
     pub limits: Dictionary,
 }
 
-/// What `Segmentation1` shows.
+/// The properties of `Segmentation1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentationStatus {
-    /// The net in use.
+    /// The name of the model in use.
     pub model: String,
-    /// Those that `Model` may be set to.
+    /// The names that `Model` may be set to.
     pub models: Vec<String>,
-    /// Whether somebody is seen.
+    /// Whether there is a person in the newest mask.
     pub present: bool,
-    /// Whether masks come as they should.
+    /// Whether inference works and masks are made.
     pub healthy: bool,
-    /// What is left out to keep up; empty if nothing is.
+    /// What is reduced because inference exceeds its budget; empty if nothing is.
     pub degraded: String,
 }
 
-/// What `Background1` shows.
+/// The properties of `Background1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackgroundStatus {
-    /// What stands behind the people.
+    /// What a composite shows behind the people.
     pub mode: BackgroundMode,
-    /// Red, green, blue of the mode `color`.
+    /// Red, green and blue of the mode `color`.
     pub color: [u8; 3],
     /// Standard deviation of the mode `blur`, as a fraction of the picture's height.
     pub blur: f64,
 }
 
-/// The slow state of a camera: everything whose change is announced.
+/// The state of a camera whose changes are announced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedState {
-    /// The camera.
+    /// `Camera1`.
     pub camera: CameraStatus,
-    /// The director.
+    /// `Framing1`.
     pub framing: FramingStatus,
-    /// The net.
+    /// `Segmentation1`.
     pub segmentation: SegmentationStatus,
-    /// The composite's background.
+    /// `Background1`.
     pub background: BackgroundStatus,
 }
 
@@ -253,69 +255,69 @@ impl Default for PublishedState {
     }
 }
 
-/// A person as `Segmentation1.People` shows it: id, then x, y, width and height as fractions of the source.
+/// A person in `Segmentation1.People`: id, then x, y, width and height as fractions of the source picture.
 pub type PublishedPerson = (u32, f64, f64, f64, f64);
 
-/// One camera, as the bus sees it.
+/// One camera, as the D-Bus objects use it.
 pub trait CameraService: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &str;
 
-    /// Its slow state, now and as it changes.
+    /// The state whose changes are announced.
     fn state(&self) -> watch::Receiver<PublishedState>;
 
     /// The newest crop.
     fn crop(&self) -> Fractions;
 
-    /// Masks a second, measured.
+    /// The measured number of masks per second.
     fn rate(&self) -> f64;
 
     /// The people of the newest mask.
     fn people(&self) -> Vec<PublishedPerson>;
 
-    /// Figures for whoever asks.
+    /// The values of `Camera1.Stats`.
     fn stats(&self) -> Dictionary;
 
-    /// Attaches a client, opening the camera if need be. What it returns goes to the client and is closed here, so an
-    /// attachment whose client has left meanwhile ends by itself.
+    /// Attaches a client, and opens the camera if necessary. The caller sends the descriptors to the client and closes
+    /// them. If the client has left in the meantime, the attachment therefore ends by itself.
     ///
     /// # Errors
-    /// `NoSuchStream` where the configuration forbids the stream, `CameraAbsent`, `Busy`, `NotSupported`, `Failed`.
+    /// `NoSuchStream` if the configuration does not allow the stream; `CameraAbsent`, `Busy`, `NotSupported`, `Failed`.
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>>;
 
-    /// The newest picture of a stream, as PNG, opening the camera if need be.
+    /// The newest picture of a stream as PNG. The camera is opened if necessary.
     ///
     /// # Errors
-    /// As [`CameraService::attach`].
+    /// Those of [`CameraService::attach`].
     fn snapshot(&self, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>>;
 
-    /// Changes a setting. [`CameraService::state`] shows it when this returns.
+    /// Changes a setting. When this returns, [`CameraService::state`] contains the new value.
     ///
     /// # Errors
     /// `InvalidArgument`, `NotSupported`, `Failed`.
     fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>>;
 
-    /// Frames anew, now.
+    /// Frames again, now.
     ///
     /// # Errors
     /// `NotSupported` in a mode without framing.
     fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>>;
 
-    /// Takes the bytes of a PNG or JPEG as the background's picture; `None` removes it.
+    /// Sets the picture of the background from the bytes of a PNG or JPEG. `None` removes it.
     ///
     /// # Errors
-    /// `InvalidArgument` for bytes that are no such picture.
+    /// `InvalidArgument` if the bytes are not such a picture.
     fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>>;
 
-    /// The client has left the bus: all that it was attached to is to be let go.
+    /// Ends all attachments of a client that has left the bus.
     fn released(&self, client: &ClientName);
 }
 
-/// The daemon as a whole, as the bus sees it.
+/// The daemon, as the D-Bus objects use it.
 pub trait ManagerService: Send + Sync {
-    /// Reads the configuration anew.
+    /// Reads the configuration again.
     ///
     /// # Errors
-    /// `InvalidArgument` with file, line and column; the old settings stay.
+    /// `InvalidArgument` with file, line and column. The old settings then stay in force.
     fn reload(&self) -> BoxFuture<'_, Result<(), ServiceError>>;
 }
