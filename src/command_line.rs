@@ -1,5 +1,6 @@
-//! Parts that the command lines of `portraitd` and `portraitd-lab` share: where models come from, how results and errors
-//! are printed, and the exit codes (0 for success, 1 for a failure with one line on standard error, 2 for wrong usage).
+//! Parts that the command lines of `portraitd` and `portraitd-lab` share: where models come from,
+//! how results and errors are printed, and the exit codes (0 for success, 1 for a failure with one
+//! line on standard error, 2 for wrong usage).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ pub fn check_directory(key: &str, path: &Path) -> anyhow::Result<()> {
     std::fs::read_dir(path).map(drop).with_context(|| format!("{key}: {}", path.display()))
 }
 
-/// An error with its causes on one line. Some errors repeat the text of their cause; it is written once.
+/// An error with its causes on one line. Some errors repeat the text of their cause; it is written
+/// once.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -39,8 +41,8 @@ pub fn one_line(error: &anyhow::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The exit code for an outcome. An error is printed on one line after the program's name; a broken pipe on standard
-/// output (`portraitd models | head`) counts as success.
+/// The exit code for an outcome. An error is printed on one line after the program's name; a broken
+/// pipe on standard output (`portraitd models | head`) counts as success.
 pub fn exit_code(program: &str, outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,14 +54,16 @@ pub fn exit_code(program: &str, outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Prints an error of the command line, or the requested help, and returns the exit code that clap chose.
+/// Prints an error of the command line, or the requested help, and returns the exit code that clap
+/// chose.
 pub fn usage_exit_code(error: &clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     let _ = error.print();
     ExitCode::from(code)
 }
 
-/// Whether an error means that the reader of our output has closed it (`portraitd models | head`), which is no failure.
+/// Whether an error means that the reader of our output has closed it (`portraitd models | head`),
+/// which is no failure.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)

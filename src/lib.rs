@@ -1,5 +1,6 @@
-//! portraitd turns a camera into a service: it owns the camera, segments the people in the picture, and offers other
-//! programs masks, person-centred views, and the people in front of another background.
+//! portraitd turns a camera into a service: it owns the camera, segments the people in the picture,
+//! and offers other programs masks, person-centred views, and the people in front of another
+//! background.
 //!
 //! `ARCHITECTURE.md` describes the frame path, the threads, and which thread owns which buffer.
 

@@ -1,4 +1,5 @@
-//! `portraitd check-config`: reads all layers, and prints the settings in force or the first mistake with its place.
+//! `portraitd check-config`: reads all layers, and prints the settings in force or the first
+//! mistake with its place.
 
 use std::path::PathBuf;
 
@@ -33,8 +34,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     print_line(serde_json::to_string_pretty(&config)?)
 }
 
-/// Checks what the configuration refers to: models and images. `run` would refuse to start without them, or run without
-/// them.
+/// Checks what the configuration refers to: models and images. `run` would refuse to start without
+/// them, or run without them.
 fn check(config: &Config) -> anyhow::Result<()> {
     let library = library_of(config)?;
     for camera in &config.cameras {

@@ -1,5 +1,5 @@
-//! The subcommands of `portraitd`. Results are written to standard output, everything else to standard error. With `--json`
-//! the output is one JSON document.
+//! The subcommands of `portraitd`. Results are written to standard output, everything else to
+//! standard error. With `--json` the output is one JSON document.
 
 mod check_config;
 mod devices;
@@ -33,7 +33,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
 }
 
-/// The models of a configuration. The default directory may be missing, because the built-in models are always available.
+/// The models of a configuration. The default directory may be missing, because the built-in models
+/// are always available.
 fn library_of(config: &Config) -> anyhow::Result<Library> {
     if config.models_dir != Config::default().models_dir {
         check_directory("`models_dir`", &config.models_dir)?;

@@ -1,7 +1,8 @@
 //! `portraitd run`: the service.
 //!
-//! The main thread runs a current-thread tokio runtime for D-Bus, signals, hotplug, the watchdog and metrics. It never
-//! touches a pixel. The capture, vision and render threads belong to the cameras.
+//! The main thread runs a current-thread tokio runtime for D-Bus, signals, hotplug, the watchdog
+//! and metrics. It never touches a pixel. The capture, vision and render threads belong to the
+//! cameras.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,7 +80,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let done = runtime.block_on(serve_cameras(sources, config, guard.safe_mode(), logging));
     // Blocking tasks, such as the loading of a model, end with the process.
     runtime.shutdown_background();
-    // Exiting with a reported error, such as a missing bus, does not count as a crash: safe mode would not help.
+    // Exiting with a reported error, such as a missing bus, does not count as a crash: safe mode
+    // would not help.
     if let Err(error) = guard.end() {
         warn!("the record of this start cannot be removed, so it will count as a crash: {error}");
     }
@@ -101,8 +103,8 @@ impl Manager {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the configuration again and applies it to the cameras, either completely or not at all. Changes that need a
-    /// restart are logged.
+    /// Reads the configuration again and applies it to the cameras, either completely or not at
+    /// all. Changes that need a restart are logged.
     async fn reload(&self) -> Result<(), ServiceError> {
         let _turn = self.turn.lock().await;
         let next = Config::load(&self.sources).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
@@ -175,8 +177,8 @@ fn bus_of(config: &BusConfig) -> Bus {
     }
 }
 
-/// Who may see streams. A session bus has only programs of the same user. On every other bus polkit decides; without
-/// polkit, the user of the caller decides.
+/// Who may see streams. A session bus has only programs of the same user. On every other bus polkit
+/// decides; without polkit, the user of the caller decides.
 fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
     match bus {
         Bus::Session | Bus::None => Arc::new(AllowAll),
@@ -251,7 +253,8 @@ async fn serve_cameras(
     info!(cameras = cameras.len(), safe_mode, "ready");
     let ended = main_loop(&cameras, &manager, &mut watchdog, fed, started, safe_mode, server.as_ref(), signals).await;
     let _ = notify::stopping();
-    // Rings are closed first, while the bus is still connected, so that clients learn of the end from their rings.
+    // Rings are closed first, while the bus is still connected, so that clients learn of the end
+    // from their rings.
     for camera in &cameras {
         camera.stop();
     }
@@ -302,7 +305,8 @@ async fn main_loop(
                 let manager = Arc::clone(manager);
                 tokio::spawn(async move { manager.reload_and_tell().await });
             }
-            // No client can reach the service any more. After a restart it connects to the bus again.
+            // No client can reach the service any more. After a restart it connects to the bus
+            // again.
             () = bus_closed(server) => anyhow::bail!("the connection to the bus has ended; the service must be started again"),
             changed = watch_devices(devices.as_ref()) => match changed {
                 Ok(()) => cameras.iter().for_each(|camera| camera.kick()),

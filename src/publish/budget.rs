@@ -1,14 +1,16 @@
 //! The memory that all rings together may use.
 //!
-//! The memory of a ring is charged to the service, whichever client asked for the ring. Without a limit, a client that
-//! asks for many large pictures could get the service killed by the kernel's out-of-memory handling.
+//! The memory of a ring is charged to the service, whichever client asked for the ring. Without a
+//! limit, a client that asks for many large pictures could get the service killed by the kernel's
+//! out-of-memory handling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::PublishError;
 
-/// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of 1920x1080 in NV12.
+/// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of
+/// 1920x1080 in NV12.
 const DEFAULT_BYTES: usize = 128 << 20;
 
 /// The budget of all rings. Clones share it.

@@ -1,16 +1,18 @@
 //! The clients of one ring: how they are woken, and how their departure is noticed.
 //!
-//! Each client has its own pipe, into which the service writes one byte per published frame. The write end does not
-//! block, and a full pipe is skipped, because the bytes in it wake the reader anyway. A client leaves by closing the read
-//! end; the kernel does this too when a process is killed. The write end then reports `EPOLLERR`. All write ends are in
-//! one epoll set, whose descriptor becomes readable as soon as a client has left, even while no frames are published.
+//! Each client has its own pipe, into which the service writes one byte per published frame. The
+//! write end does not block, and a full pipe is skipped, because the bytes in it wake the reader
+//! anyway. A client leaves by closing the read end; the kernel does this too when a process is
+//! killed. The write end then reports `EPOLLERR`. All write ends are in one epoll set, whose
+//! descriptor becomes readable as soon as a client has left, even while no frames are published.
 //!
-//! The *render thread* wakes clients (through the writer). The *main thread* adds and removes them. Both hold the lock of
-//! the list during a few system calls that cannot block. Waking allocates nothing.
+//! The *render thread* wakes clients (through the writer). The *main thread* adds and removes them.
+//! Both hold the lock of the list during a few system calls that cannot block. Waking allocates
+//! nothing.
 //!
-//! A write to a pipe without a reader raises SIGPIPE. Rust programs start with that signal ignored, and the daemon does
-//! not change this. The write therefore fails with `EPIPE`, and the client is marked as gone until the main thread
-//! removes it.
+//! A write to a pipe without a reader raises SIGPIPE. Rust programs start with that signal ignored,
+//! and the daemon does not change this. The write therefore fails with `EPIPE`, and the client is
+//! marked as gone until the main thread removes it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +30,8 @@ use super::memory::{RingHead, watch_readable};
 /// Size of a client's pipe in bytes: one page, the least that the kernel allows.
 const PIPE_BYTES: usize = 4096;
 
-/// The most clients of one ring. A board has a few. A program that attaches without end must not use up the descriptors
-/// that other clients need.
+/// The most clients of one ring. A board has a few. A program that attaches without end must not
+/// use up the descriptors that other clients need.
 pub const MAX_CLIENTS: usize = 64;
 
 /// What a client of a ring receives.
@@ -55,8 +57,8 @@ struct Client {
 }
 
 impl Client {
-    /// Whether the client is to be woken for the frame of this time. The requested rate is kept on average, even if frames
-    /// arrive irregularly.
+    /// Whether the client is to be woken for the frame of this time. The requested rate is kept on
+    /// average, even if frames arrive irregularly.
     fn take_turn(&mut self, now_ns: u64) -> bool {
         if self.interval_ns == 0 {
             return true;
@@ -107,13 +109,13 @@ impl RingClients {
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a client and returns its descriptors, which the caller sends to the client and then closes. `interval` is the
-    /// least time between two wakes; the client may still read the ring at any time. If the ring already has a frame, the
-    /// pipe contains a byte.
+    /// Adds a client and returns its descriptors, which the caller sends to the client and then
+    /// closes. `interval` is the least time between two wakes; the client may still read the ring
+    /// at any time. If the ring already has a frame, the pipe contains a byte.
     ///
     /// # Errors
-    /// [`PublishError::Closed`] for a closed ring, [`PublishError::Full`] if it has [`MAX_CLIENTS`], and
-    /// [`PublishError::System`] if the process has no descriptors left.
+    /// [`PublishError::Closed`] for a closed ring, [`PublishError::Full`] if it has
+    /// [`MAX_CLIENTS`], and [`PublishError::System`] if the process has no descriptors left.
     pub fn add_client(&self, interval: Option<Duration>) -> Result<ClientFds, PublishError> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(PublishError::call("pipe2"))?;
         rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).map_err(PublishError::call("fcntl(F_SETFL)"))?;
@@ -122,7 +124,8 @@ impl RingClients {
         let memory = self.0.memory.try_clone().map_err(|error| PublishError::System { call: "dup", error })?;
         let interval_ns = interval.map_or(0, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         let mut list = self.list();
-        // Checked under the lock: either `close` finds this client in the list, or this check finds the ring closed.
+        // Checked under the lock: either `close` finds this client in the list, or this check finds
+        // the ring closed.
         if self.0.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed);
         }
@@ -149,7 +152,8 @@ impl RingClients {
             return false;
         };
         let client = list.clients.swap_remove(position);
-        // Closing the last descriptor would remove it too, but a child process might hold another one for a moment.
+        // Closing the last descriptor would remove it too, but a child process might hold another
+        // one for a moment.
         let _ = epoll::delete(&self.0.hangups, &client.event);
         true
     }
@@ -187,13 +191,14 @@ impl RingClients {
         self.list().clients.len()
     }
 
-    /// A descriptor that becomes readable when a client has left, until [`RingClients::reap`] is called.
+    /// A descriptor that becomes readable when a client has left, until [`RingClients::reap`] is
+    /// called.
     pub fn hangup_fd(&self) -> BorrowedFd<'_> {
         self.0.hangups.as_fd()
     }
 
-    /// Removes clients as they leave, and calls `left` with the id of each. This is the body of a task of the main thread.
-    /// It ends only when the task is dropped or on an error.
+    /// Removes clients as they leave, and calls `left` with the id of each. This is the body of a
+    /// task of the main thread. It ends only when the task is dropped or on an error.
     ///
     /// # Errors
     /// If the runtime cannot watch the descriptor.
@@ -211,8 +216,8 @@ impl RingClients {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    /// Marks the ring as closed and wakes every client, so that it attaches again. The pipes end when the last handle on the
-    /// ring is dropped. Dropping the writer calls this.
+    /// Marks the ring as closed and wakes every client, so that it attaches again. The pipes end
+    /// when the last handle on the ring is dropped. Dropping the writer calls this.
     pub fn close(&self) {
         let mut list = self.list();
         self.0.closed.store(true, Ordering::Release);
@@ -220,7 +225,8 @@ impl RingClients {
         list.clients.iter_mut().for_each(wake_one);
     }
 
-    /// Wakes the clients that are due. The writer calls this after it has published a frame at `now_ns`.
+    /// Wakes the clients that are due. The writer calls this after it has published a frame at
+    /// `now_ns`.
     pub(super) fn wake(&self, now_ns: u64) {
         for client in &mut self.list().clients {
             if !client.gone && client.take_turn(now_ns) {

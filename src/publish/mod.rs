@@ -7,8 +7,8 @@
 //! | [`budget`] | main | the memory that all rings together may use |
 //! | [`dbus`] | main | the D-Bus objects, and the traits through which they use the service |
 //!
-//! The writer owns the memory of a ring, and clients map it read-only. The descriptors for a client are sent to it and
-//! then closed here, so nothing of a client remains after its process has ended.
+//! The writer owns the memory of a ring, and clients map it read-only. The descriptors for a client
+//! are sent to it and then closed here, so nothing of a client remains after its process has ended.
 
 pub mod budget;
 pub mod clients;

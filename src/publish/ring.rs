@@ -1,16 +1,19 @@
-//! Writing a ring (see `docs/design/ring.md`): pictures that other processes read from shared memory.
+//! Writing a ring (see `docs/design/ring.md`): pictures that other processes read from shared
+//! memory.
 //!
-//! A [`RingWriter`] belongs to one *render thread*. It borrows a slot, and the thread draws into it. Publishing makes the
-//! slot the newest one and wakes the clients. The writer never waits for a reader: a reader that is too slow finds its
-//! copy torn and reads a newer frame. Once the ring exists, nothing is allocated. The *main thread* adds and removes
-//! clients through a [`RingClients`] handle.
+//! A [`RingWriter`] belongs to one *render thread*. It borrows a slot, and the thread draws into
+//! it. Publishing makes the slot the newest one and wakes the clients. The writer never waits for a
+//! reader: a reader that is too slow finds its copy torn and reads a newer frame. Once the ring
+//! exists, nothing is allocated. The *main thread* adds and removes clients through a
+//! [`RingClients`] handle.
 //!
 //! # Protection against clients
-//! Clients receive a duplicate of the memfd's descriptor. The service maps the memory writable *before* it sets
-//! `F_SEAL_FUTURE_WRITE`. From then on the kernel refuses every `write`, every new writable shared mapping, every
-//! `mprotect` that would make a mapping writable, and every hole, for every holder, also after the memfd was opened again
-//! through `/proc`. A read-only descriptor would therefore add nothing. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size,
-//! so that readers cannot get SIGBUS, and `F_SEAL_SEAL` fixes the seals.
+//! Clients receive a duplicate of the memfd's descriptor. The service maps the memory writable
+//! *before* it sets `F_SEAL_FUTURE_WRITE`. From then on the kernel refuses every `write`, every new
+//! writable shared mapping, every `mprotect` that would make a mapping writable, and every hole,
+//! for every holder, also after the memfd was opened again through `/proc`. A read-only descriptor
+//! would therefore add nothing. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size, so that readers
+//! cannot get SIGBUS, and `F_SEAL_SEAL` fixes the seals.
 
 use portraitd_protocol::layout::{HEADER_BYTES, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
 use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
@@ -88,12 +91,12 @@ pub struct RingWriter {
 }
 
 impl RingWriter {
-    /// Creates a ring. All of its memory is allocated here, so that a lack of memory does not appear later, in the middle
-    /// of a frame.
+    /// Creates a ring. All of its memory is allocated here, so that a lack of memory does not
+    /// appear later, in the middle of a frame.
     ///
     /// # Errors
-    /// [`PublishError::Layout`] for an impossible size or slot count. [`PublishError::System`] if the kernel has no memory
-    /// or is older than 5.1 (it then lacks `F_SEAL_FUTURE_WRITE`).
+    /// [`PublishError::Layout`] for an impossible size or slot count. [`PublishError::System`] if
+    /// the kernel has no memory or is older than 5.1 (it then lacks `F_SEAL_FUTURE_WRITE`).
     pub fn new(spec: &RingSpec) -> Result<Self, PublishError> {
         let layout = spec.layout()?;
         let memory = create_memfd(spec.stream).map_err(PublishError::call("memfd_create"))?;
@@ -129,8 +132,9 @@ impl RingWriter {
         self.clients.add_client(None)
     }
 
-    /// Borrows the slot of the next frame. It contains the picture of `slots` frames ago. If the slot writer is dropped
-    /// without [`SlotWriter::publish`], the newest frame stays the newest, and the same slot is used next.
+    /// Borrows the slot of the next frame. It contains the picture of `slots` frames ago. If the
+    /// slot writer is dropped without [`SlotWriter::publish`], the newest frame stays the newest,
+    /// and the same slot is used next.
     pub fn begin(&mut self) -> SlotWriter<'_> {
         let index = self.published + 1;
         let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
@@ -192,8 +196,8 @@ impl SlotWriter<'_> {
         self.index
     }
 
-    /// The planes, each with all rows and their padding. The start and the stride of a plane are multiples of 64 bytes. If
-    /// the format has fewer than three planes, the others are empty.
+    /// The planes, each with all rows and their padding. The start and the stride of a plane are
+    /// multiples of 64 bytes. If the format has fewer than three planes, the others are empty.
     pub fn planes(&mut self) -> [PlaneMut<'_>; 3] {
         let mut rest = &mut *self.bytes;
         let mut start = LOCK_BYTES;
@@ -216,7 +220,8 @@ impl SlotWriter<'_> {
         PictureMut::new(format, size, self.planes()).expect("the layout was made for this format and size")
     }
 
-    /// Makes the frame the newest one, with the current time as its publish time, and wakes the clients.
+    /// Makes the frame the newest one, with the current time as its publish time, and wakes the
+    /// clients.
     pub fn publish(self, info: &SlotInfo<'_>) {
         self.publish_at(info, portraitd_media::clock::monotonic_ns());
     }

@@ -1,11 +1,12 @@
 //! Safe mode: after three crashes within a minute, the service starts without inference.
 //!
-//! Each start is recorded in a small file, and a clean stop removes the records. A start that finds three records of the
-//! last 60 s uses safe mode. The file is in `$RUNTIME_DIRECTORY`, which the unit preserves over restarts, or in
-//! `$STATE_DIRECTORY`. Without either, nothing is recorded.
+//! Each start is recorded in a small file, and a clean stop removes the records. A start that finds
+//! three records of the last 60 s uses safe mode. The file is in `$RUNTIME_DIRECTORY`, which the
+//! unit preserves over restarts, or in `$STATE_DIRECTORY`. Without either, nothing is recorded.
 //!
-//! Times are those of `CLOCK_BOOTTIME`, so records of another boot do not count. A file that cannot be read, or has wrong
-//! content, counts as missing: the guard must never prevent the service from starting.
+//! Times are those of `CLOCK_BOOTTIME`, so records of another boot do not count. A file that cannot
+//! be read, or has wrong content, counts as missing: the guard must never prevent the service from
+//! starting.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,8 @@ impl Starts {
         text
     }
 
-    /// Records a start. Returns the new records, and the number of earlier starts that crashed within [`WINDOW_NS`].
+    /// Records a start. Returns the new records, and the number of earlier starts that crashed
+    /// within [`WINDOW_NS`].
     #[must_use]
     pub fn begin(self, boot: &str, now_ns: u64) -> (Self, usize) {
         let mut times_ns = if self.boot == boot { self.times_ns } else { Vec::new() };
@@ -92,14 +94,18 @@ impl CrashGuard {
         }
     }
 
-    /// Records a start in a folder. `boot` identifies the boot of the system, and `now_ns` is the time since then.
+    /// Records a start in a folder. `boot` identifies the boot of the system, and `now_ns` is the
+    /// time since then.
     #[must_use]
     pub fn begin(folder: &Path, boot: &str, now_ns: u64) -> Self {
         let path = folder.join(FILE);
         let before = std::fs::read_to_string(&path).ok().and_then(|text| Starts::parse(&text)).unwrap_or_default();
         let (starts, crashes) = before.begin(boot, now_ns);
         if let Err(error) = super::metrics::replace_file(&path, starts.to_text().as_bytes()) {
-            tracing::warn!(path = %path.display(), %error, "this start cannot be recorded, so repeated crashes will not lead to safe mode; check that the folder is writable");
+            tracing::warn!(
+                path = %path.display(), %error,
+                "this start cannot be recorded, so crashes will not lead to safe mode; make the folder writable"
+            );
         }
         Self { path: Some(path), crashes }
     }

@@ -1,7 +1,8 @@
-//! Logs: structured events to the journal if the service manager connected it, otherwise text to stderr.
+//! Logs: structured events to the journal if the service manager connected it, otherwise text to
+//! stderr.
 //!
-//! The main thread calls [`init`] once, before any other thread starts. Every thread may log. Neither pictures nor parts
-//! of pictures are ever logged.
+//! The main thread calls [`init`] once, before any other thread starts. Every thread may log.
+//! Neither pictures nor parts of pictures are ever logged.
 //!
 //! Fields of events become fields of the journal: `journalctl CAMERA=main` finds
 //! `info!(camera = "main", frame_seq = 7, "...")`.
@@ -81,8 +82,8 @@ impl Logging {
     }
 }
 
-/// Checks a filter: a level (`off error warn info debug trace`), or directives as `info,portraitd_media=debug`, in the
-/// form of the variable `RUST_LOG` of other programs.
+/// Checks a filter: a level (`off error warn info debug trace`), or directives as
+/// `info,portraitd_media=debug`, in the form of the variable `RUST_LOG` of other programs.
 ///
 /// # Errors
 /// [`FilterError`].
@@ -97,7 +98,8 @@ fn parse_filter(filter: &str) -> Result<Targets, FilterError> {
     }
     let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
     for directive in &directives {
-        // `Targets` takes a single word for a target: with a misspelt level, only events of that target would be logged.
+        // `Targets` takes a single word for a target: with a misspelt level, only events of that
+        // target would be logged.
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
         if !is_level && !directive.contains('=') {
             return refuse(directive);
@@ -109,7 +111,8 @@ fn parse_filter(filter: &str) -> Result<Targets, FilterError> {
     directives.join(",").parse::<Targets>().map_err(|error| FilterError::Library { message: error.to_string() })
 }
 
-/// Whether stderr is connected to the journal: the service manager passes the device and inode of its connection.
+/// Whether stderr is connected to the journal: the service manager passes the device and inode of
+/// its connection.
 fn is_journal(journal_stream: Option<&str>, device: u64, inode: u64) -> bool {
     let Some((named_device, named_inode)) = journal_stream.and_then(|stream| stream.split_once(':')) else {
         return false;
@@ -149,7 +152,8 @@ pub fn init(filter: &str) -> Result<Logging, LogError> {
         }
         None => {
             let text = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-            // No timestamps: a journal that reads our stderr adds its own, and at a terminal lines appear at once.
+            // No timestamps: a journal that reads our stderr adds its own, and at a terminal lines
+            // appear at once.
             (LogTarget::Stderr, text.without_time().with_target(true).boxed())
         }
     };
@@ -157,9 +161,11 @@ pub fn init(filter: &str) -> Result<Logging, LogError> {
     Ok(Logging { target, filter: handle })
 }
 
-/// Limits repeated messages: the first one passes, then one per interval, with the number of those suppressed before it.
+/// Limits repeated messages: the first one passes, then one per interval, with the number of those
+/// suppressed before it.
 ///
-/// It is pure: time is an argument, in nanoseconds of a monotonic clock. A clock that goes back counts as standing still.
+/// It is pure: time is an argument, in nanoseconds of a monotonic clock. A clock that goes back
+/// counts as standing still.
 ///
 /// ```
 /// use portraitd::service::logging::Repeat;
@@ -182,7 +188,8 @@ impl Repeat {
         Self { interval_ns, logged_ns: None, suppressed: 0 }
     }
 
-    /// Whether to log the message now: `Some(n)` if so, where `n` messages were suppressed since the last one.
+    /// Whether to log the message now: `Some(n)` if so, where `n` messages were suppressed since
+    /// the last one.
     pub fn check(&mut self, now_ns: u64) -> Option<u64> {
         match self.logged_ns {
             Some(logged) if now_ns.saturating_sub(logged) < self.interval_ns => {
@@ -196,7 +203,8 @@ impl Repeat {
         }
     }
 
-    /// Starts over, because the problem has ended: the next message passes. Returns the number of suppressed messages.
+    /// Starts over, because the problem has ended: the next message passes. Returns the number of
+    /// suppressed messages.
     pub fn reset(&mut self) -> u64 {
         self.logged_ns = None;
         std::mem::take(&mut self.suppressed)
@@ -284,7 +292,8 @@ mod tests {
 
     #[test]
     fn events_go_to_stderr_and_the_filter_can_change() {
-        // A process can start logging only once, so a child process does. Its stderr is a pipe, whatever the variable says.
+        // A process can start logging only once, so a child process does. Its stderr is a pipe,
+        // whatever the variable says.
         let child = std::process::Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "service::logging::tests::logs_something", "--nocapture"])
             .env("PORTRAITD_TEST_LOGGING", "1")

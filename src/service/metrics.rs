@@ -1,11 +1,11 @@
 //! Metrics as Prometheus text, in a file that the textfile collector of node_exporter reads.
 //!
-//! The main thread makes a [`Report`] every few seconds and writes it with [`replace_file`]. A reader sees either the old
-//! file or the new one, both complete. The directory must be writable for the service, and the name of the file must end
-//! in `.prom`.
+//! The main thread makes a [`Report`] every few seconds and writes it with [`replace_file`]. A
+//! reader sees either the old file or the new one, both complete. The directory must be writable
+//! for the service, and the name of the file must end in `.prom`.
 //!
-//! PrometheusText format: <https://prometheus.io/docs/instrumenting/exposition_formats/>. `docs/design/dependencies.md` explains why
-//! no crate writes it.
+//! PrometheusText format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! `docs/design/dependencies.md` explains why no crate writes it.
 
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
@@ -80,8 +80,8 @@ impl PrometheusText {
     }
 
     fn number(&mut self, value: f64) {
-        // Writing to a string cannot fail. The format accepts Rust's text of a finite number, but has its own words for
-        // the other values.
+        // Writing to a string cannot fail. The format accepts Rust's text of a finite number, but
+        // has its own words for the other values.
         let _ = match value {
             value if value.is_nan() => self.out.write_str("NaN"),
             f64::INFINITY => self.out.write_str("+Inf"),
@@ -90,7 +90,8 @@ impl PrometheusText {
         };
     }
 
-    /// Writes the samples of one histogram. [`PrometheusText::histogram_family`] must have started the family.
+    /// Writes the samples of one histogram. [`PrometheusText::histogram_family`] must have started
+    /// the family.
     pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
         let mut up_to = 0_u64;
@@ -134,7 +135,8 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Bounds for the duration of an inference pass in seconds: from a fast x86 core to a slow board without vectors.
+    /// Bounds for the duration of an inference pass in seconds: from a fast x86 core to a slow
+    /// board without vectors.
     pub const INFERENCE_SECONDS: &'static [f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.2, 0.5, 1.0];
 
     /// An empty histogram. The bounds must be in increasing order.
@@ -266,8 +268,9 @@ impl Report {
     }
 }
 
-/// Replaces a file atomically: it writes a new file beside it and renames it. Readers see either the old content or the
-/// new one, also after a crash of the process. Everybody may read the file, although the umask of the unit is strict.
+/// Replaces a file atomically: it writes a new file beside it and renames it. Readers see either
+/// the old content or the new one, also after a crash of the process. Everybody may read the file,
+/// although the umask of the unit is strict.
 ///
 /// The content may be lost in a power cut, because nothing is synchronised with the disk.
 ///
@@ -275,7 +278,8 @@ impl Report {
 /// If the folder cannot be written. The old file then stays as it is.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // The name is hidden and does not end in `.prom`, so that the collector does not read the new file.
+    // The name is hidden and does not end in `.prom`, so that the collector does not read the new
+    // file.
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}.new", std::process::id()));

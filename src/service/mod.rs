@@ -1,7 +1,9 @@
-//! The daemon as a service: configuration, logs, the service manager, metrics, and safe mode after crashes.
+//! The daemon as a service: configuration, logs, the service manager, metrics, and safe mode after
+//! crashes.
 //!
-//! Everything here runs on the main thread and never touches a pixel. Decisions are pure functions with time as an
-//! argument (nanoseconds of a monotonic clock). Thin functions around them access files, sockets and variables.
+//! Everything here runs on the main thread and never touches a pixel. Decisions are pure functions
+//! with time as an argument (nanoseconds of a monotonic clock). Thin functions around them access
+//! files, sockets and variables.
 
 pub mod config;
 pub mod crash;

@@ -1,11 +1,12 @@
 //! Messages to the service manager, and the decision when to feed its watchdog.
 //!
-//! [`ready`], [`status`], [`reloading`], [`stopping`] and [`feed`] send to `$NOTIFY_SOCKET`. Without this variable they do
-//! nothing.
+//! [`ready`], [`status`], [`reloading`], [`stopping`] and [`feed`] send to `$NOTIFY_SOCKET`.
+//! Without this variable they do nothing.
 //!
-//! [`Watchdog`] decides whether to feed: only if every thread that should make progress has made some. A process whose
-//! main loop runs while its capture thread hangs is therefore restarted. The watchdog is pure. The main thread asks it
-//! with the interval [`Watchdog::ask_every_ns`], and capture and vision threads hold [`Progress`] handles.
+//! [`Watchdog`] decides whether to feed: only if every thread that should make progress has made
+//! some. A process whose main loop runs while its capture thread hangs is therefore restarted. The
+//! watchdog is pure. The main thread asks it with the interval [`Watchdog::ask_every_ns`], and
+//! capture and vision threads hold [`Progress`] handles.
 
 use sd_notify::NotifyState;
 use std::io;
@@ -28,7 +29,8 @@ pub fn status(status: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Status(&one_line(status))])
 }
 
-/// Reports the start of a reload. [`ready`] reports its end, also if the new configuration was refused.
+/// Reports the start of a reload. [`ready`] reports its end, also if the new configuration was
+/// refused.
 ///
 /// # Errors
 /// If the socket cannot be written or the clock cannot be read.
@@ -90,25 +92,28 @@ impl ThreadState {
     fn enter(&self, phase: Phase) {
         let before = self.phase.swap(phase as u8, Ordering::Relaxed);
         if before != phase as u8 {
-            // A change of state counts as progress: a thread that has just started to work had no time for more.
+            // A change of state counts as progress: a thread that has just started to work had no
+            // time for more.
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// The handle through which a thread reports progress. The thread owns it. Dropping it reports that the thread has ended,
-/// or, during a panic, that it has died.
+/// The handle through which a thread reports progress. The thread owns it. Dropping it reports that
+/// the thread has ended, or, during a panic, that it has died.
 #[derive(Debug)]
 pub struct Progress(Arc<ThreadState>);
 
 impl Progress {
-    /// Reports that the thread's loop has completed an iteration. Wait-free. For capture this is a frame *or* a wait that
-    /// timed out: a camera without frames is handled elsewhere, and the watchdog only detects a loop that hangs.
+    /// Reports that the thread's loop has completed an iteration. Wait-free. For capture this is a
+    /// frame *or* a wait that timed out: a camera without frames is handled elsewhere, and the
+    /// watchdog only detects a loop that hangs.
     pub fn advance(&self) {
         self.0.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports that from now on the thread is idle by design (`true`), or should make progress (`false`).
+    /// Reports that from now on the thread is idle by design (`true`), or should make progress
+    /// (`false`).
     pub fn idle(&self, idle: bool) {
         self.0.enter(if idle { Phase::Idle } else { Phase::Working });
     }
@@ -127,7 +132,8 @@ pub enum Verdict {
     Feed,
     /// Some threads have made no progress yet, and there is still time.
     Wait,
-    /// These threads have made no progress for half of the timeout. The watchdog is not fed until they do.
+    /// These threads have made no progress for half of the timeout. The watchdog is not fed until
+    /// they do.
     Stuck(Vec<String>),
 }
 
@@ -139,7 +145,8 @@ struct Watched {
     fed_at: u64,
 }
 
-/// Decides whether to feed the watchdog of the service manager. Times are nanoseconds of a monotonic clock.
+/// Decides whether to feed the watchdog of the service manager. Times are nanoseconds of a
+/// monotonic clock.
 #[derive(Debug)]
 pub struct Watchdog {
     timeout_ns: u64,
@@ -154,15 +161,16 @@ impl Watchdog {
         Self { timeout_ns, fed_ns: now_ns, watched: Vec::new() }
     }
 
-    /// The watchdog that the service manager has set for this process (`$WATCHDOG_USEC`, `$WATCHDOG_PID`), if any.
+    /// The watchdog that the service manager has set for this process (`$WATCHDOG_USEC`,
+    /// `$WATCHDOG_PID`), if any.
     #[must_use]
     pub fn from_environment(now_ns: u64) -> Option<Self> {
         let timeout = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())?;
         Some(Self::new(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX), now_ns))
     }
 
-    /// The interval in which to call [`Watchdog::ask`]: a quarter of the timeout. Threads whose loop takes up to half of
-    /// the timeout are then still fed in time.
+    /// The interval in which to call [`Watchdog::ask`]: a quarter of the timeout. Threads whose
+    /// loop takes up to half of the timeout are then still fed in time.
     #[must_use]
     pub fn ask_every_ns(&self) -> u64 {
         (self.timeout_ns / 4).max(1_000_000)
@@ -270,7 +278,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, and however the clock goes: never fed while somebody who should move did not.
+        /// Whatever happens, and however the clock goes: never fed while somebody who should move
+        /// did not.
         #[test]
         fn never_fed_by_a_hung_thread(steps in proptest::collection::vec((0_u8..4, 0_u64..30 * SECOND), 1..60)) {
             let mut watchdog = Watchdog::new(10 * SECOND, 0);
@@ -294,7 +303,8 @@ mod tests {
         }
     }
 
-    /// The other end of [`messages_reach_the_socket`]: says everything when it is given a socket of its own.
+    /// The other end of [`messages_reach_the_socket`]: says everything when it is given a socket of
+    /// its own.
     #[test]
     fn says_everything() {
         if std::env::var_os("PORTRAITD_TEST_NOTIFY").is_none() {

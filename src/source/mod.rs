@@ -8,7 +8,8 @@
 //! | `file:PATH[?OPTIONS]` | a picture, a directory of pictures or a y4m video, see [`FileOptions`] |
 //! | `-` | y4m on standard input |
 //!
-//! Options are joined by `&`. A switch such as `loop` is written alone, or as `loop=yes` or `loop=no`.
+//! Options are joined by `&`. A switch such as `loop` is written alone, or as `loop=yes` or
+//! `loop=no`.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,16 +1,16 @@
 //! The settings of a camera: range, default, spelling and error text of each, in one place.
 //!
-//! The configuration file, the setters of the D-Bus interfaces and the command lines all check values here, so
-//! that they accept the same values and reject others with the same words. Words such as the framing mode are in
-//! [`words`](crate::words); their defaults are here.
+//! The configuration file, the setters of the D-Bus interfaces and the command lines all check
+//! values here, so that they accept the same values and reject others with the same words. Words
+//! such as the framing mode are in [`words`](crate::words); their defaults are here.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::words::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 
-/// Why a value is not accepted. The message names the value and what would be accepted, but not the setting: the
-/// caller knows whether that is a key of a file, a D-Bus property or a flag.
+/// Why a value is not accepted. The message names the value and what would be accepted, but not the
+/// setting: the caller knows whether that is a key of a file, a D-Bus property or a flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
     /// A number out of range, of the wrong kind, or odd where it must be even.
@@ -65,7 +65,8 @@ pub enum SettingError {
     },
 }
 
-/// The first 60 characters of a text, with control characters and quotes escaped: fit for one line of a message.
+/// The first 60 characters of a text, with control characters and quotes escaped: fit for one line
+/// of a message.
 #[must_use]
 pub fn excerpt(text: &str) -> String {
     let short: String = text.chars().take(60).collect();
@@ -84,7 +85,8 @@ pub struct NumberRange {
     pub highest: f64,
     /// The value of a setting that nobody has set.
     pub default: f64,
-    /// Whether 0 is accepted too, although it is outside of the range: it then has a meaning of its own.
+    /// Whether 0 is accepted too, although it is outside of the range: it then has a meaning of its
+    /// own.
     pub or_zero: bool,
 }
 
@@ -127,7 +129,8 @@ pub struct CountRange {
     pub highest: u32,
     /// The value of a setting that nobody has set.
     pub default: u32,
-    /// Whether 0 is accepted too, although it is outside of the range: it then has a meaning of its own.
+    /// Whether 0 is accepted too, although it is outside of the range: it then has a meaning of its
+    /// own.
     pub or_zero: bool,
     /// Whether only even numbers are accepted.
     pub even: bool,
@@ -193,11 +196,11 @@ pub const FRAME_WIDTH: CountRange = CountRange::new(16, 8192, 1280).even().or_ze
 pub const FRAME_HEIGHT: CountRange = CountRange { default: 720, ..FRAME_WIDTH };
 /// Framing: the width or height of the view, in pixels; 0 means the source's.
 pub const VIEW_SIDE: CountRange = CountRange { default: 0, ..FRAME_WIDTH };
-/// Attach options `width` and `height`, in pixels. The default is not used: without the option, a stream has a
-/// size of its own.
+/// Attach options `width` and `height`, in pixels. The default is not used: without the option, a
+/// stream has a size of its own.
 pub const ATTACH_SIDE: CountRange = CountRange::new(16, 4096, 0).even();
-/// Attach option `fps`: the most wakes per second. The default is not used: without the option, a client is woken
-/// for every frame.
+/// Attach option `fps`: the most wakes per second. The default is not used: without the option, a
+/// client is woken for every frame.
 pub const ATTACH_RATE: CountRange = CountRange::new(1, 240, 0);
 
 /// The most zones of a camera.
@@ -264,7 +267,8 @@ impl From<Color> for [u8; 3] {
 /// Checks a zone or a manual crop: x, y, width and height as fractions of the source picture.
 ///
 /// # Errors
-/// [`SettingError::Rectangle`] if it is empty, not within the picture, or contains a value that is not a number.
+/// [`SettingError::Rectangle`] if it is empty, not within the picture, or contains a value that is
+/// not a number.
 pub fn check_rectangle(rectangle: [f64; 4]) -> Result<[f64; 4], SettingError> {
     let [x, y, width, height] = rectangle;
     // One part in a million, so that sums such as 0.1 + 0.9 do not fail because of rounding.
@@ -283,8 +287,8 @@ pub const fn check_zone_count(count: usize) -> Result<(), SettingError> {
     if count > MAX_ZONES { Err(SettingError::TooManyZones { count }) } else { Ok(()) }
 }
 
-/// Checks a camera's name. It becomes the last part of a D-Bus path, a label of metrics and part of the names of
-/// environment variables.
+/// Checks a camera's name. It becomes the last part of a D-Bus path, a label of metrics and part of
+/// the names of environment variables.
 ///
 /// # Errors
 /// [`SettingError::CameraName`].
@@ -316,8 +320,8 @@ pub fn parse_number(text: &str) -> Result<f64, SettingError> {
     text.parse().map_err(|_| SettingError::NotANumber { text: excerpt(text) })
 }
 
-/// Reads four numbers `x,y,width,height` as a command line gives them. Their range is not checked: see
-/// [`check_rectangle`].
+/// Reads four numbers `x,y,width,height` as a command line gives them. Their range is not checked:
+/// see [`check_rectangle`].
 ///
 /// # Errors
 /// [`SettingError::FourNumbers`].

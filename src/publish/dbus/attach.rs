@@ -43,7 +43,8 @@ fn format(stream: StreamKind, word: &str) -> Result<PixelFormat, ServiceError> {
 /// Reads and checks the options of a request for `stream`.
 ///
 /// # Errors
-/// `InvalidArgument` with the name of the option: it is unknown, has the wrong type, or is out of range.
+/// `InvalidArgument` with the name of the option: it is unknown, has the wrong type, or is out of
+/// range.
 pub fn parse_options(
     stream: StreamKind,
     options: &BTreeMap<String, OwnedVariant>,

@@ -1,6 +1,7 @@
 //! Who may see a stream.
 //!
-//! A stream shows people, so on the system bus polkit is asked before each attach and each snapshot.
+//! A stream shows people, so on the system bus polkit is asked before each attach and each
+//! snapshot.
 
 use std::collections::HashMap;
 
@@ -39,7 +40,8 @@ pub trait Authority: Send + Sync {
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>>;
 }
 
-/// Allows every request: for the session bus and for connections without a bus, which only the same user can open.
+/// Allows every request: for the session bus and for connections without a bus, which only the same
+/// user can open.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 
@@ -49,10 +51,11 @@ impl Authority for AllowAll {
     }
 }
 
-/// Asks polkit, with one action for each stream: `org.portraitd.attach-mask`, `-view`, `-composite`, `-source`.
+/// Asks polkit, with one action for each stream: `org.portraitd.attach-mask`, `-view`,
+/// `-composite`, `-source`.
 ///
-/// If polkit cannot be asked (it is not installed, does not start, or does not know the action), only root and the user
-/// that runs the daemon are allowed.
+/// If polkit cannot be asked (it is not installed, does not start, or does not know the action),
+/// only root and the user that runs the daemon are allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Polkit;
 

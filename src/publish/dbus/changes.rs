@@ -1,4 +1,5 @@
-//! `PropertiesChanged`: announces the properties that differ from the state that was announced last.
+//! `PropertiesChanged`: announces the properties that differ from the state that was announced
+//! last.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,10 +15,12 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use super::encode::{format_values, variants};
 use super::service::PublishedState;
 
-/// The least time between two announcements of one camera. It keeps a state that changes quickly from flooding the bus.
+/// The least time between two announcements of one camera. It keeps a state that changes quickly
+/// from flooding the bus.
 const REST: Duration = Duration::from_millis(100);
 
-/// The state that was announced last. If a client sets a property, the setter announces it and records it here.
+/// The state that was announced last. If a client sets a property, the setter announces it and
+/// records it here.
 #[derive(Debug)]
 pub(super) struct Announced(Mutex<PublishedState>);
 
@@ -98,8 +101,8 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
     .collect()
 }
 
-/// Announces changes of `state` for the object `path`, until the camera or the connection ends. The body of a task of the
-/// main thread.
+/// Announces changes of `state` for the object `path`, until the camera or the connection ends. The
+/// body of a task of the main thread.
 pub(super) async fn announce(
     connection: Connection,
     path: OwnedObjectPath,

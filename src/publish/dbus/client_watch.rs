@@ -1,7 +1,7 @@
 //! Ends the attachments of clients that leave the bus.
 //!
-//! The pipes of the rings show the end of a client's process. This module is for a client that leaves the bus and keeps
-//! its descriptors, or has passed them to another process.
+//! The pipes of the rings show the end of a client's process. This module is for a client that
+//! leaves the bus and keeps its descriptors, or has passed them to another process.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +61,8 @@ impl ClientWatch {
         clients.iter().for_each(|client| self.released(client));
     }
 
-    /// Watches `client` from now on: the cameras are told when it leaves the bus, or at once if it has left already.
+    /// Watches `client` from now on: the cameras are told when it leaves the bus, or at once if it
+    /// has left already.
     ///
     /// # Errors
     /// `Failed` if the bus refuses the watch.

@@ -1,8 +1,9 @@
 //! Pictures that are passed as descriptors: those of clients are read, and our own are sent.
 //!
-//! A client can pass any descriptor: a file, a memfd, a pipe, a socket or a device. It is read on a separate thread, not
-//! on one of the runtime. A read that never returns, for example from a file on a dead network, then blocks that thread
-//! only. Each camera has at most one such read at a time.
+//! A client can pass any descriptor: a file, a memfd, a pipe, a socket or a device. It is read on a
+//! separate thread, not on one of the runtime. A read that never returns, for example from a file
+//! on a dead network, then blocks that thread only. Each camera has at most one such read at a
+//! time.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -32,8 +33,9 @@ impl ImageReader {
     /// Reads all of `fd`: a file or memfd from its beginning, a pipe or socket until its end.
     ///
     /// # Errors
-    /// `Busy` while another image is read. `InvalidArgument` for a descriptor of another kind, an empty image, or one of
-    /// more than [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes longer than ten seconds.
+    /// `Busy` while another image is read. `InvalidArgument` for a descriptor of another kind, an
+    /// empty image, or one of more than [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes
+    /// longer than ten seconds.
     pub async fn read(&self, fd: OwnedFd) -> Result<Vec<u8>, ServiceError> {
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err(ServiceError::Busy("another image is being read".into()));
@@ -97,7 +99,8 @@ fn read_all(fd: OwnedFd, limit: usize, deadline: Instant) -> Result<Vec<u8>, Ser
     if bytes.is_empty() { Err(ServiceError::InvalidArgument("the image is empty".into())) } else { Ok(bytes) }
 }
 
-/// Reads from the beginning, whatever the position of the descriptor: after writing a memfd, it is at the end.
+/// Reads from the beginning, whatever the position of the descriptor: after writing a memfd, it is
+/// at the end.
 fn read_file(file: &File, limit: usize) -> Result<Vec<u8>, ServiceError> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 64 << 10];

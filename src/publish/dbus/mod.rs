@@ -1,8 +1,8 @@
 //! The objects on D-Bus (see `docs/design/dbus.md`).
 //!
-//! Everything runs on the *main thread*: zbus runs its socket reader, its dispatch and every method call as tasks on the
-//! tokio runtime that is current when a connection is made. Pictures do not pass through here, only the descriptors of
-//! rings.
+//! Everything runs on the *main thread*: zbus runs its socket reader, its dispatch and every method
+//! call as tasks on the tokio runtime that is current when a connection is made. Pictures do not
+//! pass through here, only the descriptors of rings.
 //!
 //! | module | contents |
 //! |---|---|
@@ -94,7 +94,8 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Publishes the objects on a bus and requests the name `org.portraitd`, on the tokio runtime of the caller.
+/// Publishes the objects on a bus and requests the name `org.portraitd`, on the tokio runtime of
+/// the caller.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -115,8 +116,8 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
     Ok(server)
 }
 
-/// Publishes the objects on a connection without a bus, over a connected unix socket. It returns after the handshake with
-/// the peer, so run both sides at the same time.
+/// Publishes the objects on a connection without a bus, over a connected unix socket. It returns
+/// after the handshake with the peer, so run both sides at the same time.
 ///
 /// # Errors
 /// [`ServeError::Peer`] if the peer does not speak D-Bus or belongs to another user.
@@ -207,7 +208,8 @@ impl Server {
     /// Publishes a further camera.
     ///
     /// # Errors
-    /// [`ServeError::TwoCameras`] if its name is in use; [`ServeError::Peer`] if the connection has ended.
+    /// [`ServeError::TwoCameras`] if its name is in use; [`ServeError::Peer`] if the connection has
+    /// ended.
     pub async fn add_camera(&self, service: Arc<dyn CameraService>) -> Result<(), ServeError> {
         let path = camera_path(service.name());
         {
@@ -233,7 +235,8 @@ impl Server {
         Ok(())
     }
 
-    /// Removes the object of a camera, and returns whether it existed. The caller closes the rings of the camera.
+    /// Removes the object of a camera, and returns whether it existed. The caller closes the rings
+    /// of the camera.
     ///
     /// # Errors
     /// [`ServeError::Peer`] if the connection has ended.

@@ -1,5 +1,6 @@
-//! The D-Bus objects: four interfaces per camera, and the manager. Each translates between the types of the bus and those
-//! of the service. The doc comments of the interfaces are part of the introspection data.
+//! The D-Bus objects: four interfaces per camera, and the manager. Each translates between the
+//! types of the bus and those of the service. The doc comments of the interfaces are part of the
+//! introspection data.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +66,8 @@ impl CameraContext {
         read(&self.state.borrow())
     }
 
-    /// Applies a setting. The setter announces the property itself, so `note` records it as announced.
+    /// Applies a setting. The setter announces the property itself, so `note` records it as
+    /// announced.
     async fn apply(
         &self,
         setting: SettingChange,
@@ -98,12 +100,13 @@ pub(super) struct CameraObject(pub(super) Arc<CameraContext>);
 /// A camera.
 #[interface(name = "org.portraitd.Camera1")]
 impl CameraObject {
-    /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width" and "height" (u, even,
-    /// 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY" for the mask), "fps" (u, the most wakes per
-    /// second), "crop" (s: "view" or "full"; composite only), "resolution" (s: "net", "quarter" or "full"; mask only),
-    /// "inset" (s: the corner of a view that shows the whole room; it also requires the permission for "source").
-    /// Returns the memory of the ring, a pipe that receives one byte per frame, and the layout of the ring. Closing the
-    /// pipe ends the attachment.
+    /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width"
+    /// and "height" (u, even, 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY"
+    /// for the mask), "fps" (u, the most wakes per second), "crop" (s: "view" or "full"; composite
+    /// only), "resolution" (s: "net", "quarter" or "full"; mask only), "inset" (s: the corner of a
+    /// view that shows the whole room; it also requires the permission for "source"). Returns the
+    /// memory of the ring, a pipe that receives one byte per frame, and the layout of the ring.
+    /// Closing the pipe ends the attachment.
     #[zbus(out_args("memory", "event", "layout"))]
     async fn attach(
         &self,
@@ -125,7 +128,8 @@ impl CameraObject {
         Ok((attachment.fds.memory.into(), attachment.fds.event.into(), layout))
     }
 
-    /// Returns the newest picture of a stream as PNG, in a memfd whose position is at the beginning.
+    /// Returns the newest picture of a stream as PNG, in a memfd whose position is at the
+    /// beginning.
     #[zbus(out_args("png"))]
     async fn snapshot(
         &self,
@@ -156,8 +160,8 @@ impl CameraObject {
         self.0.read(|state| state.camera.state.as_str())
     }
 
-    /// The format of the frames while the camera is open: "format" s, "width" u, "height" u, "frame_rate" d, "matrix" s,
-    /// "range" s.
+    /// The format of the frames while the camera is open: "format" s, "width" u, "height" u,
+    /// "frame_rate" d, "matrix" s, "range" s.
     #[zbus(property)]
     fn format(&self) -> VariantMap {
         self.0.read(|state| format_values(state.camera.format.as_ref()))
@@ -191,7 +195,8 @@ impl CameraObject {
 /// `org.portraitd.Framing1`.
 pub(super) struct FramingObject(pub(super) Arc<CameraContext>);
 
-/// How the view follows the people. Rectangles are x, y, width and height as fractions of the source picture.
+/// How the view follows the people. Rectangles are x, y, width and height as fractions of the
+/// source picture.
 #[interface(name = "org.portraitd.Framing1")]
 impl FramingObject {
     /// Frames again, now.
@@ -324,7 +329,8 @@ impl SegmentationObject {
         self.0.service.rate()
     }
 
-    /// The people of the newest mask, read on demand: id, then x, y, width and height as fractions of the source picture.
+    /// The people of the newest mask, read on demand: id, then x, y, width and height as fractions
+    /// of the source picture.
     #[zbus(property(emits_changed_signal = "false"))]
     fn people(&self) -> Vec<PublishedPerson> {
         self.0.service.people()
@@ -355,7 +361,8 @@ pub(super) struct BackgroundObject(pub(super) Arc<CameraContext>);
 /// What a composite shows behind the people.
 #[interface(name = "org.portraitd.Background1")]
 impl BackgroundObject {
-    /// Sets the picture from a PNG or JPEG of at most 32 MiB: a file or memfd (read from its beginning), a pipe or a socket.
+    /// Sets the picture from a PNG or JPEG of at most 32 MiB: a file or memfd (read from its
+    /// beginning), a pipe or a socket.
     async fn set_image(&self, image: zbus::OwnedFd) -> Result<(), ServiceError> {
         let image = self.0.images.read(image.into()).await?;
         self.0.service.set_image(Some(image)).await
@@ -396,7 +403,8 @@ impl BackgroundObject {
         self.0.apply(SettingChange::BackgroundColor(color.into()), note).await
     }
 
-    /// The blur of the mode "blur": the standard deviation as a fraction of the picture's height, 0 to 0.25.
+    /// The blur of the mode "blur": the standard deviation as a fraction of the picture's height, 0
+    /// to 0.25.
     #[zbus(property)]
     fn blur(&self) -> f64 {
         self.0.read(|state| state.background.blur)
@@ -424,7 +432,8 @@ pub(super) struct ManagerObject {
 /// The daemon.
 #[interface(name = "org.portraitd.Manager1")]
 impl ManagerObject {
-    /// Reads the configuration again. If it is wrong, the old settings stay in force, and the error names the place.
+    /// Reads the configuration again. If it is wrong, the old settings stay in force, and the error
+    /// names the place.
     async fn reload(&self) -> Result<(), ServiceError> {
         self.service.reload().await
     }

@@ -1,11 +1,14 @@
-//! The traits through which the D-Bus objects use the service: the boundary between the bus and the cameras.
+//! The traits through which the D-Bus objects use the service: the boundary between the bus and the
+//! cameras.
 //!
-//! The objects hold no state. Settings and camera state change slowly. Each camera keeps them in one [`PublishedState`] in
-//! a `tokio::sync::watch` channel, and sends a new value when something changes. The objects read the newest value and
-//! announce differences with `PropertiesChanged`, at most ten times per second. Values that change with every frame are
-//! requested when a client reads them.
+//! The objects hold no state. Settings and camera state change slowly. Each camera keeps them in
+//! one [`PublishedState`] in a `tokio::sync::watch` channel, and sends a new value when something
+//! changes. The objects read the newest value and announce differences with `PropertiesChanged`, at
+//! most ten times per second. Values that change with every frame are requested when a client reads
+//! them.
 //!
-//! All methods are called on the main thread and must not block it. Those that take time return a future.
+//! All methods are called on the main thread and must not block it. Those that take time return a
+//! future.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +41,8 @@ pub enum DictionaryValue {
 /// Named values, `a{sv}` on the bus.
 pub type Dictionary = BTreeMap<String, DictionaryValue>;
 
-/// The client behind a call: its unique name on the bus. The peer of a connection without a bus gets a name from us.
+/// The client behind a call: its unique name on the bus. The peer of a connection without a bus
+/// gets a name from us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
@@ -74,7 +78,8 @@ pub struct AttachRequest {
 /// The options of an attach request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttachOptions {
-    /// Size of the pictures in pixels, even numbers from 16 to 4096. `None` means the stream's own size.
+    /// Size of the pictures in pixels, even numbers from 16 to 4096. `None` means the stream's own
+    /// size.
     pub size: Option<Size>,
     /// NV12 or RGB24 for pictures, grey for masks.
     pub format: PixelFormat,
@@ -84,7 +89,8 @@ pub struct AttachOptions {
     pub crop: CropMode,
     /// The resolution of a mask if no size is requested.
     pub resolution: MaskResolution,
-    /// The corner of a view that shows the whole room. It also requires the permission for the stream `source`.
+    /// The corner of a view that shows the whole room. It also requires the permission for the
+    /// stream `source`.
     pub inset: Inset,
 }
 
@@ -255,7 +261,8 @@ impl Default for PublishedState {
     }
 }
 
-/// A person in `Segmentation1.People`: id, then x, y, width and height as fractions of the source picture.
+/// A person in `Segmentation1.People`: id, then x, y, width and height as fractions of the source
+/// picture.
 pub type PublishedPerson = (u32, f64, f64, f64, f64);
 
 /// One camera, as the D-Bus objects use it.
@@ -278,11 +285,13 @@ pub trait CameraService: Send + Sync {
     /// The values of `Camera1.Stats`.
     fn stats(&self) -> Dictionary;
 
-    /// Attaches a client, and opens the camera if necessary. The caller sends the descriptors to the client and closes
-    /// them. If the client has left in the meantime, the attachment therefore ends by itself.
+    /// Attaches a client, and opens the camera if necessary. The caller sends the descriptors to
+    /// the client and closes them. If the client has left in the meantime, the attachment therefore
+    /// ends by itself.
     ///
     /// # Errors
-    /// `NoSuchStream` if the configuration does not allow the stream; `CameraAbsent`, `Busy`, `NotSupported`, `Failed`.
+    /// `NoSuchStream` if the configuration does not allow the stream; `CameraAbsent`, `Busy`,
+    /// `NotSupported`, `Failed`.
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>>;
 
     /// The newest picture of a stream as PNG. The camera is opened if necessary.

@@ -103,7 +103,8 @@ pub enum ConfigError {
     },
 }
 
-/// Why a value is refused, beyond what [`SettingError`](portraitd_protocol::settings::SettingError) covers.
+/// Why a value is refused, beyond what [`SettingError`](portraitd_protocol::settings::SettingError)
+/// covers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// Not a bus.

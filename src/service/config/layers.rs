@@ -1,8 +1,9 @@
 //! Layers: reads each layer together with the places of its keys, and merges the layers.
 //!
-//! The `toml` crate parses a layer into a tree with spans, which gives the places of keys. The tree is then deserialised
-//! as [`Config`], which checks every key and value. After that, the list `[[camera]]` becomes a table with the names of
-//! the cameras as keys. The `config` crate merges tables and replaces lists, so it merges cameras by name.
+//! The `toml` crate parses a layer into a tree with spans, which gives the places of keys. The tree
+//! is then deserialised as [`Config`], which checks every key and value. After that, the list
+//! `[[camera]]` becomes a table with the names of the cameras as keys. The `config` crate merges
+//! tables and replaces lists, so it merges cameras by name.
 
 use super::error::{ConfigError, Conflict, Place, Warning};
 use super::model::Config;
@@ -108,8 +109,9 @@ impl Layer {
         Ok(Self { table, cameras, places, warnings })
     }
 
-    /// The layer of one setting from outside a file. `path` is the path of its key: `threads`, or `camera`, NAME, ..., key.
-    /// `value` is TOML; if it is no TOML, or is refused, it is read as a plain string.
+    /// The layer of one setting from outside a file. `path` is the path of its key: `threads`, or
+    /// `camera`, NAME, ..., key. `value` is TOML; if it is no TOML, or is refused, it is read as a
+    /// plain string.
     pub fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, ConfigError> {
         let is_toml = DeValue::parse(value).is_ok() && !value.contains(['\n', '\r']);
         let quoted = toml::Value::String(value.to_owned()).to_string();
@@ -124,7 +126,8 @@ impl Layer {
     }
 }
 
-/// A TOML document with one setting. Keys are quoted, so that any text is at most an unknown key, not a syntax error.
+/// A TOML document with one setting. Keys are quoted, so that any text is at most an unknown key,
+/// not a syntax error.
 fn document(path: &[&str], value: &str) -> String {
     let quote = |key: &str| toml::Value::String(key.to_owned()).to_string();
     match path {
@@ -242,7 +245,8 @@ impl Keys<'_> {
         Ok(())
     }
 
-    /// Refuses `[camera]` instead of `[[camera]]`, which the message of the parser would not explain.
+    /// Refuses `[camera]` instead of `[[camera]]`, which the message of the parser would not
+    /// explain.
     fn list_of_tables(&self, path: &str, at: usize, value: &DeValue<'_>) -> Result<(), ConfigError> {
         if value.is_array() {
             return Ok(());
@@ -255,7 +259,8 @@ impl Keys<'_> {
         })
     }
 
-    /// Turns an error of the parser into ours: the parser knows the byte, and we know the key at that byte.
+    /// Turns an error of the parser into ours: the parser knows the byte, and we know the key at
+    /// that byte.
     fn explain(&self, error: &toml::de::Error) -> ConfigError {
         let at = error.span().map_or(0, |span| span.start);
         let place = self.origin.place(self.text, at);
@@ -285,7 +290,8 @@ fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Merges the layers, lowest first. The cameras are in the order in which the layers first name them.
+/// Merges the layers, lowest first. The cameras are in the order in which the layers first name
+/// them.
 pub(super) fn merge(layers: &[Layer]) -> Result<Config, ConfigError> {
     let mut builder = config::Config::builder();
     for layer in layers {

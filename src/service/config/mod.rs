@@ -1,16 +1,17 @@
 //! The configuration: typed, in layers, with errors that name the exact place.
 //!
 //! Layers, lowest first: `/usr/lib/portraitd/portraitd.toml`, `/etc/portraitd/portraitd.toml`,
-//! `/etc/portraitd/portraitd.toml.d/*.toml` (by name), `PORTRAITD_*` variables, flags. A later layer replaces the keys that
-//! it sets and leaves the others. Cameras are matched by name, so a drop-in can change one key of one camera. A file that
-//! is named with `--config F` replaces all file layers.
+//! `/etc/portraitd/portraitd.toml.d/*.toml` (by name), `PORTRAITD_*` variables, flags. A later
+//! layer replaces the keys that it sets and leaves the others. Cameras are matched by name, so a
+//! drop-in can change one key of one camera. A file that is named with `--config F` replaces all
+//! file layers.
 //!
-//! A mistake is refused with file, line and column ([`ConfigError`]). Each layer is checked by itself, so a good value in
-//! a later layer does not hide a bad one. Values that must fit together are checked last, and the error still names the
-//! place of the value.
+//! A mistake is refused with file, line and column ([`ConfigError`]). Each layer is checked by
+//! itself, so a good value in a later layer does not hide a bad one. Values that must fit together
+//! are checked last, and the error still names the place of the value.
 //!
-//! This runs on the main thread, at the start and on reload. Only the [`Config`] that [`Config::load`] returns is kept.
-//! `docs/design/service.md` gives the reasons.
+//! This runs on the main thread, at the start and on reload. Only the [`Config`] that
+//! [`Config::load`] returns is kept. `docs/design/service.md` gives the reasons.
 
 mod error;
 mod layers;
@@ -118,8 +119,9 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 impl Config {
-    /// Reads and checks all layers. It reads files and lists `/dev/v4l`, and changes nothing, so that `check-config` and
-    /// reload can use it too: on an error the caller keeps its old configuration.
+    /// Reads and checks all layers. It reads files and lists `/dev/v4l`, and changes nothing, so
+    /// that `check-config` and reload can use it too: on an error the caller keeps its old
+    /// configuration.
     ///
     /// # Errors
     /// The first mistake, lowest layer first, with its place.
@@ -151,7 +153,8 @@ fn camera_names(layers: &[Layer]) -> Vec<String> {
 }
 
 /// Adds a layer for each `PORTRAITD_*` variable that is a setting: `PORTRAITD_THREADS`, or
-/// `PORTRAITD_CAMERA__NAME__FRAMING__MAX_ZOOM`. Two underscores stand for a dot; in a name, one stands for a hyphen.
+/// `PORTRAITD_CAMERA__NAME__FRAMING__MAX_ZOOM`. Two underscores stand for a dot; in a name, one
+/// stands for a hyphen.
 fn environment(
     variables: &[(OsString, OsString)],
     layers: &mut Vec<Layer>,
@@ -172,7 +175,8 @@ fn environment(
         let is_old_name = RENAMED_KEYS.iter().any(|key| key.table.is_empty() && key.old == lower);
         let is_key = matches!(lower.as_str(), "bus" | "models_dir" | "threads" | "metrics_file" | "log");
         if !is_camera && !is_key && !is_old_name {
-            // It is only a warning, because other programs of this project have variables of their own.
+            // It is only a warning, because other programs of this project have variables of their
+            // own.
             if lower != "isa" {
                 let message = "not a setting: ignored".to_owned();
                 warnings.push(Warning { place: place(), message });
@@ -235,7 +239,8 @@ impl Places {
     fn of_layers(layers: Vec<Layer>) -> Self {
         let mut places = BTreeMap::new();
         for layer in layers {
-            // A list replaces the list of a lower layer, so the places of the items of that list are removed.
+            // A list replaces the list of a lower layer, so the places of the items of that list
+            // are removed.
             let replaced = |old: &str| {
                 let list = old.match_indices('[').map(|(at, _)| &old[..at]);
                 list.into_iter().any(|list| layer.places.contains_key(list))

@@ -1,5 +1,5 @@
-//! Every setting, with its unit and default. `systemd/portraitd.toml` shows the same to users, and a test compares
-//! the two. Ranges and defaults come from [`portraitd_protocol::settings`].
+//! Every setting, with its unit and default. `systemd/portraitd.toml` shows the same to users, and
+//! a test compares the two. Ranges and defaults come from [`portraitd_protocol::settings`].
 
 use super::error::Warning;
 use super::values::{self, BusConfig};
@@ -13,7 +13,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The bus with the control interfaces: `system`, `session`, `none` or a D-Bus address. Default `system`.
+    /// The bus with the control interfaces: `system`, `session`, `none` or a D-Bus address. Default
+    /// `system`.
     pub bus: BusConfig,
     /// Folder of the models and their manifests. Default `/usr/share/portraitd/models`.
     #[serde(deserialize_with = "values::directory")]
@@ -60,12 +61,12 @@ pub struct CameraConfig {
     /// Name, in D-Bus paths and metrics: 1 to 32 of `a-z 0-9 _ -`. Default `main`.
     #[serde(deserialize_with = "values::name")]
     pub name: String,
-    /// The source, as [`SourceSpec`](crate::source::SourceSpec) reads it: `auto`, a device, `scene[:NAME]` or
-    /// `file:PATH`. Default `auto`.
+    /// The source, as [`SourceSpec`](crate::source::SourceSpec) reads it: `auto`, a device,
+    /// `scene[:NAME]` or `file:PATH`. Default `auto`.
     #[serde(deserialize_with = "values::source")]
     pub device: String,
-    /// Width of the frames in pixels, even. The source uses the nearest width that it has; 0 (with `height = 0`)
-    /// means its own. Default 1280.
+    /// Width of the frames in pixels, even. The source uses the nearest width that it has; 0 (with
+    /// `height = 0`) means its own. Default 1280.
     #[serde(deserialize_with = "values::side")]
     pub width: u32,
     /// Height of the frames in pixels, even. 0 means the source's own. Default 720.
@@ -74,9 +75,11 @@ pub struct CameraConfig {
     /// Frames per second, 1 to 240. 0 means the source's own rate. Default 30.
     #[serde(deserialize_with = "values::frame_rate")]
     pub fps: f64,
-    /// Whether clients may attach to the stream `source`, which shows the whole room. Default false.
+    /// Whether clients may attach to the stream `source`, which shows the whole room. Default
+    /// false.
     pub allow_source: bool,
-    /// Grace period in seconds, 0 to 3600: from the last client's departure to the closing of the camera. Default 3.
+    /// Grace period in seconds, 0 to 3600: from the last client's departure to the closing of the
+    /// camera. Default 3.
     #[serde(deserialize_with = "values::idle_close")]
     pub idle_close_s: f64,
     /// `[camera.segmentation]`.
@@ -126,7 +129,8 @@ pub struct SegmentationConfig {
     /// The model, by the name of its manifest in `models_dir`. Default `selfie-landscape`.
     #[serde(deserialize_with = "values::model")]
     pub model: String,
-    /// Milliseconds that a mask may take, 1 to 1000. A composite waits as long for the mask of its frame. Default 30.
+    /// Milliseconds that a mask may take, 1 to 1000. A composite waits as long for the mask of its
+    /// frame. Default 30.
     #[serde(deserialize_with = "values::mask_budget")]
     pub budget_ms: f64,
     /// The most inference passes per second, 1 to 240. 0 means one per frame. Default 30.
@@ -155,14 +159,16 @@ pub struct FramingConfig {
     pub max_zoom: f64,
     /// How fast the crop moves. Default `normal`.
     pub speed: FramingSpeed,
-    /// Extra room in the direction in which people walk, as a fraction of the crop, 0 to 0.25. Default 0.
+    /// Extra room in the direction in which people walk, as a fraction of the crop, 0 to 0.25.
+    /// Default 0.
     #[serde(deserialize_with = "values::lead_room")]
     pub lead_room: f64,
-    /// Areas whose people are ignored: `[x, y, width, height]` in fractions of the source picture, 16 at most.
-    /// Default none.
+    /// Areas whose people are ignored: `[x, y, width, height]` in fractions of the source picture,
+    /// 16 at most. Default none.
     #[serde(deserialize_with = "values::zones")]
     pub zones: Vec<[f64; 4]>,
-    /// Width of the view in pixels, even. 0 (with `output_height = 0`) means the source's. Default 0.
+    /// Width of the view in pixels, even. 0 (with `output_height = 0`) means the source's. Default
+    /// 0.
     #[serde(deserialize_with = "values::side")]
     pub output_width: u32,
     /// Height of the view in pixels, even. 0 means the source's. Default 0.
@@ -190,14 +196,17 @@ impl Default for FramingConfig {
 pub struct BackgroundConfig {
     /// What a composite shows behind the people. Default `color`.
     pub mode: BackgroundMode,
-    /// The colour of the mode `color`, and of what an image does not cover: `#rrggbb`. Default `#203040`.
+    /// The colour of the mode `color`, and of what an image does not cover: `#rrggbb`. Default
+    /// `#203040`.
     #[serde(deserialize_with = "values::color", serialize_with = "values::write_color")]
     pub color: Color,
-    /// The picture of the mode `image`: absolute path of a PNG or JPEG. Empty means none. Default empty.
+    /// The picture of the mode `image`: absolute path of a PNG or JPEG. Empty means none. Default
+    /// empty.
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub image: Option<PathBuf>,
-    /// Standard deviation of the mode `blur` as a fraction of the picture's height, 0 to 0.25. Values below 0.02 have
-    /// the effect of 0.02, so that nobody in the background can be recognised. Default 0.05.
+    /// Standard deviation of the mode `blur` as a fraction of the picture's height, 0 to 0.25.
+    /// Values below 0.02 have the effect of 0.02, so that nobody in the background can be
+    /// recognised. Default 0.05.
     #[serde(deserialize_with = "values::blur")]
     pub blur: f64,
 }

@@ -1,4 +1,5 @@
-//! Keys that have been renamed. The old name still works and gives a warning (`docs/design/compatibility.md`).
+//! Keys that have been renamed. The old name still works and gives a warning
+//! (`docs/design/compatibility.md`).
 
 use std::borrow::Cow;
 use std::ops::Range;

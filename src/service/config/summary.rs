@@ -5,8 +5,8 @@ use portraitd_protocol::BackgroundMode;
 use std::fmt::Write as _;
 
 impl Config {
-    /// The settings in force as text for people: the files, the warnings, then each camera. Programs can serialise
-    /// [`Config`] instead, which has the keys of the configuration file.
+    /// The settings in force as text for people: the files, the warnings, then each camera.
+    /// Programs can serialise [`Config`] instead, which has the keys of the configuration file.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut out = String::new();

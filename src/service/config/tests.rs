@@ -1,4 +1,5 @@
-//! The configuration's tests: every kind of error with its exact message, the order of layers, the shipped file.
+//! The configuration's tests: every kind of error with its exact message, the order of layers, the
+//! shipped file.
 
 use super::*;
 use crate::source::SourceSpec;

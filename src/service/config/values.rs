@@ -1,8 +1,9 @@
 //! How each value of a configuration is read.
 //!
-//! A value is checked while it is deserialised, so that the parser still knows where the value stands and the error
-//! can name the place. The ranges and the error texts are those of [`portraitd_protocol::settings`], which the
-//! setters of the D-Bus interfaces use too. Rules that only the configuration has are here.
+//! A value is checked while it is deserialised, so that the parser still knows where the value
+//! stands and the error can name the place. The ranges and the error texts are those of
+//! [`portraitd_protocol::settings`], which the setters of the D-Bus interfaces use too. Rules that
+//! only the configuration has are here.
 
 use super::error::ValueError;
 use crate::service::logging::check_filter;
@@ -157,7 +158,8 @@ fn checked<'de, D: Deserializer<'de>, R, C: fmt::Display>(
     Ok(value)
 }
 
-// One function for each kind of key, for `#[serde(deserialize_with)]`. `systemd/portraitd.toml` repeats the ranges.
+// One function for each kind of key, for `#[serde(deserialize_with)]`. `systemd/portraitd.toml`
+// repeats the ranges.
 
 pub(super) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, check_camera_name)
