@@ -14,7 +14,7 @@
 //! | key | value | default |
 //! |---|---|---|
 //! | `frame` | `[w, h]` | 1920x1080 |
-//! | `output` | `[w, h]` | the smallest of the frame's aspect, so that only `max_zoom` limits the zoom |
+//! | `output` | `[w, h]` | the smallest of the frame's aspect: only `max_zoom` limits the zoom |
 //! | `max_zoom` | number | 2 |
 //! | `speed` | `calm`, `normal`, `quick` | `normal` |
 //! | `mode` | `off`, `once`, `follow`, `manual` | `follow` |
