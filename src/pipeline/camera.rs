@@ -379,14 +379,12 @@ impl Inner {
     fn own_size(&self, stream: StreamKind, resolution: MaskResolution, format: &FrameFormat) -> Size {
         match stream {
             StreamKind::Mask => match resolution {
-                MaskResolution::Net => self.mask_size().unwrap_or(Size::new(256, 144)),
                 MaskResolution::Quarter => even_size(Size::new(format.size.width / 4, format.size.height / 4)),
                 MaskResolution::Full => even_size(format.size),
+                _ => self.mask_size().unwrap_or(Size::new(256, 144)),
             },
             StreamKind::Source => even_size(format.size),
-            StreamKind::View | StreamKind::Composite => {
-                self.shared.shots().output().unwrap_or_else(|| even_size(format.size))
-            }
+            _ => self.shared.shots().output().unwrap_or_else(|| even_size(format.size)),
         }
     }
 

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portraitd_kernels::blend::Matte;
-use portraitd_protocol::layout::{MAX_PEOPLE, flags};
-use portraitd_protocol::{CropMode, Inset, Person, RingLayout, StreamKind};
+use portraitd_protocol::layout::MAX_PEOPLE;
+use portraitd_protocol::{CropMode, Inset, Person, RingLayout, SlotFlags, StreamKind};
 use tracing::warn;
 
 use super::shared::Shared;
@@ -115,7 +115,8 @@ impl Job {
                 let mut view = ViewRenderer::new();
                 self.draw_frames(|job, frame, shot| job.draw_view(&mut view, frame, shot));
             }
-            StreamKind::Composite => {
+            // Composite, the only stream left. A stream that is added later must not show the room by mistake.
+            _ => {
                 let mut renderer = CompositeRenderer::new();
                 self.draw_frames(|job, frame, shot| job.draw_composite(&mut renderer, frame, shot));
             }
@@ -168,9 +169,9 @@ impl Job {
                         mask_sequence: observation.mask_sequence,
                         mask_age_ns: observation.capture_ns.saturating_sub(observation.mask_capture_ns),
                         crop: shot.crop,
-                        flags: flags::MASK_VALID
-                            | if observation.still { flags::STILL } else { 0 }
-                            | if self.shared.is_private() { flags::PRIVATE } else { 0 },
+                        flags: SlotFlags::MASK_VALID
+                            | flag(SlotFlags::STILL, observation.still)
+                            | flag(SlotFlags::PRIVATE, self.shared.is_private()),
                         people: &people[..count],
                     });
                     self.shared.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
@@ -220,8 +221,8 @@ impl Job {
 
     fn draw_composite(&mut self, renderer: &mut CompositeRenderer, frame: &Frame, shot: Shot) {
         let crop = match self.key.crop {
-            CropMode::View => fit_aspect(shot.crop, self.key.size),
             CropMode::Full => fit_aspect(PixelRect::of_size(frame.format.size), self.key.size),
+            _ => fit_aspect(shot.crop, self.key.size),
         };
         let observation = self.mask_for(frame);
         let backdrop = self.shared.backdrop();
@@ -279,6 +280,11 @@ impl Job {
     }
 }
 
+/// `flag` if `set`, else no flag.
+fn flag(flag: SlotFlags, set: bool) -> SlotFlags {
+    if set { flag } else { SlotFlags::empty() }
+}
+
 /// What a slot says of a frame.
 fn slot_info<'a>(
     frame: &Frame,
@@ -286,7 +292,7 @@ fn slot_info<'a>(
     observation: Option<&Observation>,
     people: &'a mut [Person; MAX_PEOPLE],
 ) -> SlotInfo<'a> {
-    let flags = if frame.private { flags::PRIVATE } else { 0 };
+    let flags = flag(SlotFlags::PRIVATE, frame.private);
     let mut info =
         SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, flags, ..SlotInfo::default() };
     if let Some(observation) = observation {
@@ -294,9 +300,9 @@ fn slot_info<'a>(
         let late = frame.capture_ns.saturating_sub(observation.capture_ns) > MASK_STALE_NS;
         info.mask_sequence = observation.mask_sequence;
         info.mask_age_ns = frame.capture_ns.saturating_sub(observation.mask_capture_ns);
-        info.flags |= flags::MASK_VALID;
-        info.flags |= if late { flags::STALE } else { 0 };
-        info.flags |= if observation.still && !late { flags::STILL } else { 0 };
+        info.flags |= SlotFlags::MASK_VALID;
+        info.flags.set(SlotFlags::STALE, late);
+        info.flags.set(SlotFlags::STILL, observation.still && !late);
         let count = list_people(observation, frame.format.size, people);
         info.people = &people[..count];
     }

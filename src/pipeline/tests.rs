@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portraitd_client::{FrameCopy, Ring, Wait};
-use portraitd_protocol::layout::flags;
+use portraitd_protocol::SlotFlags;
 use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
 
@@ -261,7 +261,7 @@ async fn another_format_is_another_generation() {
     let mut next = rig.attach().await.expect("there");
     steps.send(Step::Frame).expect("streams");
     let frame = read(&mut next);
-    assert_eq!((next.generation(), frame.layout().map(|layout| layout.width)), (2, Some(64)));
+    assert_eq!((next.generation(), frame.layout().map(|layout| layout.size.width)), (2, Some(64)));
     assert_eq!(rig.until(CameraState::Running).await.camera.generation, 2);
 }
 
@@ -272,7 +272,7 @@ async fn a_closed_shutter_shows_black_and_says_so() {
     let mut ring = rig.attach().await.expect("there");
     steps.send(Step::Frame).expect("streams");
     let frame = read(&mut ring);
-    assert_eq!((luma(&frame), frame.info().flags & flags::PRIVATE), (LUMA, 0));
+    assert_eq!((luma(&frame), frame.info().flags & SlotFlags::PRIVATE), (LUMA, SlotFlags::empty()));
     steps.send(Step::Shutter(true)).expect("streams");
     rig.until(CameraState::Private).await;
     // What the camera sends is not shown, whatever it is, and where it sends nothing black comes all the same.
@@ -281,7 +281,7 @@ async fn a_closed_shutter_shows_black_and_says_so() {
             steps.send(Step::Frame).expect("streams");
         }
         let frame = read(&mut ring);
-        assert_eq!((luma(&frame), frame.info().flags & flags::PRIVATE), (16, flags::PRIVATE));
+        assert_eq!((luma(&frame), frame.info().flags & SlotFlags::PRIVATE), (16, SlotFlags::PRIVATE));
     }
     let mut late = rig.attach().await.expect("a client may come meanwhile");
     assert_eq!(luma(&read(&mut late)), 16);

@@ -17,7 +17,7 @@
 
 use portraitd_protocol::layout::{HEADER_BYTES, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
 use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
-use portraitd_protocol::{Person, RingLayout, StreamKind};
+use portraitd_protocol::{Person, RingLayout, SlotFlags, StreamKind};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -53,8 +53,7 @@ impl RingSpec {
     pub fn layout(&self) -> Result<RingLayout, PublishError> {
         let color =
             if self.format.is_rgb() || self.format == PixelFormat::Grey { Colorimetry::default() } else { self.color };
-        let size = (self.size.width, self.size.height);
-        RingLayout::new(self.stream, self.generation, self.format, color, size, self.slots)
+        RingLayout::new(self.stream, self.generation, self.format, color, self.size, self.slots)
             .map_err(|error| PublishError::Layout { size: self.size, format: self.format, error })
     }
 }
@@ -72,8 +71,8 @@ pub struct SlotInfo<'a> {
     pub mask_age_ns: u64,
     /// The shown part of the source, in source pixels.
     pub crop: PixelRect,
-    /// See [`portraitd_protocol::layout::flags`].
-    pub flags: u32,
+    /// What a reader must know about the frame and its mask.
+    pub flags: SlotFlags,
     /// The people, with boxes in source pixels. Only the first 16 are written.
     pub people: &'a [Person],
 }
@@ -240,7 +239,7 @@ impl SlotWriter<'_> {
         for (place, value) in [x, y, width, height].into_iter().enumerate() {
             put(slot::CROP + 4 * place, &value.to_le_bytes());
         }
-        put(slot::FLAGS, &info.flags.to_le_bytes());
+        put(slot::FLAGS, &info.flags.bits().to_le_bytes());
         let people = &info.people[..info.people.len().min(MAX_PEOPLE)];
         put(slot::PEOPLE, &u32::try_from(people.len()).expect("at most 16").to_le_bytes());
         for (index, person) in people.iter().enumerate() {

@@ -57,7 +57,7 @@ fn a_client_attaches_and_reads_whole_frames() {
         };
         let mut feed = Feed::attach(peers.proxy.clone(), StreamKind::View, options).await.expect("attach");
         let layout = feed.layout().expect("attached");
-        assert_eq!((layout.width, layout.height, layout.format), (320, 180, PixelFormat::Rgb24));
+        assert_eq!((layout.size, layout.format), (Size::new(320, 180), PixelFormat::Rgb24));
         let request = peers.camera.last_request.lock().expect("fake").clone().expect("a request");
         assert_eq!(request.options.size, Some(Size::new(320, 180)));
         assert_eq!(request.options.format, PixelFormat::Rgb24);
@@ -86,7 +86,7 @@ fn the_layout_says_what_the_rings_header_says() {
         assert_eq!(text("format"), "NV12");
         assert_eq!((text("matrix"), text("range")), ("601".into(), "limited".into()));
         assert_eq!(number("generation"), ring.generation());
-        assert_eq!((number("width"), number("height")), (ring.layout().width, ring.layout().height));
+        assert_eq!(Size::new(number("width"), number("height")), ring.layout().size);
         assert_eq!(number("slot_count"), ring.layout().slot_count);
         assert_eq!(number("slot_bytes") as usize, ring.layout().slot_bytes);
         assert_eq!((number("version"), number("header_bytes")), (1, 4096));

@@ -15,8 +15,7 @@ use portraitd::publish::dbus::service::{
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
 use portraitd_media::{Colorimetry, PixelFormat, PixelRect, Size};
-use portraitd_protocol::layout::flags;
-use portraitd_protocol::{CameraState, Inset, Person, ServiceError, StreamKind};
+use portraitd_protocol::{CameraState, Inset, Person, ServiceError, SlotFlags, StreamKind};
 use tokio::sync::watch;
 
 /// Size of the pictures where a client asks for none.
@@ -41,7 +40,7 @@ pub fn publish(writer: &mut RingWriter) {
         mask_sequence: index + 99,
         mask_age_ns: 33,
         crop: PixelRect::new(10.0, 20.0, 30.0, 40.0),
-        flags: flags::MASK_VALID | flags::STILL,
+        flags: SlotFlags::MASK_VALID | SlotFlags::STILL,
         people: &people,
     });
 }

@@ -1,7 +1,7 @@
 //! Ring headers with a few numbers changed, the same ones on every run.
 
 use portraitd_protocol::layout::HEADER_BYTES;
-use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, StreamKind};
+use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, Size, StreamKind};
 
 /// `count` headers, and the size of the memory that each is said to lie in.
 pub fn mutated(count: u32) -> Vec<(Box<[u8; HEADER_BYTES]>, u64)> {
@@ -17,7 +17,7 @@ pub fn mutated(count: u32) -> Vec<(Box<[u8; HEADER_BYTES]>, u64)> {
         .map(|_| {
             let format = PixelFormat::ALL[usize::try_from(random() % 11).expect("small")];
             let side = |random: u64| u32::try_from(random % 300 + 1).expect("small");
-            let size = (side(random()), side(random()));
+            let size = Size::new(side(random()), side(random()));
             let layout = RingLayout::new(StreamKind::View, 1, format, Colorimetry::default(), size, 4).expect("valid");
             let mut header = layout.encode();
             for _ in 0..random() % 3 {

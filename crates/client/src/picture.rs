@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::ring::FrameCopy;
-use portraitd_protocol::{PixelFormat, Range};
+use portraitd_protocol::{PixelFormat, Range, Size};
 
 /// A picture without padding between rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct PackedPicture {
 /// The frame as grey or RGB; `None` for a [`FrameCopy`] that never held a frame. Chroma is repeated, not interpolated.
 pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
     let layout = frame.layout()?;
-    let (width, height) = (layout.width, layout.height);
+    let Size { width, height } = layout.size;
     let (columns, rows) = (portraitd_protocol::layout::to_usize(width), portraitd_protocol::layout::to_usize(height));
     if layout.format == PixelFormat::Grey {
         let data = frame.rows(0).flatten().copied().collect();

@@ -16,7 +16,7 @@ use rustix::fs::SealFlags;
 
 use crate::memory::ReadOnlyMemory;
 use portraitd_protocol::layout::{
-    HEADER_BYTES, LayoutError, MAX_PEOPLE, Person, RingLayout, SLOT_HEADER_BYTES, flags, header, slot,
+    HEADER_BYTES, LayoutError, MAX_PEOPLE, Person, RingLayout, SLOT_HEADER_BYTES, SlotFlags, header, slot,
 };
 use portraitd_protocol::sequence_lock::{held, holds, newest, slot_of};
 
@@ -78,8 +78,8 @@ pub struct FrameInfo {
     pub mask_age_ns: u64,
     /// x, y, width, height of the part of the source that is shown, in source pixels.
     pub crop: [f32; 4],
-    /// See [`portraitd_protocol::layout::flags`].
-    pub flags: u32,
+    /// What a reader must know about the frame and its mask.
+    pub flags: SlotFlags,
     people: [Person; MAX_PEOPLE],
     people_count: usize,
 }
@@ -92,7 +92,7 @@ impl FrameInfo {
 
     /// Whether the mask numbers mean something.
     pub const fn mask_valid(&self) -> bool {
-        self.flags & flags::MASK_VALID != 0
+        self.flags.contains(SlotFlags::MASK_VALID)
     }
 
     fn parse(index: u64, bytes: &[u8; SLOT_HEADER_BYTES]) -> Self {
@@ -121,7 +121,7 @@ impl FrameInfo {
             mask_sequence: u64_at(slot::MASK_SEQUENCE),
             mask_age_ns: u64_at(slot::MASK_AGE_NS),
             crop: rectangle_at(slot::CROP),
-            flags: u32_at(slot::FLAGS),
+            flags: SlotFlags::from_bits_retain(u32_at(slot::FLAGS)),
             people,
             people_count,
         }

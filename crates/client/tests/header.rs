@@ -1,8 +1,9 @@
-//! `include/portraitd.h` says the same numbers as the Rust constants.
+//! `include/portraitd.h` and the Rust constants contain the same numbers.
 
 use std::collections::BTreeMap;
 
-use portraitd_protocol::layout::{self, flags, header, slot};
+use portraitd_protocol::SlotFlags;
+use portraitd_protocol::layout::{self, header, slot};
 
 #[test]
 fn the_c_header_and_the_rust_constants_agree() {
@@ -19,15 +20,15 @@ fn the_c_header_and_the_rust_constants_agree() {
         .filter_map(|line| line.strip_prefix("#define PORTRAITD_")?.split_once(' '))
         .filter_map(|(name, value)| Some((name, number(value)?)))
         .collect();
-    let flag = |flag: u32| usize::try_from(flag).expect("small");
+    let number_of = |value: u32| usize::try_from(value).expect("small");
     let expected = BTreeMap::from([
-        ("VERSION", flag(layout::VERSION)),
+        ("VERSION", number_of(layout::VERSION)),
         ("HEADER_BYTES", layout::HEADER_BYTES),
         ("SLOT_HEADER_BYTES", layout::SLOT_HEADER_BYTES),
         ("ALIGNMENT", layout::ALIGNMENT),
-        ("MIN_SLOTS", flag(layout::MIN_SLOTS)),
-        ("MAX_SLOTS", flag(layout::MAX_SLOTS)),
-        ("MAX_SIDE", flag(layout::MAX_SIDE)),
+        ("MIN_SLOTS", number_of(layout::MIN_SLOTS)),
+        ("MAX_SLOTS", number_of(layout::MAX_SLOTS)),
+        ("MAX_SIDE", number_of(layout::MAX_SIDE)),
         ("MAX_PEOPLE", layout::MAX_PEOPLE),
         ("MAX_PLANES", layout::MAX_PLANES),
         ("HEADER_MAGIC", header::MAGIC),
@@ -59,11 +60,11 @@ fn the_c_header_and_the_rust_constants_agree() {
         ("SLOT_PEOPLE", slot::PEOPLE),
         ("SLOT_PERSON", slot::PERSON),
         ("SLOT_PERSON_BYTES", slot::PERSON_BYTES),
-        ("FLAG_MASK_VALID", flag(flags::MASK_VALID)),
-        ("FLAG_STILL", flag(flags::STILL)),
-        ("FLAG_STALE", flag(flags::STALE)),
-        ("FLAG_DEGRADED", flag(flags::DEGRADED)),
-        ("FLAG_PRIVATE", flag(flags::PRIVATE)),
+        ("FLAG_MASK_VALID", number_of(SlotFlags::MASK_VALID.bits())),
+        ("FLAG_STILL", number_of(SlotFlags::STILL.bits())),
+        ("FLAG_STALE", number_of(SlotFlags::STALE.bits())),
+        ("FLAG_DEGRADED", number_of(SlotFlags::DEGRADED.bits())),
+        ("FLAG_PRIVATE", number_of(SlotFlags::PRIVATE.bits())),
     ]);
     assert_eq!(defined, expected);
     assert!(text.contains("#define PORTRAITD_MAGIC \"PORTRAIT\""));

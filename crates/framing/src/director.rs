@@ -73,7 +73,7 @@ impl Director {
                 let wanted = FrameRect::from_unit(&self.settings.manual_crop, self.settings.frame);
                 Some(constraints.enclosing(&wanted))
             }
-            FramingMode::Once | FramingMode::Follow => None,
+            _ => None,
         }
     }
 

@@ -116,7 +116,7 @@ pub(crate) struct SpeedLimits {
 pub(crate) const fn frequency(speed: FramingSpeed) -> (f64, f64) {
     match speed {
         FramingSpeed::Calm => (3.0, 1.875),
-        FramingSpeed::Normal => (4.0, 2.5),
         FramingSpeed::Quick => (5.0, 3.125),
+        _ => (4.0, 2.5),
     }
 }

@@ -45,12 +45,12 @@ fn save(frame: &FrameCopy, path: &Path, kind: PictureFile) -> Result<()> {
 
 fn frame_line(frame: &FrameCopy, generation: u32, json: bool) -> io::Result<()> {
     let info = frame.info();
-    let (width, height) = frame.layout().map_or((0, 0), |layout| (layout.width, layout.height));
+    let size = frame.layout().map(|layout| layout.size).unwrap_or_default();
     if !json {
         let now_ns = monotonic_ns();
         return writeln!(
             io::stdout(),
-            "frame {} of generation {generation}: {width}x{height}, taken {:.1} ms ago, {} people",
+            "frame {} of generation {generation}: {size}, taken {:.1} ms ago, {} people",
             info.sequence,
             // Milliseconds to a tenth need no more than a float has.
             now_ns.saturating_sub(info.capture_ns) as f64 / 1e6,
@@ -72,9 +72,9 @@ fn frame_line(frame: &FrameCopy, generation: u32, json: bool) -> io::Result<()> 
         "mask_sequence": info.mask_sequence,
         "mask_age_ns": info.mask_age_ns,
         "crop": info.crop,
-        "flags": info.flags,
-        "width": width,
-        "height": height,
+        "flags": info.flags.bits(),
+        "width": size.width,
+        "height": size.height,
         "people": people,
     }))
 }

@@ -1,26 +1,27 @@
-//! The errors that the service names on the bus.
+//! The errors that the service returns over D-Bus.
 
-/// An error of `org.portraitd`, as it goes over the bus: `org.portraitd.Error.` and the variant's name. The service
-/// returns it and clients get it back from every call of the client crate's proxies.
+/// An error of the service. On the bus its name is `org.portraitd.Error.` followed by the name of the variant, and its
+/// message is the variant's text. Every method and property of the client crate's proxies returns this type.
 #[derive(Clone, Debug, PartialEq, zbus::DBusError)]
 #[zbus(prefix = "org.portraitd.Error")]
+#[non_exhaustive]
 pub enum ServiceError {
-    /// Something else went wrong: the bus itself, or an error that is not of `org.portraitd`.
+    /// Any error that is not in the namespace `org.portraitd`: from the bus, the connection or a type check.
     #[zbus(error)]
     Bus(zbus::Error),
-    /// There is no such stream, or the configuration does not allow it.
+    /// The stream does not exist, or the configuration does not allow it.
     NoSuchStream(String),
-    /// Something is being used or done already.
+    /// A limit is reached, or the resource is already in use.
     Busy(String),
-    /// An argument, option or property has a value that cannot be; the text names it.
+    /// The value of an argument, option or property is invalid. The text names it and says which values are valid.
     InvalidArgument(String),
-    /// The caller may not.
+    /// The caller lacks the permission.
     NotAuthorized(String),
-    /// The camera is not there.
+    /// The camera does not exist or its device is not connected.
     CameraAbsent(String),
-    /// The service or this camera cannot do that.
+    /// The service or this camera does not have the feature.
     NotSupported(String),
-    /// It was tried and did not work.
+    /// The operation was attempted and failed.
     Failed(String),
 }
 
@@ -34,7 +35,8 @@ impl From<zbus::fdo::Error> for ServiceError {
 }
 
 impl ServiceError {
-    /// Whether nobody has the service's name on the bus, and nobody can be started for it.
+    /// Whether the call failed because the service does not run: no process owns its name on the bus, and the bus cannot
+    /// start one.
     pub fn is_not_running(&self) -> bool {
         let Self::Bus(error) = self else { return false };
         match error {
@@ -53,6 +55,8 @@ impl ServiceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::ERROR_PREFIX;
+    use zbus::DBusError as _;
 
     #[test]
     fn a_service_that_is_not_there_is_told_from_one_that_refuses() {
@@ -61,5 +65,23 @@ mod tests {
         let other = zbus::fdo::Error::AccessDenied("no".into());
         assert!(!ServiceError::from(other).is_not_running());
         assert!(!ServiceError::CameraAbsent("unplugged".into()).is_not_running());
+    }
+
+    /// Released names, as literals: programs in other languages compare with them.
+    #[test]
+    fn released_error_names_stay() {
+        let text = String::new;
+        for (error, name) in [
+            (ServiceError::NoSuchStream(text()), "org.portraitd.Error.NoSuchStream"),
+            (ServiceError::Busy(text()), "org.portraitd.Error.Busy"),
+            (ServiceError::InvalidArgument(text()), "org.portraitd.Error.InvalidArgument"),
+            (ServiceError::NotAuthorized(text()), "org.portraitd.Error.NotAuthorized"),
+            (ServiceError::CameraAbsent(text()), "org.portraitd.Error.CameraAbsent"),
+            (ServiceError::NotSupported(text()), "org.portraitd.Error.NotSupported"),
+            (ServiceError::Failed(text()), "org.portraitd.Error.Failed"),
+        ] {
+            assert_eq!(error.name().as_str(), name);
+            assert!(name.starts_with(&format!("{ERROR_PREFIX}.")));
+        }
     }
 }

@@ -1,111 +1,117 @@
-//! Version 1 of the ring: where every number lies, and the check of a header that somebody else wrote.
+//! Version 1 of the ring: the offset of every field, and the validation of a header that another process wrote.
 //!
-//! Everything is little-endian. A ring is one 4096-byte header and then `slot_count` slots of `slot_bytes` each; a slot
-//! is a 512-byte header and then the planes. Offsets of planes count from the start of the slot. `docs/design/ring.md` is
-//! the contract in prose; the tests hold `include/portraitd.h` to the same numbers.
+//! Every number is little-endian. A ring is one header of 4096 bytes, followed by `slot_count` slots of `slot_bytes` each.
+//! A slot is a header of 512 bytes, followed by the planes. Offsets of planes count from the start of the slot.
+//!
+//! `docs/design/ring.md` specifies the fields. Tests compare the C header `portraitd.h` with the constants here, and the
+//! constants with a frozen copy of version 1.
 
 use crate::pixel::{Colorimetry, Matrix, PixelFormat, Range, Size};
 use crate::words::StreamKind;
 
-/// The first eight bytes of a ring.
+/// The first eight bytes of every ring.
 pub const MAGIC: [u8; 8] = *b"PORTRAIT";
-/// The version that this crate reads and writes.
+/// The version of the layout that this crate reads and writes.
 pub const VERSION: u32 = 1;
-/// Bytes of the ring's header.
+/// Size of the ring's header, which is also the offset of the first slot, in bytes.
 pub const HEADER_BYTES: usize = 4096;
-/// Bytes of a slot's header.
+/// Size of a slot's header, which is also the least offset of a plane, in bytes.
 pub const SLOT_HEADER_BYTES: usize = 512;
-/// Slots begin, planes begin, and rows are spaced, at multiples of this.
+/// Offsets of slots and planes, and strides, are multiples of this number of bytes.
 pub const ALIGNMENT: usize = 64;
-/// The fewest slots of a ring: one being written, one just published, and two that slow readers are still copying.
+/// The minimum number of slots: one being written, the newest, and two that slow readers are still copying.
 pub const MIN_SLOTS: u32 = 4;
-/// The most slots that a reader accepts.
+/// The maximum number of slots that a reader accepts.
 pub const MAX_SLOTS: u32 = 64;
-/// The widest and highest picture that a reader accepts, in pixels.
+/// The maximum width and the maximum height that a reader accepts, in pixels.
 pub const MAX_SIDE: u32 = 16384;
-/// The most people a slot can name.
+/// The maximum number of people in a slot.
 pub const MAX_PEOPLE: usize = 16;
-/// The most planes a header can describe.
+/// The number of planes for which the header has space.
 pub const MAX_PLANES: usize = 4;
 
-/// Offsets in the ring's header.
+/// Offsets in the ring's header, in bytes. Each constant's first words are the type of the field.
 pub mod header {
     /// `[u8; 8]`: [`super::MAGIC`].
     pub const MAGIC: usize = 0;
     /// `u32`: [`super::VERSION`].
     pub const VERSION: usize = 8;
-    /// `u32`: bytes of the header, which is where the first slot begins.
+    /// `u32`: [`super::HEADER_BYTES`].
     pub const HEADER_BYTES: usize = 12;
-    /// `u32`: slots.
+    /// `u32`: number of slots.
     pub const SLOT_COUNT: usize = 16;
     /// `u32`: bytes from one slot to the next.
     pub const SLOT_BYTES: usize = 20;
-    /// `u32`: counts the rings of a camera's stream; as in `layout` and `Camera1.Generation`.
+    /// `u32`: a number that increases when the source's size or format changes; also in the reply of `Attach` and in the
+    /// property `Camera1.Generation`.
     pub const GENERATION: usize = 24;
-    /// `u32`: 1 mask, 2 view, 3 composite, 4 source.
+    /// `u32`: the stream: 1 mask, 2 view, 3 composite, 4 source.
     pub const STREAM: usize = 28;
-    /// `[u8; 4]`: the format's four-character code.
+    /// `[u8; 4]`: the four-character code of the pixel format.
     pub const FOURCC: usize = 32;
-    /// `u32`: pixels in a row.
+    /// `u32`: width of the picture in pixels.
     pub const WIDTH: usize = 36;
-    /// `u32`: rows.
+    /// `u32`: height of the picture in rows.
     pub const HEIGHT: usize = 40;
-    /// `u32`: planes.
+    /// `u32`: number of planes, 1 to 3.
     pub const PLANES: usize = 44;
-    /// `[u32; 4]`: where each plane begins, from the start of its slot.
+    /// `[u32; 4]`: bytes from the start of a slot to each plane.
     pub const PLANE_OFFSET: usize = 48;
-    /// `[u32; 4]`: bytes from one row of each plane to the next.
+    /// `[u32; 4]`: bytes from one row to the next, for each plane.
     pub const PLANE_STRIDE: usize = 64;
-    /// `[u32; 4]`: rows of each plane.
+    /// `[u32; 4]`: number of rows of each plane.
     pub const PLANE_ROWS: usize = 80;
-    /// `u32`: 0 where it does not apply (RGB, masks), 1 BT.601, 2 BT.709, 3 BT.2020.
+    /// `u32`: the color matrix: 0 not applicable (RGB and masks), 1 BT.601, 2 BT.709, 3 BT.2020.
     pub const COLOR_MATRIX: usize = 96;
-    /// `u32`: 0 where it does not apply, 1 limited, 2 full.
+    /// `u32`: the color range: 0 not applicable, 1 limited, 2 full.
     pub const COLOR_RANGE: usize = 100;
-    /// Atomic `u64`: the index of the newest complete frame, counted from 1; 0 before the first.
+    /// Atomic `u64`: index of the newest complete frame, counted from 1; 0 before the first frame.
     pub const LATEST: usize = 128;
-    /// Atomic `u32`: not 0 when no more frames will come, and clients should attach again.
+    /// Atomic `u32`: not 0 when no more frames will come. Clients then attach again.
     pub const CLOSED: usize = 192;
 }
 
-/// Offsets in a slot's header.
+/// Offsets in a slot's header, in bytes. Each constant's first words are the type of the field.
 pub mod slot {
-    /// Atomic `u64`: odd while being written, `2 * index` while frame `index` is complete.
+    /// Atomic `u64`: odd while the slot is being written, `2 * index` while it holds frame `index`.
     pub const LOCK: usize = 0;
-    /// `u64`: the camera's number of the frame.
+    /// `u64`: the camera's sequence number of the frame.
     pub const SEQUENCE: usize = 8;
-    /// `u64`: when the camera took it, `CLOCK_MONOTONIC` nanoseconds.
+    /// `u64`: capture timestamp, `CLOCK_MONOTONIC` nanoseconds.
     pub const CAPTURE_NS: usize = 16;
-    /// `u64`: when it was published, `CLOCK_MONOTONIC` nanoseconds.
+    /// `u64`: time of publication, `CLOCK_MONOTONIC` nanoseconds.
     pub const PUBLISH_NS: usize = 24;
-    /// `u64`: `sequence` of the frame that the mask was made from.
+    /// `u64`: sequence number of the frame that the mask was made from.
     pub const MASK_SEQUENCE: usize = 32;
-    /// `u64`: how much older than this frame that frame is, nanoseconds.
+    /// `u64`: how much older that frame is than this one, in nanoseconds.
     pub const MASK_AGE_NS: usize = 40;
-    /// `[f32; 4]`: x, y, width, height of the part of the source that is shown, in source pixels.
+    /// `[f32; 4]`: x, y, width, height of the part of the source that the picture shows, in source pixels.
     pub const CROP: usize = 48;
-    /// `u32`: see [`super::flags`].
+    /// `u32`: [`super::SlotFlags`].
     pub const FLAGS: usize = 64;
-    /// `u32`: how many people follow, at most 16.
+    /// `u32`: number of people that follow, at most [`super::MAX_PEOPLE`].
     pub const PEOPLE: usize = 68;
-    /// Up to 16 of `(id u32, x, y, width, height f32, confidence f32)`, boxes in source pixels.
+    /// First person: `(id u32, x, y, width, height f32, confidence f32)`, the box in source pixels. The others follow.
     pub const PERSON: usize = 72;
-    /// Bytes of one person.
+    /// Size of one person in bytes. This is a size and not an offset.
     pub const PERSON_BYTES: usize = 24;
 }
 
-/// Bits of a slot's `flags`.
-pub mod flags {
-    /// The mask numbers mean something.
-    pub const MASK_VALID: u32 = 1 << 0;
-    /// Nothing moved since the frame before, and the mask was kept.
-    pub const STILL: u32 = 1 << 1;
-    /// The mask is older than it should be.
-    pub const STALE: u32 = 1 << 2;
-    /// The service does less than configured, to keep up.
-    pub const DEGRADED: u32 = 1 << 3;
-    /// The camera's privacy shutter is closed; the picture is not from the camera.
-    pub const PRIVATE: u32 = 1 << 4;
+bitflags::bitflags! {
+    /// The flags of a slot. Bits that this version does not know are kept, and mean nothing to it.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct SlotFlags: u32 {
+        /// The frame has a mask: mask sequence, mask age and people are valid.
+        const MASK_VALID = 1 << 0;
+        /// Nothing has moved since the mask was made, so it was retained. It is valid whatever its age.
+        const STILL = 1 << 1;
+        /// The mask belongs to an earlier frame than it should.
+        const STALE = 1 << 2;
+        /// Inference is reduced to stay within its time budget.
+        const DEGRADED = 1 << 3;
+        /// The camera's privacy shutter is closed, and the picture does not come from the camera.
+        const PRIVATE = 1 << 4;
+    }
 }
 
 const _: () = {
@@ -119,94 +125,105 @@ const _: () = {
     assert!(HEADER_BYTES.is_multiple_of(ALIGNMENT) && SLOT_HEADER_BYTES.is_multiple_of(ALIGNMENT));
 };
 
-/// A person in a frame.
+/// A person in a frame, as slots describe people.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Person {
-    /// The same from frame to frame while the person is seen.
+    /// The person's number, which stays the same from frame to frame while the person is tracked.
     pub id: u32,
-    /// x, y, width, height in source pixels.
+    /// The box of the person: x, y, width, height in source pixels.
     pub rectangle: [f32; 4],
-    /// 0 to 1.
+    /// Mean probability of the mask within the person, 0 to 1. Under 0.5, the person is too small for the net.
     pub confidence: f32,
 }
 
-/// One plane of every slot. All numbers are bytes, but for `rows`.
+/// Where one plane lies in each slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaneLayout {
-    /// Where it begins, from the start of the slot.
+    /// Bytes from the start of the slot to the plane, a multiple of [`ALIGNMENT`].
     pub offset: usize,
-    /// From one row to the next.
+    /// Bytes from one row to the next, a multiple of [`ALIGNMENT`].
     pub stride: usize,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Bytes of picture in a row; the rest up to `stride` is padding.
+    /// Bytes of the picture in a row. The rest, up to `stride`, is padding.
     pub row_bytes: usize,
 }
 
-/// A ring's shape, checked: every plane lies within its slot and every slot within `total_bytes`.
+/// The validated layout of a ring: every plane lies within its slot, and every slot within [`RingLayout::total_bytes`].
+///
+/// ```
+/// use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, Size, StreamKind};
+///
+/// let size = Size::new(640, 360);
+/// let layout = RingLayout::new(StreamKind::View, 1, PixelFormat::Nv12, Colorimetry::default(), size, 4)?;
+/// let header = layout.encode();
+/// let parsed = RingLayout::parse(&header, layout.total_bytes() as u64)?;
+/// assert_eq!(parsed.size, size);
+/// assert_eq!(parsed.planes()[1].rows, 180);
+/// # Ok::<(), portraitd_protocol::layout::LayoutError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingLayout {
-    /// Which stream.
+    /// The stream that the ring carries.
     pub stream: StreamKind,
-    /// Counts the rings of a stream.
+    /// Increases when the source's size or format changes.
     pub generation: u32,
-    /// How pixels lie.
+    /// The pixel format.
     pub format: PixelFormat,
-    /// What luma and chroma mean.
+    /// The color matrix and range; the default for RGB formats and masks, where they do not apply.
     pub color: Colorimetry,
-    /// Pixels in a row.
-    pub width: u32,
-    /// Rows of the picture.
-    pub height: u32,
-    /// Slots.
+    /// Size of the picture.
+    pub size: Size,
+    /// Number of slots, [`MIN_SLOTS`] to [`MAX_SLOTS`].
     pub slot_count: u32,
     /// Bytes from one slot to the next.
     pub slot_bytes: usize,
     planes: [PlaneLayout; MAX_PLANES],
 }
 
-/// Why a header is not one of a ring that we can read.
+/// Why a ring cannot be laid out, or why the header of a ring is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LayoutError {
-    /// The memory is too small to hold what its header says.
+    /// The memory is smaller than the ring that its header describes.
     #[error("{what} needs {needed} bytes and the memory has {available}")]
     Short {
-        /// What does not fit.
+        /// The part of the ring that does not fit.
         what: &'static str,
-        /// Bytes needed.
+        /// The size that the part needs, in bytes.
         needed: u64,
-        /// Bytes there.
+        /// The size of the memory, in bytes.
         available: u64,
     },
-    /// It does not begin with `PORTRAIT`.
-    #[error("the memory does not begin with the magic of a ring")]
+    /// The first eight bytes are not [`MAGIC`].
+    #[error("the memory is not a ring: it does not begin with PORTRAIT")]
     Magic,
-    /// Another version.
-    #[error("version {0} of the ring; this program reads version {VERSION}")]
+    /// The ring has this version, which is not [`VERSION`].
+    #[error("the ring has version {0}, and this program reads version {VERSION}")]
     Version(u32),
-    /// A number is out of its range.
+    /// A field is out of its range.
     #[error("{field} is {value}, which is not {expected}")]
     Field {
-        /// Which.
+        /// The name of the field.
         field: &'static str,
-        /// Its value.
+        /// The value found or asked for.
         value: u64,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A four-character code that we do not know.
+    /// The four-character code is not that of a known pixel format.
     #[error("unknown pixel format {0:?}")]
     Format([u8; 4]),
-    /// A plane cannot be what the header says.
+    /// A field of a plane is not valid.
     #[error("plane {plane}: {field} is {value}, which is not {expected}")]
     Plane {
-        /// Which plane.
+        /// Index of the plane, from 0.
         plane: usize,
-        /// Which number.
+        /// The name of the field.
         field: &'static str,
-        /// Its value.
+        /// The value found or asked for.
         value: u64,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
 }
@@ -221,35 +238,35 @@ fn put_u32(bytes: &mut [u8; HEADER_BYTES], offset: usize, value: u32) {
     bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// A `u32` as a size in memory. Targets with 16-bit pointers are not supported.
+/// Converts a `u32` to `usize`. The conversion never loses bits: targets with 16-bit pointers do not compile.
 pub const fn to_usize(value: u32) -> usize {
     const { assert!(size_of::<usize>() >= 4) };
     value as usize
 }
 
 impl RingLayout {
-    /// Lays out a ring: planes one after another, each at a multiple of 64 bytes with rows a multiple of 64 apart.
+    /// Lays out a ring of `slot_count` slots. The planes of a slot follow one another, with offsets and strides at
+    /// multiples of [`ALIGNMENT`].
     ///
     /// # Errors
-    /// [`LayoutError::Field`] for a size of 0 or over [`MAX_SIDE`], for fewer than [`MIN_SLOTS`] or more than
-    /// [`MAX_SLOTS`] slots, or where a slot would not fit a `u32`.
+    /// [`LayoutError::Field`] if a side is 0 or exceeds [`MAX_SIDE`], if there are fewer than [`MIN_SLOTS`] or more than
+    /// [`MAX_SLOTS`] slots, if a slot would be 4 GiB or larger, or if the ring is too large for this machine to map.
     pub fn new(
         stream: StreamKind,
         generation: u32,
         format: PixelFormat,
         color: Colorimetry,
-        (width, height): (u32, u32),
+        size: Size,
         slot_count: u32,
     ) -> Result<Self, LayoutError> {
-        check_range("width", width, 1, MAX_SIDE, "1 to 16384")?;
-        check_range("height", height, 1, MAX_SIDE, "1 to 16384")?;
+        check_size(size)?;
         check_range("slot count", slot_count, MIN_SLOTS, MAX_SLOTS, "4 to 64")?;
         let alignment = ALIGNMENT as u64;
         let mut planes = [PlaneLayout::default(); MAX_PLANES];
         let mut end = SLOT_HEADER_BYTES as u64;
         let too_large = |value| LayoutError::Field { field: "slot bytes", value, expected: "under 4 GiB" };
         for (index, plane) in planes.iter_mut().enumerate().take(format.plane_count()) {
-            let (row_bytes, rows) = plane_extent(format, index, width, height);
+            let (row_bytes, rows) = plane_extent(format, index, size);
             let stride = row_bytes.next_multiple_of(alignment);
             let narrow = |value: u64| u32::try_from(value).map(to_usize).map_err(|_| too_large(value));
             *plane = PlaneLayout {
@@ -261,7 +278,7 @@ impl RingLayout {
             end += stride * rows;
         }
         let slot_bytes = u32::try_from(end).map(to_usize).map_err(|_| too_large(end))?;
-        let layout = Self { stream, generation, format, color, width, height, slot_count, slot_bytes, planes };
+        let layout = Self { stream, generation, format, color, size, slot_count, slot_bytes, planes };
         layout.checked_total()?;
         Ok(layout)
     }
@@ -271,26 +288,26 @@ impl RingLayout {
         usize::try_from(total).ok().filter(|total| isize::try_from(*total).is_ok()).ok_or(LayoutError::Field {
             field: "ring bytes",
             value: total,
-            expected: "what this machine can map",
+            expected: "a size that this machine can map",
         })
     }
 
-    /// Bytes of the whole ring.
+    /// Size of the whole ring, header and slots, in bytes.
     pub fn total_bytes(&self) -> usize {
         self.checked_total().expect("checked when the layout was made")
     }
 
-    /// The planes that the format has.
+    /// The planes of the format, 1 to 3.
     pub fn planes(&self) -> &[PlaneLayout] {
         &self.planes[..self.format.plane_count()]
     }
 
-    /// Where slot `slot` (from 0) begins, in bytes from the start of the ring.
+    /// Bytes from the start of the ring to slot `slot`, which counts from 0.
     pub const fn slot_offset(&self, slot: usize) -> usize {
         HEADER_BYTES + slot * self.slot_bytes
     }
 
-    /// The matrix by name: `601`, `709` or `2020`; empty where it does not apply.
+    /// The name of the color matrix on D-Bus: `601`, `709` or `2020`; empty for RGB formats and masks.
     pub const fn matrix_name(&self) -> &'static str {
         match color_codes(self.format, self.color).0 {
             0 => "",
@@ -300,7 +317,7 @@ impl RingLayout {
         }
     }
 
-    /// The range by name: `limited` or `full`; empty where it does not apply.
+    /// The name of the color range on D-Bus: `limited` or `full`; empty for RGB formats and masks.
     pub const fn range_name(&self) -> &'static str {
         match color_codes(self.format, self.color).1 {
             0 => "",
@@ -309,7 +326,7 @@ impl RingLayout {
         }
     }
 
-    /// The header of a new ring of this shape: no frame yet, not closed.
+    /// Encodes the header of a new ring with this layout, which has no frame yet and is not closed.
     pub fn encode(&self) -> Box<[u8; HEADER_BYTES]> {
         let narrow = |value: usize| u32::try_from(value).expect("checked when the layout was made");
         let mut bytes = Box::new([0; HEADER_BYTES]);
@@ -321,8 +338,8 @@ impl RingLayout {
         put_u32(&mut bytes, header::GENERATION, self.generation);
         put_u32(&mut bytes, header::STREAM, self.stream.code());
         bytes[header::FOURCC..header::FOURCC + 4].copy_from_slice(&self.format.fourcc());
-        put_u32(&mut bytes, header::WIDTH, self.width);
-        put_u32(&mut bytes, header::HEIGHT, self.height);
+        put_u32(&mut bytes, header::WIDTH, self.size.width);
+        put_u32(&mut bytes, header::HEIGHT, self.size.height);
         put_u32(&mut bytes, header::PLANES, narrow(self.planes().len()));
         for (index, plane) in self.planes().iter().enumerate() {
             put_u32(&mut bytes, header::PLANE_OFFSET + 4 * index, narrow(plane.offset));
@@ -335,11 +352,11 @@ impl RingLayout {
         bytes
     }
 
-    /// Checks a header that came from elsewhere, in a memory of `memory_bytes`. What it returns is safe to read by,
-    /// whatever the header said.
+    /// Validates a header that another process wrote, in a memory of `memory_bytes`. A reader that keeps to the returned
+    /// layout stays within the memory, whatever the header contained.
     ///
     /// # Errors
-    /// [`LayoutError`] that names the number which cannot be.
+    /// [`LayoutError`], which names the first field that is not valid.
     pub fn parse(bytes: &[u8; HEADER_BYTES], memory_bytes: u64) -> Result<Self, LayoutError> {
         if bytes[header::MAGIC..header::MAGIC + 8] != MAGIC {
             return Err(LayoutError::Magic);
@@ -359,9 +376,8 @@ impl RingLayout {
         let mut fourcc = [0; 4];
         fourcc.copy_from_slice(&bytes[header::FOURCC..header::FOURCC + 4]);
         let format = PixelFormat::from_fourcc(fourcc).ok_or(LayoutError::Format(fourcc))?;
-        let (width, height) = (field(header::WIDTH), field(header::HEIGHT));
-        check_range("width", width, 1, MAX_SIDE, "1 to 16384")?;
-        check_range("height", height, 1, MAX_SIDE, "1 to 16384")?;
+        let size = Size::new(field(header::WIDTH), field(header::HEIGHT));
+        check_size(size)?;
         let plane_count = field(header::PLANES);
         if to_usize(plane_count) != format.plane_count() {
             return Err(wrong("planes", plane_count, "the number of planes of the format"));
@@ -372,15 +388,14 @@ impl RingLayout {
         }
         let mut planes = [PlaneLayout::default(); MAX_PLANES];
         for (index, plane) in planes.iter_mut().enumerate().take(format.plane_count()) {
-            *plane = parse_plane(bytes, index, plane_extent(format, index, width, height), slot_bytes)?;
+            *plane = parse_plane(bytes, index, plane_extent(format, index, size), slot_bytes)?;
         }
         let layout = Self {
             stream,
             generation: field(header::GENERATION),
             format,
             color: color_of_codes(field(header::COLOR_MATRIX), field(header::COLOR_RANGE))?,
-            width,
-            height,
+            size,
             slot_count,
             slot_bytes: to_usize(slot_bytes),
             planes,
@@ -420,9 +435,9 @@ fn parse_plane(
     Ok(PlaneLayout { offset: to_usize(offset), stride: to_usize(stride), rows: to_usize(rows), row_bytes })
 }
 
-/// Bytes of a row and rows of a plane. Sides of at most [`MAX_SIDE`] pixels: no product overflows.
-const fn plane_extent(format: PixelFormat, plane: usize, width: u32, height: u32) -> (u64, u64) {
-    let (row_bytes, rows) = format.plane_extent(plane, Size::new(width, height));
+/// The bytes of a row, and the rows, of a plane. With sides of at most [`MAX_SIDE`] pixels no product overflows.
+const fn plane_extent(format: PixelFormat, plane: usize, size: Size) -> (u64, u64) {
+    let (row_bytes, rows) = format.plane_extent(plane, size);
     (row_bytes as u64, rows as u64)
 }
 
@@ -440,6 +455,12 @@ fn check_range(
     if (low..=high).contains(&value) { Ok(()) } else { Err(wrong(field, value, expected)) }
 }
 
+fn check_size(size: Size) -> Result<(), LayoutError> {
+    check_range("width", size.width, 1, MAX_SIDE, "1 to 16384")?;
+    check_range("height", size.height, 1, MAX_SIDE, "1 to 16384")
+}
+
+/// The numbers for matrix and range in the header; 0 where they do not apply.
 const fn color_codes(format: PixelFormat, color: Colorimetry) -> (u32, u32) {
     use PixelFormat::{Bgr24, Bgrx32, Grey, Rgb24, Rgbx32};
     if matches!(format, Grey | Rgb24 | Bgr24 | Rgbx32 | Bgrx32) {
@@ -488,6 +509,7 @@ mod tests {
     fn every_format_comes_back_and_planes_do_not_overlap() {
         for format in PixelFormat::ALL {
             for size in [(1, 1), (5, 3), (63, 2), (64, 64), (1280, 720), (16384, 1), (4096, 2160)] {
+                let size = Size::new(size.0, size.1);
                 let layout = RingLayout::new(StreamKind::View, 7, format, color_for(format), size, 4).expect("valid");
                 let parsed = RingLayout::parse(&layout.encode(), layout.total_bytes() as u64).expect("our own header");
                 assert_eq!(parsed, layout);
@@ -503,8 +525,10 @@ mod tests {
 
     #[test]
     fn a_ring_cannot_have_too_few_slots_or_too_many_pixels() {
-        let new =
-            |size, slots| RingLayout::new(StreamKind::Mask, 0, PixelFormat::Grey, Colorimetry::default(), size, slots);
+        let new = |(width, height), slots| {
+            let size = Size::new(width, height);
+            RingLayout::new(StreamKind::Mask, 0, PixelFormat::Grey, Colorimetry::default(), size, slots)
+        };
         assert_eq!(new((8, 8), 3).expect_err("slots").to_string(), "slot count is 3, which is not 4 to 64");
         assert!(new((0, 8), 4).is_err());
         assert!(new((8, 16385), 4).is_err());
@@ -513,14 +537,15 @@ mod tests {
 
     #[test]
     fn one_byte_less_than_the_ring_is_refused() {
-        let layout = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, Colorimetry::default(), (256, 144), 4);
+        let size = Size::new(256, 144);
+        let layout = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, Colorimetry::default(), size, 4);
         let layout = layout.expect("valid");
         let error = RingLayout::parse(&layout.encode(), layout.total_bytes() as u64 - 1).expect_err("short");
         assert!(matches!(error, LayoutError::Short { .. }), "{error}");
     }
 
     proptest! {
-        /// Whatever a header says, what is accepted lies within the memory.
+        /// A header with changed words is refused, or its layout lies within the memory.
         #[test]
         fn a_header_with_words_changed_is_refused_or_safe(
             format in 0..PixelFormat::ALL.len(),
@@ -529,11 +554,12 @@ mod tests {
             spare in 0u64..100_000,
         ) {
             let format = PixelFormat::ALL[format];
-            let layout = RingLayout::new(StreamKind::Source, 1, format, Colorimetry::default(), (width, height), 4);
+            let size = Size::new(width, height);
+            let layout = RingLayout::new(StreamKind::Source, 1, format, Colorimetry::default(), size, 4);
             let layout = layout.expect("valid");
             let mut bytes = layout.encode();
             for (word, value, small) in changes {
-                // Small changes reach the checks that a random word never passes.
+                // Small changes reach checks that a random word hardly ever reaches.
                 let value = if small { u32_at(&bytes, word * 4).wrapping_add(value % 129).wrapping_sub(64) } else { value };
                 put_u32(&mut bytes, word * 4, value);
             }
@@ -549,7 +575,7 @@ mod tests {
             }
         }
 
-        /// Random bytes behind a right magic and version never panic.
+        /// Parsing random bytes after a valid magic and version never panics.
         #[test]
         fn random_headers_never_panic(seed in prop::collection::vec(any::<u8>(), 256), memory in any::<u64>()) {
             let mut bytes = Box::new([0; HEADER_BYTES]);

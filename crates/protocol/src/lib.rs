@@ -1,15 +1,38 @@
-//! The contract between portraitd and its clients, as types and numbers without any I/O.
+//! The contract between portraitd and its clients, as types and constants without any I/O.
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`words`] | streams, modes and states, each with its spelling on D-Bus |
 //! | [`geometry`] | rectangles in pixels and in fractions |
 //! | [`pixel`] | sizes, pixel formats, colorimetry |
-//! | [`layout`] | version 1 of the ring: offsets, and the check of a header that another process wrote |
+//! | [`layout`] | version 1 of the ring: offsets, and the validation of a header that another process wrote |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
 //! | [`settings`] | range, default and error text of each setting |
 //! | [`names`] | the bus name, object paths and interfaces |
-//! | `error` | the named D-Bus errors (feature `dbus`) |
+//! | `error` | the errors of the D-Bus interfaces (feature `dbus`) |
+//!
+//! A client needs this crate only through `portraitd-client`, which re-exports it. A program that brings its own D-Bus
+//! library and its own mapping can read a ring with [`RingLayout`] and [`sequence_lock`] alone:
+//!
+//! ```
+//! use portraitd_protocol::layout::{HEADER_BYTES, LayoutError, RingLayout};
+//!
+//! /// The first bytes of the memory that `Attach` returned, and the size of that memory.
+//! fn describe(header: &[u8; HEADER_BYTES], memory_bytes: u64) -> Result<String, LayoutError> {
+//!     let layout = RingLayout::parse(header, memory_bytes)?;
+//!     Ok(format!("{} {} {}", layout.stream, layout.size, layout.format))
+//! }
+//!
+//! # use portraitd_protocol::{Colorimetry, PixelFormat, Size, StreamKind};
+//! # let size = Size::new(256, 144);
+//! # let ring = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, Colorimetry::default(), size, 4)?;
+//! # let (header, memory_bytes) = (ring.encode(), ring.total_bytes() as u64);
+//! assert_eq!(describe(&header, memory_bytes)?, "mask 256x144 GREY");
+//! let mut damaged = header.clone();
+//! damaged[0] = 0;
+//! assert_eq!(describe(&damaged, memory_bytes), Err(LayoutError::Magic));
+//! # Ok::<(), LayoutError>(())
+//! ```
 
 #[cfg(feature = "dbus")]
 pub mod error;
@@ -24,9 +47,9 @@ pub mod words;
 #[cfg(feature = "dbus")]
 pub use error::ServiceError;
 pub use geometry::{PixelRect, UnitRect, even_size};
-pub use layout::{Person, RingLayout};
+pub use layout::{Person, RingLayout, SlotFlags};
 pub use pixel::{Colorimetry, Matrix, PixelFormat, Range, Size};
 pub use words::{
     BackgroundMode, CameraState, CropMode, FramingMode, FramingSpeed, FramingState, Inset, MaskResolution, StreamKind,
-    UnknownWord,
+    UnknownWord, Word,
 };

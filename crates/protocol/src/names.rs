@@ -1,14 +1,34 @@
-//! Names on the bus: the service, its objects and its interfaces.
+//! Names on the bus: the service, its objects, its interfaces and its errors.
+//!
+//! The attribute macros of zbus need literals, so the daemon's objects and the client's proxies repeat these names.
+//! Tests compare the literals with the constants here.
 
-/// The name that the service takes on a bus.
+/// The bus name of the service.
 pub const SERVICE_NAME: &str = "org.portraitd";
-/// The object of the manager.
+/// Path of the object that implements [`MANAGER_INTERFACE`].
 pub const ROOT_PATH: &str = "/org/portraitd";
-/// The parent of the cameras' objects.
+/// Common parent path of the camera objects. No object is registered at this path itself.
 pub const CAMERAS_PATH: &str = "/org/portraitd/cameras";
 
-/// The path of a camera's object. A byte that a path cannot hold becomes `_` and two hexadecimal digits (also `_` itself,
-/// so that two names never share a path); an empty name becomes `_`.
+/// Interface of the daemon: version, list of cameras, reload.
+pub const MANAGER_INTERFACE: &str = "org.portraitd.Manager1";
+/// Interface of a camera: attaching to streams, snapshots, state.
+pub const CAMERA_INTERFACE: &str = "org.portraitd.Camera1";
+/// Interface of a camera: how the crop follows people.
+pub const FRAMING_INTERFACE: &str = "org.portraitd.Framing1";
+/// Interface of a camera: the segmentation model and the people it finds.
+pub const SEGMENTATION_INTERFACE: &str = "org.portraitd.Segmentation1";
+/// Interface of a camera: what a composite shows behind the people.
+pub const BACKGROUND_INTERFACE: &str = "org.portraitd.Background1";
+/// The four interfaces that every camera object implements.
+pub const CAMERA_INTERFACES: [&str; 4] =
+    [CAMERA_INTERFACE, FRAMING_INTERFACE, SEGMENTATION_INTERFACE, BACKGROUND_INTERFACE];
+
+/// Prefix of the error names; a dot and the name of the error follow, as in `org.portraitd.Error.Busy`.
+pub const ERROR_PREFIX: &str = "org.portraitd.Error";
+
+/// The object path of the camera named `name`. ASCII letters and digits are kept. Every other byte, including `_`, becomes
+/// `_` and two hexadecimal digits, so that two names never share a path. An empty name becomes `_`.
 pub fn camera_path(name: &str) -> String {
     let mut path = format!("{CAMERAS_PATH}/");
     for byte in name.bytes() {

@@ -1,33 +1,33 @@
-//! Sizes, pixel formats and colour: what a picture in memory is made of. 8 bits a component throughout.
+//! Sizes, pixel formats and colorimetry. Every format has 8 bits for each component.
 
 use std::fmt;
 
 /// A size in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Size {
-    /// Pixels in a row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in rows.
     pub height: u32,
 }
 
 impl Size {
-    /// A size of `width` by `height` pixels.
+    /// Creates a size of `width` by `height` pixels.
     pub const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
     }
 
-    /// Whether there is no pixel at all.
+    /// Whether the width or the height is 0.
     pub const fn is_empty(self) -> bool {
         self.width == 0 || self.height == 0
     }
 
-    /// The number of pixels.
+    /// The number of pixels, which cannot overflow.
     pub const fn area(self) -> u64 {
         self.width as u64 * self.height as u64
     }
 
-    /// Width over height; 0 for an empty size.
+    /// Width divided by height; 0 if the size is empty.
     pub fn aspect(self) -> f32 {
         if self.is_empty() { 0.0 } else { self.width as f32 / self.height as f32 }
     }
@@ -39,7 +39,10 @@ impl fmt::Display for Size {
     }
 }
 
-/// How the pixels of a picture lie in memory. 8 bits a component throughout.
+/// The arrangement of a picture's pixels in memory, with 8 bits for each component.
+///
+/// Rings and the daemon use the format's four-character code. The enum is exhaustive on purpose: a new format must be
+/// added to every conversion, and the compiler finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
     /// Packed 4:2:2, `Y0 Cb Y1 Cr` (V4L2 `YUYV`).
@@ -67,7 +70,7 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
-    /// Every format, for tests and listings.
+    /// All formats, in the order of declaration.
     pub const ALL: [Self; 11] = [
         Self::Yuyv,
         Self::Uyvy,
@@ -82,7 +85,7 @@ impl PixelFormat {
         Self::Grey,
     ];
 
-    /// The format's four-character code as V4L2 spells it; also used in ring headers.
+    /// The four-character code of the format, as V4L2 spells it. Ring headers use the same code.
     pub const fn fourcc(self) -> [u8; 4] {
         match self {
             Self::Yuyv => *b"YUYV",
@@ -99,7 +102,7 @@ impl PixelFormat {
         }
     }
 
-    /// The format of a four-character code; `None` where it is not one of ours.
+    /// The format with a four-character code, or `None` if the code is not known.
     pub fn from_fourcc(fourcc: [u8; 4]) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.fourcc() == fourcc)
     }
@@ -113,8 +116,8 @@ impl PixelFormat {
         }
     }
 
-    /// Bytes of picture in one row of plane `plane` (padding not included), and the plane's rows, for a picture of
-    /// `size`. Chroma of odd sizes is rounded up.
+    /// The extent of plane `plane` (from 0) in a picture of `size`: bytes in one row, without padding, and number of rows.
+    /// Chroma of odd sizes is rounded up. The extent is `(0, 0)` if the format has no such plane.
     pub const fn plane_extent(self, plane: usize, size: Size) -> (usize, usize) {
         let (width, height) = (size.width as usize, size.height as usize);
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
@@ -130,7 +133,7 @@ impl PixelFormat {
         }
     }
 
-    /// Whether the components are red, green and blue (and not luma and chroma).
+    /// Whether the components are red, green and blue. `false` for luma and chroma, and for grey.
     pub const fn is_rgb(self) -> bool {
         matches!(self, Self::Rgb24 | Self::Bgr24 | Self::Rgbx32 | Self::Bgrx32)
     }
@@ -145,7 +148,7 @@ impl fmt::Display for PixelFormat {
     }
 }
 
-/// The matrix between R'G'B' and Y'CbCr.
+/// The matrix that converts between R'G'B' and Y'CbCr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Matrix {
     /// ITU-R BT.601: Kr 0.299, Kb 0.114.
@@ -158,7 +161,7 @@ pub enum Matrix {
 }
 
 impl Matrix {
-    /// The weights of red and blue in luma, (Kr, Kb).
+    /// The weights of red and blue in luma, (Kr, Kb). The weight of green is `1 - Kr - Kb`.
     pub const fn weights(self) -> (f32, f32) {
         match self {
             Self::Bt601 => (0.299, 0.114),
@@ -168,21 +171,21 @@ impl Matrix {
     }
 }
 
-/// The range of component values.
+/// The range of the component values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Range {
-    /// Luma 16..=235, chroma 16..=240 around 128.
+    /// Luma from 16 to 235, chroma from 16 to 240 around 128.
     #[default]
     Limited,
-    /// 0..=255, chroma around 128.
+    /// All components from 0 to 255, chroma around 128.
     Full,
 }
 
-/// What the numbers of a Y'CbCr picture mean. Ignored for RGB formats.
+/// The interpretation of a Y'CbCr picture's components. It is ignored for RGB formats and grey.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Colorimetry {
-    /// The matrix.
+    /// The matrix between R'G'B' and Y'CbCr.
     pub matrix: Matrix,
-    /// The range.
+    /// The range of luma and chroma.
     pub range: Range,
 }

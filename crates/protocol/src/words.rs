@@ -1,30 +1,105 @@
-//! The words of the D-Bus interfaces: streams, modes and states, each an enum with the spelling that goes over the bus.
+//! The words of the D-Bus interfaces: streams, modes and states. Each is an enum with the spelling that goes over the bus.
+//!
+//! A newer service may use words that this version does not know. [`Word`] is a value that accepts them: the client's
+//! proxies use it, so that a program does not fail because of a new camera state.
 
 use std::fmt;
 
-/// A word that is none of those an enum knows.
+/// The error for a word that an enum does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not one of {expected}", .word.escape_debug())]
+#[non_exhaustive]
 pub struct UnknownWord {
-    /// What was given.
+    /// The first 60 characters of the word.
     pub word: String,
-    /// The words that would do, separated by commas.
+    /// The words that the enum knows, separated by a comma and a space.
     pub expected: String,
+}
+
+/// A word as it came over D-Bus: one that `T` knows, or one that a newer service has added.
+///
+/// ```
+/// use portraitd_protocol::{CameraState, Word};
+///
+/// let state: Word<CameraState> = "running".into();
+/// assert_eq!(state, CameraState::Running);
+/// let newer: Word<CameraState> = "updating".into();
+/// assert_eq!(newer.known(), None);
+/// assert_eq!(newer.to_string(), "updating");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Word<T> {
+    /// A word that this version knows.
+    Known(T),
+    /// Any other word, as it was spelled.
+    Other(String),
+}
+
+impl<T: Copy> Word<T> {
+    /// The value, or `None` for a word that this version does not know.
+    pub const fn known(&self) -> Option<T> {
+        match self {
+            Self::Known(value) => Some(*value),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl<T> From<T> for Word<T> {
+    fn from(value: T) -> Self {
+        Self::Known(value)
+    }
+}
+
+impl<T: PartialEq> PartialEq<T> for Word<T> {
+    fn eq(&self, other: &T) -> bool {
+        matches!(self, Self::Known(value) if value == other)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(value) => value.fmt(f),
+            Self::Other(word) => f.write_str(word),
+        }
+    }
+}
+
+impl<T: fmt::Display> serde::Serialize for Word<T> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de, T> serde::Deserialize<'de> for Word<T>
+where
+    Self: for<'a> From<&'a str>,
+{
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(<std::borrow::Cow<'de, str>>::deserialize(from)?.as_ref().into())
+    }
+}
+
+#[cfg(feature = "dbus")]
+impl<T> zbus::Type for Word<T> {
+    const SIGNATURE: &'static zbus::Signature = &zbus::Signature::Str;
 }
 
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_meta])* $variant,)+
         }
 
         impl $name {
-            /// Every value.
+            /// Every value that this version knows, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word that goes over the bus.
+            /// The spelling on D-Bus, in JSON and on the command line.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -39,7 +114,7 @@ macro_rules! words {
                 match word {
                     $($word => Ok(Self::$variant),)+
                     _ => Err(UnknownWord {
-                        // A word of this length is a mistake or an attack; its beginning tells which.
+                        // Words are short. The beginning is sufficient to recognize one that was not meant.
                         word: word.chars().take(60).collect(),
                         expected: [$($word),+].join(", "),
                     }),
@@ -68,6 +143,17 @@ macro_rules! words {
             }
         }
 
+        impl From<&str> for Word<$name> {
+            fn from(word: &str) -> Self {
+                $name::try_from(word).map_or_else(|_| Self::Other(word.to_owned()), Self::Known)
+            }
+        }
+
+        #[cfg(feature = "dbus")]
+        impl zbus::Type for $name {
+            const SIGNATURE: &'static zbus::Signature = &zbus::Signature::Str;
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.as_str())
@@ -77,21 +163,21 @@ macro_rules! words {
 }
 
 words! {
-    /// A stream of pictures that a camera offers.
+    /// A stream of a camera.
     StreamKind {
-        /// Who is a person, pixel by pixel; no picture at all.
+        /// The probability that each pixel belongs to a person, 0 to 255. It carries no picture.
         Mask = "mask",
-        /// The person-centred part of the picture, with the room round the people.
+        /// The crop that the director chose, with the people and the room around them.
         View = "view",
-        /// The people on another background; never the room.
+        /// The people in front of another background. It never shows the room, except blurred beyond recognition.
         Composite = "composite",
-        /// The whole picture as the camera gives it. Off unless the configuration allows it.
+        /// The whole frame as the camera delivers it. Available only if the configuration allows it.
         Source = "source",
     }
 }
 
 impl StreamKind {
-    /// The number of the stream in a ring's header.
+    /// The number that stands for the stream in a ring's header, 1 to 4.
     pub const fn code(self) -> u32 {
         match self {
             Self::Mask => 1,
@@ -101,56 +187,56 @@ impl StreamKind {
         }
     }
 
-    /// The stream of a number in a ring's header.
+    /// The stream for a number in a ring's header, or `None` for a number that is not assigned.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.iter().copied().find(|stream| stream.code() == code)
     }
 }
 
 words! {
-    /// What a camera does (`org.portraitd.Camera1.State`).
+    /// The state of a camera (`org.portraitd.Camera1.State`).
     CameraState {
-        /// The device is not there.
+        /// The device is not connected.
         Absent = "absent",
-        /// Nobody looks, so the camera is closed.
+        /// The camera is closed because nothing needs its frames.
         Idle = "idle",
-        /// It is being opened.
+        /// The camera is being opened.
         Starting = "starting",
-        /// Frames come.
+        /// The camera delivers frames.
         Running = "running",
-        /// It is open and gives no frames.
+        /// The camera is open and has stopped delivering frames.
         Stalled = "stalled",
-        /// Its privacy shutter or switch is closed.
+        /// The privacy shutter or switch of the camera is closed.
         Private = "private",
-        /// It cannot be used; `LastError` says why.
+        /// The camera cannot be used. The property `LastError` gives the reason.
         Failed = "failed",
     }
 }
 
 words! {
-    /// How the crop is chosen (`org.portraitd.Framing1.Mode`).
+    /// How the crop of a camera is chosen (`org.portraitd.Framing1.Mode`).
     FramingMode {
-        /// The whole picture.
+        /// The crop is the whole frame.
         Off = "off",
-        /// Framed once on every `Reframe`, then still.
+        /// The people are framed after each call of `Reframe`; then the crop stays where it is.
         Once = "once",
-        /// Follows the people.
+        /// The crop follows the people.
         Follow = "follow",
-        /// `ManualCrop`.
+        /// The crop is the property `ManualCrop`.
         Manual = "manual",
     }
 }
 
 words! {
-    /// What the director does (`org.portraitd.Framing1.State`).
+    /// The state of the director (`org.portraitd.Framing1.State`).
     FramingState {
-        /// Nothing: framing is off, or the camera is closed.
+        /// The director does nothing, because framing is off or the camera is closed.
         Inactive = "inactive",
         /// The crop is moving.
         Framing = "framing",
-        /// The crop is where it should be.
+        /// The crop rests where the director wants it.
         Converged = "converged",
-        /// Nobody is seen.
+        /// There is nobody in the frame.
         Lost = "lost",
     }
 }
@@ -158,33 +244,33 @@ words! {
 words! {
     /// How fast the crop moves (`org.portraitd.Framing1.Speed`).
     FramingSpeed {
-        /// Slower than normal.
+        /// The crop responds at 0.75 times the normal rate.
         Calm = "calm",
-        /// The default.
+        /// The default speed.
         Normal = "normal",
-        /// Faster than normal.
+        /// The crop responds at 1.25 times the normal rate.
         Quick = "quick",
     }
 }
 
 words! {
-    /// What stands behind the people in a composite (`org.portraitd.Background1.Mode`).
+    /// What a composite shows behind the people (`org.portraitd.Background1.Mode`).
     BackgroundMode {
-        /// Nothing of ours: black.
+        /// Black.
         None = "none",
-        /// One colour.
+        /// The colour of the property `Color`.
         Color = "color",
-        /// A picture.
+        /// The image that was set with `SetImage`.
         Image = "image",
-        /// The room, blurred beyond recognition of what is in it.
+        /// The room, blurred so strongly that nothing in it can be recognized.
         Blur = "blur",
     }
 }
 
 words! {
-    /// What part a composite shows (attach option `crop`).
+    /// The part of the frame that a composite shows (attach option `crop`).
     CropMode {
-        /// The part that the director chose.
+        /// The crop that the director chose.
         View = "view",
         /// The whole frame.
         Full = "full",
@@ -192,29 +278,29 @@ words! {
 }
 
 words! {
-    /// Where in a view the whole room is shown, small (attach option `inset`).
+    /// The corner of a view in which a small picture of the whole frame is shown (attach option `inset`).
     Inset {
-        /// Nowhere.
+        /// The view has no inset.
         None = "none",
-        /// In the upper left corner.
+        /// The upper left corner.
         TopLeft = "top-left",
-        /// In the upper right corner.
+        /// The upper right corner.
         TopRight = "top-right",
-        /// In the lower left corner.
+        /// The lower left corner.
         BottomLeft = "bottom-left",
-        /// In the lower right corner.
+        /// The lower right corner.
         BottomRight = "bottom-right",
     }
 }
 
 words! {
-    /// How fine a mask is (attach option `resolution`), where no size is asked for.
+    /// The size of a mask (attach option `resolution`), for clients that do not ask for a width and height.
     MaskResolution {
-        /// As many cells as the net has. Small, but of people who are small in the frame the net has seen more.
+        /// The size of the net's output. It is the smallest, and people who are small in the frame lose detail.
         Net = "net",
         /// A quarter of the frame's width and height.
         Quarter = "quarter",
-        /// The frame's own.
+        /// The size of the frame.
         Full = "full",
     }
 }
@@ -232,5 +318,14 @@ mod tests {
         assert_eq!(StreamKind::from_code(0), None);
         let error = StreamKind::try_from("Mask").expect_err("words are lower case");
         assert_eq!(error.to_string(), "`Mask` is not one of mask, view, composite, source");
+    }
+
+    #[test]
+    fn a_word_keeps_a_spelling_that_is_not_known() {
+        let word: Word<CameraState> = "asleep".into();
+        assert_eq!(word, Word::Other("asleep".to_owned()));
+        assert_ne!(word, CameraState::Idle);
+        assert_eq!(Word::<FramingMode>::from("once").known(), Some(FramingMode::Once));
+        assert_eq!(Word::from(FramingMode::Once).to_string(), "once");
     }
 }

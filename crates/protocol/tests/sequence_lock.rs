@@ -1,5 +1,5 @@
-//! The ring's sequence lock under loom, which runs the very steps of `sequence_lock` in every order that the memory model
-//! allows: a reader never accepts a mixture, and after the writer has finished, it gets the newest frame.
+//! The ring's sequence lock under loom, which runs the functions of `sequence_lock` in every order that the memory model
+//! allows. A reader never accepts a mixture of two frames, and after the writer has finished it reads the newest frame.
 
 use std::sync::atomic::Ordering;
 
@@ -31,7 +31,7 @@ impl Store64 for Word {
     }
 }
 
-/// A slot whose pixels are two words, each of which holds the frame's index when the frame is whole.
+/// A slot with two words of pixels. Both contain the index of the frame if the frame is whole.
 struct Slot {
     lock: Word,
     pixels: [AtomicU64; 2],
@@ -61,7 +61,7 @@ impl<const SLOTS: usize> Ring<SLOTS> {
         finish_write(&slot.lock, &self.latest, index);
     }
 
-    /// One attempt: the index and pixels of a frame that was accepted.
+    /// Makes one attempt to read. Returns the index and pixels if the reader accepts the frame.
     fn read(&self) -> Option<(u64, [u64; 2])> {
         let index = newest(&self.latest);
         if index == 0 {
@@ -91,7 +91,7 @@ fn model<const SLOTS: usize>(frames: u64) {
     });
 }
 
-/// One slot: the writer is always in the reader's way, which is the hardest case.
+/// With one slot the writer overwrites the frame that is being read at every turn, which is the hardest case.
 #[test]
 fn one_slot_that_is_written_again_and_again() {
     model::<1>(3);

@@ -96,7 +96,7 @@ impl CompositeRenderer {
             }
             // Without a mask, a blur would include the people. A plain colour shows neither them
             // nor the room.
-            (BackgroundMode::Blur | BackgroundMode::Color | BackgroundMode::Image, ..) => plain(background.color),
+            _ => plain(background.color),
         };
         compositor.compose(source, crop, mask, Edge::default(), &backdrop, output)?;
         Ok(())

@@ -92,11 +92,11 @@ struct InsetFrame {
 /// `None` if there is no inset or if it does not fit.
 fn inset_frame(inset: Inset, source: Size, output: Size) -> Option<InsetFrame> {
     let (right, bottom) = match inset {
-        Inset::None => return None,
         Inset::TopLeft => (false, false),
         Inset::TopRight => (true, false),
         Inset::BottomLeft => (false, true),
         Inset::BottomRight => (true, true),
+        _ => return None,
     };
     let width = (output.width / INSET_DIVISOR) & !1;
     let height = u32::try_from(u64::from(width) * u64::from(source.height) / u64::from(source.width.max(1))).ok()? & !1;

@@ -317,7 +317,7 @@ fn picture_of(frame: &FrameCopy) -> Option<Picture<'_>> {
         let (data, stride_bytes) = frame.plane(index);
         Plane { data, stride_bytes }
     });
-    Picture::new(layout.format, Size::new(layout.width, layout.height), layout.color, planes).ok()
+    Picture::new(layout.format, layout.size, layout.color, planes).ok()
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl AttachOptions {
     pub const fn of_stream(stream: StreamKind) -> Self {
         let format = match stream {
             StreamKind::Mask => PixelFormat::Grey,
-            StreamKind::View | StreamKind::Composite | StreamKind::Source => PixelFormat::Nv12,
+            _ => PixelFormat::Nv12,
         };
         Self {
             size: None,
