@@ -14,7 +14,7 @@ use portraitd_client::feed::{AttachOptions, camera_at, find_camera};
 use portraitd_client::proxy::{BackgroundProxy, CameraProxy, FramingProxy, ManagerProxy, SegmentationProxy};
 use portraitd_client::{Feed, FrameCopy, Ring, Wait};
 use portraitd_media::{PixelFormat, Size};
-use portraitd_protocol::{CameraState, ServiceError, StreamKind};
+use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, FramingSpeed, ServiceError, StreamKind};
 use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
 use zbus::{Connection, Variant};
 
@@ -47,14 +47,10 @@ where
 fn a_client_attaches_and_reads_whole_frames() {
     runtime().block_on(async {
         let peers = peers().await;
-        let options = AttachOptions {
-            size: Some((320, 180)),
-            format: Some(PixelFormat::Rgb24),
-            frame_rate_limit: Some(60),
-            crop: None,
-            resolution: None,
-            inset: None,
-        };
+        let options = AttachOptions::default()
+            .with_size(Size::new(320, 180))
+            .with_format(PixelFormat::Rgb24)
+            .with_frame_rate_limit(60);
         let mut feed = Feed::attach(peers.proxy.clone(), StreamKind::View, options).await.expect("attach");
         let layout = feed.layout().expect("attached");
         assert_eq!((layout.size, layout.format), (Size::new(320, 180), PixelFormat::Rgb24));
@@ -198,11 +194,11 @@ fn properties_show_the_services_state() {
         let camera = &peers.proxy;
         assert_eq!(camera.name().await.expect("Name"), "front");
         assert_eq!(camera.device().await.expect("Device"), "fake:0");
-        assert_eq!(camera.state().await.expect("State"), "idle");
+        assert_eq!(camera.state().await.expect("State"), CameraState::Idle);
         assert!(camera.format().await.expect("Format").is_empty());
         assert_eq!(u64::try_from(&camera.stats().await.expect("Stats")["frames"]), Ok(12));
         let framing: FramingProxy<'_> = interface(&peers.client).await;
-        assert_eq!(framing.mode().await.expect("Mode"), "follow");
+        assert_eq!(framing.mode().await.expect("Mode"), FramingMode::Follow);
         assert_eq!(framing.crop().await.expect("Crop"), (0.25, 0.25, 0.5, 0.5));
         assert_eq!(f64::try_from(&framing.limits().await.expect("Limits")["max_zoom"]), Ok(4.0));
         let segmentation: SegmentationProxy<'_> = interface(&peers.client).await;
@@ -230,14 +226,14 @@ fn settings_are_checked_applied_and_announced_once() {
         let background: BackgroundProxy<'_> = interface(&peers.client).await;
 
         let refused = [
-            framing.set_mode("sideways").await,
+            framing.set_mode("sideways".into()).await,
             framing.set_max_zoom(f64::NAN).await,
             framing.set_max_zoom(4.5).await,
             framing.set_manual_crop((0.5, 0.5, 0.6, 0.1)).await,
             framing.set_zones(&[(0.0, 0.0, 0.1, 0.1); 17]).await,
-            framing.set_speed("fast").await,
+            framing.set_speed("fast".into()).await,
             segmentation.set_model("huge").await,
-            background.set_mode("fire").await,
+            background.set_mode("fire".into()).await,
             background.set_color("red").await,
             background.set_blur(-1.0).await,
         ];
@@ -245,16 +241,16 @@ fn settings_are_checked_applied_and_announced_once() {
             assert!(matches!(result, Err(ServiceError::InvalidArgument(_))), "{result:?}");
         }
 
-        framing.set_mode("manual").await.expect("Mode");
+        framing.set_mode(FramingMode::Manual.into()).await.expect("Mode");
         framing.set_manual_crop((0.5, 0.5, 0.5, 0.5)).await.expect("ManualCrop");
         framing.set_max_zoom(3.0).await.expect("MaxZoom");
-        framing.set_speed("calm").await.expect("Speed");
+        framing.set_speed(FramingSpeed::Calm.into()).await.expect("Speed");
         framing.set_zones(&[(0.0, 0.0, 0.1, 0.1)]).await.expect("Zones");
         segmentation.set_model("large").await.expect("Model");
-        background.set_mode("blur").await.expect("Mode");
+        background.set_mode(BackgroundMode::Blur.into()).await.expect("Mode");
         background.set_color("#FF0080").await.expect("Color");
         background.set_blur(0.1).await.expect("Blur");
-        assert_eq!(framing.mode().await.expect("Mode"), "manual");
+        assert_eq!(framing.mode().await.expect("Mode"), FramingMode::Manual);
         assert_eq!(framing.manual_crop().await.expect("ManualCrop"), (0.5, 0.5, 0.5, 0.5));
         assert_eq!(framing.zones().await.expect("Zones"), [(0.0, 0.0, 0.1, 0.1)]);
         assert_eq!(background.color().await.expect("Color"), "#ff0080");
@@ -374,7 +370,7 @@ fn a_pipe_that_brings_nothing_keeps_nobody_waiting() {
             while background.set_image(reader.as_fd().into()).await
                 != Err(ServiceError::Busy("another image is being read".into()))
             {}
-            assert_eq!(background.mode().await.expect("Mode"), "color");
+            assert_eq!(background.mode().await.expect("Mode"), BackgroundMode::Color);
             drop(writer);
         };
         let (first, ()) = futures_util::future::join(first, second).await;

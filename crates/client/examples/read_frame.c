@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * Reads frames of a stream of portraitd and saves the last as PPM (RGB) or PGM (grey, and masks).
+ * Reads frames of a portraitd stream and saves the last one as PPM (RGB) or PGM (masks).
  *
  *     cc -std=c11 -O2 -I../include read_frame.c -o read_frame $(pkg-config --cflags --libs dbus-1)
  *     ./read_frame --bus session --camera front view view.ppm 60
  *
- * Needs libdbus-1 for the one call that attaches; the frames are read by portraitd.h alone.
+ * It needs libdbus-1 for the call that attaches. Reading the frames needs only portraitd.h.
  */
 #include <dbus/dbus.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static int fail(const char *what, const char *why)
     return 1;
 }
 
-/* The camera's object: letters and digits as they are, other bytes as _xx. */
+/* The path of the camera's object: letters and digits are kept, other bytes become _xx. */
 static void camera_path(char *path, size_t size, const char *camera)
 {
     size_t end = (size_t)snprintf(path, size, "/org/portraitd/cameras/");
@@ -41,7 +41,7 @@ static void add_option(DBusMessageIter *options, const char *key, int type, cons
     dbus_message_iter_close_container(options, &entry);
 }
 
-/* Calls Attach; 0, or 1 after it has said why not. */
+/* Calls Attach. Returns 0, or prints the error and returns 1. */
 static int attach(DBusConnection *bus, const char *camera, const char *stream, int *memory, int *event)
 {
     char path[512];
@@ -64,7 +64,7 @@ static int attach(DBusConnection *bus, const char *camera, const char *stream, i
         dbus_error_free(&error);
         return 1;
     }
-    /* The layout, third in the reply, is in the ring's header too. */
+    /* The third value of the reply, the layout, is also in the ring's header. */
     if (!dbus_message_get_args(reply, &error, DBUS_TYPE_UNIX_FD, memory, DBUS_TYPE_UNIX_FD, event, DBUS_TYPE_INVALID)) {
         fail(error.name, error.message);
         dbus_error_free(&error);
@@ -130,19 +130,19 @@ int main(int argc, char **argv)
     struct portraitd_frame frame = {0};
     result = portraitd_ring_open(&ring, memory, event);
     if (result < 0)
-        return fail("the ring", strerror(-result));
+        return fail("the ring cannot be opened", strerror(-result));
     unsigned char *pixels = malloc(ring.frame_bytes);
     if (pixels == NULL)
-        return fail("memory", strerror(ENOMEM));
+        return fail("no memory for a frame", strerror(ENOMEM));
     long frames = 0;
     while (frames < wanted) {
         result = portraitd_ring_wait(&ring, 30000);
         if (result == -EINTR)
             continue;
         if (result == -EPIPE)
-            return fail("the ring", "closed; attach again");
+            return fail("the ring is closed", "attach again");
         if (result <= 0)
-            return fail("waiting", result == 0 ? "no frame in 30 s" : strerror(-result));
+            return fail("waiting for a frame", result == 0 ? "no frame in 30 s" : strerror(-result));
         frames += portraitd_ring_read(&ring, pixels, &frame);
     }
     printf("{\"frames\":%ld,\"torn\":%llu,\"skipped\":%llu,\"sequence\":%llu,\"width\":%u,\"height\":%u,\"people\":%u}\n",

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Reads frames of a stream of portraitd and saves the last as PPM (RGB) or PGM (grey, and masks).
+"""Reads frames of a portraitd stream and saves the last one as PPM (RGB) or PGM (masks).
 
     read_frame.py --bus session --camera front view view.ppm --frames 60
 
-Python's standard library only, so that it runs on a bare board. Of D-Bus it needs one method call with two descriptors
-in the reply, which is the class Bus below; a program that does more with the bus takes a library (jeepney and dbus-fast
-both pass descriptors) and keeps the class Ring, which is all that reading frames needs.
+It uses only Python's standard library, so that it runs on a board without further packages. Attaching is one D-Bus call
+whose reply carries two descriptors; the class Bus below implements just that. A program that does more over D-Bus should
+use a library that passes descriptors (jeepney or dbus-fast), and keep the class Ring, which reads the frames.
 """
 
 import argparse
@@ -25,15 +25,15 @@ SLOT_HEADER_BYTES = 512
 
 
 class Ring:
-    """An attached ring, version 1; docs/design/ring.md says what lies where."""
+    """An open ring of version 1. docs/design/ring.md specifies the fields."""
 
     def __init__(self, memory, event):
         seals = fcntl.fcntl(memory, 1034)  # F_GET_SEALS
         if not seals & 2:  # F_SEAL_SHRINK
-            raise ValueError("the memory could be shortened under us")
+            raise ValueError("the memory is not sealed against shrinking")
         size = os.fstat(memory).st_size
         self.map = mmap.mmap(memory, size, mmap.MAP_SHARED, mmap.PROT_READ)
-        os.close(memory)  # the mapping keeps the memory
+        os.close(memory)  # the mapping keeps the memory alive
         self.event = event
         header = self.map[:HEADER_BYTES]
         magic, version, header_bytes, self.slot_count, self.slot_bytes, self.generation, self.stream = struct.unpack_from(
@@ -43,14 +43,14 @@ class Ring:
         if magic != b"PORTRAIT" or version != 1 or header_bytes != HEADER_BYTES:
             raise ValueError("not a ring of version 1")
         if self.slot_count < 4 or self.slot_bytes < SLOT_HEADER_BYTES or not 1 <= planes <= 4:
-            raise ValueError("the header cannot be")
+            raise ValueError("the header is not valid")
         if HEADER_BYTES + self.slot_count * self.slot_bytes > size:
-            raise ValueError("the memory is shorter than its header says")
+            raise ValueError("the memory is smaller than its header says")
         numbers = struct.unpack_from("<12I", header, 48)
         self.planes = list(zip(numbers[0:4], numbers[4:8], numbers[8:12]))[:planes]
         for offset, stride, rows in self.planes:
             if offset + stride * rows > self.slot_bytes:
-                raise ValueError("a plane is not within its slot")
+                raise ValueError("a plane does not lie within its slot")
         self.last = self.torn = self.skipped = 0
         self.barrier = threading.Lock()
 
@@ -58,8 +58,8 @@ class Ring:
         return struct.unpack_from("<Q", self.map, offset)[0]
 
     def fence(self):
-        """Python has no memory fence. Taking and releasing a lock twice orders what is before it and what is after it on
-        every processor that Linux runs on."""
+        """Orders the loads before it and after it. Python has no memory fence; acquiring and releasing a lock twice has
+        this effect on every processor that Linux runs on."""
         for _ in range(2):
             with self.barrier:
                 pass
@@ -68,7 +68,7 @@ class Ring:
         return struct.unpack_from("<I", self.map, 192)[0] != 0
 
     def wait(self, timeout=None):
-        """Waits for a frame: True; False when none came in time; EOFError when the ring is closed."""
+        """Waits for a frame. Returns False after the timeout, and raises EOFError when the ring is closed."""
         while True:
             readable, _, _ = select.select([self.event], [], [], timeout)
             if readable:
@@ -81,7 +81,7 @@ class Ring:
                 return False
 
     def read(self):
-        """The newest frame if it is newer than the last one read, as (what the slot says, its bytes); else None."""
+        """Returns the newest frame as (description, bytes of the slot), or None if it was read already."""
         for _ in range(4):
             index = self.word(128)
             if index <= self.last:
@@ -117,7 +117,7 @@ class Ring:
         }
 
     def save(self, slot, path):
-        """Saves an RGB3 or GREY frame."""
+        """Saves a frame in the format RGB3 or GREY."""
         channels = {b"RGB3": 3, b"GREY": 1}[self.fourcc]
         offset, stride, rows = self.planes[0]
         with open(path, "wb") as out:
@@ -127,7 +127,7 @@ class Ring:
 
 
 class Bus:
-    """A connection to a D-Bus bus, with just enough of the protocol for one call of Attach."""
+    """A connection to a D-Bus bus that implements what a call of Attach needs, and no more."""
 
     def __init__(self, address):
         kind, _, rest = address.split(";")[0].partition(":")
@@ -147,7 +147,7 @@ class Bus:
     def receive(self):
         data, fds, _, _ = socket.recv_fds(self.socket, 65536, 16)
         if not data:
-            raise EOFError("the bus has gone")
+            raise EOFError("the bus has closed the connection")
         self.buffer += data
         self.fds += fds
 
@@ -156,7 +156,7 @@ class Bus:
             self.receive()
         line, _, self.buffer = self.buffer.partition(b"\r\n")
         if not line.startswith(word):
-            raise PermissionError(f"the bus answers {line.decode()!r}")
+            raise PermissionError(f"the bus refuses the login: {line.decode()!r}")
 
     @staticmethod
     def pad(data, to):
@@ -177,7 +177,7 @@ class Bus:
         return cls.string(data, value)
 
     def call(self, destination, path, interface, member, signature, body):
-        """Calls a method; returns the reply's body and the descriptors that came with it."""
+        """Calls a method. Returns the body of the reply and its descriptors."""
         self.serial += 1
         fields = b""
         for code, kind, value in [
@@ -235,7 +235,7 @@ class Bus:
 
 
 def attach(bus, camera, stream, options):
-    """Calls Attach and opens the ring."""
+    """Calls Attach and opens the ring that it returns."""
     escaped = "".join(chr(b) if chr(b).isalnum() and b < 128 else f"_{b:02x}" for b in camera.encode())
     body = Bus.string(b"", stream)
     body = Bus.pad(body, 4)
@@ -247,7 +247,7 @@ def attach(bus, camera, stream, options):
     body = body[:length_at] + struct.pack("<I", len(body) - first) + body[length_at + 4 :]
     path = "/org/portraitd/cameras/" + escaped
     reply, fds = bus.call("org.portraitd", path, "org.portraitd.Camera1", "Attach", "sa{sv}", body)
-    # The first two values are places in the list of descriptors; the layout that follows is in the ring's header too.
+    # The first two values are indices into the list of descriptors. The layout that follows is also in the ring's header.
     memory, event = struct.unpack_from("<II", reply)
     return Ring(fds[memory], fds[event])
 
@@ -256,25 +256,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bus", default="system", help="system, session, or an address")
     parser.add_argument("--camera", default="main")
-    parser.add_argument("--frames", type=int, default=1, help="frames to read, 1 or more; the last one is saved")
+    parser.add_argument("--frames", type=int, default=1, help="number of frames to read, at least 1; the last one is saved")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for a frame")
     parser.add_argument("stream", choices=["mask", "view", "composite", "source"])
     parser.add_argument("file")
     arguments = parser.parse_args()
     if arguments.frames < 1:
-        parser.error("--frames: 1 or more")
+        parser.error("--frames must be at least 1")
     address = {
         "system": os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket"),
         "session": os.environ.get("DBUS_SESSION_BUS_ADDRESS", ""),
     }.get(arguments.bus, arguments.bus)
     options = {} if arguments.stream == "mask" else {"format": ("s", "RGB3")}
-    # The bus is kept: leaving it would end the attachment.
+    # The connection stays open, because leaving the bus ends the attachment.
     bus = Bus(address)
     ring = attach(bus, arguments.camera, arguments.stream, options)
     frames, frame = 0, None
     while frames < arguments.frames:
         if not ring.wait(arguments.timeout):
-            raise TimeoutError("no frame in time")
+            raise TimeoutError("no frame within the timeout")
         newer = ring.read()
         if newer:
             frames, frame = frames + 1, newer

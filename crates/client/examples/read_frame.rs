@@ -1,6 +1,6 @@
-//! Reads frames of a stream and saves the last as PNG:
+//! Reads frames of a stream and saves the last one as PNG:
 //!
-//! `cargo run --release --example read_frame -- session front view view.png 60`
+//! `cargo run --release -p portraitd-client --example read_frame -- session front view view.png 60`
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -18,18 +18,18 @@ async fn main() -> Result<()> {
     };
     let bus: Bus = bus.parse()?;
     let stream = StreamKind::try_from(stream.as_str())?;
-    let frames: u64 = frames.parse().context("FRAMES")?;
+    let frames: u64 = frames.parse().context("FRAMES must be a number")?;
 
     let connection = bus.connect().await?;
     let camera = find_camera(&connection, Some(camera)).await?;
     let mut feed = Feed::attach(camera, stream, AttachOptions::default()).await?;
     let mut frame = FrameCopy::default();
     for _ in 0..frames {
-        // Also across changes of the camera's size or format.
+        // The feed attaches again when the camera's size or format changes.
         feed.next(&mut frame).await?;
     }
     println!("{:?}", feed.counters());
-    let picture = picture::to_packed(&frame).context("no frame was asked for")?;
+    let picture = picture::to_packed(&frame).context("no frame was read: FRAMES must be at least 1")?;
     picture::write_png(&picture, BufWriter::new(File::create(file)?))?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Ways to reach portraitd: the system bus, the session bus, another bus by its address, or a socket without bus.
+//! Connections to the service: over the system bus, the session bus, a bus with a given address, or a socket without a
+//! bus.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,22 +12,23 @@ use zbus::{Connection, OwnedObjectPath};
 
 pub use portraitd_protocol::names::{CAMERAS_PATH, ROOT_PATH, SERVICE_NAME};
 
-/// Which bus.
+/// A choice of bus. `FromStr` reads it from the command line and the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bus {
     /// The system bus.
     #[default]
     System,
-    /// The session bus of the user.
+    /// The session bus of the current user.
     Session,
-    /// A bus by its D-Bus address, such as `unix:path=/run/bus`.
+    /// The bus with this D-Bus address, such as `unix:path=/run/bus`.
     Address(String),
-    /// None: peers talk over a socket that they share.
+    /// No bus. The two sides share a socket, see [`connect_fd`].
     None,
 }
 
 impl Bus {
-    /// Where a connection to it begins; `None` for no bus.
+    /// A builder for a connection to the bus, or `None` for [`Bus::None`].
     pub fn builder(&self) -> Option<Builder<'static>> {
         match self {
             Self::System => Some(Builder::system()),
@@ -36,10 +38,10 @@ impl Bus {
         }
     }
 
-    /// Connects to it, on the tokio runtime of the caller.
+    /// Connects to the bus, on the tokio runtime of the caller.
     ///
     /// # Errors
-    /// What zbus says; `Unsupported` for no bus.
+    /// The error of zbus if the bus cannot be reached; [`zbus::Error::Unsupported`] for [`Bus::None`].
     pub async fn connect(&self) -> zbus::Result<Connection> {
         match self.builder() {
             Some(builder) => builder.build().await,
@@ -51,7 +53,7 @@ impl Bus {
 impl FromStr for Bus {
     type Err = Infallible;
 
-    /// `system`, `session`, `none`, or an address.
+    /// Reads `system`, `session` or `none`. Any other text is taken as an address, which [`Bus::connect`] checks.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "system" => Self::System,
@@ -73,23 +75,23 @@ impl fmt::Display for Bus {
     }
 }
 
-/// Speaks D-Bus without a bus over a connected unix socket whose other end portraitd serves.
+/// Creates a D-Bus connection without a bus, over a connected unix socket. Waits until the service handles the other end.
 ///
 /// # Errors
-/// What zbus says; the peer must be serving by then, or begin to.
+/// The error of zbus if authentication fails or the other end is closed.
 pub async fn connect_fd(socket: OwnedFd) -> zbus::Result<Connection> {
     Builder::unix_stream(UnixStream::from(socket)).p2p().build().await
 }
 
-/// A duplicate of descriptor `number`, which this process was started with (`--bus fd:N`).
+/// Duplicates the descriptor `number`, which this process inherited when it was started (`--bus fd:N`).
 ///
 /// # Errors
-/// `EBADF` where there is none.
+/// `EBADF` if the descriptor is not open.
 pub fn inherited_fd(number: u16) -> std::io::Result<OwnedFd> {
     crate::memory::duplicate(number)
 }
 
-/// The path of a camera's object, see [`portraitd_protocol::names::camera_path`].
+/// The object path of the camera named `name`, see [`portraitd_protocol::names::camera_path`].
 pub fn camera_path(name: &str) -> OwnedObjectPath {
     let path = portraitd_protocol::names::camera_path(name);
     OwnedObjectPath::try_from(path).expect("letters, digits and underscores after a valid path")

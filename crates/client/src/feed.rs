@@ -1,4 +1,5 @@
-//! A stream of frames that outlives its rings: attach, wait, copy; and when the ring is closed, attach again.
+//! A stream of frames across rings: a [`Feed`] attaches, waits for frames and copies them, and attaches again when its ring
+//! is closed.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,36 +13,88 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use crate::connect::camera_path;
 use crate::proxy::{CameraProxy, ManagerProxy};
 use crate::{
-    CropMode, FrameCopy, Inset, MaskResolution, PixelFormat, Ring, RingError, RingLayout, ServiceError, StreamKind,
+    CropMode, FrameCopy, Inset, MaskResolution, PixelFormat, Ring, RingError, RingLayout, ServiceError, Size,
+    StreamKind,
 };
 
-/// The first wait before attaching is tried again, doubled each time up to [`LAST_WAIT`].
+/// The first delay before attaching is retried. It doubles with each attempt, up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// The longest wait before attaching is tried again.
+/// The longest delay before attaching is retried.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// What a client asks of a stream; what is `None` is the service's choice.
+/// The options of a client for a stream. The service chooses a value for each option that is `None`.
+///
+/// ```
+/// use portraitd_client::feed::AttachOptions;
+/// use portraitd_client::{PixelFormat, Size};
+///
+/// let options = AttachOptions::default().with_size(Size::new(640, 360)).with_format(PixelFormat::Rgb24);
+/// assert_eq!(options.frame_rate_limit, None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct AttachOptions {
-    /// Width and height in pixels, even numbers of 16 to 4096.
-    pub size: Option<(u32, u32)>,
-    /// NV12 or RGB24 for pictures, grey for masks.
+    /// Size of the pictures. Both sides are even numbers from 16 to 4096.
+    pub size: Option<Size>,
+    /// Pixel format: NV12 or RGB24 for pictures, grey for masks.
     pub format: Option<PixelFormat>,
-    /// The most wakes a second.
+    /// Maximum number of wake-ups a second, 1 to 240.
     pub frame_rate_limit: Option<u32>,
-    /// What a composite shows.
+    /// The part of the frame that a composite shows.
     pub crop: Option<CropMode>,
-    /// How fine a mask is.
+    /// The size of a mask. Not together with `size`.
     pub resolution: Option<MaskResolution>,
-    /// Where in a view the whole room is shown; needs the permission of the stream `source` too.
+    /// The corner of a view that shows the whole frame. It also needs the permission of the stream `source`.
     pub inset: Option<Inset>,
 }
 
 impl AttachOptions {
-    /// As they go over the bus.
+    /// Sets the size of the pictures.
+    #[must_use]
+    pub const fn with_size(mut self, size: Size) -> Self {
+        self.size = Some(size);
+        self
+    }
+
+    /// Sets the pixel format.
+    #[must_use]
+    pub const fn with_format(mut self, format: PixelFormat) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Sets the maximum number of wake-ups a second.
+    #[must_use]
+    pub const fn with_frame_rate_limit(mut self, limit: u32) -> Self {
+        self.frame_rate_limit = Some(limit);
+        self
+    }
+
+    /// Sets the part of the frame that a composite shows.
+    #[must_use]
+    pub const fn with_crop(mut self, crop: CropMode) -> Self {
+        self.crop = Some(crop);
+        self
+    }
+
+    /// Sets the size of a mask.
+    #[must_use]
+    pub const fn with_resolution(mut self, resolution: MaskResolution) -> Self {
+        self.resolution = Some(resolution);
+        self
+    }
+
+    /// Sets the corner of a view that shows the whole frame.
+    #[must_use]
+    pub const fn with_inset(mut self, inset: Inset) -> Self {
+        self.inset = Some(inset);
+        self
+    }
+
+    /// The options as the method `Attach` takes them.
     pub fn to_values(&self) -> HashMap<&'static str, Variant<'static>> {
         let mut values = HashMap::new();
-        if let Some((width, height)) = self.size {
+        if let Some(Size { width, height }) = self.size {
             values.extend([("width", width.into()), ("height", height.into())]);
         }
         if let Some(format) = self.format {
@@ -63,33 +116,35 @@ impl AttachOptions {
     }
 }
 
-/// Why a feed cannot go on.
+/// An error that ends a feed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FeedError {
-    /// The service said no.
+    /// The service refused the request.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// What it gave is not a ring.
+    /// The memory from the service cannot be opened as a ring.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// What it gave as the pipe is none.
-    #[error("the ring's pipe: {0}")]
+    /// The pipe from the service cannot be duplicated, watched or read.
+    #[error("the pipe of the ring cannot be read: {0}")]
     Pipe(io::Error),
-    /// The connection to the bus or to the peer has ended.
+    /// The connection to the bus or the service is closed.
     #[error("the connection to the service has ended")]
     Disconnected,
 }
 
-/// What a feed has read, over all of its rings.
+/// Counters of a feed, summed over all rings that it has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FeedCounters {
-    /// Frames copied.
+    /// Number of frames copied.
     pub frames: u64,
-    /// Copies that were found torn and thrown away.
+    /// Number of copies that were torn and discarded.
     pub torn: u64,
-    /// Frames published and not read.
+    /// Number of frames published and not read.
     pub skipped: u64,
-    /// Times that it attached again.
+    /// Number of times that the feed has attached again.
     pub reattached: u64,
 }
 
@@ -99,31 +154,33 @@ struct Attached {
     pipe: Receiver,
 }
 
-/// A stream of frames.
+/// A stream of frames that attaches again when the ring changes. [`Feed::next`] may be cancelled at any await.
 #[derive(Debug)]
 pub struct Feed {
     camera: CameraProxy<'static>,
     stream: StreamKind,
     options: AttachOptions,
     attached: Option<Attached>,
-    /// What the rings before the present one counted.
+    /// The counters of the previous rings.
     past: FeedCounters,
-    /// That of the newest ring; 0 before the first, as none has that.
+    /// The generation of the newest ring; 0 before the first, because generations start at 1.
     generation: u32,
 }
 
-/// A camera's proxy, without a cache of its properties.
+/// Creates the proxy for the camera object at `path`, without a cache of its properties. It does not check that the object
+/// exists.
 ///
 /// # Errors
-/// What zbus says.
+/// The error of zbus if the connection is closed.
 pub async fn camera_at(connection: &Connection, path: OwnedObjectPath) -> zbus::Result<CameraProxy<'static>> {
     CameraProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await
 }
 
-/// The camera of a name, or the only one where there is no name.
+/// Finds the camera named `name`. Without a name it finds the only camera.
 ///
 /// # Errors
-/// [`ServiceError::CameraAbsent`] where there is none of that name, or without a name not exactly one.
+/// [`ServiceError::CameraAbsent`] if no camera has that name, or if there is no name and not exactly one camera.
+/// [`ServiceError::Bus`] if the service cannot be reached.
 pub async fn find_camera(connection: &Connection, name: Option<&str>) -> Result<CameraProxy<'static>, ServiceError> {
     let manager = ManagerProxy::builder(connection).cache_properties(CacheProperties::No).build().await?;
     let mut paths = manager.cameras().await?;
@@ -134,17 +191,17 @@ pub async fn find_camera(connection: &Connection, name: Option<&str>) -> Result<
             paths.pop().ok_or_else(|| ServiceError::CameraAbsent(format!("there is no camera named {name:?}")))?
         }
         None if paths.len() > 1 => {
-            return Err(ServiceError::CameraAbsent(format!("there are {} cameras: name one", paths.len())));
+            return Err(ServiceError::CameraAbsent(format!("there are {} cameras, and none was named", paths.len())));
         }
         None => paths.pop().ok_or_else(|| ServiceError::CameraAbsent("there is no camera".into()))?,
     };
     Ok(camera_at(connection, path).await?)
 }
 
-/// As [`find_camera`], and waits for as long as the service does not run or does not have the camera.
+/// Finds a camera as [`find_camera`] does, and waits while the service does not run or does not have the camera.
 ///
 /// # Errors
-/// [`ServiceError::Bus`] where the connection has ended, or the bus refuses.
+/// [`ServiceError::Bus`] if the connection has ended or the bus refuses the call.
 pub async fn wait_for_camera(
     connection: &Connection,
     name: Option<&str>,
@@ -166,7 +223,8 @@ impl Feed {
     /// Attaches to `stream` of `camera`.
     ///
     /// # Errors
-    /// [`FeedError::Service`] with the service's own error; the others where what it gave cannot be used.
+    /// [`FeedError::Service`] if the service refuses; [`FeedError::Ring`] or [`FeedError::Pipe`] if its reply cannot be
+    /// used.
     pub async fn attach(
         camera: CameraProxy<'static>,
         stream: StreamKind,
@@ -179,8 +237,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// A feed of a camera that need not be there yet: the first [`Feed::next`] attaches, and waits for the camera as it does
-    /// for one that went away.
+    /// Creates a feed without attaching. The first [`Feed::next`] attaches, and waits while the camera is not available.
     pub fn when_available(camera: CameraProxy<'static>, stream: StreamKind, options: AttachOptions) -> Self {
         Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 }
     }
@@ -192,12 +249,13 @@ impl Feed {
         Ok(Attached { ring: Ring::open(memory.into(), event)?, pipe })
     }
 
-    /// Waits for the next frame and copies it to `out`. Where the ring is closed, attaches again, for as long as it takes
-    /// and the service may still come back. May be cancelled at any await.
+    /// Waits for the next frame and copies it to `out`. If the ring is closed, the feed attaches again, and retries while the
+    /// camera is not available or the service restarts.
     ///
     /// # Errors
-    /// [`FeedError::Disconnected`] when the connection has ended; [`FeedError::Service`] where the service refuses for
-    /// good (no such stream, not authorised, invalid options).
+    /// [`FeedError::Disconnected`] if the connection has ended; [`FeedError::Service`] if the service refuses for a reason
+    /// that does not pass (no such stream, not authorized, not supported, invalid options); [`FeedError::Pipe`] if the pipe
+    /// cannot be read.
     pub async fn next(&mut self, out: &mut FrameCopy) -> Result<(), FeedError> {
         loop {
             if self.attached.is_none() {
@@ -228,7 +286,7 @@ impl Feed {
         }
     }
 
-    /// Lets the ring go, and keeps what it counted.
+    /// Drops the ring and adds its counters to those of the previous rings.
     fn detach(&mut self) {
         if let Some(Attached { ring, .. }) = self.attached.take() {
             self.past.torn += ring.torn();
@@ -255,24 +313,24 @@ impl Feed {
                     | ServiceError::NotAuthorized(_)
                     | ServiceError::NotSupported(_)),
                 )) => return Err(error.into()),
-                // The camera is away, or the daemon is restarting: it may come back.
+                // The camera is not available or the daemon restarts. Both may pass.
                 Err(_) => tokio::time::sleep(wait).await,
             }
             wait = (wait * 2).min(LAST_WAIT);
         }
     }
 
-    /// The shape of the present ring; `None` between two.
+    /// The layout of the current ring; `None` while the feed is not attached.
     pub fn layout(&self) -> Option<&RingLayout> {
         self.attached.as_ref().map(|attached| attached.ring.layout())
     }
 
-    /// The generation of the newest ring.
+    /// The generation of the newest ring; 0 before the first.
     pub const fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// What was read so far.
+    /// The counters of all rings up to now.
     pub fn counters(&self) -> FeedCounters {
         let mut counters = self.past;
         if let Some(Attached { ring, .. }) = &self.attached {

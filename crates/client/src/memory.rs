@@ -1,10 +1,10 @@
-//! The one place of this crate with unsafe code: a read-only mapping of memory that another process writes, and taking
-//! over a descriptor that is known by its number.
+//! All unsafe code of this crate: a read-only mapping of memory that another process writes, and the duplication of a
+//! descriptor that is known only by its number.
 //!
-//! No reference to plain bytes of the mapping is ever made, because they may change at any moment. Bytes leave it by
-//! relaxed atomic loads, word by word, which is the only defined way to read what another thread or process may write.
-//! The words of the ring's protocol are lent out as a type that can be loaded only ([`SharedU64`]): the mapping is
-//! read-only, and a store would raise SIGSEGV.
+//! No reference to plain bytes of the mapping is ever created, because another process may change them at any time. Bytes
+//! are copied by relaxed atomic loads, one machine word at a time, which is the only defined way to read them. The atomic
+//! words of the ring have a type that can only be loaded ([`SharedU64`]), because a store to the read-only mapping would
+//! raise SIGSEGV.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,12 +24,12 @@ pub(crate) struct ReadOnlyMemory {
     bytes: usize,
 }
 
-// SAFETY: the mapping belongs to the process and not to a thread, and is only read, by atomic loads.
+// SAFETY: the mapping belongs to the process and not to a thread, and it is only read, by atomic loads.
 unsafe impl Send for ReadOnlyMemory {}
 // SAFETY: as above; all methods take `&self` and load atomically.
 unsafe impl Sync for ReadOnlyMemory {}
 
-/// An atomic word of a read-only mapping.
+/// An atomic `u64` in a read-only mapping. It can be loaded and not stored.
 #[repr(transparent)]
 #[derive(Debug)]
 pub(crate) struct SharedU64(AtomicU64);
@@ -47,47 +47,47 @@ impl Load64 for SharedU64 {
 }
 
 impl ReadOnlyMemory {
-    /// Maps the first `bytes` of `fd`. The caller has made sure that the file has as many and cannot be shortened
-    /// (`F_SEAL_SHRINK`); a file that is cut short under a mapping raises SIGBUS.
+    /// Maps the first `bytes` bytes of `fd`. The caller must have checked that the file is that long and sealed against
+    /// shrinking (`F_SEAL_SHRINK`): reading a mapping beyond the end of a shortened file raises SIGBUS.
     ///
     /// # Errors
-    /// What `mmap` says.
+    /// The error of `mmap`; `EINVAL` if `bytes` is 0.
     pub(crate) fn map(fd: impl AsFd, bytes: usize) -> rustix::io::Result<Self> {
         if bytes == 0 {
             return Err(rustix::io::Errno::INVAL);
         }
-        // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
+        // SAFETY: the kernel chooses the address, so the new mapping does not overlap any existing one.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, fd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?;
         Ok(Self { start, bytes })
     }
 
-    /// A pointer to `T` at `offset`, checked for place and alignment.
+    /// A pointer to `T` at `offset`. Panics unless it lies within the mapping and is aligned.
     fn at<T>(&self, offset: usize) -> *const T {
         assert!(offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.bytes), "within the mapping");
         assert!(offset.is_multiple_of(align_of::<T>()), "aligned");
         self.start.as_ptr().wrapping_add(offset).cast_const().cast()
     }
 
-    /// The atomic `u64` at `offset`.
+    /// The atomic `u64` at `offset`. Panics unless it lies within the mapping and is aligned.
     pub(crate) fn word(&self, offset: usize) -> &SharedU64 {
-        // SAFETY: `at` has checked place and alignment (the mapping begins at a page). The memory stays mapped while
-        // `self` is borrowed. An atomic may change under a shared reference, and `SharedU64` never stores.
+        // SAFETY: `at` checks range and alignment, and the mapping starts at a page. The memory stays mapped while `self` is
+        // borrowed. An atomic may change behind a shared reference, and `SharedU64` never stores.
         unsafe { &*self.at::<SharedU64>(offset) }
     }
 
-    /// Loads the `u32` at `offset`, with acquire.
+    /// Loads the atomic `u32` at `offset` with acquire ordering. Panics unless it lies within the mapping and is aligned.
     pub(crate) fn load_u32(&self, offset: usize) -> u32 {
         // SAFETY: as in `word`.
         let word = unsafe { &*self.at::<AtomicU32>(offset) };
         u32::from_le(word.load(Ordering::Acquire))
     }
 
-    /// Copies `out.len()` bytes from `offset` by relaxed loads. Bytes that are being written meanwhile come out in any
-    /// mixture; the caller must find that out by the slot's lock.
+    /// Copies `out.len()` bytes from `offset` by relaxed loads. If another process writes the bytes meanwhile, the copy is an
+    /// arbitrary mixture of old and new. The caller must detect that with the slot's lock.
     ///
     /// # Panics
-    /// If the range is not within the mapping.
+    /// If the range does not lie within the mapping.
     pub(crate) fn copy_to(&self, offset: usize, out: &mut [u8]) {
         assert!(offset.checked_add(out.len()).is_some_and(|end| end <= self.bytes), "within the mapping");
         let mut source = self.start.as_ptr().wrapping_add(offset).cast_const();
@@ -95,12 +95,12 @@ impl ReadOnlyMemory {
         let (head, rest) = out.split_at_mut(head);
         let (words, tail) = rest.as_chunks_mut::<WORD>();
         for byte in head {
-            // SAFETY: within the mapping, as asserted above; an `AtomicU8` has no alignment to keep.
+            // SAFETY: the address lies within the mapping, as asserted above. An `AtomicU8` needs no alignment.
             *byte = unsafe { &*source.cast::<AtomicU8>() }.load(Ordering::Relaxed);
             source = source.wrapping_add(1);
         }
         for word in words {
-            // SAFETY: within the mapping; aligned, since the head went up to a multiple of the word's size.
+            // SAFETY: the address lies within the mapping, and the head ended at a multiple of the word's size.
             *word = unsafe { &*source.cast::<AtomicUsize>() }.load(Ordering::Relaxed).to_ne_bytes();
             source = source.wrapping_add(WORD);
         }
@@ -114,19 +114,19 @@ impl ReadOnlyMemory {
 
 impl Drop for ReadOnlyMemory {
     fn drop(&mut self) {
-        // SAFETY: exactly what `map` mapped, and no reference into it outlives `self`.
-        // An error would mean that the arguments are wrong, which they cannot be; there is nothing to be done then.
+        // SAFETY: the arguments are those of the mapping that `map` created, and no reference into it outlives `self`.
+        // The call fails only for invalid arguments, and these are valid.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
 
-/// A duplicate of a descriptor that is known by its number only.
+/// Duplicates a descriptor that is known only by its number.
 ///
 /// # Errors
-/// `EBADF` where it is not open.
+/// `EBADF` if the descriptor is not open.
 pub(crate) fn duplicate(number: u16) -> std::io::Result<OwnedFd> {
-    // SAFETY: not -1. The borrow lasts for one `fcntl`, which answers EBADF for a number that is not open; nothing is
-    // closed, so nobody who owns the descriptor loses it.
+    // SAFETY: the number is not -1. The borrow lasts for one `fcntl`, which returns EBADF if the descriptor is not open.
+    // Nothing is closed, so an owner of the descriptor keeps it.
     unsafe { BorrowedFd::borrow_raw(number.into()) }.try_clone_to_owned()
 }
 

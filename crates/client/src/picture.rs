@@ -1,24 +1,25 @@
-//! A frame as a picture file: PNG, PPM or PGM, and packed bytes. For tools and examples; nothing here is fast.
+//! Converts frames to packed pixels and to PNG, PPM and PGM files. It is meant for tools and examples and is not fast.
 
 use std::io;
 
 use crate::ring::FrameCopy;
 use portraitd_protocol::{PixelFormat, Range, Size};
 
-/// A picture without padding between rows.
+/// A grey or RGB picture with 8 bits per channel and without padding between rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedPicture {
-    /// Pixels in a row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in rows.
     pub height: u32,
-    /// 1 (grey) or 3 (red, green, blue).
+    /// Channels of a pixel: 1 (grey) or 3 (red, green, blue).
     pub channels: usize,
-    /// `height * width * channels` bytes.
+    /// The pixels, `height * width * channels` bytes, row by row.
     pub data: Vec<u8>,
 }
 
-/// The frame as grey or RGB; `None` for a [`FrameCopy`] that never held a frame. Chroma is repeated, not interpolated.
+/// Converts a frame to grey (masks) or RGB (all other formats). Chroma is repeated and not interpolated. Returns `None` for
+/// a [`FrameCopy`] that never held a frame.
 pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
     let layout = frame.layout()?;
     let Size { width, height } = layout.size;
@@ -37,11 +38,11 @@ pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
     Some(PackedPicture { width, height, channels: 3, data })
 }
 
-/// Reads pixels of one frame as RGB.
+/// Reads single pixels of a frame as RGB.
 struct Converter<'a> {
     format: PixelFormat,
     planes: [(&'a [u8], usize); 3],
-    /// Cr to red, Cb to green, Cr to green, Cb to blue.
+    /// The factors from Cr to red, Cb to green, Cr to green, and Cb to blue.
     matrix: [f32; 4],
     luma_offset: f32,
     luma_gain: f32,
@@ -102,10 +103,10 @@ fn to_byte(value: f32) -> u8 {
     value.round().clamp(0.0, 255.0) as u8
 }
 
-/// Writes a PNG.
+/// Writes a picture as PNG.
 ///
 /// # Errors
-/// What `out` says.
+/// The error of `out`.
 pub fn write_png(picture: &PackedPicture, out: impl io::Write) -> io::Result<()> {
     let mut encoder = png::Encoder::new(out, picture.width, picture.height);
     encoder.set_color(if picture.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
@@ -116,20 +117,20 @@ pub fn write_png(picture: &PackedPicture, out: impl io::Write) -> io::Result<()>
     Ok(())
 }
 
-/// Writes a binary PPM (RGB) or PGM (grey).
+/// Writes a picture as binary PPM (RGB) or PGM (grey).
 ///
 /// # Errors
-/// What `out` says.
+/// The error of `out`.
 pub fn write_pnm(picture: &PackedPicture, mut out: impl io::Write) -> io::Result<()> {
     let kind = if picture.channels == 1 { "P5" } else { "P6" };
     write!(out, "{kind}\n{} {}\n255\n", picture.width, picture.height)?;
     out.write_all(&picture.data)
 }
 
-/// Writes the planes row by row, without padding.
+/// Writes the planes of a frame one after the other, row by row and without padding.
 ///
 /// # Errors
-/// What `out` says.
+/// The error of `out`.
 pub fn write_raw(frame: &FrameCopy, mut out: impl io::Write) -> io::Result<()> {
     for plane in 0..frame.layout().map_or(0, |layout| layout.planes().len()) {
         for row in frame.rows(plane) {

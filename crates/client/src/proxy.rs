@@ -1,204 +1,233 @@
-//! The D-Bus interfaces, as proxies: `docs/design/dbus.md` explains them. Every method and property fails with
-//! [`ServiceError`], which keeps the error's name.
+//! The D-Bus interfaces of the service as asynchronous zbus proxies. `docs/design/dbus.md` specifies them.
+//!
+//! Every method and property returns [`ServiceError`], which keeps the name of the service's error. Properties with a
+//! fixed set of words return a [`Word`], so that a program does not fail when a newer service reports a new word. A setter
+//! takes the same type: `set_mode(FramingMode::Follow.into())`.
 
 use std::collections::HashMap;
 
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
-use crate::ServiceError;
+use crate::{BackgroundMode, CameraState, FramingMode, FramingSpeed, FramingState, ServiceError, Word};
 
-/// Named values, `a{sv}` on the bus.
+/// A dictionary of named values, `a{sv}` on the bus.
 pub type Values = HashMap<String, OwnedVariant>;
-/// x, y, width and height as fractions of the source picture.
+/// A rectangle as x, y, width and height, each as a fraction of the source frame, 0 to 1.
 pub type Fractions = (f64, f64, f64, f64);
 
-/// `org.portraitd.Manager1`: the daemon.
+/// The interface `org.portraitd.Manager1` of the daemon.
 #[zbus::proxy(interface = "org.portraitd.Manager1", default_service = "org.portraitd", default_path = "/org/portraitd")]
 pub trait Manager {
-    /// Reads the configuration anew.
+    /// Reads the configuration again. If it is invalid, the settings stay as they are and the error names the place.
     fn reload(&self) -> Result<(), ServiceError>;
 
-    /// The daemon's version.
+    /// The version of the daemon, such as `0.1.0`.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> Result<String, ServiceError>;
 
-    /// The cameras' objects.
+    /// The object paths of the cameras, in no particular order.
     #[zbus(property)]
     fn cameras(&self) -> Result<Vec<OwnedObjectPath>, ServiceError>;
 }
 
-/// `org.portraitd.Camera1`: a camera.
+/// The interface `org.portraitd.Camera1`: streams, snapshots and the state of a camera.
 #[zbus::proxy(interface = "org.portraitd.Camera1", default_service = "org.portraitd", assume_defaults = false)]
 pub trait Camera {
-    /// Attaches to a stream: the ring's memory, the pipe that announces frames, and the ring's layout. [`crate::Feed`]
-    /// does this and more.
+    /// Attaches to a stream. Returns the memory of the ring, the pipe that receives one byte per frame, and the layout of
+    /// the ring as named values. [`crate::Feed`] calls this and reads the frames.
     fn attach(
         &self,
         stream: &str,
         options: &HashMap<&str, Variant<'_>>,
     ) -> Result<(zbus::OwnedFd, zbus::OwnedFd, Values), ServiceError>;
 
-    /// The newest picture of a stream, as PNG in a memfd.
+    /// Returns the newest picture of a stream as PNG, in a sealed memfd positioned at its beginning.
     fn snapshot(&self, stream: &str) -> Result<zbus::OwnedFd, ServiceError>;
 
-    /// The camera's name.
+    /// The name of the camera in the configuration.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> Result<String, ServiceError>;
 
-    /// The device or other source.
+    /// The device node or other source of the frames.
     #[zbus(property)]
     fn device(&self) -> Result<String, ServiceError>;
 
-    /// See [`crate::CameraState`].
+    /// The state of the camera.
     #[zbus(property)]
-    fn state(&self) -> Result<String, ServiceError>;
+    fn state(&self) -> Result<Word<CameraState>, ServiceError>;
 
-    /// The format of the camera's frames while it is open.
+    /// The format of the camera's frames; empty while the camera is closed. Keys: `format` s, `width` u, `height` u,
+    /// `frame_rate` d, and for formats other than RGB also `matrix` s and `range` s.
     #[zbus(property)]
     fn format(&self) -> Result<Values, ServiceError>;
 
-    /// How many clients are attached.
+    /// The number of attached clients.
     #[zbus(property)]
     fn consumers(&self) -> Result<u32, ServiceError>;
 
-    /// Grows with every change of size or format.
+    /// A number that increases when the size or format of the source changes.
     #[zbus(property)]
     fn generation(&self) -> Result<u32, ServiceError>;
 
-    /// The last thing that went wrong.
+    /// The last error of the camera; empty if there was none.
     #[zbus(property)]
     fn last_error(&self) -> Result<String, ServiceError>;
 
-    /// Figures, measured.
+    /// Measured figures, such as frame counts and latencies. They are never announced: read them when they are needed.
     #[zbus(property(emits_changed_signal = "false"))]
     fn stats(&self) -> Result<Values, ServiceError>;
 }
 
-/// `org.portraitd.Framing1`: how the view follows the people.
+/// The interface `org.portraitd.Framing1`: how the crop of a camera follows people.
 #[zbus::proxy(interface = "org.portraitd.Framing1", default_service = "org.portraitd", assume_defaults = false)]
 pub trait Framing {
-    /// Frames anew, now.
+    /// Frames the people again, now.
     fn reframe(&self) -> Result<(), ServiceError>;
 
-    /// See [`crate::FramingMode`].
+    /// How the crop is chosen.
     #[zbus(property)]
-    fn mode(&self) -> Result<String, ServiceError>;
+    fn mode(&self) -> Result<Word<FramingMode>, ServiceError>;
 
-    /// See [`crate::FramingMode`].
+    /// Sets how the crop is chosen.
     #[zbus(property)]
-    fn set_mode(&self, mode: &str) -> Result<(), ServiceError>;
+    fn set_mode(&self, mode: Word<FramingMode>) -> Result<(), ServiceError>;
 
-    /// See [`crate::FramingState`].
+    /// The state of the director.
     #[zbus(property)]
-    fn state(&self) -> Result<String, ServiceError>;
+    fn state(&self) -> Result<Word<FramingState>, ServiceError>;
 
-    /// The crop of now.
+    /// The current crop. It is never announced: read it when it is needed.
     #[zbus(property(emits_changed_signal = "false"))]
     fn crop(&self) -> Result<Fractions, ServiceError>;
 
-    /// The crop of the mode `manual`.
+    /// The crop in the mode `manual`.
     #[zbus(property)]
     fn manual_crop(&self) -> Result<Fractions, ServiceError>;
 
-    /// The crop of the mode `manual`.
+    /// Sets the crop in the mode `manual`: a rectangle within (0, 0, 1, 1) that is not empty.
     #[zbus(property)]
     fn set_manual_crop(&self, crop: Fractions) -> Result<(), ServiceError>;
 
-    /// The most that the picture is enlarged.
+    /// The largest enlargement, 1 to 4.
     #[zbus(property)]
     fn max_zoom(&self) -> Result<f64, ServiceError>;
 
-    /// The most that the picture is enlarged, 1 to 4.
+    /// Sets the largest enlargement, 1 to 4.
     #[zbus(property)]
     fn set_max_zoom(&self, zoom: f64) -> Result<(), ServiceError>;
 
-    /// See [`crate::FramingSpeed`].
+    /// How fast the crop moves.
     #[zbus(property)]
-    fn speed(&self) -> Result<String, ServiceError>;
+    fn speed(&self) -> Result<Word<FramingSpeed>, ServiceError>;
 
-    /// See [`crate::FramingSpeed`].
+    /// Sets how fast the crop moves.
     #[zbus(property)]
-    fn set_speed(&self, speed: &str) -> Result<(), ServiceError>;
+    fn set_speed(&self, speed: Word<FramingSpeed>) -> Result<(), ServiceError>;
 
-    /// Areas whose people are ignored.
+    /// The areas whose people are ignored.
     #[zbus(property)]
     fn zones(&self) -> Result<Vec<Fractions>, ServiceError>;
 
-    /// Areas whose people are ignored, 16 at most.
+    /// Sets the areas whose people are ignored, at most 16.
     #[zbus(property)]
     fn set_zones(&self, zones: &[Fractions]) -> Result<(), ServiceError>;
 
-    /// What the settings can be.
+    /// The limits of the settings for this camera, such as `max_zoom` d.
     #[zbus(property)]
     fn limits(&self) -> Result<Values, ServiceError>;
 }
 
-/// `org.portraitd.Segmentation1`: the net that tells people from the room.
+/// The interface `org.portraitd.Segmentation1`: the segmentation model and the people it finds.
 #[zbus::proxy(interface = "org.portraitd.Segmentation1", default_service = "org.portraitd", assume_defaults = false)]
 pub trait Segmentation {
-    /// The net in use.
+    /// The model in use.
     #[zbus(property)]
     fn model(&self) -> Result<String, ServiceError>;
 
-    /// The net in use, one of `models`.
+    /// Sets the model, one of [`models`](SegmentationProxy::models). Returns when the model is in use.
     #[zbus(property)]
     fn set_model(&self, model: &str) -> Result<(), ServiceError>;
 
-    /// The nets that there are.
+    /// The models that can be loaded.
     #[zbus(property)]
     fn models(&self) -> Result<Vec<String>, ServiceError>;
 
-    /// Masks a second, measured.
+    /// The measured number of masks a second.
     #[zbus(property(emits_changed_signal = "false"))]
     fn rate(&self) -> Result<f64, ServiceError>;
 
-    /// The people of the newest mask: id and rectangle.
+    /// The people in the newest mask: id, then x, y, width and height of the box as fractions of the source.
     #[zbus(property(emits_changed_signal = "false"))]
     fn people(&self) -> Result<Vec<(u32, f64, f64, f64, f64)>, ServiceError>;
 
-    /// Whether somebody is seen.
+    /// Whether somebody is in the frame.
     #[zbus(property)]
     fn present(&self) -> Result<bool, ServiceError>;
 
-    /// Whether masks come as they should.
+    /// Whether masks are produced as configured.
     #[zbus(property)]
     fn healthy(&self) -> Result<bool, ServiceError>;
 
-    /// What is left out to keep up.
+    /// What is left out to stay within the time budget, or why there are no masks; empty if nothing is left out.
     #[zbus(property)]
     fn degraded(&self) -> Result<String, ServiceError>;
 }
 
-/// `org.portraitd.Background1`: what stands behind the people in the composite.
+/// The interface `org.portraitd.Background1`: what the composite shows behind the people.
 #[zbus::proxy(interface = "org.portraitd.Background1", default_service = "org.portraitd", assume_defaults = false)]
 pub trait Background {
-    /// Takes a PNG or JPEG: a file or memfd, a pipe or a socket.
+    /// Sets the background image: a PNG or JPEG of at most 32 MiB, from a file, memfd, pipe or socket.
     fn set_image(&self, image: zbus::Fd<'_>) -> Result<(), ServiceError>;
 
-    /// Removes the picture.
+    /// Removes the background image.
     fn clear_image(&self) -> Result<(), ServiceError>;
 
-    /// See [`crate::BackgroundMode`].
+    /// What the composite shows behind the people.
     #[zbus(property)]
-    fn mode(&self) -> Result<String, ServiceError>;
+    fn mode(&self) -> Result<Word<BackgroundMode>, ServiceError>;
 
-    /// See [`crate::BackgroundMode`].
+    /// Sets what the composite shows behind the people.
     #[zbus(property)]
-    fn set_mode(&self, mode: &str) -> Result<(), ServiceError>;
+    fn set_mode(&self, mode: Word<BackgroundMode>) -> Result<(), ServiceError>;
 
-    /// The colour of the mode `color`, `#rrggbb`.
+    /// The colour of the mode `color`, as `#rrggbb`.
     #[zbus(property)]
     fn color(&self) -> Result<String, ServiceError>;
 
-    /// The colour of the mode `color`, `#rrggbb`.
+    /// Sets the colour of the mode `color`, as `#rrggbb`.
     #[zbus(property)]
     fn set_color(&self, color: &str) -> Result<(), ServiceError>;
 
-    /// The standard deviation of the mode `blur`, as a fraction of the picture's height.
+    /// The blur of the mode `blur`: the standard deviation as a fraction of the picture's height, 0 to 0.25.
     #[zbus(property)]
     fn blur(&self) -> Result<f64, ServiceError>;
 
-    /// The standard deviation of the mode `blur`, 0 to 0.25.
+    /// Sets the blur of the mode `blur`: the standard deviation as a fraction of the picture's height, 0 to 0.25.
     #[zbus(property)]
     fn set_blur(&self, blur: f64) -> Result<(), ServiceError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portraitd_protocol::names;
+    use zbus::proxy::Defaults;
+
+    #[test]
+    fn the_attributes_name_what_the_constants_name() {
+        fn names_of<P: Defaults>() -> (&'static str, &'static str) {
+            let interface = P::INTERFACE.as_ref().expect("an interface");
+            (interface.as_str(), P::DESTINATION.as_ref().expect("a service").as_str())
+        }
+        for (found, interface) in [
+            (names_of::<ManagerProxy<'_>>(), names::MANAGER_INTERFACE),
+            (names_of::<CameraProxy<'_>>(), names::CAMERA_INTERFACE),
+            (names_of::<FramingProxy<'_>>(), names::FRAMING_INTERFACE),
+            (names_of::<SegmentationProxy<'_>>(), names::SEGMENTATION_INTERFACE),
+            (names_of::<BackgroundProxy<'_>>(), names::BACKGROUND_INTERFACE),
+        ] {
+            assert_eq!(found, (interface, names::SERVICE_NAME));
+        }
+        assert_eq!(ManagerProxy::PATH.as_ref().expect("a path").as_str(), names::ROOT_PATH);
+    }
 }

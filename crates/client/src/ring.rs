@@ -1,11 +1,12 @@
-//! Reading a ring: open it from the two descriptors that `Attach` returned, wait for a frame, take the newest.
+//! Reads a ring: opens it from the two descriptors that `Attach` returned, waits for frames, and copies the newest.
 //!
-//! A [`Ring`] belongs to one thread at a time; nothing here spawns one. The memory is the writer's, so everything read
-//! from it is taken as possibly hostile: the header is copied and checked once ([`RingLayout::parse`]), the seal against
-//! shortening is required (else a read could raise SIGBUS), and pixels are copied by loads that may race.
+//! A [`Ring`] is used by one thread at a time, and this module starts none. The memory belongs to the writer, so nothing
+//! in it is trusted: the header is copied and validated once ([`RingLayout::parse`]), the seal against shrinking is
+//! required (without it a read could raise SIGBUS), and pixels are copied by loads that may race with the writer.
 //!
-//! A frame is never returned torn. The copy is checked against the slot's lock ([`portraitd_protocol::sequence_lock`]); when the writer came
-//! round meanwhile, the copy is thrown away, counted in [`Ring::torn`], and the newest frame is tried instead.
+//! A torn frame is never returned. Each copy is checked with the slot's lock ([`portraitd_protocol::sequence_lock`]). If
+//! the writer has overtaken the reader, the copy is discarded and counted in [`Ring::torn`], and the reader tries the
+//! newest frame.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,28 +21,29 @@ use portraitd_protocol::layout::{
 };
 use portraitd_protocol::sequence_lock::{held, holds, newest, slot_of};
 
-/// How often a torn copy is tried again before the reader goes back to waiting. A reader that is torn this often is too
-/// slow for the ring, and the next wake will bring a newer frame anyway.
+/// The number of copies that are attempted before the reader returns to waiting. A reader that is overtaken this often is
+/// too slow for the ring, and the next wake-up announces a newer frame anyway.
 const ATTEMPTS: u32 = 4;
 
-/// Why a ring cannot be opened or waited for.
+/// An error of opening a ring or of waiting for a frame.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RingError {
-    /// The memory could be shortened under us.
+    /// The memory is not sealed against shrinking, so that reading it could raise SIGBUS.
     #[error("the ring's memory is not sealed against shrinking (seals: {seals:#x})")]
     NotSealed {
-        /// The seals it has; 0 where it can have none.
+        /// The seals of the memory; 0 if it is not a memfd.
         seals: u32,
     },
-    /// Its header cannot be.
-    #[error("the ring's header: {0}")]
+    /// The header of the ring is not valid.
+    #[error("the ring's header is not valid: {0}")]
     Layout(#[from] LayoutError),
     /// A system call failed.
-    #[error("{call}: {error}")]
+    #[error("{call} failed on the ring: {error}")]
     System {
-        /// The call, by its name in the manual.
+        /// The name of the system call.
         call: &'static str,
-        /// What the system said.
+        /// The error that it returned.
         error: io::Error,
     },
 }
@@ -50,47 +52,47 @@ fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> RingError {
     move |errno| RingError::System { call, error: errno.into() }
 }
 
-/// What a wait ended with.
+/// The result of waiting for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// A frame newer than the last one read is there.
+    /// There is a frame that is newer than the last one read.
     Frame,
-    /// No frame in time.
+    /// No frame was published within the timeout.
     Timeout,
-    /// No more frames will come: the service closed this ring (attach again), or has gone.
+    /// No more frames will come: the service has closed this ring or has ended. Attach again.
     Closed,
 }
 
-/// Everything that a slot says about its frame.
+/// The description of a frame, from the header of its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct FrameInfo {
-    /// Counts the ring's frames from 1.
+    /// Number of the frame within the ring, counted from 1.
     pub index: u64,
-    /// The camera's number of the frame.
+    /// The camera's sequence number of the frame. Gaps show frames that were lost.
     pub sequence: u64,
-    /// When it was taken, `CLOCK_MONOTONIC` nanoseconds.
+    /// Capture timestamp, `CLOCK_MONOTONIC` nanoseconds.
     pub capture_ns: u64,
-    /// When it was published, `CLOCK_MONOTONIC` nanoseconds.
+    /// Time of publication, `CLOCK_MONOTONIC` nanoseconds.
     pub publish_ns: u64,
-    /// `sequence` of the frame that the mask was made from.
+    /// Sequence number of the frame that the mask was made from.
     pub mask_sequence: u64,
-    /// How much older than this frame that frame is, nanoseconds.
+    /// How much older that frame is than this one, in nanoseconds.
     pub mask_age_ns: u64,
-    /// x, y, width, height of the part of the source that is shown, in source pixels.
+    /// x, y, width, height of the part of the source that the picture shows, in source pixels.
     pub crop: [f32; 4],
-    /// What a reader must know about the frame and its mask.
+    /// The state of the mask and the camera, including bits that this version does not know.
     pub flags: SlotFlags,
     people: [Person; MAX_PEOPLE],
     people_count: usize,
 }
 
 impl FrameInfo {
-    /// The people seen, sixteen at most.
+    /// The people in the frame, at most [`MAX_PEOPLE`]. They are valid if [`FrameInfo::mask_valid`] is `true`.
     pub fn people(&self) -> &[Person] {
         &self.people[..self.people_count]
     }
 
-    /// Whether the mask numbers mean something.
+    /// Whether the frame has a mask: [`SlotFlags::MASK_VALID`] is set.
     pub const fn mask_valid(&self) -> bool {
         self.flags.contains(SlotFlags::MASK_VALID)
     }
@@ -128,27 +130,27 @@ impl FrameInfo {
     }
 }
 
-/// A frame copied out of a ring. Use one again and again: its memory is kept.
+/// A copy of a frame. Reuse it for every frame: its memory is allocated once per ring.
 #[derive(Clone, Debug, Default)]
 pub struct FrameCopy {
     info: FrameInfo,
     layout: Option<RingLayout>,
-    /// The planes as they lie in the slot, without the slot's header.
+    /// The planes with the offsets of the slot, minus the size of the slot's header.
     data: Vec<u8>,
 }
 
 impl FrameCopy {
-    /// What the slot said about it.
+    /// The description of the frame; all zero before the first frame.
     pub const fn info(&self) -> &FrameInfo {
         &self.info
     }
 
-    /// The shape of the ring it came from; `None` before the first frame.
+    /// The layout of the ring that the frame came from; `None` before the first frame.
     pub const fn layout(&self) -> Option<&RingLayout> {
         self.layout.as_ref()
     }
 
-    /// Plane `index`: its bytes and its stride in bytes. Empty where there is none.
+    /// The bytes of plane `index`, and its stride in bytes. Empty and 0 if the format has no such plane.
     pub fn plane(&self, index: usize) -> (&[u8], usize) {
         let plane = self.layout.as_ref().and_then(|layout| layout.planes().get(index));
         plane.map_or((&[], 0), |plane| {
@@ -157,7 +159,7 @@ impl FrameCopy {
         })
     }
 
-    /// The rows of plane `index`, without padding.
+    /// The rows of plane `index`, without padding. Empty if the format has no such plane.
     pub fn rows(&self, index: usize) -> impl Iterator<Item = &[u8]> {
         let row_bytes =
             self.layout.as_ref().and_then(|layout| layout.planes().get(index)).map_or(0, |plane| plane.row_bytes);
@@ -166,8 +168,8 @@ impl FrameCopy {
     }
 }
 
-/// A frame that still lies in the ring, for a reader that needs a part of it. What it yields may be torn until
-/// [`Ring::read`] has looked at the lock again.
+/// A frame in the ring, for a reader that needs only a part of it. Its contents may be torn until [`Ring::read`] has
+/// checked the lock again.
 #[derive(Debug)]
 pub struct SlotView<'a> {
     memory: &'a ReadOnlyMemory,
@@ -177,18 +179,18 @@ pub struct SlotView<'a> {
 }
 
 impl SlotView<'_> {
-    /// What the slot says about the frame.
+    /// The description of the frame.
     pub const fn info(&self) -> &FrameInfo {
         &self.info
     }
 
-    /// The shape of the ring.
+    /// The layout of the ring.
     pub const fn layout(&self) -> &RingLayout {
         self.layout
     }
 
-    /// Copies the start of row `y` of plane `plane` into `out`; returns how many bytes, which is less than `out.len()`
-    /// where the row is shorter, and 0 where there is no such row.
+    /// Copies the beginning of row `y` of plane `plane` to `out` and returns the number of bytes copied. The number is less
+    /// than `out.len()` if the row is shorter, and 0 if there is no such row.
     pub fn copy_row(&self, plane: usize, y: usize, out: &mut [u8]) -> usize {
         let Some(plane) = self.layout.planes().get(plane).filter(|plane| y < plane.rows) else {
             return 0;
@@ -199,7 +201,7 @@ impl SlotView<'_> {
     }
 }
 
-/// An attached ring.
+/// An open ring. Dropping it closes the pipe, which ends the attachment.
 #[derive(Debug)]
 pub struct Ring {
     memory: ReadOnlyMemory,
@@ -211,14 +213,17 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Opens the ring of `memory`, whose frames `event` announces: the two descriptors that `Attach` returns.
+    /// Opens a ring from the two descriptors that `Attach` returned: its memory, and the pipe that announces its frames.
     ///
     /// # Errors
-    /// [`RingError::NotSealed`] for memory that is not sealed against shrinking, [`RingError::Layout`] for a header that
-    /// cannot be, [`RingError::System`] where the system refuses.
-    #[expect(clippy::needless_pass_by_value, reason = "the mapping is what keeps the memory; the descriptor goes here")]
+    /// [`RingError::NotSealed`] if the memory is not sealed against shrinking, [`RingError::Layout`] if the header is not
+    /// valid, and [`RingError::System`] if a system call fails.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "takes ownership: the mapping keeps the memory, and the descriptor is closed here"
+    )]
     pub fn open(memory: OwnedFd, event: OwnedFd) -> Result<Self, RingError> {
-        // A descriptor that is no memfd gives EINVAL here.
+        // The call returns EINVAL for a descriptor that is not a memfd.
         let seals = rustix::fs::fcntl_get_seals(&memory).unwrap_or(SealFlags::empty());
         if !seals.contains(SealFlags::SHRINK) {
             return Err(RingError::NotSealed { seals: seals.bits() });
@@ -235,41 +240,41 @@ impl Ring {
         Ok(Self { memory, event, layout, last: 0, torn: 0, skipped: 0 })
     }
 
-    /// Its shape.
+    /// The layout of the ring.
     pub const fn layout(&self) -> &RingLayout {
         &self.layout
     }
 
-    /// Counts the rings of a stream; a new one after every change of size or format.
+    /// The generation of the ring, which increases when the source's size or format changes.
     pub const fn generation(&self) -> u32 {
         self.layout.generation
     }
 
-    /// Whether the writer has said that no more frames will come. [`Ring::wait`] also notices a writer that has died.
+    /// Whether the writer has closed the ring. [`Ring::wait`] also notices a writer that has died.
     pub fn closed(&self) -> bool {
         self.memory.load_u32(header::CLOSED) != 0
     }
 
-    /// How many copies were found torn, thrown away and tried again.
+    /// The number of copies that were torn and discarded.
     pub const fn torn(&self) -> u64 {
         self.torn
     }
 
-    /// How many frames were published and not read, because a newer one was there already.
+    /// The number of frames that were published and not read, because a newer one was already there.
     pub const fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Waits until a frame is announced that is newer than the last one read; without `timeout`, for ever.
+    /// Waits until there is a frame that is newer than the last one read. Without `timeout` it waits without limit.
     ///
     /// # Errors
-    /// [`RingError::System`] where polling or reading the pipe fails.
+    /// [`RingError::System`] if polling or reading the pipe fails.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Wait, RingError> {
-        // A timeout too long to be added to a clock is none.
+        // A timeout that exceeds the range of the clock counts as none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            // One that is too long for the system call is waited for in pieces.
+            // A wait longer than a day is divided, because the system call has a limited range.
             let left = left.map(|left| left.min(Duration::from_secs(86_400)));
             let timespec = left.map(|left| Timespec::try_from(left).expect("a day at most"));
             let mut fds = [PollFd::new(&self.event, PollFlags::IN)];
@@ -281,8 +286,8 @@ impl Ring {
             if events.contains(PollFlags::IN) {
                 self.drain()?;
             }
-            // Looked at after the drain: the writer publishes first and writes the byte afterwards, so a frame whose
-            // byte was drained is seen here, and one that is not seen here has its byte still to come.
+            // Loaded after the drain. The writer publishes a frame before it writes the byte, so a frame whose byte was
+            // drained is visible here, and the byte of a frame that is not visible here is still to come.
             if events.contains(PollFlags::IN) && newest(self.memory.word(header::LATEST)) > self.last {
                 return Ok(Wait::Frame);
             }
@@ -295,13 +300,13 @@ impl Ring {
         }
     }
 
-    /// Takes the waiting bytes out of the pipe. Done by [`Ring::wait`]; for callers with an event loop of their own,
-    /// who poll [`Ring::as_fd`], drain, and then read.
+    /// Removes the waiting bytes from the pipe. [`Ring::wait`] does this. It is public for programs with an event loop of
+    /// their own, which poll [`Ring::as_fd`], drain, and then read.
     ///
-    /// Call it only when the descriptor is readable: it may block otherwise.
+    /// Call it only while the descriptor is readable; otherwise it may block.
     ///
     /// # Errors
-    /// [`RingError::System`] where reading the pipe fails.
+    /// [`RingError::System`] if reading the pipe fails.
     pub fn drain(&mut self) -> Result<(), RingError> {
         let mut bytes = [0; 4096];
         match rustix::io::read(&self.event, &mut bytes) {
@@ -310,8 +315,8 @@ impl Ring {
         }
     }
 
-    /// Copies the newest frame to `out`, if it is newer than the last one read; returns whether it did. `out` is
-    /// meaningful only then.
+    /// Copies the newest frame to `out` and returns `true`, if it is newer than the last one read. Otherwise the contents of
+    /// `out` are unspecified.
     pub fn latest(&mut self, out: &mut FrameCopy) -> bool {
         let planes = self.layout.planes();
         let end = planes.iter().map(|plane| plane.offset + plane.stride * plane.rows).max().unwrap_or(0);
@@ -328,9 +333,9 @@ impl Ring {
         })
     }
 
-    /// Lets `take` read the newest frame in place, if it is newer than the last one read, and returns what `take`
-    /// returned: only if the frame was whole all the while. `take` is called again with a newer frame where it was not,
-    /// so it must not keep what it saw.
+    /// Calls `take` with the newest frame, in place, and returns its result, if the frame is newer than the last one read
+    /// and was not overwritten meanwhile. If it was overwritten, the result is discarded and `take` is called again with a
+    /// newer frame, so `take` must not keep what it has read.
     pub fn read<T>(&mut self, mut take: impl FnMut(&SlotView<'_>) -> T) -> Option<T> {
         for _ in 0..ATTEMPTS {
             let index = newest(self.memory.word(header::LATEST));
@@ -360,7 +365,7 @@ impl Ring {
 }
 
 impl AsFd for Ring {
-    /// The pipe that becomes readable with every frame, for event loops. It reports a hang-up when the writer has gone.
+    /// The pipe, for event loops. It becomes readable with every frame, and reports a hang-up when the writer has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }

@@ -1,4 +1,5 @@
-/* Reads ring headers, 4096 bytes and a 64-bit size each, from a file; prints what portraitd.h says of each, a line each. */
+/* Reads ring headers from a file, each 4096 bytes and a 64-bit size. Prints the result of
+ * portraitd_parse for each, one per line. */
 #include <stdio.h>
 
 #include "portraitd.h"

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use portraitd_client::feed::{AttachOptions, find_camera, wait_for_camera};
 use portraitd_client::picture::{to_packed, write_png, write_pnm, write_raw};
-use portraitd_client::{Feed, FrameCopy};
+use portraitd_client::{Feed, FrameCopy, Size};
 use serde_json::json;
 use zbus::Connection;
 
@@ -116,14 +116,13 @@ pub async fn attach(
     };
     // Where frames go to stdout, words go to stderr.
     let quiet = arguments.raw.as_deref() == Some(Path::new("-"));
-    let options = AttachOptions {
-        size: arguments.width.zip(arguments.height),
-        format: arguments.format,
-        frame_rate_limit: arguments.fps,
-        crop: arguments.crop,
-        resolution: arguments.resolution,
-        inset: arguments.inset,
-    };
+    let mut options = AttachOptions::default();
+    options.size = arguments.width.zip(arguments.height).map(|(width, height)| Size::new(width, height));
+    options.format = arguments.format;
+    options.frame_rate_limit = arguments.fps;
+    options.crop = arguments.crop;
+    options.resolution = arguments.resolution;
+    options.inset = arguments.inset;
     let camera = if arguments.wait {
         wait_for_camera(connection, camera).await?
     } else {

@@ -125,13 +125,13 @@ pub async fn set(connection: &Connection, camera: Option<&str>, settings: &[Sett
     for (done, setting) in settings.iter().enumerate() {
         let set = async {
             match setting {
-                Setting::FramingMode(mode) => framing.set_mode(mode).await?,
+                Setting::FramingMode(mode) => framing.set_mode(mode.as_str().into()).await?,
                 Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
                 Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
-                Setting::Speed(speed) => framing.set_speed(speed).await?,
+                Setting::Speed(speed) => framing.set_speed(speed.as_str().into()).await?,
                 Setting::Zones(zones) => framing.set_zones(zones).await?,
                 Setting::Model(model) => segmentation.set_model(model).await?,
-                Setting::BackgroundMode(mode) => background.set_mode(mode).await?,
+                Setting::BackgroundMode(mode) => background.set_mode(mode.as_str().into()).await?,
                 Setting::Color(color) => background.set_color(color).await?,
                 Setting::Blur(blur) => background.set_blur(*blur).await?,
                 Setting::Image(None) => background.clear_image().await?,

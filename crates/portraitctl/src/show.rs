@@ -42,7 +42,7 @@ pub async fn list(connection: &Connection, json: bool) -> Result<()> {
         cameras.push(json!({
             "name": camera.name().await?,
             "device": camera.device().await?,
-            "state": camera.state().await?,
+            "state": camera.state().await?.to_string(),
             "consumers": camera.consumers().await?,
             "path": path.as_str(),
         }));

@@ -121,7 +121,7 @@ async fn read(
     let stream = STREAMS[index];
     let camera = find_camera(connection, None).await?;
     let format = if stream == StreamKind::Mask { PixelFormat::Grey } else { PixelFormat::Nv12 };
-    let options = AttachOptions { format: Some(format), ..AttachOptions::default() };
+    let options = AttachOptions::default().with_format(format);
     let mut feed = Feed::attach(camera, stream, options).await.with_context(|| format!("attach {stream}"))?;
     let mut frame = FrameCopy::default();
     let end = { shared.borrow().started + shared.borrow().length };
