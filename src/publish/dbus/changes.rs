@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portraitd_protocol::settings::Color;
+use portraitd_protocol::names;
 use tokio::sync::watch;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
@@ -90,10 +91,10 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
         .of("Color", &was.color, &is.color, |color| Color::from(*color).to_string().into())
         .of("Blur", &was.blur, &is.blur, |blur| (*blur).into());
     [
-        ("org.portraitd.Camera1", camera),
-        ("org.portraitd.Framing1", framing),
-        ("org.portraitd.Segmentation1", segmentation),
-        ("org.portraitd.Background1", background),
+        (names::CAMERA_INTERFACE, camera),
+        (names::FRAMING_INTERFACE, framing),
+        (names::SEGMENTATION_INTERFACE, segmentation),
+        (names::BACKGROUND_INTERFACE, background),
     ]
     .into_iter()
     .map(|(interface, comparison)| (interface, comparison.0))

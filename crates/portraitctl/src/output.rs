@@ -1,4 +1,4 @@
-//! D-Bus values as JSON, and as text for people.
+//! D-Bus values as JSON and as text, and printing both.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value as Json};
 use zbus::{OwnedVariant, Variant};
 
-/// A D-Bus value as JSON. Descriptors, which no property has, become null.
+/// Converts a D-Bus value to JSON. Descriptors become null; no property contains one.
 pub fn to_json(value: &Variant<'_>) -> Json {
     match value {
         Variant::U8(value) => (*value).into(),
@@ -35,7 +35,7 @@ pub fn to_json(value: &Variant<'_>) -> Json {
     }
 }
 
-/// Named D-Bus values as JSON, sorted by name.
+/// Converts named D-Bus values to JSON, sorted by name.
 pub fn values_to_json<'a>(values: impl IntoIterator<Item = (&'a String, &'a OwnedVariant)>) -> BTreeMap<String, Json> {
     values
         .into_iter()
@@ -43,7 +43,7 @@ pub fn values_to_json<'a>(values: impl IntoIterator<Item = (&'a String, &'a Owne
         .collect()
 }
 
-/// JSON as short text: words bare, everything else as JSON.
+/// Converts JSON to short text: a string without quotes, and everything else as JSON.
 pub fn to_text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
@@ -51,14 +51,22 @@ pub fn to_text(value: &Json) -> String {
     }
 }
 
-/// Prints one JSON document on a line of its own.
+/// Prints a JSON document on a line of its own, and flushes standard output.
 ///
 /// # Errors
-/// What stdout says.
-pub fn print_line(value: &Json) -> io::Result<()> {
+/// The error of standard output.
+pub fn print_json(value: &Json) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{value}")?;
     out.flush()
+}
+
+/// Prints a line of text.
+///
+/// # Errors
+/// The error of standard output.
+pub fn print_text(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
 }
 
 #[cfg(test)]

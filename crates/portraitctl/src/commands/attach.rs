@@ -1,4 +1,4 @@
-//! `attach`: reads the frames of a stream, across its rings, and says how that went.
+//! `attach`: reads the frames of a stream across its rings, and prints a summary.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,10 +12,10 @@ use portraitd_client::{Feed, FrameCopy, Size};
 use serde_json::json;
 use zbus::Connection;
 
-use crate::AttachArguments;
-use crate::json::print_line;
+use crate::command_line::AttachArguments;
+use crate::output::print_json;
 
-/// The kind of picture file that a name ends with.
+/// The kind of a picture file, from the extension of its name.
 #[derive(Clone, Copy)]
 enum PictureFile {
     Png,
@@ -52,7 +52,7 @@ fn frame_line(frame: &FrameCopy, generation: u32, json: bool) -> io::Result<()> 
             io::stdout(),
             "frame {} of generation {generation}: {size}, taken {:.1} ms ago, {} people",
             info.sequence,
-            // Milliseconds to a tenth need no more than a float has.
+            // An `f64` is precise enough for milliseconds with one decimal.
             now_ns.saturating_sub(info.capture_ns) as f64 / 1e6,
             info.people().len(),
         );
@@ -62,7 +62,7 @@ fn frame_line(frame: &FrameCopy, generation: u32, json: bool) -> io::Result<()> 
         .iter()
         .map(|person| json!({"id": person.id, "box": person.rectangle, "confidence": person.confidence}))
         .collect();
-    print_line(&json!({
+    print_json(&json!({
         "index": info.index,
         "generation": generation,
         "sequence": info.sequence,
@@ -84,10 +84,10 @@ fn monotonic_ns() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// After this long without a frame it is said that one is awaited.
+/// After this time without a frame, a notice is printed.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Says once on standard error if `next` takes long.
+/// Waits for `next`, and prints a notice on standard error if it takes longer than [`SILENCE`].
 async fn with_notice<T>(next: impl Future<Output = T>) -> T {
     tokio::pin!(next);
     tokio::select! {
@@ -98,13 +98,8 @@ async fn with_notice<T>(next: impl Future<Output = T>) -> T {
     next.await
 }
 
-/// `attach`.
-pub async fn attach(
-    connection: &Connection,
-    camera: Option<&str>,
-    arguments: &AttachArguments,
-    json: bool,
-) -> Result<()> {
+/// Runs the command. It ends after the given number of frames or on an interrupt.
+pub async fn run(connection: &Connection, camera: Option<&str>, arguments: &AttachArguments, json: bool) -> Result<()> {
     let kind = arguments.out.as_deref().map(kind_of).transpose()?;
     let mut raw: Option<Box<dyn Write>> = match arguments.raw.as_deref() {
         None => None,
@@ -114,7 +109,7 @@ pub async fn attach(
             Some(Box::new(BufWriter::new(file)))
         }
     };
-    // Where frames go to stdout, words go to stderr.
+    // If the frames go to standard output, text goes to standard error.
     let quiet = arguments.raw.as_deref() == Some(Path::new("-"));
     let mut options = AttachOptions::default();
     options.size = arguments.width.zip(arguments.height).map(|(width, height)| Size::new(width, height));
@@ -134,7 +129,7 @@ pub async fn attach(
         Feed::attach(camera, arguments.stream, options).await?
     };
     let mut frame = FrameCopy::default();
-    // Registered once, so that an interrupt between two waits is not lost.
+    // Registered once, so that an interrupt between two frames is not lost.
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     while arguments.frames.is_none_or(|limit| feed.counters().frames < limit) {
         tokio::select! {
@@ -163,7 +158,7 @@ pub async fn attach(
         "reattached": counters.reattached,
     });
     match (json, quiet) {
-        (true, false) => print_line(&summary)?,
+        (true, false) => print_json(&summary)?,
         (true, true) => writeln!(io::stderr(), "{summary}")?,
         (false, quiet) => {
             let text = format!(

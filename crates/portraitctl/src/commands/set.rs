@@ -1,4 +1,4 @@
-//! `set` and `reframe`: changing.
+//! `set`: changes settings, one property after the other.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,9 +14,9 @@ use serde_json::json;
 use zbus::Connection;
 use zbus::proxy::CacheProperties;
 
-use crate::json::print_line;
+use crate::output::print_json;
 
-/// The keys, for the help.
+/// The text after the help of `set`: the keys and their values.
 pub fn keys() -> String {
     fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> String {
         all.iter().map(|value| word(*value)).collect::<Vec<_>>().join(", ")
@@ -28,15 +28,15 @@ pub fn keys() -> String {
     format!(
         "Keys:
   framing.mode           {modes}
-  framing.manual-crop    x,y,width,height as fractions of the source
+  framing.manual-crop    x,y,width,height as fractions of the source, 0 to 1
   framing.max-zoom       {} to {}
   framing.speed          {speeds}
-  framing.zones          x,y,width,height[;x,y,width,height...], or nothing
-  segmentation.model     one of the models that status shows
+  framing.zones          x,y,width,height[;x,y,width,height...], or empty for none
+  segmentation.model     one of the models that `status` shows
   background.mode        {backgrounds}
   background.color       #rrggbb
-  background.blur        {} to {} of the picture's height
-  background.image       a PNG or JPEG file, or nothing to remove it",
+  background.blur        {} to {}, as a fraction of the picture's height
+  background.image       a PNG or JPEG file, or empty to remove the image",
         zoom.lowest, zoom.highest, blur.lowest, blur.highest
     )
 }
@@ -52,7 +52,7 @@ pub enum AssignmentError {
     Value(#[from] SettingError),
 }
 
-/// One change.
+/// A setting and its new value. The service checks words and ranges.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
     FramingMode(String),
@@ -74,7 +74,7 @@ fn rectangle(text: &str) -> Result<Fractions, SettingError> {
 }
 
 impl Setting {
-    /// As in [`keys`].
+    /// The key, as it is spelled on the command line.
     const fn key(&self) -> &'static str {
         match self {
             Self::FramingMode(_) => "framing.mode",
@@ -115,8 +115,8 @@ impl FromStr for Setting {
     }
 }
 
-/// `set`.
-pub async fn set(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
+/// Runs the command. It stops at the first setting that the service refuses; the settings before it stay in force.
+pub async fn run(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
     let path = find_camera(connection, camera).await?.inner().path().to_owned();
     let no = CacheProperties::No;
     let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;
@@ -142,24 +142,13 @@ pub async fn set(connection: &Connection, camera: Option<&str>, settings: &[Sett
             }
             anyhow::Ok(())
         };
-        // One by one on the bus: those before it stay.
         set.await.with_context(|| match done {
             0 => setting.key().to_owned(),
             done => format!("{} (the {done} before it are set)", setting.key()),
         })?;
     }
     if json {
-        print_line(&json!({"set": settings.len()}))?;
-    }
-    Ok(())
-}
-
-/// `reframe`.
-pub async fn reframe(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
-    let path = find_camera(connection, camera).await?.inner().path().to_owned();
-    FramingProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await?.reframe().await?;
-    if json {
-        print_line(&json!({"reframed": true}))?;
+        print_json(&json!({"set": settings.len()}))?;
     }
     Ok(())
 }

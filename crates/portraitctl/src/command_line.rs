@@ -1,0 +1,121 @@
+//! The flags and subcommands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use portraitd_client::{CropMode, Inset, MaskResolution, PixelFormat, StreamKind};
+
+use crate::commands::set;
+
+/// Shows portraitd's cameras, changes their settings, and reads their streams.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus.
+    #[arg(long, global = true, default_value = "system", value_name = "BUS")]
+    pub bus: String,
+    /// The name of the camera. It may be omitted if there is only one.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub camera: Option<String>,
+    /// Prints JSON: one document, or one document per line for commands that follow a stream.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Lists the cameras.
+    List,
+    /// Shows every property of a camera.
+    Status,
+    /// Prints a line for every property that changes, until it is interrupted.
+    Watch {
+        /// Ends after this number of changes.
+        #[arg(long, value_name = "N")]
+        changes: Option<u64>,
+    },
+    /// Attaches to a stream and reads its frames, across changes of size and format.
+    Attach(AttachArguments),
+    /// Saves the newest picture of a stream as PNG.
+    Snapshot {
+        /// The stream: mask, view, composite or source.
+        stream: StreamKind,
+        /// The file to write; - is standard output.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Changes settings.
+    #[command(after_help = set::keys())]
+    Set {
+        /// A setting, such as framing.mode=follow or background.color=#203040.
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<set::Setting>,
+    },
+    /// Frames the people again, now.
+    Reframe,
+    /// Shows the figures that the service measures.
+    Stats,
+}
+
+/// The arguments of `attach`.
+#[derive(Args, Debug)]
+pub struct AttachArguments {
+    /// The stream: mask, view, composite or source.
+    pub stream: StreamKind,
+    /// Ends after this number of frames. Without it, the command runs until it is interrupted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: Option<u64>,
+    /// Saves the last frame as .png, .ppm or .pgm.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Writes the planes of every frame to a file, without padding; - is standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    pub raw: Option<PathBuf>,
+    /// Width of the pictures in pixels: an even number from 16 to 4096.
+    #[arg(long, requires = "height", value_name = "PIXELS")]
+    pub width: Option<u32>,
+    /// Height of the pictures in pixels: an even number from 16 to 4096.
+    #[arg(long, requires = "width", value_name = "PIXELS")]
+    pub height: Option<u32>,
+    /// The pixel format: NV12 or RGB3, or GREY for the mask.
+    #[arg(long, value_name = "FOURCC", value_parser = parse_format)]
+    pub format: Option<PixelFormat>,
+    /// The maximum number of frames a second.
+    #[arg(long, value_name = "N")]
+    pub fps: Option<u32>,
+    /// The part of the frame that a composite shows: view or full.
+    #[arg(long, value_name = "PART")]
+    pub crop: Option<CropMode>,
+    /// The corner of a view that shows the whole frame: top-left, top-right, bottom-left, bottom-right or none.
+    #[arg(long, value_name = "CORNER")]
+    pub inset: Option<Inset>,
+    /// The resolution of a mask: net, quarter or full.
+    #[arg(long)]
+    pub resolution: Option<MaskResolution>,
+    /// Waits while the service does not run or the camera is absent, in use or failing, instead of giving up.
+    #[arg(long)]
+    pub wait: bool,
+    /// Prints a line for every frame.
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+fn parse_format(text: &str) -> Result<PixelFormat, String> {
+    <[u8; 4]>::try_from(text.as_bytes())
+        .ok()
+        .and_then(PixelFormat::from_fourcc)
+        .ok_or_else(|| format!("{text:?} is not one of NV12 RGB3 GREY"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

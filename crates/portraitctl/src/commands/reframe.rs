@@ -1,0 +1,20 @@
+//! `reframe`: frames the people again.
+
+use anyhow::Result;
+use portraitd_client::feed::find_camera;
+use portraitd_client::proxy::FramingProxy;
+use serde_json::json;
+use zbus::Connection;
+use zbus::proxy::CacheProperties;
+
+use crate::output::print_json;
+
+/// Runs the command.
+pub async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
+    let path = find_camera(connection, camera).await?.inner().path().to_owned();
+    FramingProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await?.reframe().await?;
+    if json {
+        print_json(&json!({"reframed": true}))?;
+    }
+    Ok(())
+}

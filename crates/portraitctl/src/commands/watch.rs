@@ -1,0 +1,45 @@
+//! `watch`: a line for every property that changes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use serde_json::{Value as Json, json};
+use zbus::Connection;
+
+use super::{INTERFACES, path_of, properties_at};
+use crate::output::{print_json, print_text, to_json, to_text};
+
+/// Runs the command. It ends after `limit` changes, on an interrupt, or when the connection ends.
+pub async fn run(connection: &Connection, camera: Option<&str>, limit: Option<u64>, json: bool) -> Result<()> {
+    let properties = properties_at(connection, path_of(connection, camera).await?).await?;
+    let mut signals = properties.receive_properties_changed().await?;
+    let mut left = limit;
+    while left != Some(0) {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            () = connection.closed() => None,
+            interrupted = tokio::signal::ctrl_c() => return interrupted.context("waiting for an interrupt"),
+        };
+        let Some(signal) = signal else { anyhow::bail!("the connection to the service has ended") };
+        let arguments = signal.args()?;
+        let interface = arguments.interface_name().as_str();
+        let Some((short, _)) = INTERFACES.iter().find(|(_, name)| *name == interface) else { continue };
+        let changed: BTreeMap<&str, Json> =
+            arguments.changed_properties().iter().map(|(name, value)| (*name, to_json(value))).collect();
+        for (name, value) in changed {
+            if left == Some(0) {
+                break;
+            }
+            if json {
+                print_json(&json!({"interface": interface, "property": name, "value": value}))?;
+            } else {
+                print_text(&format!("{short}.{name} = {}", to_text(&value)))?;
+                io::stdout().flush()?;
+            }
+            left = left.map(|left| left - 1);
+        }
+    }
+    Ok(())
+}
