@@ -1,7 +1,9 @@
-//! The interface files that are installed say what the objects say of themselves.
+//! The interface files that are installed equal the introspection of the objects, and the objects implement the interfaces
+//! that the constants name.
 
 use crate::fake::{FakeCamera, publication, runtime};
 use portraitd::publish::dbus::{ROOT_PATH, camera_path, peer_pair};
+use portraitd_protocol::names;
 
 async fn introspect(connection: &zbus::Connection, path: &str) -> String {
     let reply = connection
@@ -11,7 +13,7 @@ async fn introspect(connection: &zbus::Connection, path: &str) -> String {
     reply.body().deserialize().expect("a string")
 }
 
-/// Cuts `  <interface name="NAME">` to `</interface>` out of a node's XML, as a document of its own.
+/// Extracts the element `<interface name="INTERFACE">` from the XML of a node, as a document of its own.
 fn document(xml: &str, interface: &str) -> String {
     let start = xml.find(&format!("<interface name=\"{interface}\">")).expect("the interface");
     let end = start + xml[start..].find("</interface>").expect("its end") + "</interface>".len();
@@ -22,6 +24,14 @@ fn document(xml: &str, interface: &str) -> String {
     )
 }
 
+/// The interfaces in the namespace of the service that a node implements, sorted.
+fn our_interfaces(xml: &str) -> Vec<&str> {
+    let names = xml.split("<interface name=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("org.portraitd.")).collect();
+    names.sort_unstable();
+    names
+}
+
 #[test]
 fn the_interface_files_are_what_the_objects_say() {
     let camera = FakeCamera::new("front");
@@ -30,14 +40,18 @@ fn the_interface_files_are_what_the_objects_say() {
         (introspect(&client, ROOT_PATH).await, introspect(&client, camera_path("front").as_str()).await)
     });
     assert!(root.contains("org.freedesktop.DBus.ObjectManager"));
+    assert_eq!(our_interfaces(&root), [names::MANAGER_INTERFACE]);
+    let mut expected = names::CAMERA_INTERFACES;
+    expected.sort_unstable();
+    assert_eq!(our_interfaces(&object), expected);
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/client/interfaces");
     let bless = std::env::var_os("PORTRAITD_BLESS").is_some();
     for (xml, interface) in [
-        (&root, "org.portraitd.Manager1"),
-        (&object, "org.portraitd.Camera1"),
-        (&object, "org.portraitd.Framing1"),
-        (&object, "org.portraitd.Segmentation1"),
-        (&object, "org.portraitd.Background1"),
+        (&root, names::MANAGER_INTERFACE),
+        (&object, names::CAMERA_INTERFACE),
+        (&object, names::FRAMING_INTERFACE),
+        (&object, names::SEGMENTATION_INTERFACE),
+        (&object, names::BACKGROUND_INTERFACE),
     ] {
         let file = folder.join(format!("{interface}.xml"));
         let expected = document(xml, interface);
@@ -46,6 +60,10 @@ fn the_interface_files_are_what_the_objects_say() {
             continue;
         }
         let found = std::fs::read_to_string(&file).expect("the committed file");
-        assert!(found == expected, "{} differs; PORTRAITD_BLESS=1 writes it anew:\n{expected}", file.display());
+        assert!(
+            found == expected,
+            "{} differs from the introspection; PORTRAITD_BLESS=1 overwrites it:\n{expected}",
+            file.display()
+        );
     }
 }

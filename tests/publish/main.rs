@@ -1,8 +1,9 @@
-//! The publishing side and the client's side against each other: rings, D-Bus with and without a bus, processes that die,
-//! and readers in C and Python that share no code with ours. The service behind them is a fake with real rings.
+//! The publishing side and the client side together: rings, D-Bus with and without a bus, processes that are killed, and
+//! readers in C and Python that share no code with the Rust crates. The service behind them is a fake with real rings.
 
 mod allocations;
 mod bus;
+mod compatibility;
 mod counting;
 mod dbus;
 mod fake;
