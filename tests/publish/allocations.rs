@@ -1,4 +1,4 @@
-//! Publishing allocates nothing.
+//! Publishing and reading frames do not allocate.
 
 use portraitd::publish::RingWriter;
 use portraitd_client::{FrameCopy, Ring};
@@ -26,5 +26,5 @@ fn publishing_and_reading_allocate_nothing() {
         }
     });
     assert_eq!(count, 0);
-    assert_ne!(allocations(|| drop(vec![0u8; 100])), 0, "the count counts");
+    assert_ne!(allocations(|| drop(vec![0u8; 100])), 0, "the allocator counts");
 }

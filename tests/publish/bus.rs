@@ -1,4 +1,4 @@
-//! The objects on a real bus: a dbus-daemon of the test's own.
+//! The objects on a real bus. Each test starts a dbus-daemon of its own.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,7 @@ use zbus::{OwnedVariant, interface};
 
 use crate::fake::{FakeCamera, eventually, is_whole, publication, publication_with, runtime};
 
-/// A bus that ends with the test.
+/// A bus that is stopped when the value is dropped.
 pub struct PrivateBus {
     daemon: Child,
     pub bus: Bus,
@@ -26,7 +26,7 @@ pub struct PrivateBus {
 }
 
 impl PrivateBus {
-    /// Starts one; `None`, said loudly, where the machine has no dbus-daemon.
+    /// Starts a bus. Returns `None`, with a message, if the machine has no dbus-daemon.
     pub fn start() -> Option<Self> {
         let daemon = Command::new("dbus-daemon")
             .args(["--session", "--nofork", "--nopidfile", "--print-address=1"])
@@ -114,7 +114,7 @@ fn a_feed_outlives_a_restart_of_the_service() {
         connection.close().await.expect("close");
         camera.close_rings();
         let again = async {
-            // Once the feed has asked in vain: it waits 50 ms before it asks again.
+            // The feed has failed to attach once by then; it retries after 50 ms.
             tokio::time::sleep(Duration::from_millis(120)).await;
             serve(&bus.bus, publication(&[&camera])).await.expect("serve again")
         };
@@ -136,14 +136,14 @@ fn without_polkit_root_and_our_own_user_may() {
         let _server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit))).await.expect("serve");
         let client = bus.bus.connect().await.expect("client");
         let proxy = find_camera(&client, None).await.expect("camera");
-        // The test's own user runs both ends.
+        // Both ends run as the user of the test.
         assert!(proxy.attach("view", &HashMap::new()).await.is_ok());
     });
 }
 
 type Question = (String, String, String, u32);
 
-/// polkit, in miniature: notes what it is asked and allows masks only.
+/// A minimal polkit that records the questions and allows only masks.
 #[derive(Clone, Default)]
 struct FakePolkit(Arc<Mutex<Vec<Question>>>);
 
@@ -186,7 +186,7 @@ fn polkit_is_asked_about_the_caller_the_stream_and_nothing_else() {
         assert!(matches!(&error, ServiceError::NotAuthorized(text) if text.contains("attach-view")), "{error}");
         assert!(matches!(proxy.snapshot("composite").await, Err(ServiceError::NotAuthorized(_))));
         assert_eq!(camera.last_request.lock().expect("fake").as_ref().expect("one").stream, StreamKind::Mask);
-        // A client that lets itself be asked.
+        // A client that permits interactive authorization.
         let call = zbus::Message::method_call("/org/portraitd/cameras/front", "Snapshot")
             .destination("org.portraitd")
             .interface("org.portraitd.Camera1")
@@ -205,7 +205,7 @@ fn polkit_is_asked_about_the_caller_the_stream_and_nothing_else() {
 }
 
 async fn eventually_len<T>(list: &Mutex<Vec<T>>, length: usize) {
-    eventually("asked often enough", || list.lock().expect("list").len() >= length).await;
+    eventually("polkit was asked often enough", || list.lock().expect("list").len() >= length).await;
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn an_attachment_ends_with_its_pipe_and_the_bus_keeps_no_descriptor() {
         let proxy = find_camera(&client, None).await.expect("camera");
         let (_memory, event, _) = proxy.attach("mask", &HashMap::new()).await.expect("attach");
         assert_eq!(camera.clients(), 1);
-        // Still on the bus, and only the pipe is closed.
+        // The client stays on the bus and closes only the pipe.
         drop(OwnedFd::from(event));
         eventually("reaped", || camera.clients() == 0).await;
         assert!(camera.left.borrow().is_empty());

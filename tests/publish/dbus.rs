@@ -1,4 +1,4 @@
-//! The objects, over a connection without bus.
+//! The objects over a connection without a bus.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, Write};
@@ -20,7 +20,7 @@ use zbus::{Connection, Variant};
 
 use crate::fake::{FakeCamera, eventually, is_whole, publication, publication_with, runtime};
 
-/// Everything that a test over one connection needs.
+/// The two ends of a connection, with a camera.
 struct Peers {
     camera: Arc<FakeCamera>,
     server: Server,
@@ -110,7 +110,7 @@ fn errors_have_names() {
         let error = attach("nonsense", &[]).await;
         assert!(matches!(&error, ServiceError::NoSuchStream(text) if text.contains("nonsense")), "{error}");
         assert!(matches!(attach("source", &[]).await, ServiceError::NoSuchStream(_)));
-        // An inset shows the same.
+        // An inset shows the source too.
         assert!(matches!(attach("view", &[("inset", "top-left".into())]).await, ServiceError::NoSuchStream(_)));
         let error = attach("view", &[("width", 1u32.into()), ("height", 16u32.into())]).await;
         assert!(matches!(&error, ServiceError::InvalidArgument(text) if text.contains("`width`")), "{error}");
@@ -124,7 +124,7 @@ fn errors_have_names() {
         let manager = ManagerProxy::new(&peers.client).await.expect("proxy");
         let error = manager.reload().await.expect_err("the fake's configuration is wrong");
         assert!(matches!(&error, ServiceError::InvalidArgument(text) if text.contains("fake.toml:3:1")), "{error}");
-        // A client that knows nothing of our types sees the name.
+        // A client without the types of this project receives the error name.
         let path = camera_path("front");
         let raw = peers.client.call_method(
             None::<&str>,
@@ -255,7 +255,7 @@ fn settings_are_checked_applied_and_announced_once() {
         assert_eq!(framing.zones().await.expect("Zones"), [(0.0, 0.0, 0.1, 0.1)]);
         assert_eq!(background.color().await.expect("Color"), "#ff0080");
 
-        // A change of the service's own ends the list of signals.
+        // A change by the service marks the end of the signals.
         peers.camera.change(|state| state.camera.last_error = "the end".into());
         let mut announced = Vec::new();
         loop {
@@ -366,7 +366,7 @@ fn a_pipe_that_brings_nothing_keeps_nobody_waiting() {
         let (reader, writer) = std::io::pipe().expect("pipe");
         let first = background.set_image(reader.as_fd().into());
         let second = async {
-            // The first is being read for as long as the pipe is open; everything else goes on.
+            // The first image is being read while the pipe is open. Other calls are not blocked.
             while background.set_image(reader.as_fd().into()).await
                 != Err(ServiceError::Busy("another image is being read".into()))
             {}
@@ -428,7 +428,7 @@ fn a_peer_that_goes_is_released_and_its_rings_notice() {
         let mut left = camera.left.subscribe();
         left.wait_for(|left| !left.is_empty()).await.expect("released");
         assert_eq!(camera.clients(), 0);
-        // The pipe that it kept has ended.
+        // The client still holds the pipe, which has ended.
         assert_eq!(ring.wait(Some(Duration::from_secs(60))).expect("wait"), Wait::Closed);
     });
 }

@@ -1,4 +1,5 @@
-//! A camera service without camera: real rings, whose pictures tell by themselves whether they are whole.
+//! A camera service without a camera. Its rings are real, and every frame has one shade, so that a mixture of two frames
+//! can be recognized.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,15 +19,15 @@ use portraitd_media::{Colorimetry, PixelFormat, PixelRect, Size};
 use portraitd_protocol::{CameraState, Inset, Person, ServiceError, SlotFlags, StreamKind};
 use tokio::sync::watch;
 
-/// Size of the pictures where a client asks for none.
+/// Size of the pictures if a client asks for no size.
 pub const SIZE: Size = Size::new(64, 36);
 
-/// The byte that all pixels of a frame have.
+/// The value of every byte of frame `index`.
 pub fn shade(index: u64) -> u8 {
     u8::try_from(index % 251).expect("under 251")
 }
 
-/// Publishes one frame, all of one shade.
+/// Publishes one frame in which every byte is [`shade`] of its index.
 pub fn publish(writer: &mut RingWriter) {
     let mut slot = writer.begin();
     let index = slot.index();
@@ -45,13 +46,13 @@ pub fn publish(writer: &mut RingWriter) {
     });
 }
 
-/// Whether a frame is whole: every pixel has the shade of its index.
+/// Whether a frame is whole: every byte is [`shade`] of its index.
 pub fn is_whole(frame: &FrameCopy) -> bool {
     let planes = frame.layout().map_or(0, |layout| layout.planes().len());
     (0..planes).all(|plane| frame.rows(plane).flatten().all(|byte| *byte == shade(frame.info().index)))
 }
 
-/// Shape of a ring of the fake.
+/// The parameters of a ring of the fake camera.
 pub fn spec(stream: StreamKind, format: PixelFormat, size: Size) -> RingSpec {
     RingSpec { stream, generation: 1, format, color: Colorimetry::default(), size, slots: 4 }
 }
@@ -59,21 +60,21 @@ pub fn spec(stream: StreamKind, format: PixelFormat, size: Size) -> RingSpec {
 #[derive(Default)]
 struct Inside {
     rings: HashMap<StreamKind, RingWriter>,
-    /// Per client: stream and id of what it is attached to.
+    /// Every attachment: client, stream, and id in the ring.
     attached: Vec<(ClientName, StreamKind, u64)>,
     generation: u32,
 }
 
-/// The fake.
+/// The fake camera.
 pub struct FakeCamera {
     name: String,
     inside: Mutex<Inside>,
     state: watch::Sender<PublishedState>,
-    /// Who has left the bus.
+    /// The clients that have left the bus.
     pub left: watch::Sender<Vec<ClientName>>,
-    /// The bytes of the background's picture.
+    /// The bytes of the background image.
     pub image: Mutex<Option<Vec<u8>>>,
-    /// The options of the last attach.
+    /// The last request to attach.
     pub last_request: Mutex<Option<AttachRequest>>,
 }
 
@@ -96,7 +97,7 @@ impl FakeCamera {
         })
     }
 
-    /// Changes the slow state.
+    /// Changes the published state.
     pub fn change(&self, change: impl FnOnce(&mut PublishedState)) {
         self.state.send_modify(change);
     }
@@ -119,7 +120,7 @@ impl FakeCamera {
         Publishing { stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Closes every ring, as after a change of size: the next attach makes new ones.
+    /// Closes every ring, as after a change of size. The next request to attach creates a new one.
     pub fn close_rings(&self) {
         let mut inside = self.inside.lock().expect("fake");
         inside.rings.clear();
@@ -129,7 +130,7 @@ impl FakeCamera {
         self.change(|state| state.camera.generation = generation);
     }
 
-    /// Reaps clients that have left; returns how many are there.
+    /// Removes clients that have left, and returns the number of those that remain.
     pub fn clients(&self) -> usize {
         let inside = self.inside.lock().expect("fake");
         inside
@@ -142,13 +143,13 @@ impl FakeCamera {
             .sum()
     }
 
-    /// A handle on the clients of a stream's ring.
+    /// The clients of a stream's ring.
     pub fn ring_clients(&self, stream: StreamKind) -> portraitd::publish::RingClients {
         self.inside.lock().expect("fake").rings[&stream].clients()
     }
 }
 
-/// Ends a publishing thread when dropped.
+/// Stops the publishing thread when it is dropped.
 pub struct Publishing {
     stop: Option<std::sync::mpsc::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -266,7 +267,7 @@ impl CameraService for FakeCamera {
     }
 }
 
-/// A manager whose configuration is always wrong.
+/// A manager whose configuration is always invalid.
 pub struct FakeManager;
 
 impl ManagerService for FakeManager {
@@ -275,28 +276,28 @@ impl ManagerService for FakeManager {
     }
 }
 
-/// Some cameras, open to everybody.
+/// A publication of cameras that every client may use.
 pub fn publication(cameras: &[&Arc<FakeCamera>]) -> Publication {
     publication_with(cameras, Arc::new(AllowAll))
 }
 
-/// Some cameras with an authority.
+/// A publication of cameras with the given authority.
 pub fn publication_with(cameras: &[&Arc<FakeCamera>], authority: Arc<dyn Authority>) -> Publication {
     let cameras = cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect();
     Publication { manager: Arc::new(FakeManager), cameras, authority }
 }
 
-/// A tokio runtime as the daemon has it.
+/// A tokio runtime with one thread, as the daemon has it.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime")
 }
 
-/// How many descriptors this process has open.
+/// The number of open descriptors of this process.
 pub fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("proc").count()
 }
 
-/// Waits for a condition that becomes true by events elsewhere; panics after half a minute.
+/// Waits for a condition that another task or thread makes true. Panics after 30 seconds.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..3000 {
         if condition() {

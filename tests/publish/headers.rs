@@ -1,12 +1,12 @@
-//! Ring headers with a few numbers changed, the same ones on every run.
+//! Ring headers with a few changed fields. They are the same on every run.
 
 use portraitd_protocol::layout::HEADER_BYTES;
 use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, Size, StreamKind};
 
-/// `count` headers, and the size of the memory that each is said to lie in.
+/// Returns `count` headers, each with the size of the memory that it is said to lie in.
 pub fn mutated(count: u32) -> Vec<(Box<[u8; HEADER_BYTES]>, u64)> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    // xorshift64, by Marsaglia.
+    // The generator xorshift64 by Marsaglia.
     let mut random = move || {
         state ^= state << 13;
         state ^= state >> 7;

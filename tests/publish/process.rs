@@ -1,7 +1,7 @@
-//! A client in another process that is killed in the middle leaves nothing behind.
+//! A client in another process that is killed while it reads leaves no descriptors and threads behind.
 //!
-//! Descriptors and threads are counted, so this runs in a process of its own: the test starts this test program again,
-//! for `server_alone` only, and that starts it once more, for `client_alone` only.
+//! Descriptors and threads are counted per process, so the test runs in processes of its own: it starts this test program
+//! again for `server_alone`, which starts it again for `client_alone`.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -16,10 +16,10 @@ use portraitd_protocol::StreamKind;
 
 use crate::fake::{FakeCamera, eventually, open_descriptors, publication, runtime};
 
-/// Says which part this process plays.
+/// The variable with the part that this process plays.
 const PART: &str = "PORTRAITD_TEST_PART";
 
-/// This test program again, for one test.
+/// Starts this test program again, for one test.
 fn again(test: &str, stdin: Stdio) -> Child {
     Command::new(std::env::current_exe().expect("our own path"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -60,7 +60,7 @@ fn server_alone() {
             let mut client = again("process::client_alone", std::os::fd::OwnedFd::from(theirs).into());
             let server = serve_peer(ours.into(), publication(&[&camera])).await.expect("a client");
             let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();
-            // Blocks this thread until the client has read a frame, so let the runtime run meanwhile.
+            // Waiting for the client's first frame blocks, so it runs on a thread of its own.
             let lines = tokio::task::spawn_blocking(move || {
                 lines
                     .find(|line| line.as_ref().is_ok_and(|line| line.contains("reading")))
@@ -81,7 +81,7 @@ fn server_alone() {
             tokio::task::yield_now().await;
             let now = || (open_descriptors(), threads());
             match before {
-                // The first round also makes what is made once, like the thread that reads lines.
+                // The first round also creates what is created once, such as the thread that reads lines.
                 None => before = Some(now()),
                 Some(before) => eventually("as many descriptors and threads as before", || now() == before).await,
             }

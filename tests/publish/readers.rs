@@ -1,4 +1,4 @@
-//! Readers in C and Python, which share no code with ours, against real rings over a real bus.
+//! The readers in C and Python, which share no code with the Rust crates, with real rings over a real bus.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -28,7 +28,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A picture file of one shade: its header, and whether every byte is the same.
+/// Checks that a picture file has the given header and that all its bytes are equal.
 fn assert_one_shade(path: &Path, header: &str) {
     let bytes = std::fs::read(path).expect("the picture");
     let pixels = bytes.strip_prefix(header.as_bytes()).expect("the header");
@@ -52,7 +52,7 @@ fn reads_both_kinds(program: impl Fn(&str, &Path, u32) -> Command) {
         let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
         assert_eq!(summary["frames"], 60, "{summary}");
         assert_one_shade(&file, header);
-        // What is not there is said in one line.
+        // A stream that is not available is reported in one line.
         let output = against_a_camera(&bus, &camera, {
             let mut command = program("source", &file, 1);
             command.env("DBUS_SESSION_BUS_ADDRESS", &bus.address);
@@ -77,7 +77,7 @@ fn the_python_reader_reads() {
     });
 }
 
-/// Compiles a C file of the client crate; `None`, said loudly, where this machine cannot.
+/// Compiles a C file of the client crate. Returns `None`, with a message, if this machine lacks what it needs.
 fn compile(source: &Path, out: &Path, packages: &[&str]) -> Option<()> {
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     if Command::new(&compiler).arg("--version").output().is_err() {
@@ -141,5 +141,8 @@ fn the_c_header_refuses_what_our_reader_refuses() {
         assert_eq!(verdict == "0", ours.is_ok(), "C says {verdict}, Rust says {ours:?}");
     }
     assert_eq!(verdicts.lines().count(), headers.len());
-    assert!(accepted > 100 && accepted < 1900, "{accepted} of 2000: the mutations reach both answers");
+    assert!(
+        accepted > 100 && accepted < 1900,
+        "{accepted} of 2000 were accepted: the mutations must lead to both results"
+    );
 }

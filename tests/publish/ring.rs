@@ -1,4 +1,4 @@
-//! Rings: what is written comes out, whole or not at all; clients can do nothing to it and leave nothing behind.
+//! Rings: a reader receives whole frames only, and clients can neither change a ring nor leave anything behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -129,7 +129,7 @@ fn a_reader_that_is_overtaken_gets_the_newer_frame_and_no_mixture() {
         let mut start = [0; 8];
         view.copy_row(0, 0, &mut start);
         if calls == 1 {
-            // The writer comes round to this very slot while it is being read.
+            // The writer overwrites the slot while it is being read.
             (0..4).for_each(|_| publish(&mut writer));
         }
         let mut end = [0; 8];
@@ -157,7 +157,7 @@ fn a_slot_under_the_writers_hands_is_not_read() {
     let mut writer = writer();
     let mut ring = attach(&writer);
     (0..4).for_each(|_| publish(&mut writer));
-    // Slot 0 is being written; the newest frame lies in slot 3.
+    // Slot 0 is being written, and the newest frame lies in slot 3.
     let _slot = writer.begin();
     let mut frame = FrameCopy::default();
     assert!(ring.latest(&mut frame) && is_whole(&frame));
@@ -165,7 +165,7 @@ fn a_slot_under_the_writers_hands_is_not_read() {
     assert_eq!(ring.torn(), 0);
 }
 
-/// Readers at full speed against a writer at full speed: every copy is whole, and time goes forward.
+/// Two readers and a writer run at full speed. Every copy is whole, and the index increases with each.
 #[test]
 fn readers_never_see_a_mixture() {
     const READERS: usize = 2;
@@ -196,7 +196,7 @@ fn readers_never_see_a_mixture() {
                 })
             })
             .collect();
-        // Until every reader had many chances, however few processors there are; a reader that has panicked ends it too.
+        // Publishes until every reader has read enough frames, however few processors there are, or has panicked.
         while read.iter().any(|frames| frames.load(Ordering::Relaxed) < ENOUGH)
             && !readers.iter().any(std::thread::ScopedJoinHandle::is_finished)
         {
@@ -226,7 +226,7 @@ fn a_client_can_neither_write_nor_shrink_nor_grow() {
     assert_eq!(rustix::fs::fallocate(&memory, punch, 0, length), Err(Errno::PERM), "punch a hole");
     assert!(rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, length * 2).is_err(), "allocate");
     assert_eq!(rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE), Err(Errno::PERM), "seal");
-    // Opened anew for writing, which the kernel allows: the seals are the file's and not the descriptor's.
+    // The kernel allows to reopen the memory for writing. The seals belong to the file and not to the descriptor.
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
     if let Ok(mut anew) = OpenOptions::new().read(true).write(true).open(path) {
         assert!(anew.write(b"x").is_err(), "write through a new descriptor");
@@ -234,7 +234,7 @@ fn a_client_can_neither_write_nor_shrink_nor_grow() {
     }
     hostile::assert_not_mappable_for_writing(&memory, HEADER_BYTES);
 
-    // And the ring is as it was.
+    // The ring has not changed.
     let mut ring = open(fds);
     let mut frame = FrameCopy::default();
     assert!(ring.latest(&mut frame) && is_whole(&frame));
@@ -242,7 +242,7 @@ fn a_client_can_neither_write_nor_shrink_nor_grow() {
     assert!(ring.latest(&mut frame) && is_whole(&frame));
 }
 
-/// What a client may try that safe code cannot.
+/// Attempts of a client that need unsafe code.
 #[allow(unsafe_code)]
 mod hostile {
     use super::*;
@@ -250,13 +250,13 @@ mod hostile {
 
     pub fn assert_not_mappable_for_writing(memory: impl AsFd, bytes: usize) {
         let read_write = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping, should there be one, overlaps nothing and is never read.
+        // SAFETY: a new mapping, if the kernel creates one, overlaps no other and is never read.
         let mapped = unsafe { mmap(std::ptr::null_mut(), bytes, read_write, MapFlags::SHARED, &memory, 0) };
         assert!(mapped.is_err(), "a writable shared mapping");
         // SAFETY: as above.
         let mapped = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, &memory, 0) };
         let mapped = mapped.expect("a read-only mapping");
-        // SAFETY: the mapping is ours and nothing refers to it.
+        // SAFETY: the mapping was created here, and there is no reference into it.
         let changed = unsafe { mprotect(mapped, bytes, MprotectFlags::READ | MprotectFlags::WRITE) };
         // SAFETY: as above.
         unsafe { munmap(mapped, bytes) }.expect("munmap");
@@ -290,7 +290,7 @@ fn a_client_that_leaves_is_noticed_without_a_frame() {
     assert!(!is_readable(clients.hangup_fd(), 0));
     assert_eq!(clients.reap(), 0);
     drop(first);
-    assert!(is_readable(clients.hangup_fd(), 60), "the kernel tells at once");
+    assert!(is_readable(clients.hangup_fd(), 60), "the kernel reports it at once");
     let mut left = Vec::new();
     assert_eq!(clients.reap_each(|id| left.push(id)), 1);
     assert_eq!(left, [first_id]);
@@ -306,10 +306,10 @@ fn many_clients_that_leave_at_once_are_all_reaped() {
     let mut writer = writer();
     let clients: Vec<_> = (0..50).map(|_| writer.add_client().expect("client")).collect();
     drop(clients);
-    // The writer meets them first, and goes on.
+    // The writer notices the closed pipes first, and continues.
     publish(&mut writer);
     publish(&mut writer);
-    // A process that another test is starting holds a copy of every pipe until it has become its program.
+    // A process that another test has forked holds a copy of every pipe until it executes its program.
     let mut left = 0;
     while left < 50 && is_readable(writer.clients().hangup_fd(), 60) {
         left += writer.clients().reap();
@@ -366,7 +366,7 @@ fn a_closed_ring_wakes_its_clients_and_takes_no_more() {
     assert_eq!(waited, Wait::Closed);
     assert!(ring.closed());
     assert!(matches!(writer.add_client(), Err(PublishError::Closed)));
-    // A last frame of a render thread that has not heard of it yet does no harm.
+    // A render thread may publish another frame before it notices the closed ring.
     publish(&mut writer);
 }
 
@@ -416,7 +416,7 @@ fn a_limited_client_is_woken_less_often_than_the_rest() {
 
 #[test]
 fn nothing_is_left_open() {
-    // Alone in its descriptors only if nobody else opens any meanwhile: so by the numbers of those that it gets.
+    // Other tests open descriptors at the same time, so only those of this pipe are counted.
     let writer = writer();
     let first: OwnedFd = {
         let fds = writer.add_client().expect("client");

@@ -1,4 +1,4 @@
-//! portraitctl against the fake service, over a bus and over a socket without bus.
+//! portraitctl with the fake service, over a bus and over a socket without a bus.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use crate::bus::PrivateBus;
 use crate::fake::{FakeCamera, publication, runtime};
 use crate::readers::against_a_camera;
 
-/// The tool, built from the present sources with the profile of this test.
+/// Path of the program, built from the current sources with the profile of this test.
 fn portraitctl() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -123,7 +123,7 @@ fn it_goes_on_when_the_ring_changes() {
     let camera = FakeCamera::new("front-1");
     let changing = std::sync::Arc::clone(&camera);
     let changes = std::thread::spawn(move || {
-        // Twice, each time once somebody is attached.
+        // Closes the rings twice, each time when a client is attached.
         for _ in 0..2 {
             while changing.clients() == 0 {
                 std::thread::sleep(Duration::from_millis(5));
@@ -165,7 +165,7 @@ fn it_says_what_is_wrong_in_one_line() {
     }
     let nowhere = Command::new(portraitctl()).args(["--bus", "unix:path=/nonexistent", "list"]).output().expect("run");
     assert_eq!(error_of(&nowhere).0, Some(1));
-    // A bus without the service.
+    // The service is not on the bus.
     let alone = on(&bus, &["list"]).output().expect("run");
     let (code, text) = error_of(&alone);
     assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
