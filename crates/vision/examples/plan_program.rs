@@ -1,16 +1,20 @@
-//! Runs a net on the plan (and on tract, to compare), and prints times as JSON.
+//! Runs a net on the fused plan or on tract, and prints the times as JSON.
 //!
-//! `plan_program MODEL.onnx [--isa NAME] [--iterations N] [--engine plan|tract] [--check] [--literal] [--steps] [--stdin] [--dump FILE]`
+//! ```text
+//! plan_program MODEL.onnx [--isa NAME] [--iterations N] [--engine plan|tract] [--check]
+//!     [--literal] [--steps] [--stdin] [--interleaved] [--dump FILE]
+//! ```
 //!
-//! With `--stdin` it runs once for every line read and prints the milliseconds, so that a script can interleave it with
-//! other runtimes.
+//! `--check` compares the plan with tract. With `--stdin`, the program runs the net once for every
+//! line that it reads and prints the milliseconds, so that a script can interleave it with other
+//! runtimes.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use portraitd_kernels::simd::Isa;
-use portraitd_vision::net::plan::{Options, Plan};
+use portraitd_vision::net::plan::{Plan, PlanOptions};
 use tract_onnx::prelude::*;
 
 fn main() -> anyhow::Result<()> {
@@ -34,11 +38,11 @@ fn main() -> anyhow::Result<()> {
             _ => bail!("unknown argument {argument}"),
         }
     }
-    let path = model.context("which model?")?;
+    let path = model.context("the path of an ONNX file is missing")?;
     let isa = Isa::choose(isa.as_deref())?;
     let typed = tract_onnx::onnx().model_for_path(&path)?.into_typed()?;
     let start = Instant::now();
-    let mut plan = Plan::from_typed(&typed, Options { isa, keep: check, literal, threads: 1 })?;
+    let mut plan = Plan::from_typed(&typed, PlanOptions { isa, keep: check, literal, threads: 1 })?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     if let Some(file) = dump {
         std::fs::write(file, portraitd_kernels::nn::dump::write(plan.program()))?;
@@ -69,19 +73,19 @@ fn main() -> anyhow::Result<()> {
         let worst = expected.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let mean = output.iter().sum::<f32>() / output.len() as f32;
         eprintln!("isa {isa}: max |difference| {worst:e}, mean of the output {mean}");
-        anyhow::ensure!(worst <= 1e-4 && mean.is_finite(), "differs from tract");
+        anyhow::ensure!(worst <= 1e-4 && mean.is_finite(), "the plan's output differs from tract's");
     }
-    let mut turned = vec![0.0; input.len()];
+    let mut channels_last = vec![0.0; input.len()];
     for c in 0..shape.channels {
         for (pixel, value) in input[c * shape.height * shape.width..][..shape.height * shape.width].iter().enumerate() {
-            turned[pixel * shape.channels + c] = *value;
+            channels_last[pixel * shape.channels + c] = *value;
         }
     }
     let mut once = || -> anyhow::Result<f64> {
         let start = Instant::now();
         match (&tract, engine.as_str()) {
             (Some(tract), "tract") => drop(tract.run(tvec!(tensor.clone().into()))?),
-            _ if interleaved => plan.run_interleaved(&turned, &mut output)?,
+            _ if interleaved => plan.run_interleaved(&channels_last, &mut output)?,
             _ => plan.run(&input, &mut output)?,
         }
         Ok(start.elapsed().as_secs_f64() * 1e3)
@@ -115,7 +119,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Numbers in `0..1`, the same in every run.
+/// Pseudo-random numbers in `0..1`, the same in every run.
 fn noise(count: usize) -> Vec<f32> {
     let mut state = 1_u32;
     (0..count)

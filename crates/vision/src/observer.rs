@@ -3,8 +3,7 @@
 //!
 //! At most one run of the net a frame ([`Attention`] says where); none for a frame in which nothing has moved.
 
-use crate::net::manifest::{ColorOrder, Fit, Input, Layout, Manifest};
-use crate::net::{Model, ModelError};
+use crate::net::{ColorOrder, Fit, Input, Manifest, Model, ModelError, TensorLayout};
 use crate::{Attention, Look, MotionDetector, Person, Region, RegionFinder, Smoother, Tracker, motion_gate};
 use portraitd_kernels::blend::{MaskValues, MaskView};
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
@@ -350,12 +349,12 @@ pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f3
 }
 
 /// The sampler's words for a manifest's input, in the order that the engine takes.
-fn sample_spec(input: &Input, layout: Layout) -> SampleSpec {
+fn sample_spec(input: &Input, layout: TensorLayout) -> SampleSpec {
     SampleSpec {
         size: input.size(),
         layout: match layout {
-            Layout::Nchw => sample::ChannelLayout::Planar,
-            Layout::Nhwc => sample::ChannelLayout::Interleaved,
+            TensorLayout::Nchw => sample::ChannelLayout::Planar,
+            TensorLayout::Nhwc => sample::ChannelLayout::Interleaved,
         },
         order: match input.color_order {
             ColorOrder::Rgb => ChannelOrder::Rgb,

@@ -1,9 +1,9 @@
-//! Models of every kind that a manifest can describe, and every kind of broken one, by the tiny nets in
-//! `tests/fixtures/models` (see its README for what they compute).
+//! Loads and runs the small nets in `tests/fixtures/models`: every kind of model that a manifest can
+//! describe, and every kind of broken model. The README there says what the nets compute.
 
 use std::path::{Path, PathBuf};
 
-use portraitd_vision::net::{ColorOrder, EngineChoice, EngineOptions, Layout, Library, Model};
+use portraitd_vision::net::{ColorOrder, EngineChoice, EngineOptions, Library, Model, TensorLayout};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models").join(format!("{name}.toml"))
@@ -19,7 +19,7 @@ fn load_with(name: &str, choice: EngineChoice) -> Result<Model, String> {
     Library::default().load(&path, options).map_err(|error| error.to_string())
 }
 
-/// The picture of `red.png`, as the net wants it: red inside columns 8..16, rows 4..12.
+/// The picture of `red.png` as the net's input: red in columns 8..16 and rows 4..12.
 fn red_picture(model: &Model) -> Vec<f32> {
     let spec = model.manifest().input;
     let mut input = vec![0.0; model.input_len()];
@@ -35,8 +35,8 @@ fn red_picture(model: &Model) -> Vec<f32> {
                 };
                 let value = (value / 255.0 - spec.mean[channel]) / spec.std[channel];
                 match model.input_layout() {
-                    Layout::Nchw => input[channel * pixels + y * 32 + x] = value,
-                    Layout::Nhwc => input[(y * 32 + x) * 3 + channel] = value,
+                    TensorLayout::Nchw => input[channel * pixels + y * 32 + x] = value,
+                    TensorLayout::Nhwc => input[(y * 32 + x) * 3 + channel] = value,
                 }
             }
         }

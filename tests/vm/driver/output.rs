@@ -12,7 +12,7 @@ use portraitd_v4l2::formats::FourCc;
 use portraitd_v4l2::jpeg::Decoder;
 use portraitd_v4l2::{CaptureStream, Output, WriteOutcome};
 use portraitd_vision::net::EngineOptions;
-use portraitd_vision::net::{Layout, Library};
+use portraitd_vision::net::{Library, TensorLayout};
 
 use portraitd_kernels::convert::to_nv12;
 use portraitd_kernels::picture::{PictureMut, PixelRect};
@@ -134,7 +134,7 @@ fn person(lab: &Lab) -> Outcome {
 fn mask(picture: &Picture<'_>) -> Result<Vec<bool>> {
     let mut model = Library::default().load("selfie-landscape", EngineOptions::default())?;
     let spec = SampleSpec {
-        layout: if model.input_layout() == Layout::Nhwc {
+        layout: if model.input_layout() == TensorLayout::Nhwc {
             sample::ChannelLayout::Interleaved
         } else {
             sample::ChannelLayout::Planar

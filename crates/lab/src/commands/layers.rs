@@ -8,7 +8,7 @@ use portraitd_kernels::simd::Isa;
 use portraitd_lab::layers::{Comparison, Difference, Golden, LayerComparison, compare};
 use portraitd_media::{OwnedPicture, image, packed_bytes};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
-use portraitd_vision::net::library;
+use portraitd_vision::net::DEFAULT_MODEL;
 use portraitd_vision::observer::sample_input;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ Example: compare with ONNX Runtime
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The name of a model, or the path of a manifest
-    #[arg(value_name = "MODEL", default_value = library::DEFAULT_MODEL)]
+    #[arg(value_name = "MODEL", default_value = DEFAULT_MODEL)]
     model: String,
     /// A directory of models, searched before the built-in ones
     #[arg(long, value_name = "DIR")]

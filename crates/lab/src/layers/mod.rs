@@ -16,10 +16,8 @@ use tract_onnx::prelude::tract_itertools::Itertools;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::konst::Const;
 
-use portraitd_vision::net::library::Package;
-use portraitd_vision::net::manifest::Layout;
-use portraitd_vision::net::plan::{Options, Plan, Unsupported};
-use portraitd_vision::net::{ModelError, shape_text, tensor_shape, tract};
+use portraitd_vision::net::plan::{Plan, PlanOptions, Unsupported};
+use portraitd_vision::net::{ModelError, Package, TensorLayout, import_onnx, one_line, shape_text, tensor_shape};
 
 /// The allowed difference of the net's input from that of another framework, in steps of 1/255.
 const INPUT_STEPS: f32 = 3.0;
@@ -121,9 +119,9 @@ pub enum LayersError {
 /// # Errors
 /// [`LayersError`] if the net cannot be read, or tract fails.
 pub fn tract_tensors(package: &Package, input: &[f32]) -> Result<Golden, LayersError> {
-    let typed = tract::import(&package.manifest, &package.path, &package.onnx)?;
+    let typed = import_onnx(&package.manifest, &package.path, &package.onnx)?;
     let tensors = tensors(&typed).and_then(|tensors| run_unoptimized(&typed, tensors, package, input));
-    let tensors = tensors.map_err(|error| failed(package, tract::one_line(&error)))?;
+    let tensors = tensors.map_err(|error| failed(package, one_line(&error)))?;
     Ok(Golden(tensors.into_iter().map(|(_, name, tensor)| (name, tensor)).collect()))
 }
 
@@ -158,8 +156,8 @@ fn run_unoptimized(
 /// [`LayersError`] if the net cannot be read, or an engine fails.
 pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, LayersError> {
     let Package { manifest, path, onnx } = package;
-    let typed = tract::import(manifest, path, onnx)?;
-    let tract_failed = |error: TractError| failed(package, tract::one_line(&error));
+    let typed = import_onnx(manifest, path, onnx)?;
+    let tract_failed = |error: TractError| failed(package, one_line(&error));
     let tensors = tensors(&typed).map_err(tract_failed)?;
     let golden = comparison.golden.map(|golden| &golden.0);
     let input_name = tensors[0].1.clone();
@@ -168,14 +166,10 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     let input = given.map_or(comparison.input, |tensor| &tensor.values);
     let tensors = run_unoptimized(&typed, tensors, package, input).map_err(tract_failed)?;
 
-    let options = Options { isa: comparison.isa, keep: true, literal: true, threads: 1 };
+    let options = PlanOptions { isa: comparison.isa, keep: true, literal: true, threads: 1 };
     let mut plan = match manifest.input.layout {
-        Layout::Nchw => Plan::from_typed(&typed, options),
-        Layout::Nhwc => Err(Unsupported {
-            op: "channels-last input".into(),
-            node: input_name.clone(),
-            reason: "the plan supports channels-first input only".into(),
-        }),
+        TensorLayout::Nchw => Plan::from_typed(&typed, options),
+        TensorLayout::Nhwc => Err(Unsupported::ChannelsLast),
     };
     let mut planned: HashMap<&str, Vec<f32>> = HashMap::new();
     let mut output = Vec::new();

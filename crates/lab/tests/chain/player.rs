@@ -6,8 +6,8 @@ use portraitd_media::playback::FrameRate;
 use portraitd_media::{OwnedPicture, PixelRect, Size, UnitRect};
 use portraitd_protocol::FramingState;
 use portraitd_scene::{Scene, SceneName, SceneOptions, Scratch};
+use portraitd_vision::net::DEFAULT_MODEL;
 use portraitd_vision::net::Library;
-use portraitd_vision::net::library::DEFAULT_MODEL;
 
 /// The size of the test scenes. It costs a third of 720p, and the noise affects the net more.
 pub(super) const SIZE: Size = Size::new(640, 360);

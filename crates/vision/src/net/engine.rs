@@ -1,74 +1,70 @@
-//! The fused plan as an engine. It takes and gives channels-last, whatever the file has: that saves turning the picture
-//! round. Belongs to the thread that runs it, and owns the net's second thread
-//! if there is one; a run allocates nothing.
+//! What every engine offers, and the options with which an engine is chosen.
 
 use portraitd_kernels::nn::Program;
 use portraitd_kernels::simd::Isa;
-use tract_onnx::prelude::TypedModel;
 
-use super::manifest::{Layout, Manifest};
-use super::model::{Engine, EngineOptions};
-use super::plan::{Options, Plan, Unsupported};
-use super::{ModelError, tensor_shape};
-use portraitd_media::Size;
+use super::error::EngineError;
+use super::manifest::TensorLayout;
 
-pub(super) struct PlanEngine {
-    plan: Plan,
-}
+/// Runs a net with one input tensor and one output tensor, both `f32`.
+pub(super) trait Engine: Send {
+    /// `plan` or `tract`.
+    fn name(&self) -> &'static str;
 
-impl PlanEngine {
-    /// `Ok(Err(_))` for a net that only tract can run.
-    pub(super) fn new(
-        typed: &TypedModel,
-        manifest: &Manifest,
-        options: EngineOptions,
-    ) -> Result<Result<Self, Unsupported>, ModelError> {
-        let isa = match options.isa {
-            Some(isa) => isa,
-            None => Isa::choose(None)?,
-        };
-        if manifest.input.layout == Layout::Nhwc {
-            let reason = "the plan's nets take their channels first".to_owned();
-            return Ok(Err(Unsupported { op: "channels-last input".into(), node: "input".into(), reason }));
-        }
-        let options = Options { isa, threads: options.threads, ..Options::default() };
-        Ok(Plan::from_typed(typed, options).map(|plan| Self { plan }))
-    }
-}
-
-impl Engine for PlanEngine {
-    fn name(&self) -> &'static str {
-        "plan"
-    }
-
+    /// The instruction set of the kernels; `None` if the engine chooses its own.
     fn isa(&self) -> Option<Isa> {
-        Some(self.plan.isa())
+        None
     }
 
+    /// The number of threads that a run uses.
     fn threads(&self) -> usize {
-        self.plan.threads()
+        1
     }
 
+    /// The fused steps; `None` if the engine is not the plan.
     fn program(&self) -> Option<&Program> {
-        Some(self.plan.program())
+        None
     }
 
-    fn input_layout(&self) -> Layout {
-        Layout::Nhwc
-    }
+    /// The layout of the input of [`Engine::run`]. It may differ from the layout in the file.
+    fn input_layout(&self) -> TensorLayout;
 
-    fn output_layout(&self) -> Layout {
-        Layout::Nhwc
-    }
+    /// The layout of the output of [`Engine::run`]. It may differ from the layout in the file.
+    fn output_layout(&self) -> TensorLayout;
 
-    fn output_shape(&self) -> [usize; 4] {
-        let shape = self.plan.output();
-        let side = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        // A typed graph that the plan takes has its channels first.
-        tensor_shape(Layout::Nchw, shape.channels, Size::new(side(shape.width), side(shape.height)))
-    }
+    /// The shape of the net's output in the layout of the file.
+    fn output_shape(&self) -> [usize; 4];
 
-    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), String> {
-        self.plan.run_interleaved(input, output).map_err(|error| error.to_string())
+    /// Runs the net on `input` and writes the whole output tensor to `output`.
+    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError>;
+}
+
+/// Which engine runs a net.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The fused plan. tract runs a net that the plan does not support, and the log says why.
+    #[default]
+    Best,
+    /// The fused plan. Loading fails if the plan does not support the net.
+    Plan,
+    /// tract.
+    Tract,
+}
+
+/// How a net is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// The engine.
+    pub choice: EngineChoice,
+    /// The plan's instruction set. `None` means the one in `PORTRAITD_ISA`, or else the fastest
+    /// one of the CPU.
+    pub isa: Option<Isa>,
+    /// Threads of the plan: 1 or 2; larger numbers count as 2. tract uses one thread.
+    pub threads: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { choice: EngineChoice::Best, isa: None, threads: 1 }
     }
 }

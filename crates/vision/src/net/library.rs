@@ -1,16 +1,16 @@
-//! Finds models by name: in the directories of the configuration, then among the ones built into the program, so that
-//! the daemon works from a bare binary.
+//! Finds models by name: first in the directories of the configuration, then among the models that
+//! are part of the program. The built-in models make the daemon work without any other files.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::ModelError;
+use super::engine::EngineOptions;
+use super::error::ModelError;
 use super::manifest::Manifest;
-use super::model::{EngineOptions, Model};
+use super::model::Model;
+use super::package::{Package, read_manifest};
 
-/// (manifest file name, manifest, ONNX bytes) of the models that the program carries.
+/// Manifest file name, manifest and ONNX bytes of the built-in models.
 const BUILT_IN: [(&str, &str, &[u8]); 2] = [
     (
         "selfie-landscape.toml",
@@ -24,31 +24,31 @@ const BUILT_IN: [(&str, &str, &[u8]); 2] = [
     ),
 ];
 
-/// The model that is used where none is named.
+/// The name of the model that is used if none is configured.
 pub const DEFAULT_MODEL: &str = "selfie-landscape";
 
-/// Where models are looked for.
+/// Finds models in directories and among the built-in models.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     directories: Vec<PathBuf>,
 }
 
-/// A model that could be loaded, or the reason why not.
+/// A manifest that was found, valid or not.
 #[derive(Debug)]
 pub struct Entry {
-    /// The manifest's path; `built-in/...` for those that the program carries.
+    /// Path of the manifest; `built-in/...` for models that are part of the program.
     pub path: PathBuf,
-    /// What it says.
+    /// The manifest, or why it is not valid.
     pub manifest: Result<Manifest, ModelError>,
 }
 
 impl Library {
-    /// Looks in `directories`, first one first, then among the built-in models.
+    /// Searches `directories` in this order, then the built-in models.
     pub fn new(directories: Vec<PathBuf>) -> Self {
         Self { directories }
     }
 
-    /// All manifests, those that hide others of the same name first.
+    /// All manifests, in the order of the search: if two have the same name, the first is used.
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for directory in &self.directories {
@@ -67,7 +67,7 @@ impl Library {
         entries
     }
 
-    /// The names of all models whose manifest is good, each once.
+    /// The names of all models with a valid manifest, without repetitions.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         for manifest in self.entries().into_iter().filter_map(|entry| entry.manifest.ok()) {
@@ -78,18 +78,20 @@ impl Library {
         names
     }
 
-    /// Loads the model `name`: a name, or the path of a manifest (with a `/` or ending in `.toml`).
+    /// Loads the model `name`: the name of a model, or the path of a manifest (which contains `/`
+    /// or ends in `.toml`).
     ///
     /// # Errors
-    /// [`ModelError`], with the file and the reason.
+    /// [`ModelError`]: there is no such model, or its files cannot be read, imported or run.
     pub fn load(&self, name: &str, options: EngineOptions) -> Result<Model, ModelError> {
         Model::new(self.read(name)?, options)
     }
 
-    /// Reads the files of the model `name`, as [`Library::load`] does, and makes nothing of them yet.
+    /// Reads the files of the model `name`, as [`Library::load`] does, without importing the net.
     ///
     /// # Errors
-    /// [`ModelError`]: no such model, or its files cannot be read or do not belong together.
+    /// [`ModelError`]: there is no such model, or its files cannot be read, or the checksum is
+    /// another one than the manifest says.
     pub fn read(&self, name: &str) -> Result<Package, ModelError> {
         if name.contains('/') || name.ends_with(".toml") {
             return Package::read(Path::new(name));
@@ -108,45 +110,4 @@ impl Library {
         }
         Err(ModelError::Unknown { name: name.to_owned(), known: self.names().join(", ") })
     }
-}
-
-/// A model's files, which belong together: the ONNX file has the manifest's checksum.
-#[derive(Clone, Debug)]
-pub struct Package {
-    /// What the manifest says.
-    pub manifest: Manifest,
-    /// Where the ONNX file was found; `built-in/...` for those that the program carries.
-    pub path: PathBuf,
-    /// The ONNX file.
-    pub onnx: Cow<'static, [u8]>,
-}
-
-impl Package {
-    fn new(manifest: Manifest, manifest_path: &Path, onnx: Cow<'static, [u8]>) -> Result<Self, ModelError> {
-        let path = manifest_path.with_file_name(&manifest.file);
-        let actual: String = Sha256::digest(&onnx).iter().map(|byte| format!("{byte:02x}")).collect();
-        if !actual.eq_ignore_ascii_case(&manifest.sha256) {
-            return Err(ModelError::Checksum { path, expected: manifest.sha256, actual });
-        }
-        Ok(Self { manifest, path, onnx })
-    }
-
-    fn read(manifest_path: &Path) -> Result<Self, ModelError> {
-        let manifest = read_manifest(manifest_path)?;
-        let onnx = read(&manifest_path.with_file_name(&manifest.file))?;
-        Self::new(manifest, manifest_path, Cow::Owned(onnx))
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    std::fs::read(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })
-}
-
-fn read_manifest(path: &Path) -> Result<Manifest, ModelError> {
-    let text = String::from_utf8(read(path)?).map_err(|_| ModelError::Manifest {
-        path: path.to_owned(),
-        place: None,
-        reason: "not UTF-8 text; a manifest is a TOML file (models/README.md)".into(),
-    })?;
-    Manifest::parse(&text, path)
 }

@@ -1,22 +1,32 @@
-//! Model manifests (TOML): the facts about a net that its ONNX file does not hold. `models/README.md` explains each key
-//! to people who add a model.
+//! Model manifests (TOML): the facts about a net that its ONNX file does not contain.
+//! `models/README.md` explains each key for people who add a model.
 
 use std::path::Path;
 
-use serde::Deserialize;
-
-use super::ModelError;
 use portraitd_media::Size;
 use portraitd_media::text::line_and_column;
+use serde::Deserialize;
+
+use super::error::ModelError;
 
 /// The order of a tensor's axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layout {
+pub enum TensorLayout {
     /// Batch, channel, row, column.
     Nchw,
     /// Batch, row, column, channel.
     Nhwc,
+}
+
+/// The shape of a tensor with one picture: `[1, channels, height, width]` or
+/// `[1, height, width, channels]`.
+pub fn tensor_shape(layout: TensorLayout, channels: usize, size: Size) -> [usize; 4] {
+    let (width, height) = (size.width as usize, size.height as usize);
+    match layout {
+        TensorLayout::Nchw => [1, channels, height, width],
+        TensorLayout::Nhwc => [1, height, width, channels],
+    }
 }
 
 /// The order of the colour channels.
@@ -29,71 +39,73 @@ pub enum ColorOrder {
     Bgr,
 }
 
-/// How a picture of another aspect is brought to the net's input size.
+/// How a picture with another aspect ratio is fitted to the net's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// Both axes are scaled to fill the input.
+    /// Both axes are scaled independently to fill the input.
     Stretch,
-    /// The aspect is kept; what is left over is filled with the nearest border pixel, never with zeros.
+    /// The aspect ratio is kept. The remaining area repeats the nearest border pixel; it is never
+    /// filled with zeros.
     PadReplicate,
 }
 
-/// What is still to be applied to the net's output to get probabilities.
+/// The function that turns the net's output into probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// Nothing: the output is a probability in 0..=1.
+    /// The output is already a probability, 0..=1.
     None,
     /// The logistic function.
     Sigmoid,
-    /// Softmax over the two channels.
+    /// Softmax over two channels.
     Softmax,
 }
 
-/// A model's manifest.
+/// The manifest of a model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The name that configurations use: `[a-z0-9-]`.
+    /// The name that configurations use: 1 to 64 of `[a-z0-9-]`.
     pub name: String,
-    /// For people.
+    /// The name that people read.
     pub title: String,
-    /// The ONNX file, beside the manifest.
+    /// File name of the ONNX file, in the directory of the manifest.
     pub file: String,
-    /// Of the ONNX file, in hexadecimal.
+    /// SHA-256 checksum of the ONNX file: 64 hexadecimal digits.
     pub sha256: String,
-    /// SPDX expression of the weights.
+    /// SPDX licence expression of the weights.
     pub licence: String,
     /// Where the weights come from.
     pub source: String,
-    /// The model card, beside the manifest.
+    /// File name of the model card, in the directory of the manifest.
     pub card: String,
-    /// What goes in.
+    /// The input tensor.
     pub input: Input,
-    /// What comes out.
+    /// The output tensor.
     pub output: Output,
-    /// What the model is made for.
+    /// The intended use.
     pub scope: Scope,
 }
 
-/// What goes into the net: `value = (pixel / 255 - mean) / std`, a channel each, in `color_order`.
+/// The input tensor. For each channel `value = (pixel / 255 - mean) / std`; the channels have the
+/// order `color_order`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Columns.
+    /// Width in pixels, 8..=2048.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels, 8..=2048.
     pub height: u32,
-    /// Order of axes.
-    pub layout: Layout,
-    /// Order of channels.
+    /// Order of the axes.
+    pub layout: TensorLayout,
+    /// Order of the channels.
     pub color_order: ColorOrder,
-    /// Subtracted, in units of the full range.
+    /// Subtracted from each channel, as a fraction of the full range.
     pub mean: [f32; 3],
-    /// Divided by, in units of the full range.
+    /// Divisor of each channel, as a fraction of the full range.
     pub std: [f32; 3],
-    /// How other aspects are brought to this one.
+    /// How pictures with another aspect ratio are fitted.
     pub fit: Fit,
 }
 
@@ -104,94 +116,107 @@ impl Input {
     }
 }
 
-/// What comes out of the net.
+/// The output tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// Order of axes.
-    pub layout: Layout,
-    /// 1 (person), or 2 (person and background).
+    /// Order of the axes.
+    pub layout: TensorLayout,
+    /// Number of channels: 1 (person), or 2 (person and background).
     pub channels: usize,
-    /// What is still to be applied.
+    /// The function that turns the values into probabilities.
     pub activation: Activation,
-    /// Which channel is the person.
+    /// Index of the channel for persons, from 0.
     pub person_channel: usize,
 }
 
-/// What the model's makers say it is for. Published with the masks, and used to tell sure people from doubtful ones.
+/// The intended use of a model, from its model card.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
-    /// People further away are out of scope, metres.
+    /// The distance in metres beyond which people are out of scope.
     pub max_distance_m: Option<f32>,
-    /// People lower than this fraction of the net's picture are out of scope.
+    /// People whose height is below this fraction of the net's input, 0..=1, are out of scope.
     pub min_person_height: f32,
-    /// How many people, of what kind.
+    /// How many people the model is made for, and of what kind.
     pub people: String,
-    /// Uses that the makers exclude.
+    /// Uses that the authors of the model exclude.
     pub out_of_scope: Vec<String>,
 }
 
+/// A value that is not in its range.
+struct InvalidValue {
+    key: &'static str,
+    /// What is wrong, to be read after the key.
+    reason: String,
+}
+
 impl Manifest {
-    /// Reads a manifest's text; `path` is for messages.
+    /// Parses and checks the text of a manifest. `path` is used in messages only.
     ///
     /// # Errors
-    /// [`ModelError::Manifest`] with line and column for bad TOML, an unknown key, a missing key or a value out of range.
+    /// [`ModelError::Manifest`], with line and column where they are known: the text is not TOML, a
+    /// key is unknown or missing, or a value is out of range.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ModelError> {
         let manifest: Self = toml::from_str(text).map_err(|error| ModelError::Manifest {
             path: path.to_owned(),
-            place: error.span().map(|span| line_and_column(text, span.start)),
+            position: error.span().map(|span| line_and_column(text, span.start)),
             reason: error.message().replace('\n', "; "),
         })?;
-        manifest.check().map_err(|(key, reason)| ModelError::Manifest {
+        manifest.check().map_err(|InvalidValue { key, reason }| ModelError::Manifest {
             path: path.to_owned(),
-            place: place_of(text, key),
+            position: position_of(text, key),
             reason: format!("`{key}` {reason}"),
         })?;
         Ok(manifest)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), InvalidValue> {
+        let invalid = |key, reason| Err(InvalidValue { key, reason });
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
-            return Err(("name", "must be 1 to 64 of a-z, 0-9 and -".into()));
+            return invalid("name", "must be 1 to 64 of a-z, 0-9 and -".into());
         }
         if self.file.is_empty() || self.file.contains('/') {
-            return Err(("file", "must be a file beside the manifest, without a path".into()));
+            return invalid("file", "must be a file beside the manifest, without a path".into());
         }
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(("sha256", "must be 64 hexadecimal digits".into()));
+            return invalid("sha256", "must be 64 hexadecimal digits".into());
         }
         for (key, value) in [("width", self.input.width), ("height", self.input.height)] {
             if !(8..=2048).contains(&value) {
-                return Err((key, format!("is {value} and must be within 8..=2048")));
+                return invalid(key, format!("is {value} and must be within 8..=2048"));
             }
         }
         if !self.input.mean.iter().all(|mean| mean.is_finite()) {
-            return Err(("mean", "must be numbers".into()));
+            return invalid("mean", "must be numbers".into());
         }
         if !self.input.std.iter().all(|std| std.is_finite() && *std != 0.0) {
-            return Err(("std", "must be numbers other than 0".into()));
+            return invalid("std", "must be numbers other than 0".into());
         }
         if !matches!(self.output.channels, 1 | 2) {
-            return Err(("channels", format!("is {} and must be 1 or 2", self.output.channels)));
+            return invalid("channels", format!("is {} and must be 1 or 2", self.output.channels));
         }
         if self.output.person_channel >= self.output.channels {
             let (person, channels) = (self.output.person_channel, self.output.channels);
-            return Err(("person_channel", format!("is {person}, and there are {channels} channels, counted from 0")));
+            return invalid(
+                "person_channel",
+                format!("is {person}, and there are {channels} channels, counted from 0"),
+            );
         }
         if self.output.activation == Activation::Softmax && self.output.channels != 2 {
-            return Err(("activation", "softmax needs 2 channels".into()));
+            return invalid("activation", "softmax needs 2 channels".into());
         }
         if !(0.0..=1.0).contains(&self.scope.min_person_height) {
-            return Err(("min_person_height", "must be a fraction within 0..=1".into()));
+            return invalid("min_person_height", "must be a fraction within 0..=1".into());
         }
         Ok(())
     }
 }
 
-/// Where `key = ` stands in `text`, if it does. Keys of a manifest are unique but for `layout`, which is never checked.
-fn place_of(text: &str, key: &str) -> Option<(usize, usize)> {
+/// Line and column of `key = ` in `text`. Only `layout` occurs twice in a manifest, and it is never
+/// asked for.
+fn position_of(text: &str, key: &str) -> Option<(usize, usize)> {
     text.lines().enumerate().find_map(|(index, line)| {
         let rest = line.trim_start().strip_prefix(key)?;
         rest.trim_start().starts_with('=').then(|| (index + 1, line.len() - line.trim_start().len() + 1))

@@ -1,4 +1,5 @@
-//! ONNX import by tract, and tract as an engine: it knows nearly every operator, so any net runs.
+//! ONNX import with tract, and tract as an engine. tract supports nearly every operator, so it runs
+//! the nets that the fused plan does not support.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,31 +8,34 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
-use super::manifest::{Layout, Manifest};
-use super::model::Engine;
-use super::{ModelError, shape_text, tensor_shape};
+use super::engine::Engine;
+use super::error::{EngineError, ModelError, shape_text};
+use super::manifest::{Manifest, TensorLayout, tensor_shape};
 
-/// Reads an ONNX file into a typed graph with the manifest's input shape, as the plan takes it: tract's own rewriting
-/// comes after ([`TractEngine::new`]).
+/// Imports an ONNX file as a typed graph with the manifest's input shape. tract has not optimized
+/// this graph yet, so that [`Plan::from_typed`](super::plan::Plan::from_typed) can read it. `path`
+/// is used in messages only.
 ///
 /// # Errors
-/// [`ModelError::Net`] for a file that is no net or has other than one input; [`ModelError::Shape`].
-pub fn import(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedModel, ModelError> {
-    let net_error = |error: TractError| ModelError::Net { path: path.to_owned(), reason: one_line(&error) };
+/// - [`ModelError::Import`] if the file is not a net with one input and at least one output.
+/// - [`ModelError::Shape`] if its input has another shape.
+pub fn import_onnx(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedModel, ModelError> {
+    let net_error = |error: TractError| ModelError::Import { path: path.to_owned(), reason: one_line(&error) };
     let mut bytes = onnx;
-    let mut model = tract_onnx::onnx().model_for_read(&mut bytes).map_err(|error| ModelError::Net {
+    let mut model = tract_onnx::onnx().model_for_read(&mut bytes).map_err(|error| ModelError::Import {
         path: path.to_owned(),
         reason: format!("not a whole ONNX file: {}", one_line(&error)),
     })?;
     if model.input_outlets().map_err(net_error)?.len() != 1 {
-        let reason = format!("has {} inputs; one is needed", model.input_outlets().map_err(net_error)?.len());
-        return Err(ModelError::Net { path: path.to_owned(), reason });
+        let reason = format!("the net has {} inputs instead of one", model.input_outlets().map_err(net_error)?.len());
+        return Err(ModelError::Import { path: path.to_owned(), reason });
     }
     if model.output_outlets().map_err(net_error)?.is_empty() {
-        return Err(ModelError::Net { path: path.to_owned(), reason: "has no output".into() });
+        return Err(ModelError::Import { path: path.to_owned(), reason: "the net has no output".into() });
     }
     let shape = tensor_shape(manifest.input.layout, 3, manifest.input.size());
-    // What the file itself says must not contradict the manifest; axes that it leaves open are taken from the manifest.
+    // The file must not contradict the manifest. Axes that the file leaves open get the length in
+    // the manifest.
     let declared = model.input_fact(0).map_err(net_error)?.shape.clone();
     let declared: Vec<Option<usize>> =
         declared.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok())).collect();
@@ -50,17 +54,18 @@ pub fn import(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedMode
     model.into_typed().map_err(net_error)
 }
 
-/// tract's own executor.
+/// Runs a net with tract.
 pub(super) struct TractEngine {
     runnable: Arc<TypedRunnableModel>,
     input_shape: [usize; 4],
     output_shape: [usize; 4],
-    layouts: [Layout; 2],
+    /// Layouts of the input and the output.
+    layouts: [TensorLayout; 2],
 }
 
 impl TractEngine {
     pub(super) fn new(typed: TypedModel, manifest: &Manifest, path: &Path) -> Result<Self, ModelError> {
-        let net_error = |error: TractError| ModelError::Net { path: path.to_owned(), reason: one_line(&error) };
+        let net_error = |error: TractError| ModelError::Import { path: path.to_owned(), reason: one_line(&error) };
         let optimized = typed.into_decluttered().and_then(TypedModel::into_optimized).map_err(net_error)?;
         let fact = optimized.output_fact(0).map_err(net_error)?;
         let output_shape = fact.shape.as_concrete().and_then(|shape| <[usize; 4]>::try_from(shape).ok());
@@ -68,13 +73,13 @@ impl TractEngine {
             return Err(ModelError::Shape {
                 path: path.to_owned(),
                 what: "the output",
-                expected: "of rank 4, with all axes known".into(),
+                expected: "of rank 4, with the length of all axes known".into(),
                 actual: format!("{:?}", fact.shape),
             });
         };
         if fact.datum_type != f32::datum_type() {
             let reason = format!("the output is {:?}, not f32", fact.datum_type);
-            return Err(ModelError::Net { path: path.to_owned(), reason });
+            return Err(ModelError::Import { path: path.to_owned(), reason });
         }
         let input_shape = tensor_shape(manifest.input.layout, 3, manifest.input.size());
         let runnable = optimized.into_runnable().map_err(net_error)?;
@@ -87,11 +92,11 @@ impl Engine for TractEngine {
         "tract"
     }
 
-    fn input_layout(&self) -> Layout {
+    fn input_layout(&self) -> TensorLayout {
         self.layouts[0]
     }
 
-    fn output_layout(&self) -> Layout {
+    fn output_layout(&self) -> TensorLayout {
         self.layouts[1]
     }
 
@@ -99,23 +104,24 @@ impl Engine for TractEngine {
         self.output_shape
     }
 
-    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), String> {
-        let input = Tensor::from_shape(&self.input_shape, input).map_err(|error| one_line(&error))?;
-        let outputs = self.runnable.run(tvec!(input.into())).map_err(|error| one_line(&error))?;
-        let plain = outputs[0].try_as_plain_ram().map_err(|error| one_line(&error))?;
-        let values = plain.as_slice::<f32>().map_err(|error| one_line(&error))?;
+    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+        let failed = |error: TractError| EngineError::Tract(one_line(&error));
+        let input = Tensor::from_shape(&self.input_shape, input).map_err(failed)?;
+        let outputs = self.runnable.run(tvec!(input.into())).map_err(failed)?;
+        let plain = outputs[0].try_as_plain_ram().map_err(failed)?;
+        let values = plain.as_slice::<f32>().map_err(failed)?;
         if values.len() != output.len() {
-            return Err(format!("gave {} values instead of {}", values.len(), output.len()));
+            return Err(EngineError::OutputLength { expected: output.len(), actual: values.len() });
         }
         output.copy_from_slice(values);
         Ok(())
     }
 }
 
-/// An error and its causes in one line.
+/// An error of tract and its causes in one line, cut after 400 characters.
 pub fn one_line(error: &TractError) -> String {
     let text = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // tract prints whole nodes; a person needs the beginning.
+    // tract prints whole nodes, of which the beginning is enough to find the cause.
     if text.chars().count() > 400 { text.chars().take(400).chain("...".chars()).collect() } else { text }
 }

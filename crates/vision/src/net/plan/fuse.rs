@@ -1,10 +1,11 @@
-//! Fusion: activations, residual sums, gates, means and expansions move into the steps that can do them on the way.
+//! Fusion: moves activations, sums, gates, means and expansions into steps that compute them along
+//! with their own result, so that fewer maps are written and read.
 
 use portraitd_kernels::nn::{Activation, Arithmetic, Interpolation, MapId, Program, Residual, Step};
 
-use super::rewrite::{prune, uses};
+use super::graph::{prune, uses, writer};
 
-/// Fuses until nothing changes, then drops what nobody reads and puts the steps in order.
+/// Applies the rules until none of them applies, then removes unused steps and orders the others.
 pub(super) fn fuse(program: &mut Program) {
     while fold_affine(program)
         || residual(program)
@@ -17,21 +18,17 @@ pub(super) fn fuse(program: &mut Program) {
     prune(program);
 }
 
-/// Index of the step that writes `map`.
-pub(super) fn writer(program: &Program, map: MapId) -> Option<usize> {
-    program.steps.iter().position(|step| step.is_writer_of(map))
-}
-
-/// Removes step `gone`, whose output takes over what `kept` wrote: `kept`'s step now writes `gone`'s map.
+/// Removes step `gone`. Step `kept` then writes the map that `gone` wrote.
 fn absorb(program: &mut Program, kept: usize, gone: usize) {
     let output = program.steps[gone].writes()[0];
     program.steps[kept].set_output(output);
-    // A reader of what the step reads now may come earlier than what it reads: `prune` orders the steps.
+    // The step may now stand before a step whose output it reads; `prune` restores the order.
     program.steps.remove(gone);
     prune(program);
 }
 
-/// A scale and shift a channel goes into the weights of the convolution before it, or disappears if it does nothing.
+/// Folds a scale and a shift per channel into the weights of the convolution before it. If it
+/// changes no value, it is removed.
 fn fold_affine(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Depthwise { input, output, expand: None, depthwise, mean: None } = &program.steps[index] else {
@@ -82,7 +79,7 @@ fn fold_affine(program: &mut Program) -> bool {
     false
 }
 
-/// A convolution's sum with another map.
+/// Fuses the sum of a convolution and another map.
 fn residual(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Arithmetic { operation: Arithmetic::Add, a, b, activation, .. } = program.steps[index] else {
@@ -91,7 +88,7 @@ fn residual(program: &mut Program) -> bool {
         if program.maps[a] != program.maps[b] || a == b {
             continue;
         }
-        // The sum with an upsampled map is the more worthwhile one.
+        // Fusing the sum with an upsampled map saves more work, so these pairs come first.
         let upsampled = |map: MapId| {
             let step = writer(program, map).filter(|_| uses(program, map) == 1)?;
             match program.steps[step] {
@@ -125,7 +122,7 @@ fn residual(program: &mut Program) -> bool {
     false
 }
 
-/// An activation after a step that can apply it.
+/// Fuses an activation with a step before it that can apply it.
 fn activation(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Activate { input, activation, .. } = program.steps[index] else { continue };
@@ -145,7 +142,7 @@ fn activation(program: &mut Program) -> bool {
     false
 }
 
-/// A product with a vector before a 1x1 convolution.
+/// Fuses the product with a vector (a gate) with the 1x1 convolutions that read it.
 fn gate(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Arithmetic { operation: Arithmetic::Multiply, a, b, output, activation: Activation::None } =
@@ -159,7 +156,7 @@ fn gate(program: &mut Program) -> bool {
         {
             continue;
         }
-        // Every reader must be able to take the gate.
+        // All readers must support the gate, otherwise the product is needed anyway.
         let takes = |step: &Step| {
             let once = step.count_reads(output) == 1;
             match step {
@@ -190,7 +187,7 @@ fn gate(program: &mut Program) -> bool {
     false
 }
 
-/// A depthwise convolution's sum with its own input.
+/// Fuses the sum of a depthwise convolution and its own input.
 fn own_input(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Arithmetic { operation: Arithmetic::Add, a, b, activation: Activation::None, .. } =
@@ -214,7 +211,7 @@ fn own_input(program: &mut Program) -> bool {
     false
 }
 
-/// A 1x1 convolution that only a depthwise one reads.
+/// Fuses a 1x1 convolution with the depthwise convolution that alone reads it.
 fn expansion(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Depthwise { input: middle, expand: None, depthwise, .. } = &program.steps[index] else { continue };
@@ -238,7 +235,7 @@ fn expansion(program: &mut Program) -> bool {
     false
 }
 
-/// Means of what a convolution writes are taken while it writes.
+/// Fuses the mean of a convolution's output with the convolution.
 fn means(program: &mut Program) {
     loop {
         let found = program.steps.iter().enumerate().find_map(|(index, step)| {

@@ -1,7 +1,7 @@
-//! From tract's typed graph to a program with one step an operator.
+//! Converts tract's typed graph to a program with one step per operator.
 //!
-//! tract's graph is channels-first with a batch of one; a program's maps are channels-last without a batch. Constants are
-//! folded on the way, by tract's own operators.
+//! tract's graph is channels-first with a batch of one. A program's maps are channels-last without
+//! a batch. Constants are folded during the conversion with tract's own operators.
 
 use std::collections::HashMap;
 
@@ -20,44 +20,41 @@ use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::nn::{DataFormat, LeakyRelu, Reduce, Reducer, Softmax};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
-use super::Unsupported;
+use super::error::{OperatorError, Unsupported};
 
-/// What a tract value is here.
+/// What stands for a value of tract's graph.
 #[derive(Clone, Debug)]
 enum Value {
-    /// Known while importing.
+    /// A value that is known during the conversion.
     Constant(Arc<Tensor>),
     /// A feature map.
     Map(MapId),
-    /// `0 > map`, half of a parametric ReLU.
+    /// The comparison `0 > map`, which is part of a parametric ReLU.
     Negative(MapId),
 }
 
-/// Why one operator cannot be taken; the caller adds which.
-type Refusal = String;
-
+/// A conversion in progress.
 struct Import {
     values: HashMap<OutletId, Value>,
     program: Program,
 }
 
-/// Reads a typed graph: one input, one output, shapes known, batch of one.
+/// Converts a typed graph with one input, one output, known shapes and a batch of one.
 pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
-    let whole = |reason: &str| Unsupported { op: "net".into(), node: String::new(), reason: reason.into() };
+    let graph = |error: TractError| Unsupported::Graph(error.to_string());
     let (inputs, outputs) = (model.input_outlets(), model.output_outlets());
-    let ([input], Some(output)) = (inputs.map_err(|e| whole(&e.to_string()))?, outputs.ok().and_then(<[_]>::first))
-    else {
-        return Err(whole("it has not one input and an output"));
+    let ([input], Some(output)) = (inputs.map_err(graph)?, outputs.ok().and_then(<[_]>::first)) else {
+        return Err(Unsupported::InputsAndOutputs);
     };
     let (input, output) = (*input, *output);
     let program = Program { maps: Vec::new(), names: Vec::new(), steps: Vec::new(), input: 0, output: 0 };
     let mut import = Import { values: HashMap::new(), program };
-    let order = model.eval_order().map_err(|error| whole(&error.to_string()))?;
-    // The input first, so that it has the index 0.
+    let order = model.eval_order().map_err(graph)?;
+    // The input comes first, so that its map has the index 0.
     let order = std::iter::once(input.node).chain(order.into_iter().filter(|&node| node != input.node));
     for id in order {
         let node = model.node(id);
-        import.node(node).map_err(|reason| Unsupported {
+        import.node(node).map_err(|reason| Unsupported::Operator {
             op: node.op().name().to_string(),
             node: node.name.clone(),
             reason,
@@ -65,17 +62,17 @@ pub(super) fn import(model: &TypedModel) -> Result<Program, Unsupported> {
     }
     match import.values.get(&output) {
         Some(&Value::Map(map)) if map != import.program.input => import.program.output = map,
-        _ => return Err(whole("its output is no feature map")),
+        _ => return Err(Unsupported::Output),
     }
     Ok(import.program)
 }
 
 impl Import {
-    fn node(&mut self, node: &TypedNode) -> Result<(), Refusal> {
+    fn node(&mut self, node: &TypedNode) -> Result<(), OperatorError> {
         let inputs: Vec<Value> = node
             .inputs
             .iter()
-            .map(|input| self.values.get(input).cloned().ok_or_else(|| "its input is of another kind".to_owned()))
+            .map(|input| self.values.get(input).cloned().ok_or(OperatorError::Input))
             .collect::<Result<_, _>>()?;
         let outlet = OutletId::new(node.id, 0);
         if let Some(constant) = node.op_as::<Const>() {
@@ -95,8 +92,8 @@ impl Import {
             })
             .collect();
         if let Some(constants) = constants {
-            let folded = node.op().eval_out_of_plan(constants).map_err(|error| error.to_string())?;
-            let folded = folded.ok_or("it depends on more than its inputs")?;
+            let folded = node.op().eval_out_of_plan(constants).map_err(tract_error)?;
+            let folded = folded.ok_or(OperatorError::Stateful)?;
             for (slot, tensor) in folded.into_iter().enumerate() {
                 self.values.insert(OutletId::new(node.id, slot), Value::Constant(tensor.into_arc_tensor()));
             }
@@ -107,14 +104,18 @@ impl Import {
         Ok(())
     }
 
-    /// An operator with at least one input that is a map.
-    fn operator(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<Value, Refusal> {
+    /// Converts an operator with at least one input that is not constant.
+    fn operator(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<Value, OperatorError> {
         let name = node.op().name();
         if node.op_is::<Identity>() {
             return Ok(inputs[0].clone());
         }
         if let Some(cast) = node.op_as::<Cast>() {
-            return if cast.to == f32::datum_type() { Ok(inputs[0].clone()) } else { Err("a cast".into()) };
+            return if cast.to == f32::datum_type() {
+                Ok(inputs[0].clone())
+            } else {
+                Err(OperatorError::Attribute(format!("a cast to {:?}", cast.to)))
+            };
         }
         if let Some(op) = node.op_as::<TypedBinOp>() {
             return self.binary(node, op.0.name(), inputs);
@@ -126,7 +127,7 @@ impl Import {
             return self.concatenate(node, concat, inputs);
         }
         let Some(&Value::Map(input)) = inputs.first() else {
-            return Err("its first input is not a feature map".into());
+            return Err(OperatorError::Inputs("a feature map first"));
         };
         if let Some(op) = node.op_as::<ElementWiseOp>() {
             if let Some(leaky) = op.0.downcast_ref::<LeakyRelu>() {
@@ -136,7 +137,7 @@ impl Import {
             let activation = match op.0.name().as_str() {
                 "Sigmoid" => Activation::Sigmoid,
                 "HardSwish" => Activation::HardSwish,
-                other => return Err(format!("the function {other}")),
+                other => return Err(OperatorError::Function(other.to_owned())),
             };
             return self.push(node, |output| Step::Activate { input, output, activation });
         }
@@ -148,22 +149,23 @@ impl Import {
         }
         if let Some(pool) = node.op_as::<MaxPool>() {
             if pool.with_index_outputs.is_some() {
-                return Err("indices of maxima".into());
+                return Err(OperatorError::Attribute("an output with the positions of the maxima".into()));
             }
             return self.pool(node, &pool.pool_spec, Pooling::Max, input);
         }
         if let Some(pool) = node.op_as::<SumPool>() {
             if !pool.normalize || pool.count_include_pad {
-                return Err("sums instead of means, or padding counted".into());
+                return Err(OperatorError::Attribute("sums, and means that include the padding".into()));
             }
             return self.pool(node, &pool.pool_spec, Pooling::Average, input);
         }
         if let Some(reduce) = node.op_as::<Reduce>() {
             if reduce.reducer != Reducer::Sum || reduce.axes.as_slice() != [2, 3] {
-                return Err(format!("{:?} over axes {:?}", reduce.reducer, reduce.axes));
+                return Err(OperatorError::Attribute(format!("{:?} over the axes {:?}", reduce.reducer, reduce.axes)));
             }
             let shape = self.program.maps[input];
-            // A sum is a mean times the number of pixels; the division that usually follows undoes the product.
+            // A sum is the mean times the number of pixels. Usually a division follows that cancels
+            // the product.
             let mean = self.add_map(Shape::vector(shape.channels), "");
             self.program.steps.push(Step::Mean { input, output: mean });
             let pixels = (shape.height * shape.width) as f32;
@@ -171,25 +173,25 @@ impl Import {
         }
         if let Some(softmax) = node.op_as::<Softmax>() {
             if softmax.axes.as_slice() != [1] {
-                return Err(format!("over axes {:?}", softmax.axes));
+                return Err(OperatorError::Attribute(format!("the axes {:?}", softmax.axes)));
             }
             return self.push(node, |output| Step::Softmax { input, output });
         }
         if name == "Resize" {
             return self.resize(node, input, inputs);
         }
-        Err("not one of the plan's operators".into())
+        Err(OperatorError::Unknown)
     }
 
-    /// Shape of a node's output as a map.
-    fn shape(&self, node: &TypedNode) -> Result<Shape, Refusal> {
+    /// The shape of a node's output as a map.
+    fn shape(&self, node: &TypedNode) -> Result<Shape, OperatorError> {
         let fact = &node.outputs[0].fact;
         if fact.datum_type != f32::datum_type() {
-            return Err(format!("numbers of type {:?}", fact.datum_type));
+            return Err(OperatorError::DataType(format!("{:?}", fact.datum_type)));
         }
         match fact.shape.as_concrete() {
             Some(&[1, channels, height, width]) => Ok(Shape { height, width, channels }),
-            _ => Err(format!("the shape {:?}", fact.shape)),
+            _ => Err(OperatorError::Shape(format!("{:?}", fact.shape))),
         }
     }
 
@@ -199,15 +201,21 @@ impl Import {
         self.program.maps.len() - 1
     }
 
-    /// Adds the step that makes a node's output.
-    fn push(&mut self, node: &TypedNode, step: impl FnOnce(MapId) -> Step) -> Result<Value, Refusal> {
+    /// Adds the step that computes a node's output.
+    fn push(&mut self, node: &TypedNode, step: impl FnOnce(MapId) -> Step) -> Result<Value, OperatorError> {
         let output = self.add_map(self.shape(node)?, &node.name);
         self.program.steps.push(step(output));
         Ok(Value::Map(output))
     }
 
-    /// A scale and a shift a channel, as a depthwise convolution of one tap.
-    fn affine(&mut self, node: &TypedNode, input: MapId, scale: Vec<f32>, shift: Vec<f32>) -> Result<Value, Refusal> {
+    /// Adds a scale and a shift per channel, as a depthwise 1x1 convolution.
+    fn affine(
+        &mut self,
+        node: &TypedNode,
+        input: MapId,
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    ) -> Result<Value, OperatorError> {
         let depthwise = Depthwise {
             kernel: 1,
             stride: 1,
@@ -220,26 +228,26 @@ impl Import {
         self.push(node, |output| Step::Depthwise { input, output, expand: None, depthwise, mean: None })
     }
 
-    fn binary(&mut self, node: &TypedNode, operation: &str, inputs: &[Value]) -> Result<Value, Refusal> {
+    fn binary(&mut self, node: &TypedNode, operation: &str, inputs: &[Value]) -> Result<Value, OperatorError> {
         match inputs {
             [Value::Map(a), Value::Map(b)] => {
                 let operation = match operation {
                     "Add" => Arithmetic::Add,
                     "Mul" => Arithmetic::Multiply,
-                    _ => return Err("of two maps".into()),
+                    _ => return Err(OperatorError::Inputs("a map and a constant")),
                 };
                 let shape = self.shape(node)?;
-                // The whole map first.
+                // The map comes first, the vector second.
                 let (a, b) = if self.program.maps[*a] == shape { (*a, *b) } else { (*b, *a) };
                 let b_shape = self.program.maps[b];
                 if self.program.maps[a] != shape || (b_shape != shape && b_shape != Shape::vector(shape.channels)) {
-                    return Err("of maps that must be broadcast".into());
+                    return Err(OperatorError::Inputs("maps of the same shape, or a map and a vector"));
                 }
                 self.push(node, |output| Step::Arithmetic { operation, a, b, output, activation: Activation::None })
             }
             [Value::Map(map), Value::Constant(constant)] => self.with_constant(node, operation, *map, constant, false),
             [Value::Constant(constant), Value::Map(map)] => self.with_constant(node, operation, *map, constant, true),
-            _ => Err("of such inputs".into()),
+            _ => Err(OperatorError::Inputs("maps or constants")),
         }
     }
 
@@ -250,7 +258,7 @@ impl Import {
         map: MapId,
         constant: &Tensor,
         constant_first: bool,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, OperatorError> {
         let channels = self.program.maps[map].channels;
         let values = per_channel(constant, channels)?;
         let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
@@ -261,7 +269,7 @@ impl Import {
             ("Max" | "Min", _) => {
                 let value = values[0];
                 if values.iter().any(|&other| other != value) || value.is_nan() {
-                    return Err("with a constant that is not one number".into());
+                    return Err(OperatorError::Inputs("a map and a single number"));
                 }
                 let (low, high) = if operation == "Max" { (value, f32::INFINITY) } else { (f32::NEG_INFINITY, value) };
                 self.push(node, |output| Step::Clamp { input: map, output, low, high })
@@ -273,14 +281,14 @@ impl Import {
             ("Sub", false) => self.affine(node, map, ones, values.iter().map(|value| -value).collect()),
             ("Sub", true) => self.affine(node, map, vec![-1.0; channels], values),
             ("Div", false) => self.affine(node, map, values.iter().map(|value| 1.0 / value).collect(), zeros),
-            _ => Err("with a constant".into()),
+            _ => Err(OperatorError::Inputs("two maps")),
         }
     }
 
-    /// `0 > x ? x * slope : x`.
-    fn parametric_relu(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<Value, Refusal> {
+    /// Converts `0 > x ? x * slope : x`.
+    fn parametric_relu(&mut self, node: &TypedNode, inputs: &[Value]) -> Result<Value, OperatorError> {
         let [Value::Negative(input), Value::Map(scaled), Value::Map(same)] = *inputs else {
-            return Err("of such inputs".into());
+            return Err(OperatorError::Inputs("a comparison with 0 and two maps"));
         };
         let scale = self.program.steps.iter().find_map(|step| match step {
             Step::Depthwise { input: from, output, expand: None, depthwise, .. }
@@ -292,11 +300,16 @@ impl Import {
         });
         match scale {
             Some(slopes) if same == input => self.push(node, |output| Step::LeakyRelu { input, output, slopes }),
-            _ => Err("not a parametric ReLU".into()),
+            _ => Err(OperatorError::Inputs("those of a parametric ReLU")),
         }
     }
 
-    fn concatenate(&mut self, node: &TypedNode, concat: &TypedConcat, inputs: &[Value]) -> Result<Value, Refusal> {
+    fn concatenate(
+        &mut self,
+        node: &TypedNode,
+        concat: &TypedConcat,
+        inputs: &[Value],
+    ) -> Result<Value, OperatorError> {
         let maps: Option<Vec<MapId>> = inputs
             .iter()
             .map(|value| match value {
@@ -306,14 +319,20 @@ impl Import {
             .collect();
         match maps {
             Some(inputs) if concat.axis == 1 => self.push(node, |output| Step::Concatenate { inputs, output }),
-            _ => Err("not of the channels of maps".into()),
+            _ => Err(OperatorError::Inputs("maps that are concatenated along the channels")),
         }
     }
 
-    fn convolution(&mut self, node: &TypedNode, conv: &Conv, input: MapId, inputs: &[Value]) -> Result<Value, Refusal> {
+    fn convolution(
+        &mut self,
+        node: &TypedNode,
+        conv: &Conv,
+        input: MapId,
+        inputs: &[Value],
+    ) -> Result<Value, OperatorError> {
         let (from, to) = (self.program.maps[input], self.shape(node)?);
         if conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
-            return Err("quantised, or its kernel is laid out otherwise".into());
+            return Err(OperatorError::Attribute("quantised weights, and kernels that are not OIHW".into()));
         }
         let (kernel, stride, padding) = windows(&conv.pool_spec, from)?;
         let weights = constant(inputs.get(1))?;
@@ -321,7 +340,7 @@ impl Import {
         let weights = floats(&weights)?;
         let inner = if conv.group == 1 { from.channels } else { 1 };
         if weights.len() != to.channels * inner * kernel[0] * kernel[1] {
-            return Err("its weights have an unexpected shape".into());
+            return Err(OperatorError::WeightCount);
         }
         if conv.group == 1 {
             let weights = channels_last(&weights, to.channels, from.channels, kernel[0] * kernel[1]);
@@ -338,7 +357,7 @@ impl Import {
             return self.push(node, |output| Step::Convolution { input, output, convolution, mean: None });
         }
         if conv.group != from.channels || to.channels != from.channels || kernel[0] != kernel[1] {
-            return Err(format!("{} groups of {} channels", conv.group, from.channels));
+            return Err(OperatorError::Attribute(format!("{} groups of {} channels", conv.group, from.channels)));
         }
         let depthwise = Depthwise {
             kernel: kernel[0],
@@ -352,15 +371,15 @@ impl Import {
         self.push(node, |output| Step::Depthwise { input, output, expand: None, depthwise, mean: None })
     }
 
-    /// A transposed convolution whose windows don't overlap: a 1x1 convolution to `kernel * kernel` times the channels, then
-    /// channels become pixels.
+    /// Converts a transposed convolution whose windows do not overlap. It becomes a 1x1 convolution
+    /// to `kernel * kernel` times the channels, followed by a pixel shuffle.
     fn transposed(
         &mut self,
         node: &TypedNode,
         deconv: &Deconv,
         input: MapId,
         inputs: &[Value],
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, OperatorError> {
         let (from, to) = (self.program.maps[input], self.shape(node)?);
         let spec = &deconv.pool_spec;
         let factor = spec.kernel_shape.first().copied().unwrap_or(0);
@@ -373,15 +392,15 @@ impl Import {
             && deconv.group == 1
             && (to.height, to.width) == (from.height * factor, from.width * factor);
         if !plain {
-            return Err("its windows overlap, or it is padded or grouped".into());
+            return Err(OperatorError::Attribute("overlapping windows, padding and groups".into()));
         }
         let weights = floats(&*constant(inputs.get(1))?)?;
         let bias = per_channel(&*constant(inputs.get(2))?, to.channels)?;
         let taps = factor * factor;
         if weights.len() != to.channels * from.channels * taps {
-            return Err("its weights have an unexpected shape".into());
+            return Err(OperatorError::WeightCount);
         }
-        // [o][i][tap] to [tap][o][i].
+        // Reorder the weights from [out][in][tap] to [tap][out][in].
         let mut dense = Vec::with_capacity(weights.len());
         for tap in 0..taps {
             for o in 0..to.channels {
@@ -404,29 +423,36 @@ impl Import {
         self.push(node, |output| Step::PixelShuffle { input: middle, output, factor, activation })
     }
 
-    fn pool(&mut self, node: &TypedNode, spec: &PoolSpec, pooling: Pooling, input: MapId) -> Result<Value, Refusal> {
+    fn pool(
+        &mut self,
+        node: &TypedNode,
+        spec: &PoolSpec,
+        pooling: Pooling,
+        input: MapId,
+    ) -> Result<Value, OperatorError> {
         let (kernel, stride, padding) = windows(spec, self.program.maps[input])?;
         if kernel[0] != kernel[1] {
-            return Err("windows that are not square".into());
+            return Err(OperatorError::Attribute(format!("a window of {kernel:?}")));
         }
         let kernel = kernel[0];
         self.push(node, |output| Step::Pool { input, output, pooling, kernel, stride, padding })
     }
 
-    /// The operator has a dozen attributes, some of which change with its version. So it is not read but tried: on random
-    /// numbers it must do what our step does.
-    fn resize(&mut self, node: &TypedNode, input: MapId, inputs: &[Value]) -> Result<Value, Refusal> {
+    /// Converts a resize. The operator has a dozen attributes, some of which change with its
+    /// version, so they are not read. Instead tract runs the operator on random numbers, and the
+    /// result must equal that of our own step.
+    fn resize(&mut self, node: &TypedNode, input: MapId, inputs: &[Value]) -> Result<Value, OperatorError> {
         let (from, to) = (self.program.maps[input], self.shape(node)?);
         let factor = to.height / from.height;
         if (to.height, to.width) != (from.height * factor, from.width * factor) || factor == 0 {
-            return Err(format!("from {from:?} to {to:?}"));
+            return Err(OperatorError::Attribute(format!("resizing {from:?} to {to:?}")));
         }
         let mut state = 1_u32;
         let mut noise = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as f32 / (1 << 24) as f32
         };
-        // Scales fit a small map as well as the net's; sizes fit only the net's own.
+        // Scale factors allow a test with a small map. Sizes are valid only for the net's own map.
         let scaled = inputs[1..].iter().all(|value| matches!(value, Value::Constant(it) if it.datum_type().is_float()));
         let from = if scaled {
             Shape { height: from.height.min(5), width: from.width.min(7), channels: from.channels.min(2) }
@@ -437,14 +463,14 @@ impl Import {
         let probe = tract_ndarray::Array4::from_shape_fn(shape, |_| noise());
         let mut arguments: TVec<TValue> = tvec!(Tensor::from(probe.clone()).into());
         for value in &inputs[1..] {
-            let Value::Constant(tensor) = value else { return Err("sizes that are not constant".into()) };
+            let Value::Constant(tensor) = value else { return Err(OperatorError::NotConstant("sizes")) };
             arguments.push(TValue::from_const(Arc::clone(tensor)));
         }
-        let result = node.op().eval_out_of_plan(arguments).map_err(|error| error.to_string())?;
-        let result = result.and_then(|mut result| result.pop()).ok_or("it depends on more than its inputs")?;
-        let result = result.to_plain_array_view::<f32>().map_err(|error| error.to_string())?;
+        let result = node.op().eval_out_of_plan(arguments).map_err(tract_error)?;
+        let result = result.and_then(|mut result| result.pop()).ok_or(OperatorError::Stateful)?;
+        let result = result.to_plain_array_view::<f32>().map_err(tract_error)?;
         if result.shape() != [1, from.channels, from.height * factor, from.width * factor] {
-            return Err(format!("{from:?} becomes {:?}", result.shape()));
+            return Err(OperatorError::Shape(format!("{:?} of a resized {from:?}", result.shape())));
         }
         for (interpolation, known) in [(Interpolation::Bilinear, factor == 2), (Interpolation::Nearest, true)] {
             let same = known
@@ -477,39 +503,50 @@ impl Import {
                 return self.push(node, |output| Step::Resize { input, output, interpolation, factor });
             }
         }
-        Err("an interpolation other than nearest, or bilinear by two with half-pixel centres".into())
+        Err(OperatorError::Attribute(
+            "an interpolation other than nearest, or bilinear by two with half-pixel centres".into(),
+        ))
     }
 }
 
-/// Kernel, stride and padding above and to the left.
-fn windows(spec: &PoolSpec, input: Shape) -> Result<([usize; 2], usize, [usize; 2]), Refusal> {
+/// Kernel `[height, width]`, stride, and padding `[above, left]`.
+fn windows(spec: &PoolSpec, input: Shape) -> Result<([usize; 2], usize, [usize; 2]), OperatorError> {
     let strides = spec.strides();
     if spec.data_format != DataFormat::NCHW
         || spec.kernel_shape.len() != 2
         || spec.dilations().iter().any(|&dilation| dilation != 1)
         || strides[0] != strides[1]
     {
-        return Err(format!("kernel {:?}, strides {strides:?}, dilations {:?}", spec.kernel_shape, spec.dilations()));
+        let (kernel, dilations) = (&spec.kernel_shape, spec.dilations());
+        return Err(OperatorError::Attribute(format!(
+            "kernel {kernel:?} with strides {strides:?} and dilations {dilations:?}"
+        )));
     }
     let padding = spec.computed_padding(&[input.height, input.width]);
     Ok(([spec.kernel_shape[0], spec.kernel_shape[1]], strides[0], [padding[0].pad_before, padding[1].pad_before]))
 }
 
-fn constant(value: Option<&Value>) -> Result<Arc<Tensor>, Refusal> {
+fn tract_error(error: TractError) -> OperatorError {
+    OperatorError::Tract(error.to_string())
+}
+
+fn constant(value: Option<&Value>) -> Result<Arc<Tensor>, OperatorError> {
     match value {
         Some(Value::Constant(tensor)) => Ok(Arc::clone(tensor)),
-        _ => Err("weights that are not constant".into()),
+        _ => Err(OperatorError::NotConstant("weights")),
     }
 }
 
-fn floats(tensor: &Tensor) -> Result<Vec<f32>, Refusal> {
-    let tensor = tensor.cast_to::<f32>().map_err(|error| error.to_string())?;
-    let view = tensor.to_plain_array_view::<f32>().map_err(|error| error.to_string())?;
+/// The values of a tensor as `f32`.
+fn floats(tensor: &Tensor) -> Result<Vec<f32>, OperatorError> {
+    let tensor = tensor.cast_to::<f32>().map_err(tract_error)?;
+    let view = tensor.to_plain_array_view::<f32>().map_err(tract_error)?;
     Ok(view.iter().copied().collect())
 }
 
-/// A constant that is one number, or one a channel of `[1, c, 1, 1]` or `[c]`.
-fn per_channel(tensor: &Tensor, channels: usize) -> Result<Vec<f32>, Refusal> {
+/// The values of a constant, one per channel. Its shape is one number, `[c]`, `[c, 1, 1]` or
+/// `[1, c, 1, 1]`.
+fn per_channel(tensor: &Tensor, channels: usize) -> Result<Vec<f32>, OperatorError> {
     let values = floats(tensor)?;
     let shape = tensor.shape();
     let along_channels = match shape {
@@ -522,11 +559,11 @@ fn per_channel(tensor: &Tensor, channels: usize) -> Result<Vec<f32>, Refusal> {
     } else if along_channels {
         Ok(values)
     } else {
-        Err(format!("a constant of shape {shape:?}"))
+        Err(OperatorError::Shape(format!("{shape:?} of a constant")))
     }
 }
 
-/// `[out][in][tap]` to `[out][tap][in]`.
+/// Reorders weights from `[out][in][tap]` to `[out][tap][in]`.
 fn channels_last(weights: &[f32], out: usize, channels: usize, taps: usize) -> Vec<f32> {
     let mut result = Vec::with_capacity(weights.len());
     for o in 0..out {

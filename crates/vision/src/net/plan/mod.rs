@@ -1,144 +1,146 @@
-//! The fused plan: the net's fast path.
+//! The fused plan: the fast engine for nets.
 //!
-//! [`Plan::from_typed`] reads a typed graph ([`import`]), moves work to where it is cheaper ([`rewrite`]), fuses what belongs
-//! together ([`fuse`]) and packs the result for one instruction set. A net with an operator that the plan lacks is refused
-//! as [`Unsupported`], and its owner runs it on tract instead. Design and alternatives: `docs/design/plan.md`.
+//! [`Plan::from_typed`] works in four steps:
 //!
-//! A plan belongs to the thread that runs it, owns all its memory, and allocates nothing in [`Plan::run`].
+//! 1. It converts a typed graph to a program (`import`).
+//! 2. It moves work to places where less of it is needed (`rewrite`).
+//! 3. It fuses steps (`fuse`).
+//! 4. It packs the weights for one instruction set ([`Machine`]).
+//!
+//! A net that the plan does not support gives [`Unsupported`]; tract runs such nets. The document
+//! `docs/design/plan.md` describes the design and its alternatives.
+//!
+//! A plan belongs to the thread that runs it and owns all its memory. [`Plan::run`] allocates
+//! nothing.
 
+mod error;
 mod fuse;
+mod graph;
 mod import;
 mod rewrite;
+
+pub use error::{OperatorError, Unsupported};
 
 use portraitd_kernels::nn::machine::Order;
 use portraitd_kernels::nn::{Machine, MachineError, Program, Shape};
 use portraitd_kernels::simd::Isa;
 use tract_onnx::prelude::TypedModel;
 
-/// Why the plan does not take a net.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the plan has no {op} as in node `{node}`: {reason}")]
-pub struct Unsupported {
-    /// tract's name of the operator.
-    pub op: String,
-    /// The node's name.
-    pub node: String,
-    /// What about it is not supported.
-    pub reason: String,
-}
-
-/// How a plan is made.
+/// How a plan is built.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct PlanOptions {
     /// The instruction set.
     pub isa: Isa,
-    /// Keep every intermediate map, so that [`Plan::layers`] can show their values. Costs memory and a little time.
+    /// Keep every intermediate map, so that [`Plan::layers`] has their values. This costs memory
+    /// and some time.
     pub keep: bool,
-    /// Leave out the algebra that moves work ([`rewrite`]): more of the net's own maps exist then.
+    /// Do not rewrite the program, so that more of the net's own maps exist.
     pub literal: bool,
-    /// Threads that a run uses, 1 or 2 (more count as 2), the caller's included.
+    /// Threads that a run uses, with the calling thread: 1 or 2; larger numbers count as 2.
     pub threads: usize,
 }
 
-impl Default for Options {
+impl Default for PlanOptions {
     fn default() -> Self {
         Self { isa: Isa::detect(), keep: false, literal: false, threads: 1 }
     }
 }
 
-/// A layer of the plan.
+/// A map of the plan, with the step that computes it.
 #[derive(Clone, Debug)]
 pub struct Layer<'a> {
-    /// The node of the typed graph whose output this is; empty if no node has it.
+    /// The node of the typed graph with this output; empty if there is none.
     pub name: &'a str,
-    /// What kind of step made it.
+    /// The kind of the step.
     pub kind: &'static str,
-    /// Its shape.
+    /// The shape of the map.
     pub shape: Shape,
-    /// Its numbers after the last run, `[height, width, channels]`; `None` unless kept, and for the net's output.
+    /// The values of the last run, `[height, width, channels]`. `None` for the net's output, and if
+    /// [`PlanOptions::keep`] was not set.
     pub data: Option<&'a [f32]>,
 }
 
-/// A net, ready to run.
+/// A net that is ready to run.
 #[derive(Debug)]
 pub struct Plan {
     machine: Machine,
 }
 
 impl Plan {
-    /// Makes a plan of a typed graph, as `into_typed` gives it (before tract's own rewriting, which hides convolutions in
-    /// Einstein sums).
+    /// Builds a plan from a typed graph as `into_typed` returns it. tract must not have optimized
+    /// the graph, because its optimizer replaces convolutions by Einstein sums.
     ///
     /// # Errors
-    /// The graph has an operator that the plan lacks.
-    pub fn from_typed(model: &TypedModel, options: Options) -> Result<Self, Unsupported> {
-        let whole = |reason: String| Unsupported { op: "net".into(), node: String::new(), reason };
+    /// [`Unsupported`] if the plan does not support the net.
+    pub fn from_typed(model: &TypedModel, options: PlanOptions) -> Result<Self, Unsupported> {
         let mut program = import::import(model)?;
-        program.check().map_err(|error| whole(error.to_string()))?;
+        program.check().map_err(MachineError::from)?;
         if !options.literal {
             rewrite::rewrite(&mut program);
         }
         fuse::fuse(&mut program);
-        let mut machine = Machine::new(program, options.isa, options.keep).map_err(|error| whole(error.to_string()))?;
+        let mut machine = Machine::new(program, options.isa, options.keep)?;
         if options.threads > 1 {
-            machine.use_two_threads().map_err(|error| whole(error.to_string()))?;
+            machine.use_two_threads()?;
         }
         Ok(Self { machine })
     }
 
-    /// The instruction set that it was made for.
+    /// The instruction set that the plan was built for.
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.machine.isa()
     }
 
-    /// How many threads a run uses.
+    /// The number of threads that a run uses.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.machine.threads()
     }
 
-    /// The picture's shape.
+    /// The shape of the input.
     #[must_use]
     pub fn input(&self) -> Shape {
         self.program().maps[self.program().input]
     }
 
-    /// The output's shape.
+    /// The shape of the output.
     #[must_use]
     pub fn output(&self) -> Shape {
         self.program().maps[self.program().output]
     }
 
-    /// The fused steps.
+    /// The fused steps of the net.
     #[must_use]
     pub fn program(&self) -> &Program {
         self.machine.program()
     }
 
-    /// Bytes of feature maps and scratch memory.
+    /// Size of the feature maps and the scratch memory, in bytes.
     #[must_use]
     pub fn working_bytes(&self) -> usize {
         self.machine.working_bytes()
     }
 
-    /// Runs the net on a channels-first picture `[channels, height, width]`; the output is `[height, width, channels]`.
+    /// Runs the net on a channels-first picture, `[channels, height, width]`. The output is
+    /// `[height, width, channels]`.
     ///
     /// # Errors
-    /// A buffer has the wrong length.
+    /// [`MachineError::Length`] if a buffer has the wrong length.
     pub fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), MachineError> {
         self.machine.run(input, Order::Planar, output)
     }
 
-    /// Runs the net on a channels-last picture `[height, width, channels]`, which saves turning it round.
+    /// Runs the net on a channels-last picture, `[height, width, channels]`, which need not be
+    /// reordered. The output is `[height, width, channels]`.
     ///
     /// # Errors
-    /// A buffer has the wrong length.
+    /// [`MachineError::Length`] if a buffer has the wrong length.
     pub fn run_interleaved(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), MachineError> {
         self.machine.run(input, Order::Interleaved, output)
     }
 
-    /// Every map of the plan, in the order in which they are made.
+    /// All maps of the plan, in the order in which they are computed.
     pub fn layers(&self) -> impl Iterator<Item = Layer<'_>> {
         let program = self.program();
         program.steps.iter().flat_map(move |step| {

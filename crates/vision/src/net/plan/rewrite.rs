@@ -1,20 +1,25 @@
-//! Algebra: work moves to where there is less of it. Exact but for rounding.
+//! Rewriting by algebra: moves work to places where less of it is needed. The results are the same
+//! except for rounding.
 //!
-//! - A 1x1 convolution of an upsampled map is the upsampled 1x1 convolution of the map (the weights of an interpolation add
-//!   up to one, and borders are replicated): a quarter of the work.
-//! - The mean of an upsampled map is the mean of the map (each pixel's weights add up to four, at borders too). Means of sums,
-//!   of products with a vector and of 1x1 convolutions are sums, products and convolutions of means.
-//! - A 1x1 convolution of a sum with an upsampled map is a sum of convolutions, the second at the low resolution.
-//! - Two 1x1 convolutions without anything between them are one.
+//! - A 1x1 convolution of an upsampled map equals the upsampled 1x1 convolution of the map: the
+//!   weights of an interpolation add up to one, and borders are replicated. It takes a quarter of
+//!   the work.
+//! - The mean of an upsampled map equals the mean of the map, because the weights of each pixel add
+//!   up to four, also at borders.
+//! - The means of sums, of products with a vector and of 1x1 convolutions equal the sums, products
+//!   and convolutions of means.
+//! - A 1x1 convolution of a sum with an upsampled map equals a sum of two convolutions, and the
+//!   second of them runs at the low resolution.
+//! - Two 1x1 convolutions without a step between them equal one.
 //!
-//! Together they take the barrier out of a decoder level that gates its skip connection by the mean of the sum: the gate is
-//! known before anything is upsampled.
+//! Some decoders gate the skip connection of a level by the mean of a sum. The rewriting computes
+//! that gate before anything is upsampled, so the level need not be computed in two passes.
 
 use portraitd_kernels::nn::{Activation, Arithmetic, Convolution, Interpolation, MapId, Program, Shape, Step};
 
-use super::fuse::writer;
+use super::graph::{new_map, prune, uses, writer};
 
-/// Rewrites until nothing changes.
+/// Applies the rules until none of them applies.
 pub(super) fn rewrite(program: &mut Program) {
     prune(program);
     while convolution_of_upsampled(program)
@@ -26,59 +31,7 @@ pub(super) fn rewrite(program: &mut Program) {
     }
 }
 
-/// How many times `map` is read; the caller of the net is a reader of its output.
-pub(super) fn uses(program: &Program, map: MapId) -> usize {
-    let reads: usize = program.steps.iter().map(|step| step.count_reads(map)).sum();
-    reads + usize::from(map == program.output)
-}
-
-/// Drops steps and maps that nobody needs, and orders the steps so that each map is written before it is read.
-pub(super) fn prune(program: &mut Program) {
-    let mut order = Vec::with_capacity(program.steps.len());
-    let mut done = vec![false; program.steps.len()];
-    // Depth first from the output; a step is pushed when everything that it reads has been.
-    let mut stack: Vec<(usize, bool)> = writer(program, program.output).map(|step| (step, false)).into_iter().collect();
-    while let Some((step, ready)) = stack.pop() {
-        if ready {
-            order.push(step);
-        } else if !std::mem::replace(&mut done[step], true) {
-            stack.push((step, true));
-            let mut reads = program.steps[step].reads();
-            reads.sort_unstable();
-            let before = reads.iter().rev().filter_map(|&map| writer(program, map));
-            stack.extend(before.filter(|&before| !done[before]).map(|before| (before, false)));
-        }
-    }
-    let mut steps: Vec<Option<Step>> = std::mem::take(&mut program.steps).into_iter().map(Some).collect();
-    program.steps = order.into_iter().filter_map(|step| steps[step].take()).collect();
-    compact(program);
-}
-
-/// Renumbers the maps so that there are none without a writer.
-fn compact(program: &mut Program) {
-    let mut number = vec![None; program.maps.len()];
-    let (mut maps, mut names) = (Vec::new(), Vec::new());
-    let written = program.steps.iter().flat_map(Step::writes);
-    for map in std::iter::once(program.input).chain(written) {
-        number[map] = Some(maps.len());
-        maps.push(program.maps[map]);
-        names.push(std::mem::take(&mut program.names[map]));
-    }
-    let renumber = |map: MapId| number[map].unwrap_or(0);
-    for step in &mut program.steps {
-        step.renumber(renumber);
-    }
-    (program.input, program.output) = (renumber(program.input), renumber(program.output));
-    (program.maps, program.names) = (maps, names);
-}
-
-fn new_map(program: &mut Program, shape: Shape) -> MapId {
-    program.maps.push(shape);
-    program.names.push(String::new());
-    program.maps.len() - 1
-}
-
-/// A linear 1x1 convolution: step index, input and output.
+/// Input and output of step `index` if it is a linear 1x1 convolution with stride 1.
 fn linear(program: &Program, index: usize) -> Option<(MapId, MapId)> {
     match &program.steps[index] {
         Step::Convolution { input, output, convolution: c, mean: None }
@@ -94,6 +47,7 @@ fn linear(program: &Program, index: usize) -> Option<(MapId, MapId)> {
     }
 }
 
+/// The convolution of step `index` if it is one.
 fn convolution(program: &Program, index: usize) -> Option<&Convolution> {
     match &program.steps[index] {
         Step::Convolution { convolution, .. } => Some(convolution),
@@ -101,7 +55,7 @@ fn convolution(program: &Program, index: usize) -> Option<&Convolution> {
     }
 }
 
-/// The map that `map` is the bilinear upsampling of, if nobody but one step reads `map`.
+/// The map whose bilinear upsampling by two is `map`, if only one step reads `map`.
 fn upsampled(program: &Program, map: MapId) -> Option<MapId> {
     match program.steps[writer(program, map).filter(|_| uses(program, map) == 1)?] {
         Step::Resize { input, interpolation: Interpolation::Bilinear, factor: 2, .. } => Some(input),
@@ -109,6 +63,7 @@ fn upsampled(program: &Program, map: MapId) -> Option<MapId> {
     }
 }
 
+/// Moves a linear 1x1 convolution before the upsampling of its input.
 fn convolution_of_upsampled(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Some((input, output)) = linear(program, index) else { continue };
@@ -124,6 +79,7 @@ fn convolution_of_upsampled(program: &mut Program) -> bool {
     false
 }
 
+/// Moves a mean before the step that writes its input.
 fn mean(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Step::Mean { input, output } = program.steps[index] else { continue };
@@ -168,7 +124,7 @@ fn mean(program: &mut Program) -> bool {
     false
 }
 
-/// The map that holds the mean of `map`, made if there is none.
+/// The map that holds the mean of `map`. A step is added if no step computes it.
 fn mean_of(program: &mut Program, map: MapId, vector: Shape) -> MapId {
     let known = program.steps.iter().find_map(|step| match *step {
         Step::Mean { input, output } if input == map => Some(output),
@@ -181,6 +137,7 @@ fn mean_of(program: &mut Program, map: MapId, vector: Shape) -> MapId {
     })
 }
 
+/// Splits a linear 1x1 convolution of a sum with an upsampled map.
 fn convolution_of_sum(program: &mut Program) -> bool {
     for index in 0..program.steps.len() {
         let Some((input, output)) = linear(program, index) else { continue };
@@ -195,7 +152,7 @@ fn convolution_of_sum(program: &mut Program) -> bool {
         if program.maps[high] != program.maps[resized] {
             continue;
         }
-        // The bias goes with the low resolution.
+        // The convolution at the low resolution adds the bias.
         let mut of_high = c.clone();
         let of_low = c.clone();
         of_high.bias.fill(0.0);
@@ -223,7 +180,7 @@ fn convolution_of_sum(program: &mut Program) -> bool {
     false
 }
 
-/// A 1x1 convolution whose only readers are one other 1x1 convolution and means.
+/// Merges a 1x1 convolution into the next one if only means read its output besides.
 fn convolution_of_convolution(program: &mut Program) -> bool {
     for second in 0..program.steps.len() {
         let Some((middle, _)) = linear(program, second) else { continue };
@@ -269,7 +226,7 @@ fn convolution_of_convolution(program: &mut Program) -> bool {
             *convolution = merged;
         }
         if let Some(index) = mean {
-            // The mean of the first convolution is the convolution of the mean.
+            // The mean of the first convolution equals the convolution of the mean.
             let output = program.steps[index].writes()[0];
             let vector = mean_of(program, input, Shape::vector(ins));
             program.steps[index] = Step::Convolution { input: vector, output, convolution: a, mean: None };

@@ -1,0 +1,75 @@
+//! The fused plan as an engine.
+//!
+//! Input and output are channels-last, whatever the layout in the file, because the plan computes
+//! with channels last and then need not reorder them. The engine belongs to the thread that runs
+//! it and owns the net's second thread, if there is one. A run allocates nothing.
+
+use portraitd_kernels::nn::Program;
+use portraitd_kernels::simd::Isa;
+use portraitd_media::Size;
+use tract_onnx::prelude::TypedModel;
+
+use super::engine::{Engine, EngineOptions};
+use super::error::{EngineError, ModelError};
+use super::manifest::{Manifest, TensorLayout, tensor_shape};
+use super::plan::{Plan, PlanOptions, Unsupported};
+
+pub(super) struct PlanEngine {
+    plan: Plan,
+}
+
+impl PlanEngine {
+    /// Returns `Ok(Err(_))` for a net that only tract can run.
+    pub(super) fn new(
+        typed: &TypedModel,
+        manifest: &Manifest,
+        options: EngineOptions,
+    ) -> Result<Result<Self, Unsupported>, ModelError> {
+        let isa = match options.isa {
+            Some(isa) => isa,
+            None => Isa::choose(None)?,
+        };
+        if manifest.input.layout == TensorLayout::Nhwc {
+            return Ok(Err(Unsupported::ChannelsLast));
+        }
+        let options = PlanOptions { isa, threads: options.threads, ..PlanOptions::default() };
+        Ok(Plan::from_typed(typed, options).map(|plan| Self { plan }))
+    }
+}
+
+impl Engine for PlanEngine {
+    fn name(&self) -> &'static str {
+        "plan"
+    }
+
+    fn isa(&self) -> Option<Isa> {
+        Some(self.plan.isa())
+    }
+
+    fn threads(&self) -> usize {
+        self.plan.threads()
+    }
+
+    fn program(&self) -> Option<&Program> {
+        Some(self.plan.program())
+    }
+
+    fn input_layout(&self) -> TensorLayout {
+        TensorLayout::Nhwc
+    }
+
+    fn output_layout(&self) -> TensorLayout {
+        TensorLayout::Nhwc
+    }
+
+    fn output_shape(&self) -> [usize; 4] {
+        let shape = self.plan.output();
+        let side = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        // A typed graph that the plan supports is channels-first.
+        tensor_shape(TensorLayout::Nchw, shape.channels, Size::new(side(shape.width), side(shape.height)))
+    }
+
+    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+        Ok(self.plan.run_interleaved(input, output)?)
+    }
+}
