@@ -700,7 +700,7 @@ impl CameraService for Camera {
 
     fn people(&self) -> Vec<PublishedPerson> {
         let Some((observation, _)) = self.inner.shared.observations.latest() else { return Vec::new() };
-        let person = |person: &portraitd_vision::Person| {
+        let person = |person: &portraitd_vision::TrackedPerson| {
             let (x, y, width, height) = person.bounds.to_tuple();
             (person.id, x, y, width, height)
         };

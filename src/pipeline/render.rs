@@ -27,7 +27,7 @@ use portraitd_render::composite;
 use portraitd_render::composite::CompositeRenderer;
 use portraitd_render::mask::{EdgeRenderer, draw_mask};
 use portraitd_render::view::ViewRenderer;
-use portraitd_vision::observer::Observation;
+use portraitd_vision::Observation;
 
 /// How long one wait lasts, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);

@@ -14,8 +14,8 @@ use crate::service::metrics::Histogram;
 use portraitd_framing::{Limits, SettingsError, Shot, Subject};
 use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, StreamCounters};
 use portraitd_media::{OwnedPicture, UnitRect};
+use portraitd_vision::Observation;
 use portraitd_vision::net::Model;
-use portraitd_vision::observer::Observation;
 
 /// The bounds of the histograms of an inference, seconds.
 const INFERENCE_BOUNDS_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];

@@ -23,9 +23,8 @@ use portraitd_media::frame::MemoryPool;
 use portraitd_media::latest::WaitOutcome;
 use portraitd_media::{Colorimetry, PixelFormat, Size, UnitRect};
 use portraitd_media::{FormatRequest, Frame, FrameFormat, Source, SourceError, Stream, StreamEvent};
-use portraitd_vision::Observation;
-use portraitd_vision::Person;
 use portraitd_vision::net::{EngineOptions, Library, Model};
+use portraitd_vision::{Observation, TrackedPerson};
 
 const SIZE: Size = Size::new(32, 16);
 /// What the rings may take: any of the small ones, and one of 1280x720.
@@ -417,7 +416,7 @@ async fn what_is_seen_in_a_scene_that_is_over_is_not_told() {
     let mut rig = Rig::new(60.0);
     let shared = rig.camera.shared();
     let seen = |people: usize| {
-        let person = Person { id: 1, bounds: UnitRect::WHOLE, confidence: 1.0 };
+        let person = TrackedPerson { id: 1, bounds: UnitRect::WHOLE, confidence: 1.0 };
         Arc::new(Observation { people: vec![person; people], ..Observation::default() })
     };
     let scene = shared.scene();

@@ -16,9 +16,8 @@ use crate::service::notify::Progress;
 use portraitd_framing::{MOST_PEOPLE, Subject};
 use portraitd_media::UnitRect;
 use portraitd_media::latest::WaitOutcome;
-use portraitd_vision::Person;
 use portraitd_vision::net::{EngineOptions, Library, Model};
-use portraitd_vision::observer::{Observation, ObserveError, Observer};
+use portraitd_vision::{Observation, ObserveError, Observer, TrackedPerson};
 
 /// How long one wait for a frame lasts.
 const POLL: Duration = Duration::from_millis(200);
@@ -124,7 +123,7 @@ impl Vision {
             }
             self.progress.idle(false);
             let started = Instant::now();
-            let zoned = |person: &Person| shared.with_zones(|zones| is_within(person, zones));
+            let zoned = |person: &TrackedPerson| shared.with_zones(|zones| is_within(person, zones));
             let observed = pool.fill(|observation| {
                 self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, zoned, observation)
             });
@@ -134,10 +133,10 @@ impl Vision {
             self.progress.idle(true);
             match observed {
                 Ok(observation) => {
-                    let looks = observation.looks;
+                    let inferences = observation.inferences;
                     publish(&shared, scene, observation);
-                    if looks > 0 {
-                        last_look = took / looks;
+                    if inferences > 0 {
+                        last_look = took / inferences;
                         self.keep_pace(last_look, tuning.mask_budget);
                     }
                 }
@@ -245,7 +244,7 @@ fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
 }
 
 /// Whether the person's centre lies in one of `zones`.
-fn is_within(person: &Person, zones: &[UnitRect]) -> bool {
+fn is_within(person: &TrackedPerson, zones: &[UnitRect]) -> bool {
     let (x, y) = person.bounds.center();
     zones.iter().any(|zone| x >= zone.x && x <= zone.right() && y >= zone.y && y <= zone.bottom())
 }

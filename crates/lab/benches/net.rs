@@ -9,8 +9,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use portraitd_kernels::simd::Isa;
 use portraitd_media::{OwnedPicture, packed_bytes};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
+use portraitd_vision::Observer;
 use portraitd_vision::net::{EngineChoice, EngineOptions, Library};
-use portraitd_vision::observer::Observer;
 
 fn picture() -> OwnedPicture {
     let scene = Scene::new(&SceneOptions::parse("still").expect("a scene")).expect("renders");
@@ -31,18 +31,20 @@ fn nets(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(&name);
         let mut tract = observer(&name, EngineChoice::Tract, None, 1);
         tract.infer(&picture.as_picture()).expect("tract");
-        let expected = tract.raw().to_vec();
+        let expected = tract.probabilities().to_vec();
         assert!(expected.iter().any(|value| *value > 0.9), "the net finds no person");
         for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2)]) {
             let mut plan = observer(&name, EngineChoice::Plan, Some(isa), threads);
             plan.infer(&picture.as_picture()).expect("plan");
-            let worst = expected.iter().zip(plan.raw()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let worst = expected.iter().zip(plan.probabilities()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst <= 1e-4, "{name}, {isa}: differs by {worst}");
             group.bench_function(format!("plan, {isa}, threads: {threads}"), |bencher| {
-                bencher.iter(|| black_box(&mut plan).infer_again().expect("plan"));
+                bencher.iter(|| black_box(&mut plan).repeat_inference().expect("plan"));
             });
         }
-        group.bench_function("tract", |bencher| bencher.iter(|| black_box(&mut tract).infer_again().expect("tract")));
+        group.bench_function("tract", |bencher| {
+            bencher.iter(|| black_box(&mut tract).repeat_inference().expect("tract"))
+        });
     }
 }
 

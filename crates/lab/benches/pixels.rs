@@ -18,7 +18,7 @@ use portraitd_media::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, PixelR
 use portraitd_render::{EdgeRenderer, ViewRenderer};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineOptions, Library};
-use portraitd_vision::observer::{Observation, Observer};
+use portraitd_vision::{Observation, Observer};
 use portraitd_vision::{RegionFinder, Smoother};
 
 const SIZE: Size = Size::new(1280, 720);
@@ -111,7 +111,7 @@ fn pixels(criterion: &mut Criterion) {
     let whole = PixelRect::of_size(SIZE);
     let mut observer = observer();
     observer.infer(&picture).expect("the net runs");
-    let raw = observer.raw().to_vec();
+    let raw = observer.probabilities().to_vec();
     let grid = (GRID.width as usize, GRID.height as usize);
     let mask = MaskView::new(MaskValues::Float(&raw), GRID, whole).expect("a mask");
     assert!(raw.iter().any(|value| *value > 0.9), "the net finds no person");

@@ -7,7 +7,7 @@ use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect};
 use portraitd_render::draw_mask;
 use portraitd_scene::{Scene, SceneOptions};
 use portraitd_vision::net::{EngineOptions, Library};
-use portraitd_vision::observer::{Observation, Observer};
+use portraitd_vision::{Observation, Observer};
 
 #[path = "../../../tests/publish/counting.rs"]
 mod counting;

@@ -8,7 +8,7 @@ use portraitd_lab::layers::{Comparison, Golden, compare, tract_tensors};
 use portraitd_media::{OwnedPicture, image, packed_bytes};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineChoice, EngineOptions, Library, Model, Package};
-use portraitd_vision::observer::{Observer, sample_input};
+use portraitd_vision::{Observer, sample_input};
 
 #[path = "../../../tests/publish/counting.rs"]
 mod counting;
@@ -49,11 +49,11 @@ fn the_plan_computes_the_masks_of_tract() {
         let mut people = 0;
         for (index, picture) in pictures.iter().enumerate() {
             tract.infer(&picture.as_picture()).expect("tract");
-            let expected = tract.raw();
+            let expected = tract.probabilities();
             people += expected.iter().filter(|value| **value > 0.5).count();
             for (isa, plan) in &mut plans {
                 plan.infer(&picture.as_picture()).expect("plan");
-                let pairs = || expected.iter().zip(plan.raw());
+                let pairs = || expected.iter().zip(plan.probabilities());
                 let worst = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(worst <= 1e-4, "{name}, {isa}, picture {index}: differs by {worst}");
                 let both = pairs().filter(|(a, b)| **a > 0.5 && **b > 0.5).count();
@@ -99,8 +99,8 @@ fn two_threads_compute_the_result_of_one() {
                 let mut observer = Observer::new(model).expect("observer");
                 observer.infer(&pictures()[0].as_picture()).expect("runs");
                 // The pool measures one thread in the first run and two in the second.
-                observer.infer_again().expect("runs");
-                observer.raw().iter().map(|value| value.to_bits()).collect::<Vec<_>>()
+                observer.repeat_inference().expect("runs");
+                observer.probabilities().iter().map(|value| value.to_bits()).collect::<Vec<_>>()
             });
             assert!(masks[0] == masks[1], "{name}, {isa}");
         }

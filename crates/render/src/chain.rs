@@ -8,7 +8,7 @@ use portraitd_framing::{Director, MOST_PEOPLE, Settings, SettingsError, Shot, Su
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use portraitd_media::{Picture, PictureMut, PixelRect, Size, UnitRect, even_size};
 use portraitd_vision::net::Model;
-use portraitd_vision::observer::{Observation, ObserveError, Observer};
+use portraitd_vision::{Observation, ObserveError, Observer};
 
 use crate::composite::{CompositeRenderer, PreparedBackground};
 use crate::error::RenderError;
@@ -23,7 +23,7 @@ const SETTLE_STEPS: u64 = 300;
 /// The people that the crop may follow, as the director takes them: boxes in fractions of the
 /// frame.
 pub fn subjects(observation: &Observation) -> impl Iterator<Item = Subject> + '_ {
-    let followed = observation.people.iter().filter(|person| person.drives_crop());
+    let followed = observation.people.iter().filter(|person| person.is_reliable());
     followed.map(|person| Subject { id: person.id, bounds: person.bounds })
 }
 
@@ -133,7 +133,7 @@ impl Chain {
         self.reset();
         self.observer.observe(picture, 0, 0, |_| false, &mut self.observation)?;
         self.observation.mask.clear();
-        self.observation.mask.extend_from_slice(self.observer.raw());
+        self.observation.mask.extend_from_slice(self.observer.probabilities());
         Ok(())
     }
 

@@ -1,29 +1,31 @@
-//! Connected components of a mask, by runs: the first pass finds each row's runs of equal pixels and joins them with
-//! the row above (union-find, the oldest run is the root), the second gives every run its root.
+//! Connected components of a mask.
 //!
-//! After Rosenfeld and Pfaltz, "Sequential operations in digital picture processing", 1966, with runs in place of
-//! pixels, as a mask has few runs and many pixels.
+//! The first step finds the runs of pixels in each row and joins them with the runs of the row
+//! above (union-find; the first run of a component is its root). The second step gives every run
+//! its root. The method is that of Rosenfeld and Pfaltz, "Sequential operations in digital picture
+//! processing", 1966, with runs instead of pixels: a mask has many pixels but few runs.
 
 use portraitd_media::Size;
 
-/// Pixels looked at together: a block that is all inside or all outside needs no look at its pixels.
+/// The number of pixels that are tested together. If all or none of them are inside, they are not
+/// examined one by one.
 const BLOCK: usize = 16;
 
-/// Consecutive pixels of one row, all inside.
+/// Consecutive pixels of a row that are inside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Run {
-    /// First column.
+    /// The first column.
     pub start: u32,
     /// The column after the last.
     pub end: u32,
-    /// Row.
+    /// The row.
     pub row: u32,
-    /// The index of the component's first run, which is its own root.
+    /// The index of the component's first run. That run is its own root.
     pub root: u32,
 }
 
 impl Run {
-    /// The run's pixels as indices into a mask `width` pixels wide.
+    /// The indices of the run's pixels in a mask of `width` columns.
     pub(super) fn range(&self, width: u32) -> std::ops::Range<usize> {
         let row = self.row as usize * width as usize;
         row + self.start as usize..row + self.end as usize
@@ -35,30 +37,31 @@ impl Run {
     }
 }
 
-/// Which pixels touch.
+/// Which pixels count as connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Connectivity {
-    /// Those that share an edge.
+    /// Pixels that share an edge.
     Four,
-    /// Those that share an edge or a corner.
+    /// Pixels that share an edge or a corner.
     Eight,
 }
 
-/// The runs of a mask, labelled. Keeps its memory.
+/// The labelled runs of a mask. Memory is kept from mask to mask.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Labels {
     runs: Vec<Run>,
 }
 
 impl Labels {
-    /// Makes room for the most runs that a mask of `size` can have: every second pixel.
+    /// Reserves memory for the largest number of runs that a mask of `size` can have: one for every
+    /// second pixel of a row.
     pub(super) fn reserve(&mut self, size: Size) {
         let most = (size.width as usize).div_ceil(2) * size.height as usize;
         self.runs.reserve(most.saturating_sub(self.runs.len()));
     }
 
-    /// Finds the components of the pixels for which `inside` holds. `values` is `[height, width]` of `size`, not
-    /// empty. Runs come in raster order; a component's root is the index of its first.
+    /// Finds the components of the pixels for which `inside` is true. `values` is `[height, width]`
+    /// of `size` and not empty. The runs are in raster order.
     pub(super) fn find(
         &mut self,
         values: &[f32],
@@ -85,7 +88,7 @@ impl Labels {
         &self.runs
     }
 
-    /// Joins the runs from `first` on with those of the row above, which start at `above` and end at `first`.
+    /// Joins the runs from index `first` with the runs of the row above, `above..first`.
     fn join(&mut self, above: usize, first: usize, reach: u32) {
         let (mut upper, mut lower) = (above, first);
         while upper < first && lower < self.runs.len() {
@@ -94,7 +97,7 @@ impl Labels {
                 let (one, other) = (self.root(upper), self.root(lower));
                 self.runs[one.max(other) as usize].root = one.min(other);
             }
-            // The one that ends first cannot touch anything further to the right.
+            // The run that ends first cannot touch runs further to the right.
             if over.end < under.end {
                 upper += 1;
             } else {
@@ -103,7 +106,7 @@ impl Labels {
         }
     }
 
-    /// The root of a run's tree, halving the way for the next time.
+    /// The root of a run. Shortens the path to it (path halving).
     fn root(&mut self, run: usize) -> u32 {
         let mut at = run;
         loop {
@@ -116,13 +119,13 @@ impl Labels {
         }
     }
 
-    /// For how many runs there is room.
+    /// The number of runs for which memory is reserved.
     pub(super) fn capacity(&self) -> usize {
         self.runs.capacity()
     }
 }
 
-/// Calls `found` with the (start, end) of each run of one row.
+/// Calls `found` with the `(start, end)` of each run of a row.
 fn find_runs(row: &[f32], inside: impl Fn(f32) -> bool + Copy, mut found: impl FnMut(u32, u32)) {
     let mut start = None;
     let mut x = 0u32;
@@ -150,8 +153,8 @@ fn find_runs(row: &[f32], inside: impl Fn(f32) -> bool + Copy, mut found: impl F
     }
 }
 
-/// A run's index, or a column.
-#[expect(clippy::cast_possible_truncation, reason = "a mask's pixels are checked to fit in u32")]
+/// Converts the index of a run, or a column.
+#[expect(clippy::cast_possible_truncation, reason = "`is_mask` limits the number of pixels to u32")]
 pub(super) fn to_u32(index: usize) -> u32 {
     index as u32
 }

@@ -1,18 +1,54 @@
-//! From what the net says to who is there: a calm mask, and people with ids.
+//! Models, inference, masks and people for [portraitd](https://github.com/portraitd/portraitd).
 //!
-//! Everything here is pure: no I/O, no clock, no threads of its own. The vision thread owns one of each for each camera;
-//! [`observer`] calls them in this order, once for each frame:
+//! An [`Observer`] turns camera frames into [`Observation`]s: a steady mask of the people in the
+//! frame, and a list of tracked people with ids. It runs a segmentation net ([`net`]) and these
+//! stages:
 //!
-//! ```text
-//! frame --> MotionDetector --> Attention --> net --> Smoother --> RegionFinder --> Tracker --> director
-//!           (what moves)       (where to look)       (time)       (clean, boxes)   (ids)
+//! | stage | type | purpose |
+//! |---|---|---|
+//! | motion gate | [`MotionDetector`] | finds out whether and where the frame has changed |
+//! | attention | [`Attention`] | chooses the inference [`Pass`] for the frame, if any |
+//! | inference | [`net::Model`] | gives the probability of a person for each cell of the mask |
+//! | smoothing | [`Smoother`] | makes masks steady over time |
+//! | regions | [`RegionFinder`] | cleans the mask and finds its connected components ([`Region`]) |
+//! | tracking | [`Tracker`] | gives people ids that last ([`TrackedPerson`]) |
+//!
+//! # Conventions
+//!
+//! - Masks are `[height, width]` `f32`, row-major, from 0 (nobody) to 1 (a person). A pixel belongs
+//!   to a person if its probability is at least [`THRESHOLD`].
+//! - Time is the capture timestamp of a frame in nanoseconds of one monotonic clock.
+//! - Nothing here does I/O, except that [`net::Library`] reads model files. No stage has a clock or
+//!   starts threads, except for the second thread that a net may use.
+//! - The stages belong to one thread, for one camera. They allocate when the size of the mask
+//!   changes, and not otherwise.
+//!
+//! The documents `docs/design/attention.md`, `docs/design/mask.md` and `docs/design/plan.md` of the
+//! project give the reasons for this design.
+//!
+//! # Example
+//!
+//! A black picture is observed with the built-in model, which finds nobody in it.
+//!
 //! ```
+//! use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Size};
+//! use portraitd_vision::net::{DEFAULT_MODEL, EngineOptions, Library};
+//! use portraitd_vision::{Observation, Observer};
 //!
-//! Each owns its buffers, sizes them on the first call for a size, and allocates nothing afterwards. Masks are
-//! `[height, width]` f32, row-major, 0 (room) to 1 (person); a pixel is a person's from [`THRESHOLD`] upwards.
-//! Time is the frame's capture stamp in nanoseconds of one monotonic clock.
+//! let model = Library::default().load(DEFAULT_MODEL, EngineOptions::default())?;
+//! let mut observer = Observer::new(model)?;
+//! let mut observation = Observation::default();
 //!
-//! Why it is done this way, and what else was considered: `docs/design/mask.md`.
+//! let size = Size::new(640, 360);
+//! let frame = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
+//! let (sequence, capture_ns) = (0, 0);
+//! observer.observe(&frame.as_picture(), sequence, capture_ns, |_| false, &mut observation)?;
+//!
+//! assert_eq!(observation.inferences, 1);
+//! assert_eq!(observation.mask.len(), 256 * 144);
+//! assert!(observation.people.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![cfg_attr(
     test,
@@ -20,39 +56,25 @@
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
-        reason = "tests make small pictures from loop counters; what ships is linted without `test`"
+        reason = "tests make small pictures from loop counters; the library is linted without `test`"
     )
 )]
 
-pub mod attention;
+mod attention;
 mod grid;
 mod label;
-pub mod motion_gate;
+mod mask;
+mod motion_gate;
 pub mod net;
-pub mod observer;
-pub mod people;
-pub mod regions;
-pub mod smooth;
+mod observer;
+mod regions;
+mod smooth;
+mod tracker;
 
-pub use attention::{Attention, Look};
+pub use attention::{Attention, Pass};
+pub use mask::THRESHOLD;
 pub use motion_gate::MotionDetector;
-pub use observer::{Observation, Observer, sample_input};
-pub use people::{Person, Tracker};
+pub use observer::{Inference, Observation, ObserveError, Observer, sample_input};
 pub use regions::{Region, RegionFinder};
 pub use smooth::Smoother;
-
-/// The probability from which on a pixel belongs to a person.
-pub const THRESHOLD: f32 = 0.5;
-
-/// Whether `length` values make a mask of `size`, with at least one pixel and not more than can be counted.
-fn fits(length: usize, size: portraitd_media::Size) -> bool {
-    !size.is_empty() && u64::try_from(length) == Ok(size.area()) && u32::try_from(length).is_ok()
-}
-
-/// 0..=1; what is not a number becomes 0, so that a broken net shows nobody and not the room.
-#[inline]
-fn clean(value: f32) -> f32 {
-    // Selections and not `clamp`, which would keep what is not a number.
-    let value = if value > 0.0 { value } else { 0.0 };
-    if value < 1.0 { value } else { 1.0 }
-}
+pub use tracker::{TrackedPerson, Tracker};

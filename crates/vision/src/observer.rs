@@ -1,90 +1,114 @@
-//! One frame to a mask and people: is anything new, where to look, sample, net, smooth, regions, tracks. No thread, no clock
-//! and no I/O of its own: the vision thread drives it live, `segment` and `eval` drive it over files.
+//! The observer: turns frames into masks and tracked people.
 //!
-//! At most one run of the net a frame ([`Attention`] says where); none for a frame in which nothing has moved.
+//! For each frame it runs the motion gate, chooses the inference pass, samples the frame, runs the
+//! net, smooths the mask, finds regions and tracks people. It runs at most one inference pass per
+//! frame, or two in a frame after a time without passes; see [`Observer::observe`].
+//!
+//! It has no thread and no clock and does no I/O. The vision thread calls it live; the laboratory
+//! calls it for files.
 
-use crate::net::{ColorOrder, Fit, Input, Manifest, Model, ModelError, TensorLayout};
-use crate::{Attention, Look, MotionDetector, Person, Region, RegionFinder, Smoother, Tracker, motion_gate};
 use portraitd_kernels::blend::{MaskValues, MaskView};
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
 use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
-/// What was seen in one frame.
+use crate::attention::{Attention, Pass};
+use crate::motion_gate::{self, MotionDetector};
+use crate::net::{ColorOrder, Fit, Input, Manifest, Model, ModelError, TensorLayout};
+use crate::regions::{Region, RegionFinder};
+use crate::smooth::Smoother;
+use crate::tracker::{TrackedPerson, Tracker};
+
+/// The result for one frame.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// The frame's number.
+    /// The sequence number of the frame.
     pub sequence: u64,
-    /// The frame's capture time, `CLOCK_MONOTONIC` nanoseconds.
+    /// The capture time of the frame, `CLOCK_MONOTONIC` nanoseconds.
     pub capture_ns: u64,
-    /// The number of the frame that the mask was made from: an earlier one where the mask was kept.
+    /// The sequence number of the frame that the mask was made from. It is that of an earlier frame
+    /// if the mask is retained.
     pub mask_sequence: u64,
-    /// That frame's capture time.
+    /// The capture time of that frame.
     pub mask_capture_ns: u64,
-    /// Whether nothing has moved since the mask was made, so that it was kept.
+    /// Whether no inference pass ran, because nothing has moved since the mask was made.
     pub still: bool,
-    /// Size of the mask grid.
+    /// Size of the mask, in cells.
     pub size: Size,
-    /// The probability of a person, 0..=1, row-major.
+    /// The probability, 0..=1, that each cell belongs to a person; row-major.
     pub mask: Vec<f32>,
     /// Size of the frame, in pixels.
     pub frame: Size,
-    /// What the grid covers, in pixels of the frame: a window about the people, or all of it; may reach beyond it. Outside
-    /// there is nobody.
+    /// The area that the mask covers, in pixels of the frame: the window around the people, or the
+    /// whole frame. It may extend beyond the frame. Outside it there is nobody.
     pub covers: PixelRect,
     /// The people, with boxes in fractions of the frame.
-    pub people: Vec<Person>,
-    /// How many looks the net had.
-    pub looks: u32,
-    /// How long the net ran; 0 where it did not.
+    pub people: Vec<TrackedPerson>,
+    /// The number of inference passes that ran.
+    pub inferences: u32,
+    /// The duration of these passes; 0 if none ran.
     pub inference_ns: u64,
 }
 
-/// The look that a frame at rest has saved is kept for so many frames: the two that make sure of a still scene, one after the
-/// other, do not use it up.
-const SPARE_FRAMES: u32 = 3;
+/// The result of one inference pass, apart from the probabilities ([`Observer::probabilities`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Inference {
+    /// The area that the probabilities cover, in pixels of the picture. It may extend beyond the
+    /// picture if the model keeps the aspect ratio.
+    pub covers: PixelRect,
+    /// How long the net ran, without sampling, in nanoseconds.
+    pub duration_ns: u64,
+}
 
-/// A picture by itself is searched in so many parts: each of them once.
-const MOST_SEARCHES: usize = 6;
+/// After a frame without a pass, one of this many frames may have a second pass. The passes that
+/// refresh the mask of a still scene do not use it up.
+const SECOND_PASS_FRAMES: u32 = 3;
 
-/// The mask in force, and where it is from.
+/// The number of tiles of a single picture that are scanned: each tile once.
+const MAX_TILES: usize = 6;
+
+/// The newest mask and what was found in it.
 #[derive(Debug, Default)]
-struct Held {
+struct CurrentMask {
+    /// Sequence number of the frame that the mask was made from.
     sequence: u64,
+    /// Capture time of that frame.
     capture_ns: u64,
     mask: Vec<f32>,
     covers: PixelRect,
-    people: Vec<Person>,
+    people: Vec<TrackedPerson>,
 }
 
-/// Sees people. Keeps what it needs from frame to frame.
+/// Observes the frames of one camera. It owns the model and the state of all stages.
 #[derive(Debug)]
 pub struct Observer {
     model: Model,
     sampler: Sampler,
-    /// For the coarse luma of the whole frame.
-    gate: Sampler,
+    /// Samples the luma for the motion gate.
+    luma_sampler: Sampler,
     motion: MotionDetector,
     attention: Attention,
+    /// The net's input.
     input: Vec<f32>,
-    raw: Vec<f32>,
+    /// The probabilities of the last pass.
+    probabilities: Vec<f32>,
     smoother: Smoother,
     regions: RegionFinder,
     tracker: Tracker,
-    /// A mask that only tells where to look next.
+    /// The mask of a pass that only looks for people.
     candidates: Vec<f32>,
-    /// Regions in fractions of the frame.
+    /// The regions of the last pass, in fractions of the frame.
     in_frame: Vec<Region>,
-    held: Held,
-    /// Of the frames that were observed.
+    current: CurrentMask,
+    /// Size of the observed frames.
     frame_size: Size,
-    /// In so many of the next frames there may be a second look, once.
-    spare_frames: u32,
+    /// The number of next frames of which one may have a second pass.
+    second_pass_frames: u32,
 }
 
-/// Why a picture was not seen.
+/// Why a picture could not be observed.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The picture could not be brought to the net's input.
+    /// The picture could not be sampled to the net's input.
     #[error(transparent)]
     Sample(#[from] SampleError),
     /// The net failed.
@@ -93,25 +117,26 @@ pub enum ObserveError {
 }
 
 impl Observation {
-    /// The mask as renderers take it; `None` for one that was never filled.
+    /// The mask as the renderers take it; `None` if there is no mask yet.
     pub fn mask_view(&self) -> Option<MaskView<'_>> {
         MaskView::new(MaskValues::Float(&self.mask), self.size, self.covers).ok()
     }
 }
 
 impl Observer {
-    /// An observer that has seen nothing yet.
+    /// An observer that has seen no frame.
     ///
     /// # Errors
-    /// Where the manifest asks for a tensor that cannot be sampled; a checked manifest does not.
+    /// [`ObserveError::Sample`] if the manifest describes an input that cannot be sampled. The
+    /// checks of [`Manifest::parse`] rule this out.
     pub fn new(model: Model) -> Result<Self, ObserveError> {
         let sampler = Sampler::new(sample_spec(&model.manifest().input, model.input_layout()))?;
         let pixels = usize::try_from(model.output_size().area()).unwrap_or_default();
         Ok(Self {
             input: vec![0.0; model.input_len()],
-            raw: vec![0.0; pixels],
+            probabilities: vec![0.0; pixels],
             sampler,
-            gate: Sampler::new(SampleSpec::new(motion_gate::GRID))?,
+            luma_sampler: Sampler::new(SampleSpec::new(motion_gate::GRID))?,
             motion: MotionDetector::new(),
             attention: Attention::new(model.output_size()),
             model,
@@ -120,9 +145,9 @@ impl Observer {
             tracker: Tracker::new(),
             candidates: Vec::new(),
             in_frame: Vec::new(),
-            held: Held::default(),
+            current: CurrentMask::default(),
             frame_size: Size::new(0, 0),
-            spare_frames: 0,
+            second_pass_frames: 0,
         })
     }
 
@@ -131,215 +156,212 @@ impl Observer {
         &self.model
     }
 
-    /// Forgets all that was seen: the next picture is another scene.
+    /// Forgets everything that was observed. To be called before a picture of another scene.
     pub fn reset(&mut self) {
         self.motion.reset();
         self.attention.reset();
         self.smoother.reset();
         self.tracker.reset();
-        self.held.mask.clear();
-        self.held.people.clear();
+        self.current.mask.clear();
+        self.current.people.clear();
     }
 
-    /// What the net says of a picture, and no more: [`Observer::raw`] has it. Returns what of the picture it covers, in
-    /// pixels (it may reach beyond the picture where the model keeps the aspect), and how long the net ran, nanoseconds.
+    /// Runs one inference pass on a whole picture, without any other stage.
+    /// [`Observer::probabilities`] has the result.
     ///
     /// # Errors
-    /// [`ObserveError`].
-    pub fn infer(&mut self, picture: &Picture<'_>) -> Result<(PixelRect, u64), ObserveError> {
-        self.infer_part(picture, UnitRect::WHOLE)
+    /// [`ObserveError`] if the picture cannot be sampled or the net fails.
+    pub fn infer(&mut self, picture: &Picture<'_>) -> Result<Inference, ObserveError> {
+        self.infer_area(picture, UnitRect::WHOLE)
     }
 
-    /// The same of a part of the picture (fractions of it).
-    fn infer_part(&mut self, picture: &Picture<'_>, part: UnitRect) -> Result<(PixelRect, u64), ObserveError> {
-        let region = part.to_pixels(picture.size());
+    /// Runs one inference pass on an area of the picture, in fractions of it.
+    fn infer_area(&mut self, picture: &Picture<'_>, area: UnitRect) -> Result<Inference, ObserveError> {
+        let region = area.to_pixels(picture.size());
         let sampled = self.sampler.sample(picture, region, &mut self.input)?;
         let started = std::time::Instant::now();
-        self.model.run(&self.input, &mut self.raw)?;
-        Ok((sampled.covers, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)))
+        self.model.run(&self.input, &mut self.probabilities)?;
+        let duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Ok(Inference { covers: sampled.covers, duration_ns })
     }
 
-    /// A picture by itself, looked at more than once: the whole, and then up to `closer` times the people's own rectangle;
-    /// where the whole shows nobody, its parts are searched first. [`Observer::raw`] has what the net said at last; returns
-    /// what of the picture that covers, in pixels. Outside of it there is nobody. Forgets all that was seen before.
+    /// Segments a single picture with several inference passes: a full-frame pass, then up to
+    /// `window_passes` window passes. If the full-frame pass finds nobody, the tiles are scanned
+    /// before the window passes. Everything that was observed before is forgotten.
+    ///
+    /// [`Observer::probabilities`] has the result of the last pass. Returns the area that it
+    /// covers, in pixels of the picture; outside it there is nobody.
     ///
     /// # Errors
-    /// [`ObserveError`].
-    pub fn study(&mut self, picture: &Picture<'_>, closer: usize) -> Result<PixelRect, ObserveError> {
+    /// [`ObserveError`] if the picture cannot be sampled or the net fails.
+    pub fn segment_picture(&mut self, picture: &Picture<'_>, window_passes: usize) -> Result<PixelRect, ObserveError> {
         self.reset();
-        let mut searches = if closer > 0 { MOST_SEARCHES } else { 0 };
-        let (mut closer, mut covers, mut seen_whole) = (closer, PixelRect::default(), false);
+        let mut tiles = if window_passes > 0 { MAX_TILES } else { 0 };
+        let (mut window_passes, mut covers, mut full_frame_done) = (window_passes, PixelRect::default(), false);
         for time_ns in 0.. {
-            let look = self.attention.next(picture.size(), time_ns, &self.motion);
-            match look {
-                Look::Frame if !seen_whole => seen_whole = true,
-                // Nobody yet, and the whole is known already.
-                Look::Frame if self.in_frame.is_empty() && searches > 0 => {
-                    self.attention.found(look, std::iter::empty());
+            let pass = self.attention.next_pass(picture.size(), time_ns, &self.motion);
+            match pass {
+                Pass::FullFrame if !full_frame_done => full_frame_done = true,
+                // Another full-frame pass would find nobody again.
+                Pass::FullFrame if self.in_frame.is_empty() && tiles > 0 => {
+                    self.attention.report(pass, std::iter::empty());
                     continue;
                 }
-                Look::Window(_) if closer > 0 => closer -= 1,
-                Look::Search(_) if searches > 0 => searches -= 1,
+                Pass::Window(_) if window_passes > 0 => window_passes -= 1,
+                Pass::Tile(_) if tiles > 0 => tiles -= 1,
                 _ => break,
             }
-            (covers, _) = self.infer_part(picture, part_of(look))?;
-            self.find_regions(picture.size(), covers, Source::Raw);
-            self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
+            covers = self.infer_area(picture, pass.area())?.covers;
+            self.find_regions(picture.size(), covers, MaskSource::Net);
+            self.attention.report(pass, self.in_frame.iter().map(|region| region.bounds));
         }
         if self.in_frame.is_empty() && covers != PixelRect::of_size(picture.size()) {
-            (covers, _) = self.infer(picture)?;
+            covers = self.infer(picture)?.covers;
         }
         Ok(covers)
     }
 
-    /// Runs the net once more on the input that it had last. For measurements.
+    /// Runs the net again on the input of the last pass. For measurements.
     ///
     /// # Errors
-    /// [`ObserveError::Model`] where the engine fails.
-    pub fn infer_again(&mut self) -> Result<(), ObserveError> {
-        Ok(self.model.run(&self.input, &mut self.raw)?)
+    /// [`ObserveError::Model`] if the engine fails.
+    pub fn repeat_inference(&mut self) -> Result<(), ObserveError> {
+        Ok(self.model.run(&self.input, &mut self.probabilities)?)
     }
 
-    /// The net's last answer: probabilities of a person, row-major, of [`Model::output_size`].
-    pub fn raw(&self) -> &[f32] {
-        &self.raw
+    /// The result of the last pass before smoothing: the probability, 0..=1, that each cell of
+    /// [`Model::output_size`] belongs to a person; row-major.
+    pub fn probabilities(&self) -> &[f32] {
+        &self.probabilities
     }
 
-    /// Looks at the frame `sequence`, captured at `capture_ns`, and fills `observation`. People for whom `ignored` holds
-    /// are left out of the list (their pixels stay in the mask).
+    /// Observes the frame `sequence`, which was captured at `capture_ns`, and fills `observation`.
+    /// People for whom `ignored` is true are left out of the list; their pixels stay in the mask.
+    ///
+    /// One inference pass runs, or none if nothing has moved. In the first frames after such a
+    /// frame, a second pass runs if the first one made no mask or found nobody.
     ///
     /// # Errors
-    /// [`ObserveError`]; the observation is then of no use.
+    /// [`ObserveError`] if the picture cannot be sampled or the net fails. The observation is then
+    /// unchanged.
     pub fn observe(
         &mut self,
         picture: &Picture<'_>,
         sequence: u64,
         capture_ns: u64,
-        ignored: impl Fn(&Person) -> bool,
+        ignored: impl Fn(&TrackedPerson) -> bool,
         observation: &mut Observation,
     ) -> Result<(), ObserveError> {
         if self.frame_size != picture.size() {
-            // A mask of another size's frames is not to be kept, however alike the scene is.
+            // The mask of a frame with another size must not be retained, even if the scene is
+            // similar.
             self.reset();
             self.frame_size = picture.size();
         }
-        let every = motion_gate::rows_to_read(picture.size());
-        self.gate.sample_luma(picture, PixelRect::of_size(picture.size()), every)?;
-        self.motion.compare(self.gate.luma());
-        // After rest there is time for a second look in one frame: whoever has moved at once is found at once.
-        let most_looks = if self.spare_frames > 0 { 2 } else { 1 };
-        let mut looks = 0;
+        let row_step = motion_gate::row_step(picture.size());
+        self.luma_sampler.sample_luma(picture, PixelRect::of_size(picture.size()), row_step)?;
+        self.motion.compare(self.luma_sampler.luma());
+        // After a frame without a pass there is time for a second one, so that somebody who moves
+        // suddenly is found in the same frame.
+        let max_inferences = if self.second_pass_frames > 0 { 2 } else { 1 };
+        let mut inferences = 0;
         let mut inference_ns = 0;
-        while looks < most_looks {
-            let look = self.attention.next(picture.size(), capture_ns, &self.motion);
-            if look == Look::Keep {
+        while inferences < max_inferences {
+            let pass = self.attention.next_pass(picture.size(), capture_ns, &self.motion);
+            if pass == Pass::Keep {
                 break;
             }
-            let (covers, ran_ns) = self.infer_part(picture, part_of(look))?;
-            inference_ns += ran_ns;
-            looks += 1;
-            if self.take_in(look, picture.size(), covers, sequence, capture_ns) {
+            let Inference { covers, duration_ns } = self.infer_area(picture, pass.area())?;
+            inference_ns += duration_ns;
+            inferences += 1;
+            if self.apply_pass(pass, picture.size(), covers, sequence, capture_ns) {
                 break;
             }
         }
-        let still = looks == 0;
-        self.spare_frames = match looks {
-            0 => SPARE_FRAMES,
-            1 => self.spare_frames.saturating_sub(1),
+        let still = inferences == 0;
+        self.second_pass_frames = match inferences {
+            0 => SECOND_PASS_FRAMES,
+            1 => self.second_pass_frames.saturating_sub(1),
             _ => 0,
         };
         if still {
-            self.smoother.rest(capture_ns);
+            self.smoother.skip_still_time(capture_ns);
         }
-        let held = &self.held;
+        let current = &self.current;
         observation.sequence = sequence;
         observation.capture_ns = capture_ns;
-        observation.mask_sequence = held.sequence;
-        observation.mask_capture_ns = held.capture_ns;
+        observation.mask_sequence = current.sequence;
+        observation.mask_capture_ns = current.capture_ns;
         observation.still = still;
         observation.size = self.model.output_size();
         observation.frame = picture.size();
         observation.mask.clear();
-        observation.mask.extend_from_slice(&held.mask);
-        observation.covers = held.covers;
+        observation.mask.extend_from_slice(&current.mask);
+        observation.covers = current.covers;
         observation.people.clear();
-        observation.people.extend(held.people.iter().filter(|person| !ignored(person)));
-        observation.looks = looks;
+        observation.people.extend(current.people.iter().filter(|person| !ignored(person)));
+        observation.inferences = inferences;
         observation.inference_ns = inference_ns;
         Ok(())
     }
 
-    /// What the net has said at this look becomes the mask, or only tells where to look next. Returns whether it is a mask
-    /// with somebody in it.
-    fn take_in(&mut self, look: Look, frame: Size, covers: PixelRect, sequence: u64, capture_ns: u64) -> bool {
-        // Before the first mask there is none to keep.
-        let is_mask = matches!(look, Look::Frame | Look::Window(_)) || self.held.mask.is_empty();
-        if !is_mask {
-            self.find_regions(frame, covers, Source::Raw);
-            self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
+    /// Applies the result of a pass: it becomes the current mask, or it only informs the attention.
+    /// Returns whether it became a mask with somebody in it.
+    fn apply_pass(&mut self, pass: Pass, frame: Size, covers: PixelRect, sequence: u64, capture_ns: u64) -> bool {
+        // The result of the first pass becomes the mask, since there is none to retain.
+        let makes_mask = pass.makes_mask() || self.current.mask.is_empty();
+        if !makes_mask {
+            self.find_regions(frame, covers, MaskSource::Net);
+            self.attention.report(pass, self.in_frame.iter().map(|region| region.bounds));
             return false;
         }
-        // Only now: what moved is news until a mask shows it.
-        self.motion.looked();
+        // Only a mask sets the reference. What a check shows still counts as changed.
+        self.motion.set_reference();
         let size = self.model.output_size();
-        self.smoother.look_at(covers.to_fractions(frame));
-        self.held.mask.clear();
-        self.held.mask.extend_from_slice(self.smoother.apply(&self.raw, size, capture_ns));
-        self.find_regions(frame, covers, Source::Held);
-        self.attention.found(look, self.in_frame.iter().map(|region| region.bounds));
+        self.smoother.set_covered(covers.to_fractions(frame));
+        self.current.mask.clear();
+        self.current.mask.extend_from_slice(self.smoother.apply(&self.probabilities, size, capture_ns));
+        self.find_regions(frame, covers, MaskSource::Smoothed);
+        self.attention.report(pass, self.in_frame.iter().map(|region| region.bounds));
         let people = self.tracker.update(&self.in_frame, capture_ns);
-        self.held.people.clear();
-        self.held.people.extend(people);
-        self.held.sequence = sequence;
-        self.held.capture_ns = capture_ns;
-        self.held.covers = covers;
+        self.current.people.clear();
+        self.current.people.extend(people);
+        self.current.sequence = sequence;
+        self.current.capture_ns = capture_ns;
+        self.current.covers = covers;
         !self.in_frame.is_empty()
     }
 
-    /// Cleans a mask that covers `covers` (pixels of the frame), and lists its regions in fractions of the frame.
-    fn find_regions(&mut self, frame: Size, covers: PixelRect, source: Source) {
+    /// Cleans a mask that covers `covers` (pixels of the frame) and stores its regions in fractions
+    /// of the frame.
+    fn find_regions(&mut self, frame: Size, covers: PixelRect, source: MaskSource) {
         let size = self.model.output_size();
-        let share = covers.area() / PixelRect::of_size(frame).area();
         let mask = match source {
-            Source::Held => &mut self.held.mask,
-            Source::Raw => {
+            MaskSource::Smoothed => &mut self.current.mask,
+            MaskSource::Net => {
                 self.candidates.clear();
-                self.candidates.extend_from_slice(&self.raw);
+                self.candidates.extend_from_slice(&self.probabilities);
                 &mut self.candidates
             }
         };
-        let in_frame = |region: &Region| {
-            let part = region.bounds.scaled(covers.width, covers.height);
-            let bounds = PixelRect::new(part.x + covers.x, part.y + covers.y, part.width, part.height);
-            let bounds = bounds.to_fractions(frame).intersection(&UnitRect::WHOLE);
-            Region { bounds, area: region.area * share, ..*region }
-        };
         self.in_frame.clear();
-        self.in_frame.extend(self.regions.find(mask, size).iter().map(in_frame));
+        self.in_frame.extend(self.regions.find(mask, size).iter().map(|region| region.in_frame(covers, frame)));
     }
 }
 
-/// Which values are a mask.
+/// The mask in which regions are searched.
 #[derive(Clone, Copy)]
-enum Source {
-    /// The net's own.
-    Raw,
-    /// The smoothed ones.
-    Held,
+enum MaskSource {
+    /// A copy of the net's probabilities.
+    Net,
+    /// The smoothed mask.
+    Smoothed,
 }
 
-/// The part of the frame that a look is at, in fractions.
-const fn part_of(look: Look) -> UnitRect {
-    match look {
-        Look::Window(part) | Look::Search(part) => part,
-        Look::Keep | Look::Frame | Look::Glance => UnitRect::WHOLE,
-    }
-}
-
-/// A whole picture as the net's input, in the manifest's own layout.
+/// Samples a whole picture to the input tensor that `manifest` describes, in the manifest's layout.
 ///
 /// # Errors
-/// [`SampleError`]: a picture that cannot be sampled.
+/// [`SampleError`] if the picture cannot be sampled.
 pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f32>, SampleError> {
     let size = manifest.input.size();
     let mut input = vec![0.0; 3 * size.width as usize * size.height as usize];
@@ -348,7 +370,7 @@ pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f3
     Ok(input)
 }
 
-/// The sampler's words for a manifest's input, in the order that the engine takes.
+/// The sampler's specification for the input of a manifest, in the layout of the engine.
 fn sample_spec(input: &Input, layout: TensorLayout) -> SampleSpec {
     SampleSpec {
         size: input.size(),

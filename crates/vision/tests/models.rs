@@ -1,5 +1,5 @@
-//! Loads and runs the small nets in `tests/fixtures/models`: every kind of model that a manifest can
-//! describe, and every kind of broken model. The README there says what the nets compute.
+//! Loads and runs the small nets in `tests/fixtures/models`: every kind of model that a manifest
+//! can describe, and every kind of broken model. The README there says what the nets compute.
 
 use std::path::{Path, PathBuf};
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use portraitd_protocol::settings::Color;
 use portraitd_protocol::names;
+use portraitd_protocol::settings::Color;
 use tokio::sync::watch;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;

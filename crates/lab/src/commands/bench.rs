@@ -14,7 +14,7 @@ use portraitd_protocol::settings::THREADS;
 use portraitd_render::Chain;
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineChoice, EngineOptions, Model};
-use portraitd_vision::observer::sample_input;
+use portraitd_vision::sample_input;
 use serde_json::json;
 
 use super::{ModelArguments, print_line};
@@ -184,7 +184,7 @@ impl Work {
         let program = self.chain.observer().model().program().map(dump::write);
         let files = [
             ("input.f32", Some(bytes(&input))),
-            ("output.f32", Some(bytes(self.chain.observer().raw()))),
+            ("output.f32", Some(bytes(self.chain.observer().probabilities()))),
             ("program", program),
         ];
         for (name, bytes) in files {
@@ -198,7 +198,7 @@ impl Work {
 
     fn once(&mut self) -> anyhow::Result<()> {
         match self.what {
-            Subcommand::Net => self.chain.observer_mut().infer_again()?,
+            Subcommand::Net => self.chain.observer_mut().repeat_inference()?,
             Subcommand::Look => drop(self.chain.observer_mut().infer(&self.frames[0].as_picture())?),
             Subcommand::Path | Subcommand::Still => {
                 // The frames run forwards and backwards, so that nobody jumps.

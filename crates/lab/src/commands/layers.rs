@@ -9,7 +9,7 @@ use portraitd_lab::layers::{Comparison, Difference, Golden, LayerComparison, com
 use portraitd_media::{OwnedPicture, image, packed_bytes};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::DEFAULT_MODEL;
-use portraitd_vision::observer::sample_input;
+use portraitd_vision::sample_input;
 use serde_json::{Value, json};
 
 use super::{library_in, print_line};

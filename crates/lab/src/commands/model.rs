@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use portraitd::command_line::library_in;
-use portraitd_vision::net::Library;
 use portraitd_vision::net::DEFAULT_MODEL;
+use portraitd_vision::net::Library;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ModelArguments {

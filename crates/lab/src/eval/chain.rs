@@ -6,7 +6,7 @@ use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureError, PixelFormat, PixelRect, Size};
 use portraitd_render::{Chain, ChainError, RenderError, draw_mask};
 use portraitd_vision::net::{EngineOptions, Library, ModelError};
-use portraitd_vision::observer::{Observation, ObserveError, Observer};
+use portraitd_vision::{Observation, ObserveError, Observer};
 
 /// Why a picture could not be evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ impl EvalChain {
         let observation = self.chain.observation();
         if observation.mask_sequence == sequence {
             self.unsmoothed.clear();
-            self.unsmoothed.extend_from_slice(self.chain.observer().raw());
+            self.unsmoothed.extend_from_slice(self.chain.observer().probabilities());
             self.covers = observation.covers;
         }
         Ok(shot)
@@ -119,8 +119,8 @@ impl EvalChain {
     /// # Errors
     /// The net failed.
     pub fn net_alone(&mut self, picture: &Picture<'_>) -> Result<&OwnedPicture, EvalError> {
-        let (covers, _) = self.net.infer(picture)?;
-        draw(&mut self.matte, &mut self.mask, self.net.raw(), self.net.model().output_size(), covers)?;
+        let covers = self.net.infer(picture)?.covers;
+        draw(&mut self.matte, &mut self.mask, self.net.probabilities(), self.net.model().output_size(), covers)?;
         Ok(&self.mask)
     }
 }

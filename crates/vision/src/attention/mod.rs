@@ -1,50 +1,59 @@
-//! Where the net looks: at the people's own rectangle, where it sees them large, and at the whole frame now and then, so
-//! that nobody comes in unnoticed. One look a frame at most.
+//! Attention: chooses the inference pass for each frame, if any.
 //!
-//! ```text
-//!             nobody found                     people found, smaller than most of the frame
-//!   Lost <----------------------- Whole <------------------------------------> Window
-//!    |  looks: frame, a part,      looks: frame        looks: window; once a second, or when
-//!    |  frame, another part ...                        something moves outside: frame (a glance)
-//!    +---- a part shows somebody: Window, to be confirmed by a look of its own ------^
-//! ```
+//! The net sees people larger in a window around them than in the whole frame, so most passes are
+//! on the window. Checks of the whole frame find people who enter elsewhere. Each frame gets at
+//! most one [`Pass`].
 //!
-//! While nothing moves there are no looks but one a second, to see whether the mask still holds.
+//! | state | passes |
+//! |---|---|
+//! | nobody is known | [`Pass::FullFrame`] and [`Pass::Tile`] in turn |
+//! | people fill most of the frame | [`Pass::FullFrame`] |
+//! | people are in a window | [`Pass::Window`], and sometimes [`Pass::FullFrameCheck`] |
 //!
-//! Pure: time is the capture stamp. Rectangles are fractions of the frame. Why, with figures: `docs/design/attention.md`.
+//! A check runs once a second, or when something moves outside the window. A person who is found in
+//! a tile, or outside the window by a check, is a candidate. The next window pass covers the
+//! candidate and confirms or rejects it. While nothing moves, there is only one pass per 0.9 s.
+//!
+//! The module is pure: time is the capture timestamp. Rectangles are fractions of the frame. The
+//! document `docs/design/attention.md` gives the reasons and measurements.
 
-use super::motion_gate::MotionDetector;
 use portraitd_media::{Size, UnitRect};
 
-/// Free room on the left and right of the people, as a share of their width.
-const MARGIN_X: f32 = 0.3;
-/// Free room above and below the people, as a share of their height.
-const MARGIN_Y: f32 = 0.2;
-/// A net trained on pictures of any shape squeezed into its input bears being stretched once more, and a person standing
-/// fills a wide grid better for it: a window's pixels may be this much narrower or flatter than they are.
-const MOST_STRETCH: f32 = 3.0;
-/// A window above this share of the frame is not worth it: the frame itself is looked at.
-const WHOLE_FROM: f32 = 0.75;
-/// Back to a window only below this share.
-const WINDOW_BELOW: f32 = 0.6;
-/// A window is kept while this share of the margins is left round the people ...
-const MARGIN_KEPT: f32 = 0.35;
-/// ... and its area is no more than this many times what the people need.
-const MOST_SLACK: f32 = 1.6;
+use crate::motion_gate::MotionDetector;
 
-/// A still scene is looked at again after this long: less than the time after which smoothing forgets.
-pub const REFRESH_NS: u64 = 900_000_000;
-/// The whole frame is looked at at least this often.
-const GLANCE_NS: u64 = 1_000_000_000;
-/// Motion outside of the window causes a glance no more often than this: a fan must not take every second look.
-const GLANCE_ON_MOTION_NS: u64 = 250_000_000;
-/// While nobody is there and nothing moves, the next part of the frame is searched after this long.
-const SEARCH_STILL_NS: u64 = 450_000_000;
-/// After a longer gap between frames, or a step back in time, nothing is known.
+/// The margin of a window on the left and right of the people, as a share of their width.
+const MARGIN_X: f32 = 0.3;
+/// The margin of a window above and below the people, as a share of their height.
+const MARGIN_Y: f32 = 0.2;
+/// The limit of the ratio of width to height, and of height to width, of a window's pixels after
+/// they are fitted to the net's input. The nets were trained on pictures of all shapes squeezed
+/// into one, and a standing person fills a wide grid better when stretched.
+const MAX_STRETCH: f32 = 3.0;
+/// If a window needs at least this share of the frame, full-frame passes replace window passes.
+const FULL_FRAME_FROM: f32 = 0.75;
+/// Window passes return when the window needs less than this share of the frame.
+const WINDOW_BELOW: f32 = 0.6;
+/// A window stays in place while this share of the margins remains free around the people ...
+const MIN_MARGIN: f32 = 0.35;
+/// ... and its area is at most this many times the area that the people need.
+const MAX_SLACK: f32 = 1.6;
+
+/// The interval of passes while nothing moves. It must be shorter than the gap after which the
+/// smoothing discards its history.
+const REFRESH_NS: u64 = 900_000_000;
+/// The longest interval between passes on the whole frame.
+const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
+/// The shortest interval between checks that motion outside the window causes. Without it, a fan
+/// would take every second pass.
+const MOTION_CHECK_INTERVAL_NS: u64 = 250_000_000;
+/// The interval of passes while nobody is known and nothing moves.
+const SCAN_INTERVAL_NS: u64 = 450_000_000;
+/// After a longer gap between frames, or a step back in time, everything is forgotten.
 const RESET_GAP_NS: u64 = 2_500_000_000;
 
-/// The parts of the frame that are searched, one after another: people stand on the ground.
-const PARTS: [UnitRect; 6] = [
+/// The tiles of a scan, in order. The lower part of the frame comes first, because people stand on
+/// the ground.
+const TILES: [UnitRect; 6] = [
     UnitRect::new(0.2, 0.25, 0.6, 0.75),
     UnitRect::new(0.0, 0.25, 0.6, 0.75),
     UnitRect::new(0.4, 0.25, 0.6, 0.75),
@@ -53,176 +62,202 @@ const PARTS: [UnitRect; 6] = [
     UnitRect::new(0.5, 0.0, 0.5, 0.6),
 ];
 
-/// What the net is to do with a frame.
+/// The inference pass for a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Look {
-    /// Nothing: the mask of the last look holds.
+pub enum Pass {
+    /// No pass: the previous mask is retained.
     Keep,
-    /// The whole frame, and what it says is the mask.
-    Frame,
-    /// This part of the frame, and what it says is the mask; outside there is nobody.
+    /// A pass on the whole frame. Its result is the mask.
+    FullFrame,
+    /// A pass on this part of the frame. Its result is the mask; outside the window there is
+    /// nobody.
     Window(UnitRect),
-    /// The whole frame, to see whether somebody is outside of the window; the mask is kept.
-    Glance,
-    /// A part of the frame in which somebody may be; the mask is kept.
-    Search(UnitRect),
+    /// A pass on the whole frame that looks for people outside the window. The mask is retained.
+    FullFrameCheck,
+    /// A pass on this part of the frame that looks for people. The mask is retained.
+    Tile(UnitRect),
 }
 
+impl Pass {
+    /// The part of the frame that the net sees, in fractions of the frame.
+    pub(crate) const fn area(self) -> UnitRect {
+        match self {
+            Self::Window(area) | Self::Tile(area) => area,
+            Self::Keep | Self::FullFrame | Self::FullFrameCheck => UnitRect::WHOLE,
+        }
+    }
+
+    /// Whether the result of the pass is the mask.
+    pub(crate) const fn makes_mask(self) -> bool {
+        matches!(self, Self::FullFrame | Self::Window(_))
+    }
+}
+
+/// What is known about the people in the frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Focus {
-    /// Nobody is known of.
-    Lost,
+    /// Nobody is known.
+    Nobody,
     /// People fill most of the frame.
-    Whole,
-    /// People are in there.
+    FullFrame,
+    /// People are in this window.
     Window(UnitRect),
 }
 
-/// Decides where the net looks, for one camera.
+/// Chooses the inference passes for one camera.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    /// Cells of the net's grid.
+    /// The size of the net's mask, in cells.
     grid: Size,
-    /// How much flatter a pixel becomes when the whole frame is brought to the grid, as a factor on its height.
+    /// The width of a cell divided by its height, in pixels of the frame, if the grid covers the
+    /// whole frame.
     stretch: f32,
     focus: Focus,
+    /// Capture time of the newest frame.
     newest_ns: Option<u64>,
-    looked_ns: Option<u64>,
-    /// Of the whole frame.
-    glanced_ns: Option<u64>,
-    part: usize,
-    /// While nobody is there, every second look is at a part.
-    search_next: bool,
+    /// Capture time of the frame with the last pass.
+    last_pass_ns: Option<u64>,
+    /// Capture time of the frame with the last pass on the whole frame.
+    last_full_frame_ns: Option<u64>,
+    /// Index of the next tile.
+    next_tile: usize,
+    /// Whether the next pass is on a tile while nobody is known.
+    tile_is_next: bool,
 }
 
 impl Attention {
-    /// For a net with a grid of `grid` cells. Nobody is known of.
+    /// An attention for a net with a mask of `grid` cells. Nobody is known.
     pub fn new(grid: Size) -> Self {
         Self {
             grid,
             stretch: 1.0,
-            focus: Focus::Lost,
+            focus: Focus::Nobody,
             newest_ns: None,
-            looked_ns: None,
-            glanced_ns: None,
-            part: 0,
-            search_next: false,
+            last_pass_ns: None,
+            last_full_frame_ns: None,
+            next_tile: 0,
+            tile_is_next: false,
         }
     }
 
-    /// Forgets everything: the next look is at the whole frame.
+    /// Forgets everything: the next pass is on the whole frame.
     pub fn reset(&mut self) {
         *self = Self::new(self.grid);
     }
 
-    /// Where to look in the frame of `frame` pixels captured at `capture_ns`. The answer is to be carried out, and reported
-    /// by [`Self::found`] unless it is [`Look::Keep`].
-    pub fn next(&mut self, frame: Size, capture_ns: u64, motion: &MotionDetector) -> Look {
+    /// Chooses the pass for the frame of `frame` pixels that was captured at `capture_ns`. The
+    /// caller runs the pass and then calls [`Self::report`], unless the pass is [`Pass::Keep`].
+    pub fn next_pass(&mut self, frame: Size, capture_ns: u64, motion: &MotionDetector) -> Pass {
         let step_ns = self.newest_ns.and_then(|newest| capture_ns.checked_sub(newest));
         if step_ns.is_none_or(|step_ns| step_ns > RESET_GAP_NS) {
             self.reset();
         }
         self.newest_ns = Some(capture_ns);
-        let pixels_a_cell = |pixels: u32, cells: u32| pixels.max(1) as f32 / cells.max(1) as f32;
-        self.stretch = pixels_a_cell(frame.width, self.grid.width) / pixels_a_cell(frame.height, self.grid.height);
+        let pixels_per_cell = |pixels: u32, cells: u32| pixels.max(1) as f32 / cells.max(1) as f32;
+        self.stretch = pixels_per_cell(frame.width, self.grid.width) / pixels_per_cell(frame.height, self.grid.height);
 
         let since = |then: Option<u64>| then.map_or(u64::MAX, |then| capture_ns.saturating_sub(then));
-        let (looked, glanced) = (since(self.looked_ns), since(self.glanced_ns));
+        let (since_pass, since_full_frame) = (since(self.last_pass_ns), since(self.last_full_frame_ns));
         let still = motion.is_still();
-        let look = match self.focus {
-            Focus::Lost if glanced == u64::MAX => Look::Frame,
-            Focus::Lost if still && looked < SEARCH_STILL_NS => Look::Keep,
-            Focus::Lost if self.search_next => {
-                let moved = motion.bounds().filter(|bounds| !still && bounds.area() < WINDOW_BELOW);
-                Look::Search(match moved {
+        let pass = match self.focus {
+            Focus::Nobody if since_full_frame == u64::MAX => Pass::FullFrame,
+            Focus::Nobody if still && since_pass < SCAN_INTERVAL_NS => Pass::Keep,
+            Focus::Nobody if self.tile_is_next => {
+                let moved = motion.changed_bounds().filter(|bounds| !still && bounds.area() < WINDOW_BELOW);
+                Pass::Tile(match moved {
                     Some(moved) => self.window_for(&moved),
-                    None => self.next_part(),
+                    None => self.advance_tile(),
                 })
             }
-            Focus::Lost => Look::Frame,
-            Focus::Whole if still && looked < REFRESH_NS => Look::Keep,
-            Focus::Whole => Look::Frame,
+            Focus::Nobody => Pass::FullFrame,
+            Focus::FullFrame if still && since_pass < REFRESH_NS => Pass::Keep,
+            Focus::FullFrame => Pass::FullFrame,
             Focus::Window(window) => {
-                let outside = glanced >= GLANCE_ON_MOTION_NS && motion.is_outside(&window);
-                if glanced >= GLANCE_NS || outside {
-                    Look::Glance
-                } else if still && looked < REFRESH_NS {
-                    Look::Keep
+                let outside = since_full_frame >= MOTION_CHECK_INTERVAL_NS && motion.has_changed_outside(&window);
+                if since_full_frame >= CHECK_INTERVAL_NS || outside {
+                    Pass::FullFrameCheck
+                } else if still && since_pass < REFRESH_NS {
+                    Pass::Keep
                 } else {
-                    Look::Window(window)
+                    Pass::Window(window)
                 }
             }
         };
-        match look {
-            Look::Keep => return look,
-            Look::Frame | Look::Glance => self.glanced_ns = Some(capture_ns),
-            Look::Window(_) | Look::Search(_) => {}
+        match pass {
+            Pass::Keep => return pass,
+            Pass::FullFrame | Pass::FullFrameCheck => self.last_full_frame_ns = Some(capture_ns),
+            Pass::Window(_) | Pass::Tile(_) => {}
         }
-        self.looked_ns = Some(capture_ns);
-        self.search_next = !matches!(look, Look::Search(_));
-        look
+        self.last_pass_ns = Some(capture_ns);
+        self.tile_is_next = !matches!(pass, Pass::Tile(_));
+        pass
     }
 
-    /// What came of a look: the boxes of the people in it. Of a glance or a search they are candidates, to be confirmed by
-    /// a look at the window that they get.
-    pub fn found(&mut self, look: Look, people: impl Iterator<Item = UnitRect>) {
-        let seen = people.fold(UnitRect::default(), |all, bounds| all.union(&bounds.intersection(&UnitRect::WHOLE)));
-        match (look, self.focus) {
-            (Look::Keep, _) => {}
-            (Look::Glance, Focus::Window(window)) => {
-                // Whoever is inside is seen better by the window.
-                let covered = seen.intersection(&window).area();
-                if !seen.is_empty() && covered < 0.9 * seen.area() {
-                    self.focus_on(&window.expanded(-window.width * 0.1, -window.height * 0.1).union(&seen));
+    /// Takes the result of a pass: the boxes of the people in it. After a check or a tile they are
+    /// candidates, and the next window pass confirms or rejects them.
+    pub fn report(&mut self, pass: Pass, people: impl Iterator<Item = UnitRect>) {
+        let found = people.fold(UnitRect::default(), |all, bounds| all.union(&bounds.intersection(&UnitRect::WHOLE)));
+        match (pass, self.focus) {
+            (Pass::Keep, _) => {}
+            (Pass::FullFrameCheck, Focus::Window(window)) => {
+                // The window pass shows people inside the window better than the check.
+                let covered = found.intersection(&window).area();
+                if !found.is_empty() && covered < 0.9 * found.area() {
+                    self.focus_on(&window.expanded(-window.width * 0.1, -window.height * 0.1).union(&found));
                 }
             }
-            _ if seen.is_empty() => {
-                if self.focus != Focus::Lost {
-                    // They may be elsewhere in the frame: that is looked at next, still or not.
-                    self.glanced_ns = if look == Look::Frame { self.glanced_ns } else { None };
+            _ if found.is_empty() => {
+                if self.focus != Focus::Nobody {
+                    // They may be elsewhere in the frame, so a full-frame pass follows even if
+                    // nothing moves.
+                    self.last_full_frame_ns = if pass == Pass::FullFrame { self.last_full_frame_ns } else { None };
                 }
-                self.focus = Focus::Lost;
+                self.focus = Focus::Nobody;
             }
-            _ => self.focus_on(&seen),
+            _ => self.focus_on(&found),
         }
     }
 
-    /// The rectangle that the net should look at for people in `people`: with margins, not stretched too much, within
-    /// the frame.
+    /// The window for people in the box `people`: with margins, within the limit of the stretch,
+    /// and inside the frame.
     fn window_for(&self, people: &UnitRect) -> UnitRect {
         let mut window = people.expanded(people.width * MARGIN_X, people.height * MARGIN_Y);
-        // Of the window's pixels: above 1 they become narrower than they are.
+        // The stretch of the window's pixels. Above 1, the net sees people narrower than they are.
         let stretch = self.stretch * window.width / window.height;
-        if stretch < 1.0 / MOST_STRETCH {
-            let wider = window.width / (stretch * MOST_STRETCH) - window.width;
+        if stretch < 1.0 / MAX_STRETCH {
+            let wider = window.width / (stretch * MAX_STRETCH) - window.width;
             window = window.expanded(wider * 0.5, 0.0);
-        } else if stretch > MOST_STRETCH {
-            let higher = window.height * stretch / MOST_STRETCH - window.height;
+        } else if stretch > MAX_STRETCH {
+            let higher = window.height * stretch / MAX_STRETCH - window.height;
             window = window.expanded(0.0, higher * 0.5);
         }
         window.moved_into(&UnitRect::WHOLE)
     }
 
+    /// Chooses between full-frame passes and a window for the people in the box `people`. A window
+    /// that still fits stays in place.
     fn focus_on(&mut self, people: &UnitRect) {
         let wanted = self.window_for(people);
-        let limit = if self.focus == Focus::Whole { WINDOW_BELOW } else { WHOLE_FROM };
+        let limit = if self.focus == Focus::FullFrame { WINDOW_BELOW } else { FULL_FRAME_FROM };
         if wanted.area() >= limit {
-            self.focus = Focus::Whole;
+            self.focus = Focus::FullFrame;
             return;
         }
         let Focus::Window(window) = self.focus else {
             self.focus = Focus::Window(wanted);
             return;
         };
-        let needed = people.expanded(people.width * MARGIN_X * MARGIN_KEPT, people.height * MARGIN_Y * MARGIN_KEPT);
+        let needed = people.expanded(people.width * MARGIN_X * MIN_MARGIN, people.height * MARGIN_Y * MIN_MARGIN);
         let needed = needed.intersection(&UnitRect::WHOLE);
-        if window.contains(&needed, 1e-4) && window.area() <= MOST_SLACK * wanted.area() {
+        if window.contains(&needed, 1e-4) && window.area() <= MAX_SLACK * wanted.area() {
             return;
         }
-        let alike = |a: f32, b: f32| a >= 0.8 * b && a <= 1.3 * b;
+        let similar = |a: f32, b: f32| a >= 0.8 * b && a <= 1.3 * b;
         let moved = self.shifted(&window, &wanted);
         self.focus = Focus::Window(
-            if alike(window.width, wanted.width) && alike(window.height, wanted.height) && moved.contains(&needed, 1e-4)
+            if similar(window.width, wanted.width)
+                && similar(window.height, wanted.height)
+                && moved.contains(&needed, 1e-4)
             {
                 moved
             } else {
@@ -231,15 +266,15 @@ impl Attention {
         );
     }
 
-    /// `window` moved towards the centre of `wanted` by whole cells, so that the history of each cell is another cell's, not
-    /// a blur of four; within the frame.
+    /// `window`, moved towards the centre of `wanted` within the frame. It moves by whole cells, so
+    /// that the smoothing can shift its history without blurring it.
     fn shifted(&self, window: &UnitRect, wanted: &UnitRect) -> UnitRect {
         let axis = |from: f32, extent: f32, to: f32, wanted_extent: f32, cells: u32| {
             let cell = extent / cells.max(1) as f32;
-            let way = to + (wanted_extent - extent) * 0.5 - from;
+            let distance = to + (wanted_extent - extent) * 0.5 - from;
             let least = -(from / cell).floor();
             let most = ((1.0 - from - extent) / cell).floor().max(least);
-            from + (way / cell).round().clamp(least, most) * cell
+            from + (distance / cell).round().clamp(least, most) * cell
         };
         UnitRect {
             x: axis(window.x, window.width, wanted.x, wanted.width, self.grid.width),
@@ -248,10 +283,10 @@ impl Attention {
         }
     }
 
-    fn next_part(&mut self) -> UnitRect {
-        let part = PARTS[self.part % PARTS.len()];
-        self.part = (self.part + 1) % PARTS.len();
-        part
+    fn advance_tile(&mut self) -> UnitRect {
+        let tile = TILES[self.next_tile % TILES.len()];
+        self.next_tile = (self.next_tile + 1) % TILES.len();
+        tile
     }
 }
 

@@ -5,7 +5,7 @@ const GRID: Size = Size::new(256, 144);
 /// About the interval of 30 frames a second.
 const STEP_NS: u64 = 33_000_000;
 
-/// A detector that says: everything moves.
+/// A detector that reports motion everywhere.
 fn moving() -> MotionDetector {
     MotionDetector::new()
 }
@@ -13,12 +13,12 @@ fn moving() -> MotionDetector {
 fn still() -> MotionDetector {
     let mut detector = MotionDetector::new();
     detector.compare(&[100; 128 * 72]);
-    detector.looked();
+    detector.set_reference();
     detector.compare(&[100; 128 * 72]);
     detector
 }
 
-/// Something moves in this cell only.
+/// A detector that reports motion in this cell only.
 fn moving_at(x: usize, y: usize) -> MotionDetector {
     let mut detector = still();
     let mut luma = [100; 128 * 72];
@@ -27,7 +27,7 @@ fn moving_at(x: usize, y: usize) -> MotionDetector {
     detector
 }
 
-/// An attention, and the clock.
+/// An attention and its clock.
 struct Rig {
     attention: Attention,
     now_ns: u64,
@@ -38,15 +38,15 @@ impl Rig {
         Self { attention: Attention::new(GRID), now_ns: 5_000_000_000 }
     }
 
-    /// One frame; every look finds `people`.
-    fn frame(&mut self, motion: &MotionDetector, people: &[UnitRect]) -> Look {
+    /// Plays one frame. Every pass finds `people`.
+    fn frame(&mut self, motion: &MotionDetector, people: &[UnitRect]) -> Pass {
         self.now_ns += STEP_NS;
-        let look = self.attention.next(FRAME, self.now_ns, motion);
-        self.attention.found(look, people.iter().copied());
-        look
+        let pass = self.attention.next_pass(FRAME, self.now_ns, motion);
+        self.attention.report(pass, people.iter().copied());
+        pass
     }
 
-    fn frames(&mut self, count: usize, motion: &MotionDetector, people: &[UnitRect]) -> Vec<Look> {
+    fn frames(&mut self, count: usize, motion: &MotionDetector, people: &[UnitRect]) -> Vec<Pass> {
         (0..count).map(|_| self.frame(motion, people)).collect()
     }
 }
@@ -56,69 +56,69 @@ fn small() -> UnitRect {
 }
 
 #[test]
-fn the_first_look_is_at_the_frame_and_the_next_at_the_people() {
+fn the_first_pass_is_on_the_frame_and_the_next_on_the_window() {
     let mut rig = Rig::new();
-    assert_eq!(rig.frame(&moving(), &[small()]), Look::Frame);
-    let Look::Window(window) = rig.frame(&moving(), &[small()]) else { panic!("no window") };
+    assert_eq!(rig.frame(&moving(), &[small()]), Pass::FullFrame);
+    let Pass::Window(window) = rig.frame(&moving(), &[small()]) else { panic!("no window") };
     assert!(window.contains(&small(), 0.0) && UnitRect::WHOLE.contains(&window, 1e-5), "{window:?}");
     assert!(window.area() < 0.35, "{window:?}");
-    // The frame and the grid are alike: 0.28 to 0.84 is a stretch of three.
+    // The frame and the grid have the same aspect ratio: 0.28 to 0.84 is a stretch of three.
     assert!((window.height / window.width - 3.0).abs() < 0.05, "{window:?}");
 }
 
 #[test]
-fn a_moving_scene_has_one_look_a_frame_and_a_glance_a_second() {
+fn a_moving_scene_has_one_pass_per_frame_and_one_check_per_second() {
     let mut rig = Rig::new();
-    let looks = rig.frames(300, &moving_at(60, 40), &[small()]);
-    let glances = looks.iter().filter(|look| matches!(look, Look::Glance | Look::Frame)).count();
-    assert!((9..=11).contains(&glances), "{glances} in ten seconds");
-    assert!(!looks.contains(&Look::Keep));
+    let passes = rig.frames(300, &moving_at(60, 40), &[small()]);
+    let checks = passes.iter().filter(|pass| matches!(pass, Pass::FullFrameCheck | Pass::FullFrame)).count();
+    assert!((9..=11).contains(&checks), "{checks} in ten seconds");
+    assert!(!passes.contains(&Pass::Keep));
 }
 
 #[test]
-fn a_still_scene_is_looked_at_twice_a_second_at_most() {
+fn a_still_scene_has_at_most_two_passes_per_second() {
     let mut rig = Rig::new();
     rig.frames(3, &moving(), &[small()]);
-    let looks = rig.frames(300, &still(), &[small()]);
-    let kept = looks.iter().filter(|look| **look == Look::Keep).count();
+    let passes = rig.frames(300, &still(), &[small()]);
+    let kept = passes.iter().filter(|pass| **pass == Pass::Keep).count();
     assert!((278..=290).contains(&kept), "{kept}");
-    let windows = looks.iter().filter(|look| matches!(look, Look::Window(_))).count();
-    assert!(windows >= 9, "smoothing forgets after a second: {windows}");
+    let windows = passes.iter().filter(|pass| matches!(pass, Pass::Window(_))).count();
+    assert!(windows >= 9, "smoothing discards its history after a second: {windows}");
 }
 
 #[test]
-fn motion_outside_draws_a_glance_but_not_every_look() {
+fn motion_outside_causes_checks_but_not_in_every_frame() {
     let mut rig = Rig::new();
     rig.frames(30, &still(), &[small()]);
-    let looks = rig.frames(30, &moving_at(120, 40), &[small()]);
-    let glances = looks.iter().filter(|look| **look == Look::Glance).count();
-    assert!((3..=4).contains(&glances), "{glances} in a second");
+    let passes = rig.frames(30, &moving_at(120, 40), &[small()]);
+    let checks = passes.iter().filter(|pass| **pass == Pass::FullFrameCheck).count();
+    assert!((3..=4).contains(&checks), "{checks} in a second");
 }
 
 #[test]
-fn who_comes_in_outside_is_taken_into_the_window() {
+fn the_window_grows_to_people_who_enter_outside_it() {
     let mut rig = Rig::new();
     rig.frames(5, &moving(), &[small()]);
     let other = UnitRect::new(0.8, 0.3, 0.1, 0.6);
-    let looks = rig.frames(40, &moving_at(110, 40), &[small(), other]);
-    let Some(Look::Window(window)) = looks.last() else { panic!("{looks:?}") };
+    let passes = rig.frames(40, &moving_at(110, 40), &[small(), other]);
+    let Some(Pass::Window(window)) = passes.last() else { panic!("{passes:?}") };
     assert!(window.contains(&small(), 0.0) && window.contains(&other, 0.0), "{window:?}");
 }
 
 #[test]
-fn the_window_rests_while_people_sway_and_follows_by_whole_cells() {
+fn the_window_stays_while_people_sway_and_moves_by_whole_cells() {
     let mut rig = Rig::new();
     rig.frames(2, &moving_at(60, 40), &[small()]);
-    let Look::Window(first) = rig.frame(&moving_at(60, 40), &[small()]) else { panic!("no window") };
+    let Pass::Window(first) = rig.frame(&moving_at(60, 40), &[small()]) else { panic!("no window") };
     for step in 0..20 {
         let sway = 0.01 * (step as f32).sin();
         let people = [UnitRect { x: small().x + sway, ..small() }];
-        assert_eq!(rig.frame(&moving_at(60, 40), &people), Look::Window(first));
+        assert_eq!(rig.frame(&moving_at(60, 40), &people), Pass::Window(first));
     }
     let mut windows = vec![first];
     for step in 0..60 {
         let people = [UnitRect { x: small().x + 0.005 * step as f32, ..small() }];
-        if let Look::Window(window) = rig.frame(&moving_at(60, 40), &people)
+        if let Pass::Window(window) = rig.frame(&moving_at(60, 40), &people)
             && windows.last() != Some(&window)
         {
             windows.push(window);
@@ -133,70 +133,70 @@ fn the_window_rests_while_people_sway_and_follows_by_whole_cells() {
 }
 
 #[test]
-fn large_people_are_looked_at_in_the_whole_frame() {
+fn large_people_get_full_frame_passes() {
     let mut rig = Rig::new();
     let close = UnitRect::new(0.2, 0.1, 0.6, 0.9);
-    assert!(rig.frames(40, &moving(), &[close]).iter().all(|look| *look == Look::Frame));
-    // On the brink it stays as it is.
-    let brink = UnitRect::new(0.3, 0.15, 0.5, 0.85);
+    assert!(rig.frames(40, &moving(), &[close]).iter().all(|pass| *pass == Pass::FullFrame));
+    // Between the two limits nothing changes.
+    let between = UnitRect::new(0.3, 0.15, 0.5, 0.85);
     let focus = rig.attention.focus;
-    rig.frames(5, &moving(), &[brink]);
+    rig.frames(5, &moving(), &[between]);
     assert_eq!(rig.attention.focus, focus);
 }
 
 #[test]
-fn who_is_lost_is_searched_in_the_frame_and_its_parts() {
+fn lost_people_are_searched_in_the_frame_and_its_tiles() {
     let mut rig = Rig::new();
     rig.frames(5, &moving(), &[small()]);
-    let looks = rig.frames(30, &moving(), &[]);
-    assert!(matches!(looks[0], Look::Window(_)));
-    assert!(looks[1..].contains(&Look::Frame));
-    let parts: Vec<_> =
-        looks.iter().filter_map(|look| if let Look::Search(part) = look { Some(*part) } else { None }).collect();
-    assert!(parts.len() >= 14, "{looks:?}");
+    let passes = rig.frames(30, &moving(), &[]);
+    assert!(matches!(passes[0], Pass::Window(_)));
+    assert!(passes[1..].contains(&Pass::FullFrame));
+    let tiles: Vec<_> =
+        passes.iter().filter_map(|pass| if let Pass::Tile(tile) = pass { Some(*tile) } else { None }).collect();
+    assert!(tiles.len() >= 14, "{passes:?}");
     for corner in [(0.01, 0.5), (0.99, 0.5), (0.5, 0.01), (0.5, 0.99)] {
         let point = UnitRect::new(corner.0, corner.1, 1e-3, 1e-3);
-        assert!(parts.iter().any(|part| part.contains(&point, 1e-3)), "{corner:?} is never searched");
+        assert!(tiles.iter().any(|tile| tile.contains(&point, 1e-3)), "{corner:?} is in no tile");
     }
-    // What a part shows is only a candidate until a window of its own shows it.
+    // A person in a tile is only a candidate until a window pass confirms it.
     let mut rig = Rig::new();
     rig.frame(&moving(), &[]);
-    let Look::Search(_) = rig.frame(&moving(), &[small()]) else { panic!("no search") };
-    assert!(matches!(rig.frame(&moving(), &[]), Look::Window(_)));
-    assert_eq!(rig.attention.focus, Focus::Lost);
+    let Pass::Tile(_) = rig.frame(&moving(), &[small()]) else { panic!("no tile") };
+    assert!(matches!(rig.frame(&moving(), &[]), Pass::Window(_)));
+    assert_eq!(rig.attention.focus, Focus::Nobody);
 }
 
 #[test]
-fn what_moves_is_searched_first() {
+fn the_area_that_moved_is_the_first_tile() {
     let mut rig = Rig::new();
     rig.frame(&moving_at(20, 40), &[]);
-    let Look::Search(part) = rig.frame(&moving_at(20, 40), &[]) else { panic!("no search") };
-    assert!(part.contains(&UnitRect::new(20.0 / 128.0, 40.0 / 72.0, 1.0 / 128.0, 1.0 / 72.0), 1e-4), "{part:?}");
-    assert!(part.area() < 0.05, "{part:?}");
+    let Pass::Tile(tile) = rig.frame(&moving_at(20, 40), &[]) else { panic!("no tile") };
+    assert!(tile.contains(&UnitRect::new(20.0 / 128.0, 40.0 / 72.0, 1.0 / 128.0, 1.0 / 72.0), 1e-4), "{tile:?}");
+    assert!(tile.area() < 0.05, "{tile:?}");
 }
 
 #[test]
-fn an_empty_still_room_costs_two_looks_a_second() {
+fn an_empty_still_room_has_two_passes_per_second() {
     let mut rig = Rig::new();
     rig.frame(&moving(), &[]);
-    let looks = rig.frames(300, &still(), &[]);
-    let kept = looks.iter().filter(|look| **look == Look::Keep).count();
+    let passes = rig.frames(300, &still(), &[]);
+    let kept = passes.iter().filter(|pass| **pass == Pass::Keep).count();
     assert!((275..=285).contains(&kept), "{kept}");
 }
 
 #[test]
-fn after_a_gap_or_a_step_back_all_begins_anew() {
+fn a_gap_or_a_step_back_in_time_resets() {
     for jump_ns in [-1_000_000_000_i64, 3_000_000_000] {
         let mut rig = Rig::new();
         rig.frames(5, &still(), &[small()]);
         rig.now_ns = rig.now_ns.saturating_add_signed(jump_ns);
-        assert_eq!(rig.frame(&still(), &[small()]), Look::Frame, "{jump_ns}");
+        assert_eq!(rig.frame(&still(), &[small()]), Pass::FullFrame, "{jump_ns}");
     }
 }
 
 proptest::proptest! {
-    /// Whatever is seen, a window lies within the frame, holds the people, and is not stretched more than allowed but where
-    /// the frame's own edge does it.
+    /// For any sequence of boxes, windows and tiles lie within the frame, and windows contain the
+    /// people.
     #[test]
     fn windows_are_within_the_frame(
         boxes in proptest::collection::vec((0.0f32..1.0, 0.0f32..1.0, 0.001f32..1.0, 0.001f32..1.0), 1..60),
@@ -206,14 +206,14 @@ proptest::proptest! {
         let mut attention = Attention::new(GRID);
         for (step, (x, y, width, height)) in (0u64..).zip(boxes) {
             let people = UnitRect::new(x, y, width, height).intersection(&UnitRect::WHOLE);
-            let look = attention.next(frame, 1_000_000_000 + step * STEP_NS, &moving());
-            if let Look::Window(window) | Look::Search(window) = look {
+            let pass = attention.next_pass(frame, 1_000_000_000 + step * STEP_NS, &moving());
+            if let Pass::Window(window) | Pass::Tile(window) = pass {
                 assert!(UnitRect::WHOLE.contains(&window, 1e-4), "{window:?}");
                 assert!(window.width > 0.0 && window.height > 0.0);
             }
-            attention.found(look, std::iter::once(people));
+            attention.report(pass, std::iter::once(people));
             if let Focus::Window(window) = attention.focus {
-                assert!(matches!(look, Look::Glance) || window.contains(&people, 1e-3), "{window:?} {people:?}");
+                assert!(matches!(pass, Pass::FullFrameCheck) || window.contains(&people, 1e-3), "{window:?} {people:?}");
             }
         }
     }

@@ -1,27 +1,29 @@
-//! A grid of values over a part of the frame, brought to another grid over another part.
+//! Resamples a grid of values over one part of the frame to a grid over another part.
 //!
-//! Bilinear with cell centres at half integers (so that a grid and its enlargement have the same centre); border values are
-//! continued outwards by half a cell. Writes into the caller's memory and allocates nothing.
+//! The interpolation is bilinear. Cell centres are at half integers, so that a grid and its
+//! enlargement have the same centre. Border values extend outwards by half a cell. The functions
+//! write to the caller's memory and allocate nothing.
 
 use portraitd_media::{Size, UnitRect};
 
-/// Columns worked on at once: their positions in the grid fit in the first-level cache, on the stack.
+/// The number of columns that are processed together. Their taps are on the stack and fit in the
+/// first-level cache.
 const TILE: usize = 64;
 
 /// A grid over a part of the frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Lattice {
-    /// Cells in a row, and rows.
+    /// Width and height in cells.
     pub size: Size,
-    /// What it lies over, in fractions of the frame; not empty.
+    /// The part of the frame that the grid covers, in fractions; not empty.
     pub covers: UnitRect,
 }
 
-/// Fills `out`, `[height, width]` of `to`, with the values `[height, width]` of `from`; where `from` does not lie, with
-/// `outside`.
+/// Fills `out`, `[height, width]` of the grid `to`, with the values `[height, width]` of the grid
+/// `from`. Cells of `to` whose centre is outside `from` become `outside`.
 ///
 /// # Panics
-/// Where a slice has another length than its grid has cells.
+/// If a slice does not have as many values as its grid has cells.
 pub(super) fn resample(values: &[f32], from: Lattice, out: &mut [f32], to: Lattice, outside: f32) {
     let (out_width, width, height) = (to.size.width as usize, from.size.width as usize, from.size.height as usize);
     assert_eq!(values.len(), width * height);
@@ -58,7 +60,7 @@ pub(super) fn resample(values: &[f32], from: Lattice, out: &mut [f32], to: Latti
     }
 }
 
-/// Which two cells of an axis a point lies between, and how far it is towards the second.
+/// The two cells of an axis between which a point lies, and the weight of the second.
 #[derive(Clone, Copy)]
 struct Tap {
     low: usize,
@@ -70,7 +72,7 @@ struct Tap {
 impl Tap {
     const OUTSIDE: Self = Self { low: 0, high: 0, weight: 0.0, outside: true };
 
-    /// For the point `at` of an axis on which `cells` cells lie over `start` and the `extent` beyond it.
+    /// The tap of the point `at` of an axis on which `cells` cells cover `extent` from `start`.
     fn at(at: f32, start: f32, extent: f32, cells: usize) -> Self {
         let along = (at - start) / extent;
         if cells == 0 || !(0.0..=1.0).contains(&along) {
@@ -86,7 +88,7 @@ fn mix(from: f32, to: f32, weight: f32) -> f32 {
     from + (to - from) * weight
 }
 
-/// The cell that a position, not negative, lies in or after.
+/// The integer part of a position that is not negative.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positions are clamped to the grid")]
 fn floor_to_index(position: f32) -> usize {
     position as usize

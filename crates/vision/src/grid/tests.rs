@@ -4,9 +4,9 @@ use super::*;
 
 const WHOLE: UnitRect = UnitRect::WHOLE;
 
-/// The obviously right one: a cell's value from its centre, in f64. None outside the grid, or at its very edge, where
-/// rounding may decide.
-fn naive(values: &[f32], from: Lattice, to: Lattice, x: u32, y: u32) -> Option<f64> {
+/// The oracle: the value of a cell from its centre, in f64. `None` outside the grid, and so close
+/// to its edge that rounding decides.
+fn oracle(values: &[f32], from: Lattice, to: Lattice, x: u32, y: u32) -> Option<f64> {
     let place = |at: u32, count: u32, view: (f32, f32), covers: (f32, f32)| {
         let at = f64::from(view.0) + f64::from(view.1) * (f64::from(at) + 0.5) / f64::from(count);
         (at - f64::from(covers.0)) / f64::from(covers.1)
@@ -35,37 +35,37 @@ fn lattice(width: u32, height: u32, covers: UnitRect) -> Lattice {
     Lattice { size: Size::new(width, height), covers }
 }
 
-/// `values` over `from`, brought to `to`; 9 where they do not lie.
-fn brought(values: &[f32], from: Lattice, to: Lattice) -> Vec<f32> {
+/// `values` of the grid `from`, resampled to `to`; 9 outside `from`.
+fn resampled(values: &[f32], from: Lattice, to: Lattice) -> Vec<f32> {
     let mut out = vec![7.0; usize::try_from(to.size.area()).unwrap()];
     resample(values, from, &mut out, to, 9.0);
     out
 }
 
 #[test]
-fn the_same_grid_is_the_same_values() {
+fn the_same_grid_has_the_same_values() {
     let values = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
-    assert_eq!(brought(&values, lattice(3, 2, WHOLE), lattice(3, 2, WHOLE)), values);
+    assert_eq!(resampled(&values, lattice(3, 2, WHOLE), lattice(3, 2, WHOLE)), values);
 }
 
 #[test]
-fn enlarging_keeps_the_centre_and_continues_the_border() {
-    assert_eq!(brought(&[0.0, 1.0], lattice(2, 1, WHOLE), lattice(4, 1, WHOLE)), [0.0, 0.25, 0.75, 1.0]);
-    assert_eq!(brought(&[1.0], lattice(1, 1, WHOLE), lattice(5, 3, WHOLE)), [1.0; 15]);
+fn enlarging_keeps_the_centre_and_extends_the_border() {
+    assert_eq!(resampled(&[0.0, 1.0], lattice(2, 1, WHOLE), lattice(4, 1, WHOLE)), [0.0, 0.25, 0.75, 1.0]);
+    assert_eq!(resampled(&[1.0], lattice(1, 1, WHOLE), lattice(5, 3, WHOLE)), [1.0; 15]);
 }
 
 #[test]
-fn outside_the_grid_is_what_was_asked_for() {
-    let out = brought(&[1.0], lattice(1, 1, UnitRect::new(0.25, 0.5, 0.5, 0.25)), lattice(4, 4, WHOLE));
+fn cells_outside_the_grid_get_the_given_value() {
+    let out = resampled(&[1.0], lattice(1, 1, UnitRect::new(0.25, 0.5, 0.5, 0.25)), lattice(4, 4, WHOLE));
     assert_eq!(out, [9., 9., 9., 9., 9., 9., 9., 9., 9., 1., 1., 9., 9., 9., 9., 9.]);
     let beside = lattice(1, 1, UnitRect::new(-4.0, -3.0, 2.0, 2.0));
-    assert_eq!(brought(&[1.0], beside, lattice(1, 1, WHOLE)), [9.0]);
+    assert_eq!(resampled(&[1.0], beside, lattice(1, 1, WHOLE)), [9.0]);
 }
 
 #[test]
 fn a_shift_by_whole_cells_is_exact() {
     let values: Vec<f32> = (0..64).map(|at| at as f32 * 0.37).collect();
-    let moved = brought(
+    let moved = resampled(
         &values,
         lattice(8, 8, UnitRect::new(0.25, 0.25, 0.5, 0.5)),
         lattice(8, 8, UnitRect::new(0.375, 0.25, 0.5, 0.5)),
@@ -78,7 +78,7 @@ fn a_shift_by_whole_cells_is_exact() {
 
 proptest! {
     #[test]
-    fn every_cell_is_as_the_naive_one(
+    fn every_cell_equals_the_oracle(
         (width, height, values) in (1u32..20, 1u32..20).prop_flat_map(|(width, height)| {
             let length = usize::try_from(width * height).unwrap();
             (Just(width), Just(height), prop::collection::vec(0.0f32..=1.0, length))
@@ -89,8 +89,8 @@ proptest! {
     ) {
         let rectangle = |(x, y, width, height)| UnitRect::new(x, y, width, height);
         let (from, to) = (lattice(width, height, rectangle(covers)), lattice(out_width, out_height, rectangle(view)));
-        for (at, cell) in (0u32..).zip(brought(&values, from, to)) {
-            if let Some(expected) = naive(&values, from, to, at % out_width, at / out_width) {
+        for (at, cell) in (0u32..).zip(resampled(&values, from, to)) {
+            if let Some(expected) = oracle(&values, from, to, at % out_width, at / out_width) {
                 prop_assert!((f64::from(cell) - expected).abs() < 2e-3, "cell {at}: {cell}, {expected}");
             }
         }

@@ -1,27 +1,30 @@
-//! Where in the mask there are people: connected components, their boxes, and a mask cleaned of specks on the way.
+//! Regions: the connected components of a mask that are large enough for a person.
 //!
-//! The vision thread owns a finder. It allocates when a mask of a new size comes, and not otherwise.
+//! The search also cleans the mask: it fills small holes and removes specks. A finder belongs to
+//! the vision thread. It allocates only when the size of the mask changes.
 
-use super::THRESHOLD;
-use super::label::{Connectivity, Labels, Run};
 use portraitd_media::{PixelRect, Size, UnitRect};
 
-/// A share of pixels, in parts of 10,000: compared in whole numbers, so that a component of exactly that share counts alike
-/// on every machine.
+use crate::label::{Connectivity, Labels, Run};
+use crate::mask::{THRESHOLD, is_mask, to_probability};
+
+/// A share of pixels, in parts of 10,000. It is compared in integers, so that a component with
+/// exactly this share gives the same result on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u64);
+struct Share(u64);
 
-/// A component smaller than this share of the frame (0.5 %) is no person, and is taken out of the mask.
-pub const SMALLEST_SHARE_OF_FRAME: Share = Share(50);
+/// A component smaller than this share of the mask (0.5 %) is not a person and is removed.
+const MIN_SHARE_OF_MASK: Share = Share(50);
 
-/// A component smaller than this share of the largest one (15 %) is no person (it may be a hand, and stays in the mask).
-pub const SMALLEST_SHARE_OF_LARGEST: Share = Share(1500);
+/// A component smaller than this share of the largest one (15 %) is not reported as a person. It
+/// may be a hand, so it stays in the mask.
+const MIN_SHARE_OF_LARGEST: Share = Share(1500);
 
-/// A hole of at most this share of the frame (0.05 %) is filled: 18 pixels of 256x144, about 4 by 4.
-pub const PIN_HOLE_SHARE_OF_FRAME: Share = Share(5);
+/// A hole of at most this share of the mask (0.05 %) is filled: 18 pixels of 256x144.
+const MAX_HOLE_SHARE_OF_MASK: Share = Share(5);
 
 impl Share {
-    /// How `part` compares with this share of `whole`, both in pixels.
+    /// Compares `part` with this share of `whole`, both in pixels.
     const fn compare(self, part: u32, whole: u64) -> std::cmp::Ordering {
         let (part, share) = (part as u64 * 10_000, self.0 * whole);
         if part < share {
@@ -34,96 +37,115 @@ impl Share {
     }
 }
 
-/// Below this probability is background; above it and not joined to a person is a faint speck, which is taken out.
-pub const FAINT: f32 = 0.1;
+/// Pixels from this probability that are not connected to a person are faint specks, which are
+/// removed. Pixels below it are background.
+const FAINT: f32 = 0.1;
 
-/// A box leaves this share of the component's probability outside on each of its four sides, so that a strand of hair
-/// or a noisy pixel does not move it.
-pub const BOX_QUANTILE: f32 = 0.02;
+/// The share of a component's probability that lies outside its box on each of the four sides. With
+/// it, a strand of hair or a noisy pixel does not move the box.
+const BOX_QUANTILE: f32 = 0.02;
 
-/// The most regions there can be: each has at least [`SMALLEST_SHARE_OF_FRAME`]. One more for rounding.
-const MOST_REGIONS: usize = 201;
+/// The largest possible number of regions, since each has at least [`MIN_SHARE_OF_MASK`]; one more
+/// for rounding.
+const MAX_REGIONS: usize = 201;
 
-/// A connected part of the mask, large enough for a person.
+/// A connected part of the mask that is large enough for a person.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Region {
-    /// Its box, in fractions of the frame.
+    /// The box, in fractions of what the mask covers.
     pub bounds: UnitRect,
-    /// The number of its pixels, as a fraction of the frame.
+    /// The number of pixels, as a fraction of the mask.
     pub area: f32,
-    /// The mean probability of its pixels, 0.5..=1.
+    /// The mean probability of the pixels, 0.5..=1.
     pub confidence: f32,
 }
 
-/// What is summed up for a component, at the index of its root.
+impl Region {
+    /// The region of a mask that covers `covers` (in pixels of the frame), with box and area in
+    /// fractions of the frame. The box is cut at the edge of the frame.
+    pub(crate) fn in_frame(&self, covers: PixelRect, frame: Size) -> Self {
+        let share = covers.area() / PixelRect::of_size(frame).area();
+        let part = self.bounds.scaled(covers.width, covers.height);
+        let bounds = PixelRect::new(part.x + covers.x, part.y + covers.y, part.width, part.height);
+        let bounds = bounds.to_fractions(frame).intersection(&UnitRect::WHOLE);
+        Self { bounds, area: self.area * share, ..*self }
+    }
+}
+
+/// The sums over a component. They are stored at the index of its root.
 #[derive(Clone, Copy, Debug, Default)]
 struct Total {
     pixels: u32,
     /// The sum of the probabilities.
     mass: f64,
-    /// Holes: touches the frame's border. Faint parts: has a person's pixel.
+    /// For holes: the component touches the border of the mask. For faint parts: it contains a
+    /// pixel of a person.
     marked: bool,
 }
 
-/// Finds the people's regions in masks.
+/// Finds the regions of people in masks, and cleans the masks.
 #[derive(Clone, Debug, Default)]
 pub struct RegionFinder {
     size: Size,
     labels: Labels,
     totals: Vec<Total>,
-    /// (pixels, root) of the components that are people.
+    /// `(pixels, root)` of the components that are people.
     people: Vec<(u32, u32)>,
+    /// The sum of each column of a component.
     columns: Vec<f32>,
+    /// The sum of each row of a component.
     rows: Vec<f32>,
     regions: Vec<Region>,
 }
 
 impl RegionFinder {
-    /// A finder without memory yet.
+    /// A finder that has not allocated memory yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Cleans the mask `values`, `[height, width]` row-major, in place, and returns the people's regions, the largest
-    /// first.
+    /// Cleans the mask `values`, `[height, width]` row-major, in place. Returns the regions of
+    /// people, the largest first.
     ///
-    /// Cleaning: every value becomes one of 0..=1 (what is not a number becomes 0); pin-holes are filled from their
-    /// sides; islands, and faint specks that no person is part of, become 0. Cleaning twice is cleaning once.
+    /// Cleaning limits all values to 0..=1 (NaN becomes 0), fills small holes from their left and
+    /// right, and sets small components and faint specks to 0. Cleaning a clean mask does not
+    /// change it.
     ///
-    /// Where `values` is not of `size`, or has no pixel, there is no mask: all becomes 0 and there are no regions.
+    /// If `values` does not have `size`, or has no pixels, all values become 0 and there are no
+    /// regions.
     pub fn find(&mut self, values: &mut [f32], size: Size) -> &[Region] {
         self.regions.clear();
-        if !super::fits(values.len(), size) {
+        if !is_mask(values.len(), size) {
             values.fill(0.0);
             return &self.regions;
         }
         if self.size != size {
-            self.make_room(size);
+            self.reserve(size);
         }
-        values.iter_mut().for_each(|value| *value = super::clean(*value));
+        values.iter_mut().for_each(|value| *value = to_probability(*value));
         self.fill_holes(values);
         self.find_people(values);
         self.drop_faint(values);
         &self.regions
     }
 
-    fn make_room(&mut self, size: Size) {
+    fn reserve(&mut self, size: Size) {
         self.size = size;
         self.labels.reserve(size);
         let most = self.labels.capacity();
         self.totals.clear();
         self.totals.reserve(most);
-        self.people.reserve(MOST_REGIONS);
-        self.regions.reserve(MOST_REGIONS);
+        self.people.reserve(MAX_REGIONS);
+        self.regions.reserve(MAX_REGIONS);
         self.columns.resize(size.width as usize, 0.0);
         self.rows.resize(size.height as usize, 0.0);
     }
 
-    /// Fills the small holes with what lies to their left and right.
+    /// Fills small holes by interpolation between the pixels on their left and right.
     fn fill_holes(&mut self, values: &mut [f32]) {
         let Size { width, height } = self.size;
-        let frame = self.size.area();
-        if PIN_HOLE_SHARE_OF_FRAME.compare(1, frame).is_gt() {
+        let area = self.size.area();
+        if MAX_HOLE_SHARE_OF_MASK.compare(1, area).is_gt() {
             return;
         }
         let runs = self.labels.find(values, self.size, Connectivity::Four, |value| value < THRESHOLD);
@@ -133,10 +155,10 @@ impl RegionFinder {
         });
         for run in runs {
             let total = self.totals[run.root as usize];
-            if total.marked || PIN_HOLE_SHARE_OF_FRAME.compare(total.pixels, frame).is_gt() {
+            if total.marked || MAX_HOLE_SHARE_OF_MASK.compare(total.pixels, area).is_gt() {
                 continue;
             }
-            // A hole does not touch the border, so both neighbours are there, and they are a person's.
+            // A hole does not touch the border, so both neighbours exist. They belong to a person.
             let range = run.range(width);
             let (left, right) = (values[range.start - 1], values[range.end]);
             let slope = (right - left) / (run.length() + 1) as f32;
@@ -148,23 +170,23 @@ impl RegionFinder {
         }
     }
 
-    /// Takes the islands out of the mask, and measures what is left.
+    /// Removes small components from the mask and measures the others.
     fn find_people(&mut self, values: &mut [f32]) {
         let width = self.size.width;
-        let frame = self.size.area();
+        let area = self.size.area();
         let runs = self.labels.find(values, self.size, Connectivity::Eight, |value| value >= THRESHOLD);
         sum(&mut self.totals, runs, |total, run| {
             total.pixels += run.length();
             total.mass += f64::from(values[run.range(width)].iter().sum::<f32>());
         });
         let largest = self.totals.iter().map(|total| total.pixels).max().unwrap_or(0).into();
-        let is_island = |total: &Total| SMALLEST_SHARE_OF_FRAME.compare(total.pixels, frame).is_lt();
+        let is_too_small = |total: &Total| MIN_SHARE_OF_MASK.compare(total.pixels, area).is_lt();
         self.people.clear();
         for (run, index) in runs.iter().zip(0u32..) {
             let total = &self.totals[run.root as usize];
-            if is_island(total) {
+            if is_too_small(total) {
                 values[run.range(width)].fill(0.0);
-            } else if run.root == index && SMALLEST_SHARE_OF_LARGEST.compare(total.pixels, largest).is_ge() {
+            } else if run.root == index && MIN_SHARE_OF_LARGEST.compare(total.pixels, largest).is_ge() {
                 self.people.push((total.pixels, index));
             }
         }
@@ -183,18 +205,19 @@ impl RegionFinder {
             let mean = self.totals[*root as usize].mass / f64::from(*pixels);
             self.regions.push(Region {
                 bounds: PixelRect::new(left, top, right - left, bottom - top).to_fractions(self.size),
-                area: *pixels as f32 / frame as f32,
+                area: *pixels as f32 / area as f32,
                 confidence: to_f32(mean),
             });
         }
     }
 
-    /// Takes out what is above background and has no person in it: the skirts of islands, ghosts of furniture.
+    /// Removes faint parts that contain no pixel of a person, such as the surroundings of removed
+    /// components.
     fn drop_faint(&mut self, values: &mut [f32]) {
         let width = self.size.width;
         let runs = self.labels.find(values, self.size, Connectivity::Eight, |value| value >= FAINT);
         sum(&mut self.totals, runs, |total, run| {
-            // Once a part is known to have a person, its other runs need no look.
+            // Once a pixel of a person is found, the other runs of the part need not be tested.
             total.marked = total.marked || values[run.range(width)].iter().any(|value| *value >= THRESHOLD);
         });
         for run in runs {
@@ -205,7 +228,7 @@ impl RegionFinder {
     }
 }
 
-/// Sums up each component: `add` gets the total of the run's component.
+/// Sums up the runs of each component. `add` adds a run to the total of its component.
 fn sum(totals: &mut Vec<Total>, runs: &[Run], mut add: impl FnMut(&mut Total, &Run)) {
     totals.clear();
     totals.resize(runs.len(), Total::default());
@@ -214,13 +237,14 @@ fn sum(totals: &mut Vec<Total>, runs: &[Run], mut add: impl FnMut(&mut Total, &R
     }
 }
 
-/// The two positions between which all but [`BOX_QUANTILE`] of the sums on either side lies, in elements.
+/// The two positions outside which [`BOX_QUANTILE`] of the sums lies on each side, in elements.
 fn between_quantiles(sums: &[f32]) -> (f32, f32) {
     let total: f32 = sums.iter().sum();
     (quantile(sums, total * BOX_QUANTILE), quantile(sums, total * (1.0 - BOX_QUANTILE)))
 }
 
-/// The position up to which the sums add up to `target`, each spread evenly over its element.
+/// The position up to which the sums add up to `target`. Each sum is spread evenly over its
+/// element.
 fn quantile(sums: &[f32], target: f32) -> f32 {
     let mut before = 0.0;
     for (index, sum) in sums.iter().enumerate() {
@@ -232,8 +256,8 @@ fn quantile(sums: &[f32], target: f32) -> f32 {
     sums.len() as f32
 }
 
-/// A mean of probabilities: the precision lost is that of the mask.
-#[expect(clippy::cast_possible_truncation, reason = "0..=1, only rounded")]
+/// Converts a mean of probabilities. The mask itself has no higher precision.
+#[expect(clippy::cast_possible_truncation, reason = "values in 0..=1 are only rounded")]
 fn to_f32(mean: f64) -> f32 {
     mean as f32
 }

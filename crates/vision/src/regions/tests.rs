@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The obviously right one: flood fill, a pixel at a time. Returns each component's pixels as indices.
+/// Connected components by flood fill, one pixel at a time. Returns the indices of each component's
+/// pixels.
 fn flood(values: &[f32], size: Size, eight: bool, inside: impl Fn(f32) -> bool) -> Vec<Vec<usize>> {
     let (width, height) = (i64::from(size.width), i64::from(size.height));
     let mut seen: Vec<bool> = values.iter().map(|value| !inside(*value)).collect();
@@ -37,8 +38,8 @@ fn flood(values: &[f32], size: Size, eight: bool, inside: impl Fn(f32) -> bool) 
 /// Pixels, box, confidence.
 type Found = (usize, [f64; 4], f64);
 
-/// The finder's rules, said with flood fills: the cleaned mask and the people.
-fn naive(values: &[f32], size: Size) -> (Vec<f32>, Vec<Found>) {
+/// The oracle: the finder's rules with flood fills. Returns the cleaned mask and the people.
+fn oracle(values: &[f32], size: Size) -> (Vec<f32>, Vec<Found>) {
     let (width, height, area) = (size.width as usize, size.height as usize, values.len());
     let mut mask: Vec<f32> = values.iter().map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) }).collect();
     for hole in flood(&mask.clone(), size, false, |value| value < 0.5) {
@@ -96,9 +97,9 @@ fn quantile_of(pixels: &[usize], mask: &[f32], share: f64, along: impl Fn(usize)
     extent as f64
 }
 
-/// Checks the finder against the flood fills.
+/// Compares the finder with the oracle.
 fn check(finder: &mut RegionFinder, values: &[f32], size: Size) {
-    let (mask, people) = naive(values, size);
+    let (mask, people) = oracle(values, size);
     let mut cleaned = values.to_vec();
     let regions = finder.find(&mut cleaned, size).to_vec();
     assert_eq!(regions.len(), people.len(), "{size}");
@@ -113,7 +114,7 @@ fn check(finder: &mut RegionFinder, values: &[f32], size: Size) {
         assert!((a - b).abs() < 1e-5, "{size}: pixel {at} is {a}, not {b}");
     }
     let mut twice = cleaned.clone();
-    assert_eq!(finder.find(&mut twice, size), regions, "cleaning twice is cleaning once");
+    assert_eq!(finder.find(&mut twice, size), regions, "cleaning a clean mask must not change it");
     assert_eq!(twice, cleaned);
 }
 
@@ -122,7 +123,7 @@ fn block(mask: &mut [f32], width: usize, x: usize, y: usize, w: usize, h: usize,
 }
 
 #[test]
-fn a_box_of_pixels_is_a_region() {
+fn a_rectangle_of_pixels_is_a_region() {
     let size = Size::new(100, 50);
     let mut mask = vec![0.0; 5000];
     block(&mut mask, 100, 20, 10, 40, 30, 0.8);
@@ -137,27 +138,28 @@ fn a_box_of_pixels_is_a_region() {
 }
 
 #[test]
-fn islands_and_holes_go_and_hands_stay() {
+fn specks_and_holes_are_removed_and_hands_stay() {
     let size = Size::new(256, 144);
     let mut mask = vec![0.02; 256 * 144];
     block(&mut mask, 256, 40, 20, 80, 120, 0.9);
-    block(&mut mask, 256, 70, 50, 4, 4, 0.2); // a pin-hole
+    block(&mut mask, 256, 70, 50, 4, 4, 0.2); // a small hole
     block(&mut mask, 256, 70, 80, 8, 8, 0.2); // between arm and body
     block(&mut mask, 256, 160, 60, 20, 20, 0.9); // a hand: 1 % of the frame, 4 % of the person
-    block(&mut mask, 256, 200, 9, 12, 12, 0.3); // an island's skirt
-    block(&mut mask, 256, 202, 11, 8, 8, 0.9); // an island
-    block(&mut mask, 256, 220, 100, 10, 10, 0.4); // a ghost
+    block(&mut mask, 256, 200, 9, 12, 12, 0.3); // the surroundings of a speck
+    block(&mut mask, 256, 202, 11, 8, 8, 0.9); // a speck
+    block(&mut mask, 256, 220, 100, 10, 10, 0.4); // a faint part
     let mut finder = RegionFinder::new();
-    assert_eq!(finder.find(&mut mask, size).len(), 1, "a hand is no person");
+    assert_eq!(finder.find(&mut mask, size).len(), 1, "a hand is not a person");
     let at = |x: usize, y: usize| mask[y * 256 + x];
     assert!((at(71, 51) - 0.9).abs() < 1e-6);
     assert_eq!([at(73, 83), at(170, 70)], [0.2, 0.9]);
     assert_eq!([at(205, 15), at(200, 9), at(225, 105), at(0, 0)], [0.0, 0.0, 0.0, 0.02]);
 }
 
-/// 15 % of 220 pixels are 33, whatever binary fractions make of 0.15; and 0.5 % of 6000 are 30.
+/// 15 % of 220 pixels are exactly 33, although 0.15 has no exact binary fraction. 0.5 % of 6000
+/// pixels are 30.
 #[test]
-fn a_share_that_is_met_exactly_is_met() {
+fn a_share_that_is_reached_exactly_counts() {
     let size = Size::new(100, 60);
     let people = |second: usize| {
         let mut mask = vec![0.0; 6000];
@@ -170,14 +172,14 @@ fn a_share_that_is_met_exactly_is_met() {
 }
 
 #[test]
-fn corners_join_people_but_not_holes() {
+fn corners_connect_people_but_not_holes() {
     let size = Size::new(4, 4);
     let mut mask = vec![0.9, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.9];
     assert_eq!(RegionFinder::new().find(&mut mask, size).len(), 1);
 }
 
 #[test]
-fn hard_shapes_are_as_the_flood_fill_says() {
+fn difficult_shapes_equal_the_oracle() {
     let mut finder = RegionFinder::new();
     for (width, height) in [(1, 1), (1, 40), (40, 1), (2, 2), (17, 33), (64, 64), (97, 31)] {
         let size = Size::new(width, height);
@@ -196,7 +198,7 @@ fn hard_shapes_are_as_the_flood_fill_says() {
 }
 
 #[test]
-fn sizes_up_to_512_and_no_memory_taken_once_sized() {
+fn nothing_is_allocated_at_a_known_size() {
     let mut finder = RegionFinder::new();
     for size in [Size::new(1, 1), Size::new(512, 512), Size::new(256, 144)] {
         let length = usize::try_from(size.area()).unwrap();
@@ -214,7 +216,7 @@ fn sizes_up_to_512_and_no_memory_taken_once_sized() {
 }
 
 #[test]
-fn bad_input_is_no_mask() {
+fn invalid_input_gives_no_regions() {
     let mut finder = RegionFinder::new();
     assert!(finder.find(&mut [], Size::new(0, 7)).is_empty());
     let mut short = [1.0; 3];
@@ -227,10 +229,10 @@ fn bad_input_is_no_mask() {
 
 proptest! {
     #[test]
-    fn any_mask_is_as_the_flood_fill_says(
+    fn any_mask_equals_the_oracle(
         (width, height, values) in (1u32..90, 1u32..60).prop_flat_map(|(width, height)| {
             let length = usize::try_from(width * height).unwrap();
-            // Few levels, so that large components are as likely as specks.
+            // With few levels, large components are as likely as specks.
             let level = prop_oneof![3 => Just(0.0f32), 1 => Just(0.3), 4 => Just(0.8), 2 => 0.0f32..1.0];
             (Just(width), Just(height), prop::collection::vec(level, length))
         }),
@@ -239,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn rectangles_are_as_the_flood_fill_says(
+    fn rectangles_equal_the_oracle(
         blocks in prop::collection::vec((0usize..100, 0usize..60, 1usize..50, 1usize..40, 0.0f32..1.0), 1..12),
     ) {
         let mut mask = vec![0.0; 100 * 60];

@@ -5,11 +5,11 @@ use crate::THRESHOLD;
 
 const SIZE: Size = Size::new(128, 72);
 const RATES: [f64; 5] = [5.0, 10.0, 15.0, 30.0, 60.0];
-/// Standard deviation of the noise on the net's logits, chosen so that about 0.3 % of the pixels flip in a frame, as
-/// with the landscape net before a still scene with sensor noise.
+/// Standard deviation of the noise on the net's logits. It is chosen so that about 0.3 % of the
+/// pixels flip in a frame, as with the landscape net and a still scene with sensor noise.
 const NOISE: f32 = 0.2;
 
-/// Numbers that look random, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Noise(u64);
 
 impl Noise {
@@ -18,19 +18,20 @@ impl Noise {
         f32::from(u16::try_from(self.0 >> 48).unwrap()) / 65536.0
     }
 
-    /// Mean 0, standard deviation 1: twelve uniform numbers added up.
+    /// The sum of twelve uniform numbers: mean 0, standard deviation 1.
     fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
     }
 }
 
-/// A person as a net sees one: an ellipse with soft edges, centred on (`x`, `y`) pixels; noise on the logits.
+/// A synthetic mask of a person: an ellipse with soft edges, centred on (`x`, `y`) pixels, with
+/// noise on the logits.
 fn person(x: f32, y: f32, noise: f32, random: &mut Noise) -> Vec<f32> {
     let mut mask = Vec::new();
     for row in 0..SIZE.height {
         for column in 0..SIZE.width {
             let (dx, dy) = ((column as f32 + 0.5 - x) / 14.0, (row as f32 + 0.5 - y) / 26.0);
-            // About pixels to the outline; 4 logits a pixel, up to a sure 6.
+            // The logit grows with the distance to the outline, up to 6, which is certain.
             let logit = ((1.0 - dx.hypot(dy)) * 18.0).clamp(-6.0, 6.0) + noise * random.normal();
             mask.push(1.0 / (1.0 + (-logit).exp()));
         }
@@ -82,7 +83,7 @@ fn moving_is_not_smeared() {
         let (mut random, mut smoother) = (Noise(3), Smoother::new());
         let (mut raw_sum, mut smooth_sum) = (0.0, 0.0);
         for frame in 0..40 {
-            // 0.3 frame widths a second there and back, nodding.
+            // Up to 0.3 frame widths per second to and fro, and nodding.
             let seconds = f64::from(frame) / rate;
             let (x, y) = (64.0 + 19.0 * (seconds * 2.0).sin() as f32, 40.0 + 4.0 * (seconds * 6.0).sin() as f32);
             let truth = person(x, y, 0.0, &mut random);
@@ -103,7 +104,7 @@ fn no_ghost_and_a_sharp_stop() {
         for frame in 0..30 {
             smoother.apply(&person(30.0, 40.0, NOISE, &mut random), SIZE, stamp(frame, rate));
         }
-        // Away by more than their own width, within one frame; then still.
+        // The person jumps by more than their own width within one frame, then stays.
         let truth = person(90.0, 40.0, 0.0, &mut random);
         for frame in 30..60 {
             let since_s = f64::from(frame - 29) / rate;
@@ -132,7 +133,7 @@ fn a_stop_after_a_walk_is_sharp() {
         }
         let truth = person(90.0, 40.0, 0.0, &mut random);
         let mut smooth = Vec::new();
-        // The first frame at rest, and those of the 0.3 s after it.
+        // The first frame at rest and the frames of the next 0.3 s.
         for _ in 0..=(0.3 * rate).floor() as u32 {
             smooth = smoother.apply(&truth, SIZE, stamp(frame, rate)).to_vec();
             frame += 1;
@@ -145,17 +146,17 @@ fn a_stop_after_a_walk_is_sharp() {
 }
 
 #[test]
-fn sure_pixels_follow_at_once_and_others_in_time() {
+fn certain_pixels_follow_at_once_and_others_later() {
     let size = Size::new(3, 1);
     let mut smoother = Smoother::new();
     smoother.apply(&[0.0, 1.0, 0.4], size, 0);
     let smooth = smoother.apply(&[1.0, 0.0, 0.5], size, 33_000_000);
     assert_eq!(smooth[..2], [1.0, 0.0]);
-    assert!(smooth[2] < 0.45, "an unsure pixel leans on the past: {}", smooth[2]);
+    assert!(smooth[2] < 0.45, "an uncertain pixel depends on its history: {}", smooth[2]);
 }
 
 #[test]
-fn turning_needs_more_than_crossing_the_threshold() {
+fn changing_sides_needs_more_than_crossing_the_threshold() {
     let size = Size::new(1, 1);
     let mut smoother = Smoother::new();
     let mut now = 0;
@@ -182,7 +183,7 @@ fn turning_needs_more_than_crossing_the_threshold() {
 }
 
 #[test]
-fn the_past_is_forgotten() {
+fn the_history_is_discarded_after_gaps_and_changes_of_size() {
     let size = Size::new(2, 1);
     let reset_by = |act: fn(&mut Smoother) -> Vec<f32>| {
         let mut smoother = Smoother::new();
@@ -208,7 +209,7 @@ fn the_past_is_forgotten() {
 }
 
 #[test]
-fn bad_input_is_no_mask() {
+fn invalid_input_gives_no_mask() {
     let mut smoother = Smoother::new();
     assert!(smoother.apply(&[], Size::new(0, 4), 0).is_empty());
     assert!(smoother.apply(&[0.5; 3], Size::new(2, 2), 0).is_empty());
@@ -220,7 +221,7 @@ fn bad_input_is_no_mask() {
 }
 
 #[test]
-fn no_memory_is_taken_once_sized() {
+fn nothing_is_allocated_at_a_known_size() {
     let (mut random, mut smoother) = (Noise(1), Smoother::new());
     smoother.apply(&person(60.0, 40.0, NOISE, &mut random), SIZE, 0);
     let memory = |s: &Smoother| (s.filtered.as_ptr(), s.filtered.capacity(), s.output.as_ptr(), s.output.capacity());
@@ -233,7 +234,7 @@ fn no_memory_is_taken_once_sized() {
 
 proptest! {
     #[test]
-    fn always_a_probability_and_never_far_from_the_past_and_the_present(
+    fn outputs_are_probabilities_near_the_old_or_the_new_value(
         masks in prop::collection::vec((prop::collection::vec(-0.2f32..1.2, 4), 0u64..2_000_000_000), 1..30),
     ) {
         let mut smoother = Smoother::new();
@@ -251,18 +252,18 @@ proptest! {
     }
 }
 
-/// The columns of `mask` from `first` on, and `fill` where it has no more.
+/// `mask` without its first `first` columns, filled up with `fill` on the right.
 fn shifted(mask: &[f32], first: usize, fill: f32) -> Vec<f32> {
     let width = SIZE.width as usize;
     mask.chunks(width).flat_map(|row| row[first..].iter().copied().chain(std::iter::repeat_n(fill, first))).collect()
 }
 
 #[test]
-fn the_past_follows_a_window_that_moves_by_whole_cells() {
+fn the_history_follows_a_window_that_moves_by_whole_cells() {
     let window = |cells: f32| UnitRect::new(0.25 + cells * 0.5 / 128.0, 0.25, 0.5, 0.5);
     let (mut random, mut resting, mut moving) = (Noise(3), Smoother::new(), Smoother::new());
-    resting.look_at(window(0.0));
-    moving.look_at(window(0.0));
+    resting.set_covered(window(0.0));
+    moving.set_covered(window(0.0));
     for frame in 0..20 {
         let raw = person(60.0, 40.0, NOISE, &mut random);
         resting.apply(&raw, SIZE, stamp(frame, 30.0));
@@ -270,33 +271,33 @@ fn the_past_follows_a_window_that_moves_by_whole_cells() {
     }
     let raw = person(60.0, 40.0, NOISE, &mut random);
     let expected = shifted(resting.apply(&raw, SIZE, stamp(20, 30.0)), 8, 0.25);
-    moving.look_at(window(8.0));
+    moving.set_covered(window(8.0));
     let found = moving.apply(&shifted(&raw, 8, 0.25), SIZE, stamp(20, 30.0));
     let off = expected.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(off < 1e-3, "{off}: the same history, and the net's own word where there is none");
+    assert!(off < 1e-3, "{off}: the history must be the same, and the net's value where there is none");
 }
 
 #[test]
-fn a_window_elsewhere_has_no_past() {
+fn a_window_elsewhere_has_no_history() {
     let mut smoother = Smoother::new();
-    smoother.look_at(UnitRect::new(0.0, 0.0, 0.25, 0.25));
+    smoother.set_covered(UnitRect::new(0.0, 0.0, 0.25, 0.25));
     smoother.apply(&[1.0; 4], Size::new(2, 2), 0);
-    smoother.look_at(UnitRect::new(0.5, 0.5, 0.25, 0.25));
+    smoother.set_covered(UnitRect::new(0.5, 0.5, 0.25, 0.25));
     assert_eq!(smoother.apply(&[0.4; 4], Size::new(2, 2), 33_000_000), [0.4; 4]);
 }
 
 #[test]
-fn a_look_after_rest_is_one_frames_news() {
+fn a_pass_after_still_time_counts_as_the_next_frame() {
     let raw = |value: f32| [value; 4];
     let after = |rested: bool| {
         let mut smoother = Smoother::new();
         smoother.apply(&raw(0.45), Size::new(2, 2), 0);
         if rested {
-            smoother.rest(800_000_000);
+            smoother.skip_still_time(800_000_000);
         }
         smoother.apply(&raw(0.55), Size::new(2, 2), 833_000_000)[0]
     };
-    // A second's news drags the output along; one frame's is within the backlash.
+    // The step of a second moves the output; the step of one frame is within the backlash.
     assert_eq!(after(true), 0.45);
     assert!(after(false) > 0.455, "{}", after(false));
 }

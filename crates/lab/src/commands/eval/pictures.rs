@@ -10,8 +10,8 @@ use portraitd_lab::eval::{PictureSummary, Score, score};
 use portraitd_media::file::batch::pictures_in;
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::{EdgeRenderer, ViewRenderer, draw_mask};
+use portraitd_vision::Observer;
 use portraitd_vision::net::EngineOptions;
-use portraitd_vision::observer::Observer;
 use serde_json::json;
 
 use super::super::{print_line, progress};
@@ -96,9 +96,9 @@ fn score_one(
         truth = fitted(&truth, size)?;
     }
     let size = picture.size();
-    let covers = observer.study(&picture.as_picture(), arguments.closer)?;
+    let covers = observer.segment_picture(&picture.as_picture(), arguments.closer)?;
     let grid = observer.model().output_size();
-    let mask = MaskView::new(MaskValues::Float(observer.raw()), grid, covers)?;
+    let mask = MaskView::new(MaskValues::Float(observer.probabilities()), grid, covers)?;
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
     let whole = PixelRect::of_size(size);
     match arguments.edges {

@@ -1,6 +1,7 @@
 //! Why the fused plan does not support a net.
 
 use portraitd_kernels::nn::MachineError;
+use tract_onnx::prelude::TractError;
 
 /// Why the fused plan does not support a net.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,4 +69,10 @@ pub enum OperatorError {
     /// tract failed. The text is its error.
     #[error("tract: {0}")]
     Tract(String),
+}
+
+impl From<TractError> for OperatorError {
+    fn from(error: TractError) -> Self {
+        Self::Tract(error.to_string())
+    }
 }

@@ -92,7 +92,7 @@ impl Import {
             })
             .collect();
         if let Some(constants) = constants {
-            let folded = node.op().eval_out_of_plan(constants).map_err(tract_error)?;
+            let folded = node.op().eval_out_of_plan(constants)?;
             let folded = folded.ok_or(OperatorError::Stateful)?;
             for (slot, tensor) in folded.into_iter().enumerate() {
                 self.values.insert(OutletId::new(node.id, slot), Value::Constant(tensor.into_arc_tensor()));
@@ -466,9 +466,9 @@ impl Import {
             let Value::Constant(tensor) = value else { return Err(OperatorError::NotConstant("sizes")) };
             arguments.push(TValue::from_const(Arc::clone(tensor)));
         }
-        let result = node.op().eval_out_of_plan(arguments).map_err(tract_error)?;
+        let result = node.op().eval_out_of_plan(arguments)?;
         let result = result.and_then(|mut result| result.pop()).ok_or(OperatorError::Stateful)?;
-        let result = result.to_plain_array_view::<f32>().map_err(tract_error)?;
+        let result = result.to_plain_array_view::<f32>()?;
         if result.shape() != [1, from.channels, from.height * factor, from.width * factor] {
             return Err(OperatorError::Shape(format!("{:?} of a resized {from:?}", result.shape())));
         }
@@ -526,10 +526,6 @@ fn windows(spec: &PoolSpec, input: Shape) -> Result<([usize; 2], usize, [usize; 
     Ok(([spec.kernel_shape[0], spec.kernel_shape[1]], strides[0], [padding[0].pad_before, padding[1].pad_before]))
 }
 
-fn tract_error(error: TractError) -> OperatorError {
-    OperatorError::Tract(error.to_string())
-}
-
 fn constant(value: Option<&Value>) -> Result<Arc<Tensor>, OperatorError> {
     match value {
         Some(Value::Constant(tensor)) => Ok(Arc::clone(tensor)),
@@ -539,8 +535,8 @@ fn constant(value: Option<&Value>) -> Result<Arc<Tensor>, OperatorError> {
 
 /// The values of a tensor as `f32`.
 fn floats(tensor: &Tensor) -> Result<Vec<f32>, OperatorError> {
-    let tensor = tensor.cast_to::<f32>().map_err(tract_error)?;
-    let view = tensor.to_plain_array_view::<f32>().map_err(tract_error)?;
+    let tensor = tensor.cast_to::<f32>()?;
+    let view = tensor.to_plain_array_view::<f32>()?;
     Ok(view.iter().copied().collect())
 }
 

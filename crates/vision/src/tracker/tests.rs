@@ -8,7 +8,8 @@ fn region(x: f32, y: f32, width: f32, height: f32) -> Region {
     Region { bounds: UnitRect::new(x, y, width, height), area: width * height * 0.7, confidence: 0.9 }
 }
 
-/// People as the mask shows them: those whose boxes overlap are one region. Boxes are cut at the frame's edge.
+/// The regions of people in a mask. People whose boxes overlap are one region. Boxes are cut at the
+/// edge of the frame.
 fn seen(boxes: &[UnitRect]) -> Vec<Region> {
     let mut blobs: Vec<UnitRect> = boxes.iter().map(|b| b.intersection(&UnitRect::WHOLE)).collect();
     blobs.retain(|blob| !blob.is_empty());
@@ -22,12 +23,13 @@ fn seen(boxes: &[UnitRect]) -> Vec<Region> {
     blobs.iter().map(|blob| region(blob.x, blob.y, blob.width, blob.height)).collect()
 }
 
-/// Plays a scene of `seconds` at `rate`, and calls `check` with the time and the people of each frame.
+/// Plays a scene of `seconds` at `rate`, and calls `check` with the time and the people of each
+/// frame.
 fn play(
     rate: f32,
     seconds: f32,
     scene: impl Fn(f32) -> Vec<UnitRect>,
-    mut check: impl FnMut(f32, &[Person], &[UnitRect]),
+    mut check: impl FnMut(f32, &[TrackedPerson], &[UnitRect]),
 ) {
     let mut tracker = Tracker::new();
     for frame in 0..(seconds * rate) as u32 {
@@ -38,7 +40,7 @@ fn play(
     }
 }
 
-fn ids(people: &[Person]) -> Vec<u32> {
+fn ids(people: &[TrackedPerson]) -> Vec<u32> {
     people.iter().map(|person| person.id).collect()
 }
 
@@ -65,7 +67,7 @@ fn ids_survive_a_second_of_occlusion_and_no_more() {
                 };
                 let mut last = Vec::new();
                 play(rate, 5.0, scene, |_, people, boxes| {
-                    assert_eq!(people.len(), boxes.len(), "who is hidden is not reported");
+                    assert_eq!(people.len(), boxes.len(), "hidden people are not reported");
                     last = ids(people);
                 });
                 assert_eq!(last, [if same { 1 } else { 2 }], "{rate} fps, hidden for {hidden_s} s at {speed}/s");
@@ -75,9 +77,9 @@ fn ids_survive_a_second_of_occlusion_and_no_more() {
 }
 
 #[test]
-fn two_who_touch_and_part_keep_their_ids() {
+fn two_people_who_touch_and_part_keep_their_ids() {
     for rate in RATES {
-        // Towards each other, together for 2 s, and apart again.
+        // They walk towards each other, stay together for 2 s, and part again.
         let scene = |time: f32| {
             let apart = ((time - 3.0).abs() - 1.0).max(-0.1) * 0.15;
             vec![UnitRect::new(0.3 - apart, 0.2, 0.2, 0.8), UnitRect::new(0.5 + apart, 0.3, 0.18, 0.7)]
@@ -86,9 +88,9 @@ fn two_who_touch_and_part_keep_their_ids() {
         play(rate, 6.0, scene, |time, people, boxes| {
             assert_eq!(ids(people).len(), 2, "{rate} fps, {time} s: {people:?}");
             touched |= seen(boxes).len() == 1;
-            // By place at first: the order of the regions is that of `seen`.
+            // The order of the regions is that of `seen`.
             let left = people.iter().find(|person| person.id == people[0].id).unwrap();
-            let near = |person: &Person, truth: &UnitRect| person.bounds.iou(truth) > 0.75;
+            let near = |person: &TrackedPerson, truth: &UnitRect| person.bounds.iou(truth) > 0.75;
             assert!(
                 near(left, &boxes[0]) && near(&people[1], &boxes[1]),
                 "{rate} fps, {time} s: {people:?}, {boxes:?}"
@@ -100,7 +102,7 @@ fn two_who_touch_and_part_keep_their_ids() {
 }
 
 #[test]
-fn one_who_walks_past_another_keeps_the_id() {
+fn somebody_who_walks_past_another_keeps_the_id() {
     for rate in [10.0, 15.0, 30.0] {
         let scene =
             |time: f32| vec![UnitRect::new(0.4, 0.4, 0.2, 0.6), UnitRect::new(-0.1 + 0.25 * time, 0.15, 0.16, 0.85)];
@@ -109,7 +111,7 @@ fn one_who_walks_past_another_keeps_the_id() {
             if time < 0.4 {
                 return;
             }
-            // While fully in front of each other one of them is hidden.
+            // While one person is fully in front of the other, one of them is hidden.
             assert!(!people.is_empty() && people.len() <= 2, "{rate} fps, {time} s: {people:?}");
             last = people.iter().map(|person| (person.id, person.bounds.iou(&boxes[0]) > 0.5)).collect();
         });
@@ -117,9 +119,10 @@ fn one_who_walks_past_another_keeps_the_id() {
     }
 }
 
-/// A third runs past two who stand beside each other, from edge to edge in 1.4 s, as wide as they are or less.
+/// A third person runs past two people who stand beside each other, from edge to edge in 1.4 s. The
+/// runner is at most as wide as they are.
 #[test]
-fn who_runs_past_two_takes_nobodys_id() {
+fn somebody_who_runs_past_two_people_takes_no_id() {
     for rate in [10.0, 15.0, 30.0] {
         for width in [0.1, 0.15, 0.2] {
             for back in [false, true] {
@@ -135,7 +138,7 @@ fn who_runs_past_two_takes_nobodys_id() {
                 play(rate, 4.0, scene, |_, people, boxes| {
                     last = people.iter().map(|p| (p.id, boxes.iter().position(|b| p.bounds.iou(b) > 0.8))).collect();
                 });
-                // The larger one was named first.
+                // The larger person has the first id.
                 assert_eq!(last, [(1, Some(1)), (2, Some(0))], "{rate} fps, {width} wide, back {back}");
             }
         }
@@ -143,7 +146,7 @@ fn who_runs_past_two_takes_nobodys_id() {
 }
 
 #[test]
-fn three_in_a_row_keep_their_ids() {
+fn three_people_in_a_row_keep_their_ids() {
     let scene = |time: f32| {
         let apart = (time - 1.5).abs().max(0.5) * 0.1 - 0.06;
         let person = |place: f32| UnitRect::new(0.4 + place * (0.2 + apart), 0.3, 0.2, 0.7);
@@ -159,7 +162,7 @@ fn three_in_a_row_keep_their_ids() {
 }
 
 #[test]
-fn entering_at_the_edge_is_one_person() {
+fn somebody_who_enters_at_the_edge_is_one_person() {
     for rate in RATES {
         let scene = |time: f32| vec![UnitRect::new(0.97 - 0.35 * time, 0.1, 0.25, 0.9)];
         play(rate, 2.0, scene, |time, people, _| assert_eq!(ids(people), [1], "{rate} fps, {time} s"));
@@ -183,7 +186,7 @@ fn a_newcomer_who_touches_gets_an_id_when_apart() {
 }
 
 #[test]
-fn an_arm_held_out_is_not_somebody_who_left() {
+fn an_outstretched_arm_is_not_somebody_who_left() {
     let scene = |time: f32| {
         let width = if time > 1.6 { 0.27 } else { 0.2 };
         let mut boxes = vec![UnitRect::new(0.3, 0.3, width, 0.7)];
@@ -196,38 +199,38 @@ fn an_arm_held_out_is_not_somebody_who_left() {
 }
 
 #[test]
-fn at_most_sixteen_the_largest() {
+fn only_the_sixteen_largest_are_tracked() {
     let mut tracker = Tracker::new();
     let crowd: Vec<Region> =
         (0..20u8).map(|n| region(f32::from(n) * 0.05, 0.1, 0.03, 0.1 + 0.02 * f32::from(n))).collect();
     for frame in 0..3 {
         let people = tracker.update(&crowd, frame * 33_000_000).to_vec();
-        assert_eq!(people.len(), MOST_PEOPLE);
+        assert_eq!(people.len(), MAX_PEOPLE);
         assert!(people.iter().all(|person| person.bounds.height > 0.17), "the smallest four are left out");
     }
-    // All others leave; newcomers take the places of the hidden.
+    // All others leave. New people take the tracks of the hidden ones.
     let others: Vec<Region> = (0..4u8).map(|n| region(f32::from(n) * 0.2, 0.8, 0.1, 0.2)).collect();
     assert_eq!(ids(tracker.update(&others, 150_000_000)), [17, 18, 19, 20]);
 }
 
 #[test]
-fn time_is_what_the_stamps_say() {
+fn timestamps_decide_what_is_forgotten() {
     let mut tracker = Tracker::new();
     let person = [region(0.3, 0.3, 0.2, 0.6)];
     assert_eq!(ids(tracker.update(&person, 5_000_000_000)), [1]);
     assert_eq!(ids(tracker.update(&[], 4_900_000_000)), [1], "a frame out of order is ignored");
-    assert_eq!(ids(tracker.update(&person, 6_200_000_000)), [1], "a still scene is looked at once a second");
-    assert_eq!(ids(tracker.update(&person, 9_000_000_000)), [2], "nobody looked for long");
-    assert_eq!(ids(tracker.update(&person, 1_000_000_000)), [3], "a file begins again");
+    assert_eq!(ids(tracker.update(&person, 6_200_000_000)), [1], "a still scene has a pass once a second");
+    assert_eq!(ids(tracker.update(&person, 9_000_000_000)), [2], "after a long gap all ids are new");
+    assert_eq!(ids(tracker.update(&person, 1_000_000_000)), [3], "a file is played again");
     tracker.reset();
     assert_eq!(ids(tracker.update(&person, 1_000_000_000)), [4]);
     tracker.next_id = Some(u32::MAX);
     assert_eq!(ids(tracker.update(&person, 8_000_000_000)), [u32::MAX]);
-    assert!(tracker.update(&person, 16_000_000_000).is_empty(), "no id is used twice");
+    assert!(tracker.update(&person, 16_000_000_000).is_empty(), "ids are not reused");
 }
 
 #[test]
-fn bad_regions_are_nobody() {
+fn invalid_regions_are_ignored() {
     let mut tracker = Tracker::new();
     let bad = [region(f32::NAN, 0.0, 0.1, 0.1), region(0.1, 0.1, 0.0, 0.1), region(0.1, f32::INFINITY, 0.1, 0.1)];
     assert!(tracker.update(&bad, u64::MAX).is_empty());
@@ -236,7 +239,7 @@ fn bad_regions_are_nobody() {
 
 proptest! {
     #[test]
-    fn whatever_comes_ids_are_single_and_new(
+    fn ids_are_unique_and_new_for_any_regions(
         frames in prop::collection::vec(
             (
                 prop::collection::vec((-0.2f32..1.0, -0.2f32..1.0, 0.01f32..0.6, 0.01f32..0.9), 0..22),
@@ -254,12 +257,12 @@ proptest! {
             let regions: Vec<Region> = boxes.iter().map(|(x, y, w, h)| region(*x, *y, *w, *h)).collect();
             let known: Vec<u32> = tracker.tracks.iter().map(|track| track.id).collect();
             let seen = tracker.update(&regions, now);
-            prop_assert!(seen.len() <= MOST_PEOPLE);
-            prop_assert!(seen.windows(2).all(|pair| pair[0].id < pair[1].id), "single and ascending");
+            prop_assert!(seen.len() <= MAX_PEOPLE);
+            prop_assert!(seen.windows(2).all(|pair| pair[0].id < pair[1].id), "unique and ascending");
             prop_assert!(seen.iter().all(|person| known.contains(&person.id) || person.id > highest));
             prop_assert!(seen.iter().all(|person| !person.bounds.is_empty()));
             highest = seen.iter().map(|person| person.id).fold(highest, u32::max);
         }
-        prop_assert_eq!((tracks, people), (tracker.tracks.as_ptr(), tracker.people.as_ptr()), "no memory taken");
+        prop_assert_eq!((tracks, people), (tracker.tracks.as_ptr(), tracker.people.as_ptr()), "nothing is allocated");
     }
 }

@@ -1,28 +1,34 @@
-//! People who touch: which tracks one region is made of, and how its box is split between them.
+//! People who touch: finds the tracks that share a region, and splits its box between them.
 
-use super::{Claims, MOST_PEOPLE, Regions, Track};
 use portraitd_media::UnitRect;
 
-/// The least share of a track's box that a region must cover to be made of it.
-const LEAST_COVERED: f32 = 0.5;
+use super::assignment::{Assignment, LargestRegions, MAX_PEOPLE};
+use super::track::Track;
 
-/// A track of which another of the same region covers more than this share is hidden behind it.
+/// The smallest share of a track's box that the region of a group must cover.
+const MIN_COVERED: f32 = 0.5;
+
+/// A track is hidden behind another one of the same region that covers more than this share of it.
 const HIDDEN_SHARE: f32 = 0.7;
 
-/// The least IoU of a region with the union of the tracks that it is made of.
-const LEAST_FIT: f32 = 0.5;
+/// The lowest IoU of a group's region with the union of its tracks.
+const MIN_FIT: f32 = 0.5;
 
-/// By how much the union must fit better than the best single track: everybody was seen in the last mask, or somebody
-/// comes out of hiding, for which more is asked (the other one may only have stretched an arm).
-const BETTER_SEEN: f32 = 0.02;
+/// How much better the union must fit than the best single track, if all members were visible in
+/// the previous mask.
+const BETTER_VISIBLE: f32 = 0.02;
+
+/// The same if a hidden person reappears. It is larger, because the visible person may only have
+/// stretched out an arm.
 const BETTER_HIDDEN: f32 = 0.15;
 
-/// Who comes out of hiding comes out where the region reaches beyond those seen by this share of the own size.
-const COMES_OUT: f32 = 0.1;
+/// A hidden person reappears at an end of the region that reaches beyond the visible people by more
+/// than this share of the hidden person's size.
+const REAPPEARS: f32 = 0.1;
 
-/// Claims each region that is made of several tracks for all of them.
-pub(super) fn claim(tracks: &[Track], regions: &Regions, claims: &mut Claims) {
-    let mut nearest = [None; MOST_PEOPLE];
+/// Assigns each region that is a group to all its members.
+pub(super) fn assign(tracks: &[Track], regions: &LargestRegions, assignment: &mut Assignment) {
+    let mut nearest = [None; MAX_PEOPLE];
     for (nearest, track) in nearest.iter_mut().zip(tracks) {
         let fits = regions.iter().map(|region| share(&track.bounds, &region.bounds) + track.bounds.iou(&region.bounds));
         *nearest = fits.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(index, _)| index);
@@ -35,55 +41,57 @@ pub(super) fn claim(tracks: &[Track], regions: &Regions, claims: &mut Claims) {
         }
         let union = members.iter().fold(UnitRect::default(), |union, t| union.union(&tracks[*t].bounds));
         let single = members.iter().map(|t| tracks[*t].bounds.iou(&region.bounds)).fold(0.0, f32::max);
-        let better = if members.iter().all(|t| tracks[*t].is_visible()) { BETTER_SEEN } else { BETTER_HIDDEN };
+        let better = if members.iter().all(|t| tracks[*t].is_visible()) { BETTER_VISIBLE } else { BETTER_HIDDEN };
         let fit = union.iou(&region.bounds);
-        if fit >= LEAST_FIT && fit >= single + better {
-            members.iter().for_each(|t| claims.of_track[*t] = Some(index));
+        if fit >= MIN_FIT && fit >= single + better {
+            members.iter().for_each(|t| assignment.of_track[*t] = Some(index));
         }
     }
 }
 
-/// The tracks that a region may be made of: those it covers and fits best, without the hidden ones.
+/// The possible members of a group and their number: the tracks that the region covers and that fit
+/// it best, without those hidden behind another one.
 fn members(
     tracks: &[Track],
-    nearest: &[Option<usize>; MOST_PEOPLE],
+    nearest: &[Option<usize>; MAX_PEOPLE],
     index: usize,
     region: &UnitRect,
-) -> ([usize; MOST_PEOPLE], usize) {
-    let (mut members, mut count) = ([0; MOST_PEOPLE], 0);
+) -> ([usize; MAX_PEOPLE], usize) {
+    let (mut members, mut count) = ([0; MAX_PEOPLE], 0);
     for (t, track) in tracks.iter().enumerate() {
-        if nearest[t] == Some(index) && share(&track.bounds, region) >= LEAST_COVERED {
+        if nearest[t] == Some(index) && share(&track.bounds, region) >= MIN_COVERED {
             members[count] = t;
             count += 1;
         }
     }
-    // Those seen before those hidden, then the larger first: the smaller is behind the larger, not the other way.
+    // Visible tracks come first, then larger ones: a smaller box is hidden behind a larger one.
     members[..count].sort_unstable_by(|a, b| {
         let (a, b) = (&tracks[*a], &tracks[*b]);
         b.is_visible().cmp(&a.is_visible()).then(b.bounds.area().total_cmp(&a.bounds.area())).then(a.id.cmp(&b.id))
     });
-    let mut kept = 0;
+    let mut retained = 0;
     for next in 0..count {
         let bounds = &tracks[members[next]].bounds;
-        if members[..kept].iter().all(|front| share(bounds, &tracks[*front].bounds) <= HIDDEN_SHARE) {
-            members[kept] = members[next];
-            kept += 1;
+        if members[..retained].iter().all(|front| share(bounds, &tracks[*front].bounds) <= HIDDEN_SHARE) {
+            members[retained] = members[next];
+            retained += 1;
         }
     }
-    (members, kept)
+    (members, retained)
 }
 
-/// Splits the box of region `index` between the tracks that claim it. They keep their order along the axis on which
-/// their centres are further apart, and the size they had alone; the first touches one end, the last the other.
+/// Splits the box of region `index` between its tracks. They keep their order along the axis on
+/// which their centres are further apart, and the size that they had alone. The first and the last
+/// touch the ends of the region.
 pub(super) fn split(
     tracks: &[Track],
-    claims: &Claims,
+    assignment: &Assignment,
     index: usize,
     region: &UnitRect,
-) -> [Option<UnitRect>; MOST_PEOPLE] {
-    let mut parts = [None; MOST_PEOPLE];
-    let (mut order, mut count) = ([0; MOST_PEOPLE], 0);
-    for t in claims.members(index) {
+) -> [Option<UnitRect>; MAX_PEOPLE] {
+    let mut parts = [None; MAX_PEOPLE];
+    let (mut order, mut count) = ([0; MAX_PEOPLE], 0);
+    for t in assignment.members(index) {
         order[count] = t;
         count += 1;
     }
@@ -94,22 +102,28 @@ pub(super) fn split(
         high - low
     };
     let beside = spread(|bounds| bounds.center().0) >= spread(|bounds| bounds.center().1);
-    let out = coming_out(tracks, order, region, beside);
+    let end_of = reappearing_end(tracks, order, region, beside);
     let along = |track: &Track| {
         let (x, y) = track.bounds.center();
-        // A speed says little of somebody hidden: their guessed place does not decide on which side of whom they are.
-        if track.is_visible() { if beside { x } else { y } } else { out(track).unwrap_or(if beside { x } else { y }) }
+        // The predicted position of a hidden person is too uncertain to decide their place in the
+        // order.
+        if track.is_visible() {
+            if beside { x } else { y }
+        } else {
+            end_of(track).unwrap_or(if beside { x } else { y })
+        }
     };
     order.sort_unstable_by(|a, b| {
         along(&tracks[*a]).total_cmp(&along(&tracks[*b])).then(tracks[*a].id.cmp(&tracks[*b].id))
     });
-    let sum: f32 = order.iter().map(|t| if beside { tracks[*t].alone.0 } else { tracks[*t].alone.1 }).sum();
+    let sum: f32 = order.iter().map(|t| if beside { tracks[*t].size_alone.0 } else { tracks[*t].size_alone.1 }).sum();
     let whole = if beside { region.width } else { region.height };
-    // Where they do not fill the region (arms held out to each other), all get more in proportion.
+    // If the members do not fill the region (for example with outstretched arms), all are widened
+    // in proportion.
     let widen = if sum > 0.0 { (whole / sum).max(1.0) } else { 1.0 };
     for (place, t) in order.iter().enumerate() {
         let track = &tracks[*t];
-        let (width, height) = track.alone;
+        let (width, height) = track.size_alone;
         let (width, height) = if beside { (width * widen, height) } else { (width, height * widen) };
         let (width, height) = (width.min(region.width), height.min(region.height));
         let (x, y) = track.bounds.center();
@@ -125,30 +139,30 @@ pub(super) fn split(
     parts
 }
 
-/// At which end of the region somebody hidden comes out: the one at which it reaches further beyond where those seen
-/// are known to be, if it does.
-fn coming_out(
+/// The end of the region at which a hidden person reappears: the one that reaches further beyond
+/// the settled boxes of the visible people. `None` if neither end does.
+fn reappearing_end(
     tracks: &[Track],
     order: &[usize],
     region: &UnitRect,
     beside: bool,
 ) -> impl Fn(&Track) -> Option<f32> + use<> {
     let ends = |bounds: &UnitRect| if beside { (bounds.x, bounds.right()) } else { (bounds.y, bounds.bottom()) };
-    let seen = order.iter().map(|t| &tracks[*t]).filter(|track| track.is_visible());
-    let (low, high) = seen.fold((f32::MAX, f32::MIN), |(low, high), track| {
+    let visible = order.iter().map(|t| &tracks[*t]).filter(|track| track.is_visible());
+    let (low, high) = visible.fold((f32::MAX, f32::MIN), |(low, high), track| {
         let (start, end) = ends(&track.settled);
         (low.min(start), high.max(end))
     });
     let (start, end) = ends(region);
     let (before, after) = (low - start, end - high);
     move |hidden| {
-        let size = if beside { hidden.alone.0 } else { hidden.alone.1 };
-        let least = COMES_OUT * size;
+        let size = if beside { hidden.size_alone.0 } else { hidden.size_alone.1 };
+        let least = REAPPEARS * size;
         (low <= high && before.max(after) > least).then_some(if after >= before { f32::MAX } else { f32::MIN })
     }
 }
 
-/// The share of `part` that lies in `whole`.
+/// The share of `part` that is inside `whole`.
 fn share(part: &UnitRect, whole: &UnitRect) -> f32 {
     let area = part.area();
     if area > 0.0 { part.intersection(whole).area() / area } else { 0.0 }
