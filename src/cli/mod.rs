@@ -43,7 +43,7 @@ fn library_of(config: &Config) -> anyhow::Result<Library> {
 }
 
 /// Runs the command line.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     if let Some(code) = moved::refusal() {
         return code;
     }

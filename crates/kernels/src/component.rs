@@ -30,7 +30,7 @@ const fn component(plane: usize, offset: usize, step: usize, across: usize, down
 
 impl Component {
     /// Samples per row, and rows, for a picture of `size`.
-    pub const fn extent(&self, size: Size) -> (usize, usize) {
+    pub(crate) const fn extent(&self, size: Size) -> (usize, usize) {
         ((size.width as usize).div_ceil(self.across), (size.height as usize).div_ceil(self.down))
     }
 }
@@ -63,14 +63,14 @@ pub(crate) struct Channel<'a> {
 
 impl<'a> Channel<'a> {
     /// The samples of `component` in `picture`.
-    pub fn new(picture: &Picture<'a>, component: Component) -> Self {
+    pub(crate) fn new(picture: &Picture<'a>, component: Component) -> Self {
         Self { data: picture.plane(component.plane), offset: component.offset, step: component.step }
     }
 
     /// The bytes from the first of samples `first..first + count` of row `y` to the last one. The
     /// bytes between the samples are included.
     #[inline]
-    pub fn samples(&self, y: usize, first: usize, count: usize) -> &'a [u8] {
+    pub(crate) fn samples(&self, y: usize, first: usize, count: usize) -> &'a [u8] {
         let start = y * self.data.stride_bytes + self.offset + first * self.step;
         &self.data.data[start..start + (count - 1) * self.step + 1]
     }

@@ -43,7 +43,7 @@ fn nets(criterion: &mut Criterion) {
             });
         }
         group.bench_function("tract", |bencher| {
-            bencher.iter(|| black_box(&mut tract).repeat_inference().expect("tract"))
+            bencher.iter(|| black_box(&mut tract).repeat_inference().expect("tract"));
         });
     }
 }

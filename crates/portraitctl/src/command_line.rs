@@ -10,7 +10,7 @@ use crate::commands::set;
 /// Shows portraitd's cameras, changes their settings, and reads their streams.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus.
     #[arg(long, global = true, default_value = "system", value_name = "BUS")]
     pub bus: String,
@@ -25,7 +25,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Lists the cameras.
     List,
     /// Shows every property of a camera.
@@ -61,7 +61,7 @@ pub enum Command {
 
 /// The arguments of `attach`.
 #[derive(Args, Debug)]
-pub struct AttachArguments {
+pub(crate) struct AttachArguments {
     /// The stream: mask, view, composite or source.
     pub stream: StreamKind,
     /// Ends after this number of frames. Without it, the command runs until it is interrupted.

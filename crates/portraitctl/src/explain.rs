@@ -6,7 +6,7 @@ use portraitd_client::feed::FeedError;
 
 /// Describes an error and its causes on one line. Each cause appears once. If the service does not run, the text names
 /// `bus` instead of repeating the error of the bus.
-pub fn explain(error: &anyhow::Error, bus: &str) -> String {
+pub(crate) fn explain(error: &anyhow::Error, bus: &str) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let service = cause.downcast_ref::<ServiceError>().or_else(|| match cause.downcast_ref::<FeedError>() {
@@ -35,7 +35,7 @@ pub fn explain(error: &anyhow::Error, bus: &str) -> String {
 }
 
 /// Whether the error is that the reader of our output has ended, as in `portraitctl ... | head -1`.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

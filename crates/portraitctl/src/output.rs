@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use zbus::{OwnedVariant, Variant};
 
 /// Converts a D-Bus value to JSON. Descriptors become null; no property contains one.
-pub fn to_json(value: &Variant<'_>) -> Json {
+pub(crate) fn to_json(value: &Variant<'_>) -> Json {
     match value {
         Variant::U8(value) => (*value).into(),
         Variant::Bool(value) => (*value).into(),
@@ -36,7 +36,7 @@ pub fn to_json(value: &Variant<'_>) -> Json {
 }
 
 /// Converts named D-Bus values to JSON, sorted by name.
-pub fn values_to_json<'a>(values: impl IntoIterator<Item = (&'a String, &'a OwnedVariant)>) -> BTreeMap<String, Json> {
+pub(crate) fn values_to_json<'a>(values: impl IntoIterator<Item = (&'a String, &'a OwnedVariant)>) -> BTreeMap<String, Json> {
     values
         .into_iter()
         .map(|(name, value)| (name.clone(), Variant::try_from(value).map_or(Json::Null, |value| to_json(&value))))
@@ -44,7 +44,7 @@ pub fn values_to_json<'a>(values: impl IntoIterator<Item = (&'a String, &'a Owne
 }
 
 /// Converts JSON to short text: a string without quotes, and everything else as JSON.
-pub fn to_text(value: &Json) -> String {
+pub(crate) fn to_text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         other => other.to_string(),
@@ -55,7 +55,7 @@ pub fn to_text(value: &Json) -> String {
 ///
 /// # Errors
 /// The error of standard output.
-pub fn print_json(value: &Json) -> io::Result<()> {
+pub(crate) fn print_json(value: &Json) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{value}")?;
     out.flush()
@@ -65,7 +65,7 @@ pub fn print_json(value: &Json) -> io::Result<()> {
 ///
 /// # Errors
 /// The error of standard output.
-pub fn print_text(line: &str) -> io::Result<()> {
+pub(crate) fn print_text(line: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{line}")
 }
 

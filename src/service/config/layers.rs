@@ -56,7 +56,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Reads a file. The result is `Ok(None)` if it does not exist.
-    pub fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -73,12 +73,12 @@ impl Layer {
     }
 
     /// Parses and checks a text.
-    pub fn parse(text: &str, origin: &Origin) -> Result<Self, ConfigError> {
+    pub(super) fn parse(text: &str, origin: &Origin) -> Result<Self, ConfigError> {
         Self::parse_with(text, origin, RENAMED_KEYS)
     }
 
     /// As [`Layer::parse`], with a given list of renamed keys.
-    pub fn parse_with(text: &str, origin: &Origin, renamed: &[RenamedKey]) -> Result<Self, ConfigError> {
+    pub(super) fn parse_with(text: &str, origin: &Origin, renamed: &[RenamedKey]) -> Result<Self, ConfigError> {
         let mut tree = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             place: origin.place(text, error.span().map_or(0, |span| span.start)),
             message: one_line(error.message()),
@@ -112,7 +112,7 @@ impl Layer {
     /// The layer of one setting from outside a file. `path` is the path of its key: `threads`, or
     /// `camera`, NAME, ..., key. `value` is TOML; if it is no TOML, or is refused, it is read as a
     /// plain string.
-    pub fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, ConfigError> {
+    pub(super) fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, ConfigError> {
         let is_toml = DeValue::parse(value).is_ok() && !value.contains(['\n', '\r']);
         let quoted = toml::Value::String(value.to_owned()).to_string();
         if is_toml {

@@ -53,7 +53,7 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// Computes the windows of `span`.
-    pub fn build(&mut self, span: Span) {
+    pub(super) fn build(&mut self, span: Span) {
         self.height = span.scale.max(1.0);
         self.bits = (0..8_u32).rev().find(|&bits| self.height * f64::from(1 << bits) <= SHORT).unwrap_or(0);
         let last = i64::try_from(span.source).unwrap_or(i64::MAX) - 1;
@@ -70,13 +70,13 @@ impl Windows {
 
     /// The sum that a mean of 1 results in.
     #[expect(clippy::cast_possible_truncation, reason = "from 64 to 128")]
-    pub fn unit(&self) -> f32 {
+    pub(super) fn unit(&self) -> f32 {
         if self.height > SHORT { SHORT as f32 } else { (self.height * f64::from(1 << self.bits)) as f32 }
     }
 
     /// Writes the sums of output row `j`, one per column. `row` returns source rows of at least as
     /// many bytes.
-    pub fn sum<'a>(&mut self, isa: Usable, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
+    pub(super) fn sum<'a>(&mut self, isa: Usable, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
         let Window { edges, inner: (from, to) } = self.windows[j];
         if self.height > SHORT {
             self.sum_tall(edges, from..to, row, out);

@@ -42,13 +42,13 @@ pub(crate) struct Span {
 impl Span {
     /// The centre of output sample `j`, in source samples. Source sample `i` covers `i..i + 1`.
     #[expect(clippy::cast_precision_loss, reason = "output positions are below 2^24")]
-    pub fn center(&self, j: usize) -> f64 {
+    pub(crate) fn center(&self, j: usize) -> f64 {
         self.origin + (j as f64 + 0.5) * self.scale
     }
 
     /// The same positions over a source that keeps one of `every` neighbouring samples.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^24")]
-    pub fn thinned(self, every: usize) -> Self {
+    pub(crate) fn thinned(self, every: usize) -> Self {
         let by = every as f64;
         Self { origin: self.origin / by, scale: self.scale / by, source: self.source.div_ceil(every), ..self }
     }
@@ -73,7 +73,7 @@ pub(crate) struct AxisFilter {
 impl AxisFilter {
     /// Computes the table of `span`. `taps` becomes a multiple of `multiple`, padded with zeros.
     /// Allocates only if the table needs more memory than any table before.
-    pub fn build(&mut self, span: Span, filter: Filter, multiple: usize) {
+    pub(crate) fn build(&mut self, span: Span, filter: Filter, multiple: usize) {
         self.starts.clear();
         self.weights.clear();
         let radius = radius(span.scale, filter);
@@ -128,7 +128,7 @@ impl AxisFilter {
 
     /// Makes `starts` relative to the first source sample that any output uses, for filtering along
     /// a row.
-    pub fn rebase(&mut self) {
+    pub(crate) fn rebase(&mut self) {
         self.first = self.starts.iter().copied().min().unwrap_or(0);
         for start in &mut self.starts {
             *start -= self.first;
@@ -138,7 +138,7 @@ impl AxisFilter {
 
     /// The weights of output `j`, `taps` of them.
     #[inline]
-    pub fn weights(&self, j: usize) -> &[i16] {
+    pub(crate) fn weights(&self, j: usize) -> &[i16] {
         &self.weights[j * self.taps..(j + 1) * self.taps]
     }
 }

@@ -92,13 +92,13 @@ pub(crate) struct PlaneScaler {
 
 impl PlaneScaler {
     /// A scaler that runs on `isa`.
-    pub fn new(isa: Usable) -> Self {
+    pub(crate) fn new(isa: Usable) -> Self {
         Self { isa, ..Self::default() }
     }
 
     /// Prepares for a picture. The tables are computed again if `x`, `y`, `filter` or the layout of
     /// `source` has changed.
-    pub fn start(&mut self, x: Span, y: Span, filter: Filter, source: &Channels<'_>) {
+    pub(crate) fn start(&mut self, x: Span, y: Span, filter: Filter, source: &Channels<'_>) {
         let (channels, layout) = (source.count(), source.layout());
         if self.spans != Some((x, y, filter)) || self.channels != channels || self.layout != layout {
             self.x.build(x, filter, 4);
@@ -133,7 +133,7 @@ impl PlaneScaler {
 
     /// Writes output row `y` to `out`, channels interleaved. Rows in ascending order are fastest,
     /// but any order works.
-    pub fn row(&mut self, source: &Channels<'_>, y: usize, out: &mut [u8]) {
+    pub(crate) fn row(&mut self, source: &Channels<'_>, y: usize, out: &mut [u8]) {
         let first_row = self.y.starts[y];
         if let (Some(columns), Some(rows)) = (self.x.identity, self.y.identity) {
             copy(source, rows + y, columns, out);

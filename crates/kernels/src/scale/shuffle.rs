@@ -98,7 +98,7 @@ impl Shuffles {
     /// Computes the operations for a source of `samples` samples per row. Returns `false` if the
     /// taps of four outputs do not lie within 16 bytes, which happens for strong shrinking or short
     /// rows. The answer is the same on every instruction set.
-    pub fn build(&mut self, isa: Usable, axis: &AxisFilter, layout: ShuffleLayout, samples: usize) -> bool {
+    pub(super) fn build(&mut self, isa: Usable, axis: &AxisFilter, layout: ShuffleLayout, samples: usize) -> bool {
         self.ops.clear();
         self.wide.clear();
         self.bases.clear();
@@ -161,7 +161,7 @@ impl Shuffles {
     /// # Panics
     /// If a slice is too short, if the operations were computed for another instruction set, or if
     /// the instruction set is not [`available`].
-    pub fn run(&self, isa: Usable, row: &[u8], out: &mut [i16]) {
+    pub(super) fn run(&self, isa: Usable, row: &[u8], out: &mut [i16]) {
         assert!(row.len() >= self.reach, "the row has {} bytes, but {} are read", row.len(), self.reach);
         let groups = out.len() / GROUP;
         let wide = !self.wide.is_empty();

@@ -10,7 +10,7 @@ use zbus::proxy::CacheProperties;
 use crate::output::{print_json, print_text, to_text};
 
 /// Runs the command.
-pub async fn run(connection: &Connection, json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, json: bool) -> Result<()> {
     let manager = ManagerProxy::builder(connection).cache_properties(CacheProperties::No).build().await?;
     let mut cameras = Vec::new();
     for path in manager.cameras().await? {

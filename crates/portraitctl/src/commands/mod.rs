@@ -1,13 +1,13 @@
 //! The subcommands, one module each, and what several of them need.
 
-pub mod attach;
-pub mod list;
-pub mod reframe;
-pub mod set;
-pub mod snapshot;
-pub mod stats;
-pub mod status;
-pub mod watch;
+pub(crate) mod attach;
+pub(crate) mod list;
+pub(crate) mod reframe;
+pub(crate) mod set;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod watch;
 
 use anyhow::Result;
 use portraitd_client::connect::SERVICE_NAME;

@@ -10,7 +10,7 @@ use zbus::proxy::CacheProperties;
 use crate::output::print_json;
 
 /// Runs the command.
-pub async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
     let path = find_camera(connection, camera).await?.inner().path().to_owned();
     FramingProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await?.reframe().await?;
     if json {

@@ -17,7 +17,7 @@ use zbus::proxy::CacheProperties;
 use crate::output::print_json;
 
 /// The text after the help of `set`: the keys and their values.
-pub fn keys() -> String {
+pub(crate) fn keys() -> String {
     fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> String {
         all.iter().map(|value| word(*value)).collect::<Vec<_>>().join(", ")
     }
@@ -43,7 +43,7 @@ pub fn keys() -> String {
 
 /// Why a text is not an assignment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AssignmentError {
+pub(crate) enum AssignmentError {
     #[error("{text:?} is not KEY=VALUE")]
     NoAssignment { text: String },
     #[error("unknown key {key:?}")]
@@ -54,7 +54,7 @@ pub enum AssignmentError {
 
 /// A setting and its new value. The service checks words and ranges.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Setting {
+pub(crate) enum Setting {
     FramingMode(String),
     ManualCrop(Fractions),
     MaxZoom(f64),
@@ -116,7 +116,7 @@ impl FromStr for Setting {
 }
 
 /// Runs the command. It stops at the first setting that the service refuses; the settings before it stay in force.
-pub async fn run(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
     let path = find_camera(connection, camera).await?.inner().path().to_owned();
     let no = CacheProperties::No;
     let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;

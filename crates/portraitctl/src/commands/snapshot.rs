@@ -15,7 +15,7 @@ use zbus::Connection;
 use crate::output::print_json;
 
 /// Runs the command. `out` may be `-` for standard output; then nothing else is printed there.
-pub async fn run(
+pub(crate) async fn run(
     connection: &Connection,
     camera: Option<&str>,
     stream: StreamKind,

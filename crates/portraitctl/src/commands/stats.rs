@@ -8,7 +8,7 @@ use zbus::Connection;
 use crate::output::{print_json, print_text, to_text, values_to_json};
 
 /// Runs the command.
-pub async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
     let stats = find_camera(connection, camera).await?.stats().await?;
     let stats = values_to_json(&stats);
     if json {

@@ -11,7 +11,7 @@ use super::{INTERFACES, path_of, properties_at};
 use crate::output::{print_json, print_text, to_text, values_to_json};
 
 /// Runs the command.
-pub async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
     let properties = properties_at(connection, path_of(connection, camera).await?).await?;
     let mut all = BTreeMap::new();
     for (short, interface) in INTERFACES {

@@ -12,7 +12,7 @@ use super::{INTERFACES, path_of, properties_at};
 use crate::output::{print_json, print_text, to_json, to_text};
 
 /// Runs the command. It ends after `limit` changes, on an interrupt, or when the connection ends.
-pub async fn run(connection: &Connection, camera: Option<&str>, limit: Option<u64>, json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, camera: Option<&str>, limit: Option<u64>, json: bool) -> Result<()> {
     let properties = properties_at(connection, path_of(connection, camera).await?).await?;
     let mut signals = properties.receive_properties_changed().await?;
     let mut left = limit;

@@ -12,7 +12,7 @@ const CHUNK: usize = 4096;
 
 /// A dense convolution that is packed for an instruction set.
 #[derive(Clone, Debug)]
-pub struct Dense {
+pub(crate) struct Dense {
     kernel: [usize; 2],
     stride: usize,
     padding: [usize; 2],
@@ -37,7 +37,7 @@ pub struct Dense {
 
 impl Dense {
     /// Packs `c` in groups of `group` channels and reserves the scratch memory.
-    pub fn new(
+    pub(crate) fn new(
         kernels: &Kernels,
         c: &Convolution,
         input: Shape,
@@ -84,7 +84,7 @@ impl Dense {
     }
 
     /// The units of the step.
-    pub const fn units(&self) -> Units {
+    pub(crate) const fn units(&self) -> Units {
         self.units
     }
 
@@ -112,7 +112,7 @@ impl Dense {
     ///
     /// # Safety
     /// The map of the gate holds its vector.
-    pub unsafe fn gate(&mut self, maps: &impl Resolve) {
+    pub(crate) unsafe fn gate(&mut self, maps: &impl Resolve) {
         let Some(gate) = self.gate else { return };
         // SAFETY: the map has as many numbers as the input has channels; the program's check
         // compared them.
@@ -136,7 +136,7 @@ impl Dense {
     /// [`Dense::gate`] has been called; `input` and `output` are valid for their shapes and do not
     /// overlap; `scratch` is valid for the step's places and is used by no other thread.
     #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
-    pub unsafe fn run(
+    pub(crate) unsafe fn run(
         &self,
         kernels: &Kernels,
         half: Option<usize>,
@@ -225,7 +225,7 @@ impl Dense {
     ///
     /// # Safety
     /// Each half ran with its scratch memory; `mean` is valid for the channels of the output.
-    pub unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+    pub(crate) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
         // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }

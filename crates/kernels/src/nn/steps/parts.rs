@@ -8,7 +8,7 @@ use crate::nn::rows::Kernels;
 
 /// Assigns places in the scratch memory to the buffers of a step. Offsets are in `f32`s.
 #[derive(Debug, Default)]
-pub struct Places {
+pub(crate) struct Places {
     length: usize,
 }
 
@@ -21,13 +21,13 @@ impl Places {
     }
 
     /// Numbers that all places need together.
-    pub const fn length(&self) -> usize {
+    pub(crate) const fn length(&self) -> usize {
         self.length
     }
 }
 
 /// Resolves feature maps to addresses.
-pub trait Resolve {
+pub(crate) trait Resolve {
     /// The address of the map's first number.
     fn at(&self, map: MapId) -> *mut f32;
 }
@@ -40,7 +40,7 @@ const WORTH_SPLITTING: usize = 200_000;
 /// depends on the step alone, and a total is always the sum of the first half plus the sum of the
 /// second. So one thread and two threads give the same result to the bit.
 #[derive(Clone, Copy, Debug)]
-pub struct Units {
+pub(crate) struct Units {
     /// Number of units.
     pub count: usize,
     /// First unit of the second half; `count` if the step is not worth splitting.
@@ -54,12 +54,12 @@ impl Units {
     }
 
     /// Whether two threads may share the step.
-    pub const fn is_split(self) -> bool {
+    pub(crate) const fn is_split(self) -> bool {
         self.split < self.count
     }
 
     /// The units of a half, or all units if `half` is `None`.
-    pub const fn of(self, half: Option<usize>) -> std::ops::Range<usize> {
+    pub(crate) const fn of(self, half: Option<usize>) -> std::ops::Range<usize> {
         match half {
             None => 0..self.count,
             Some(0) => 0..self.split,

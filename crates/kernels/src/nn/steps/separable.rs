@@ -11,7 +11,7 @@ use crate::nn::rows::{Activation, DepthwiseRow, Kernels};
 /// A depthwise convolution and the optional 1x1 convolution before it, packed for an instruction
 /// set.
 #[derive(Clone, Debug)]
-pub struct Separable {
+pub(crate) struct Separable {
     expand: Option<Dense>,
     kernel: usize,
     stride: usize,
@@ -31,7 +31,7 @@ pub struct Separable {
 
 impl Separable {
     /// Packs a depthwise convolution and its expansion.
-    pub fn new(
+    pub(crate) fn new(
         kernels: &Kernels,
         expand: Option<&Convolution>,
         d: &Depthwise,
@@ -77,7 +77,7 @@ impl Separable {
     }
 
     /// The units of the step.
-    pub const fn units(&self) -> Units {
+    pub(crate) const fn units(&self) -> Units {
         self.units
     }
 
@@ -85,7 +85,7 @@ impl Separable {
     ///
     /// # Safety
     /// The same as there.
-    pub unsafe fn gate(&mut self, maps: &impl Resolve) {
+    pub(crate) unsafe fn gate(&mut self, maps: &impl Resolve) {
         if let Some(expand) = &mut self.expand {
             // SAFETY: the caller upholds this function's contract.
             unsafe { expand.gate(maps) }
@@ -96,7 +96,7 @@ impl Separable {
     ///
     /// # Safety
     /// The same as there.
-    pub unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+    pub(crate) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
         // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
@@ -106,7 +106,7 @@ impl Separable {
     /// # Safety
     /// The same as [`Dense::run`].
     #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
-    pub unsafe fn run(
+    pub(crate) unsafe fn run(
         &self,
         kernels: &Kernels,
         half: Option<usize>,
