@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use portraitd::pipeline::{Camera, CameraOptions};
+use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, run_blocking};
 use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
-use portraitd::service::config::{BusConfig, Config, ConfigSources, Flags};
+use portraitd::service::config::{BusConfig, CameraConfig, Config, ConfigSources, Flags};
 use portraitd::service::crash::CrashGuard;
 use portraitd::service::logging;
 use portraitd::service::logging::Logging;
@@ -23,10 +23,11 @@ use portraitd::service::metrics::{Report, replace_file};
 use portraitd::service::notify;
 use portraitd::service::notify::{Verdict, Watchdog};
 use portraitd::source::SourceSpec;
+use portraitd_media::Source;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_protocol::ServiceError;
 use portraitd_v4l2::watch::DeviceWatch;
-use portraitd_vision::net::EngineOptions;
+use portraitd_vision::net::{EngineOptions, Library, Model};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -88,14 +89,92 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     done
 }
 
-/// The state that a reload needs.
+/// What cameras are made from, at the start and by a reload.
+struct CameraFactory {
+    library: Library,
+    engine: EngineOptions,
+    budget: RingBudget,
+    /// The cameras run without a net, because the service has crashed repeatedly.
+    safe_mode: bool,
+    watchdog: Mutex<Watchdog>,
+}
+
+impl CameraFactory {
+    fn watchdog(&self) -> MutexGuard<'_, Watchdog> {
+        self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn source(settings: &CameraConfig) -> anyhow::Result<Box<dyn Source>> {
+        let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
+        Ok(spec.into_source())
+    }
+
+    fn options(&self, settings: &CameraConfig, model: Option<Model>) -> CameraOptions {
+        let progress = ["capture", "vision"].map(|part| self.watchdog().watch(&format!("{part} of {}", settings.name)));
+        CameraOptions {
+            config: settings.clone(),
+            library: self.library.clone(),
+            budget: self.budget.clone(),
+            engine: self.engine,
+            model,
+            progress,
+        }
+    }
+
+    /// Starts a camera with the service, before there is a bus.
+    fn start(&self, settings: &CameraConfig) -> anyhow::Result<Camera> {
+        let source = Self::source(settings)?;
+        let model = if self.safe_mode {
+            warn!(
+                camera = settings.name,
+                "three crashes within a minute: safe mode, the camera runs without inference"
+            );
+            None
+        } else {
+            Some(self.library.load(&settings.segmentation.model, self.engine)?)
+        };
+        let failed = |error| anyhow::anyhow!("camera {}: {error}", settings.name);
+        let camera = Camera::start(self.options(settings, model), source).map_err(failed)?;
+        camera.start_outputs().map_err(failed)?;
+        Ok(camera)
+    }
+
+    /// Starts a camera for a reload: whatever is wrong with its settings is an error. Its outputs
+    /// are not opened yet.
+    async fn start_for_reload(&self, settings: &CameraConfig) -> Result<Camera, ServiceError> {
+        let source = Self::source(settings).map_err(|error| ServiceError::InvalidArgument(format!("{error:#}")))?;
+        let model = if self.safe_mode {
+            None
+        } else {
+            let (library, engine, name) = (self.library.clone(), self.engine, settings.segmentation.model.clone());
+            let loaded = run_blocking("load-model", move || library.load(&name, engine)).await?;
+            Some(loaded.map_err(|error| ServiceError::Failed(error.to_string()))?)
+        };
+        Camera::start_checked(self.options(settings, model), source).await
+    }
+}
+
+/// The cameras, and what a reload needs.
 struct Manager {
     sources: ConfigSources,
-    cameras: Vec<Arc<Camera>>,
+    factory: CameraFactory,
+    cameras: Mutex<Vec<Arc<Camera>>>,
     config: Mutex<Config>,
+    /// The objects on the bus; `None` without a bus.
+    server: Mutex<Option<Arc<Server>>>,
     logging: Arc<Logging>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
+}
+
+/// What a reload does to the cameras. Everything in it has been read and checked.
+struct ReloadPlan {
+    /// All cameras of the new configuration, in its order.
+    cameras: Vec<Arc<Camera>>,
+    reconfigured: Vec<(Arc<Camera>, Reconfiguration)>,
+    removed: Vec<Arc<Camera>>,
+    /// Started, but without their outputs and not on the bus yet.
+    added: Vec<Arc<Camera>>,
 }
 
 impl Manager {
@@ -103,21 +182,31 @@ impl Manager {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the configuration again and applies it to the cameras, either completely or not at
-    /// all. Changes that need a restart are logged.
+    fn cameras(&self) -> Vec<Arc<Camera>> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Arc<Server>>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the configuration again and puts all of it into effect, or nothing. Settings that need
+    /// a restart are logged.
     async fn reload(&self) -> Result<(), ServiceError> {
         let _turn = self.turn.lock().await;
         let next = Config::load(&self.sources).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
-        // Everything that can fail comes first, before anything changes.
-        let mut prepared = Vec::new();
-        for camera in &self.cameras {
-            if let Some(settings) = next.cameras.iter().find(|settings| settings.name == camera.name()) {
-                prepared.push((camera, camera.prepare(settings).await?));
-            }
-        }
-        for (camera, new) in prepared {
+        // Whatever can fail does so here, before anything has changed.
+        let plan = self.plan_reload(&next).await?;
+        for (camera, new) in plan.reconfigured {
             camera.reconfigure(new);
         }
+        for camera in &plan.removed {
+            self.remove(camera).await;
+        }
+        for camera in &plan.added {
+            self.add(camera).await;
+        }
+        *self.cameras.lock().unwrap_or_else(PoisonError::into_inner) = plan.cameras;
         for warning in &next.warnings {
             warn!("{warning}");
         }
@@ -132,6 +221,72 @@ impl Manager {
         drop(config);
         info!("configuration reloaded");
         Ok(())
+    }
+
+    /// Reads and checks everything that the cameras of a new configuration need, and starts the new
+    /// ones.
+    async fn plan_reload(&self, next: &Config) -> Result<ReloadPlan, ServiceError> {
+        let mut old = self.cameras();
+        let old_settings = self.config().cameras.clone();
+        let mut plan =
+            ReloadPlan { cameras: Vec::new(), reconfigured: Vec::new(), removed: Vec::new(), added: Vec::new() };
+        for settings in &next.cameras {
+            // A camera with another device or other outputs is another camera of the same name.
+            let is_same = |other: &CameraConfig| {
+                other.name == settings.name && other.device == settings.device && other.outputs == settings.outputs
+            };
+            let kept = old_settings.iter().any(is_same);
+            let camera = match old.iter().position(|camera| kept && camera.name() == settings.name) {
+                Some(index) => {
+                    let camera = old.remove(index);
+                    let new = camera.prepare(settings).await?;
+                    plan.reconfigured.push((Arc::clone(&camera), new));
+                    camera
+                }
+                None => {
+                    let camera = Arc::new(self.factory.start_for_reload(settings).await?);
+                    plan.added.push(Arc::clone(&camera));
+                    camera
+                }
+            };
+            plan.cameras.push(camera);
+        }
+        plan.removed = old;
+        Ok(plan)
+    }
+
+    /// Takes a camera off the bus, closes its rings, and waits until its devices are closed.
+    async fn remove(&self, camera: &Arc<Camera>) {
+        let server = self.server().clone();
+        if let Some(server) = server
+            && let Err(error) = server.remove_camera(camera.name()).await
+        {
+            warn!(camera = camera.name(), "the camera cannot be removed from the bus: {error}");
+        }
+        camera.close();
+        let stopped = Arc::clone(camera);
+        if let Err(error) = run_blocking("stop-camera", move || stopped.stop()).await {
+            warn!(camera = camera.name(), "{error}");
+        }
+        info!(camera = camera.name(), "camera removed");
+    }
+
+    /// Opens the outputs of a camera and puts it on the bus.
+    async fn add(&self, camera: &Arc<Camera>) {
+        if let Err(error) = camera.start_outputs() {
+            error!(camera = camera.name(), "the camera runs without all of its outputs: {error}");
+        }
+        let server = self.server().clone();
+        if let Some(server) = server
+            && let Err(error) = server.add_camera(Arc::clone(camera) as Arc<dyn CameraService>).await
+        {
+            error!(camera = camera.name(), "the camera cannot be put on the bus: {error}");
+        }
+        info!(camera = camera.name(), "camera added");
+    }
+
+    fn ask_watchdog(&self) -> Verdict {
+        self.factory.watchdog().ask(monotonic_ns())
     }
 
     /// Reloads because of a signal, and reports to the service manager.
@@ -157,13 +312,6 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
     differs("bus", old.bus != new.bus);
     differs("models_dir", old.models_dir != new.models_dir);
     differs("threads", old.threads != new.threads);
-    let names = |config: &Config| config.cameras.iter().map(|camera| camera.name.clone()).collect::<Vec<_>>();
-    differs("[[camera]]", names(old) != names(new));
-    for camera in &old.cameras {
-        let Some(other) = new.cameras.iter().find(|other| other.name == camera.name) else { continue };
-        differs(&format!("camera.{}.device", camera.name), camera.device != other.device);
-        differs(&format!("camera.{}.output", camera.name), camera.outputs != other.outputs);
-    }
     changes
 }
 
@@ -196,43 +344,27 @@ async fn serve_cameras(
     let real_watchdog = Watchdog::from_environment(monotonic_ns());
     let fed = real_watchdog.is_some();
     // Without a service manager the threads report to a watchdog that never expires.
-    let mut watchdog = real_watchdog.unwrap_or_else(|| Watchdog::new(u64::MAX, monotonic_ns()));
-    let library = library_of(&config)?;
+    let watchdog = real_watchdog.unwrap_or_else(|| Watchdog::new(u64::MAX, monotonic_ns()));
     // The configuration accepts 1 and 2 only.
     let threads = usize::try_from(config.threads).unwrap_or(1);
-    let engine = EngineOptions { threads, ..EngineOptions::default() };
-    let budget = RingBudget::default();
+    let factory = CameraFactory {
+        library: library_of(&config)?,
+        engine: EngineOptions { threads, ..EngineOptions::default() },
+        budget: RingBudget::default(),
+        safe_mode,
+        watchdog: Mutex::new(watchdog),
+    };
     let mut cameras = Vec::new();
     for settings in &config.cameras {
-        let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
-        let model = if safe_mode {
-            warn!(
-                camera = settings.name,
-                "three crashes within a minute: safe mode, the camera runs without inference"
-            );
-            None
-        } else {
-            Some(library.load(&settings.segmentation.model, engine)?)
-        };
-        let progress = ["capture", "vision"].map(|part| watchdog.watch(&format!("{part} of {}", settings.name)));
-        let options = CameraOptions {
-            config: settings.clone(),
-            library: library.clone(),
-            budget: budget.clone(),
-            engine,
-            model,
-            progress,
-        };
-        cameras.push(Arc::new(
-            Camera::start(options, spec.into_source())
-                .map_err(|error| anyhow::anyhow!("camera {}: {error}", settings.name))?,
-        ));
+        cameras.push(Arc::new(factory.start(settings)?));
     }
     let bus = bus_of(&config.bus);
     let manager = Arc::new(Manager {
         sources,
-        cameras: cameras.clone(),
+        factory,
+        cameras: Mutex::new(cameras.clone()),
         config: Mutex::new(config),
+        server: Mutex::default(),
         logging,
         turn: tokio::sync::Mutex::default(),
     });
@@ -243,21 +375,30 @@ async fn serve_cameras(
     };
     // Before the name appears on the bus: whoever sees it may send a signal.
     let signals = Signals::new()?;
-    let server: Option<Server> = match bus {
-        Bus::None => None,
-        _ => Some(serve(&bus, publication).await?),
+    let server = {
+        // A reload that is requested as soon as the name appears waits for the turn.
+        let _turn = manager.turn.lock().await;
+        let server = match bus {
+            Bus::None => None,
+            _ => Some(Arc::new(serve(&bus, publication).await?)),
+        };
+        manager.server().clone_from(&server);
+        server
     };
     if let Err(error) = notify::ready(&status_line(&cameras)) {
         warn!("the service manager cannot be notified that the service is ready: {error}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
-    let ended = main_loop(&cameras, &manager, &mut watchdog, fed, started, safe_mode, server.as_ref(), signals).await;
+    drop(cameras);
+    let ended = main_loop(&manager, fed, started, server.as_deref(), signals).await;
     let _ = notify::stopping();
     // Rings are closed first, while the bus is still connected, so that clients learn of the end
     // from their rings.
-    for camera in &cameras {
+    for camera in manager.cameras() {
         camera.stop();
     }
+    // The objects refer to the manager and the manager to the objects.
+    drop(manager.server().take());
     drop(server);
     info!("stopped");
     ended
@@ -280,19 +421,17 @@ impl Signals {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that the main thread handles, in one place")]
 async fn main_loop(
-    cameras: &[Arc<Camera>],
     manager: &Arc<Manager>,
-    watchdog: &mut Watchdog,
     fed: bool,
     started: Instant,
-    safe_mode: bool,
     server: Option<&Server>,
     Signals { mut terminate, mut interrupt, mut hangup }: Signals,
 ) -> anyhow::Result<()> {
     let mut report = tokio::time::interval(REPORT_EVERY);
-    let ask_every = if fed { Duration::from_nanos(watchdog.ask_every_ns()) } else { Duration::from_secs(3600) };
+    let factory = &manager.factory;
+    let ask_every =
+        if fed { Duration::from_nanos(factory.watchdog().ask_every_ns()) } else { Duration::from_secs(3600) };
     let mut ask = tokio::time::interval(ask_every);
     let devices = DeviceWatch::new()
         .inspect_err(|error| warn!("/dev cannot be watched, so new devices are found only by retries: {error}"))
@@ -309,23 +448,24 @@ async fn main_loop(
             // again.
             () = bus_closed(server) => anyhow::bail!("the connection to the bus has ended; the service must be started again"),
             changed = watch_devices(devices.as_ref()) => match changed {
-                Ok(()) => cameras.iter().for_each(|camera| camera.kick()),
+                Ok(()) => manager.cameras().iter().for_each(|camera| camera.retry_now()),
                 Err(error) => warn!("changes of /dev cannot be read: {error}"),
             },
-            _ = ask.tick(), if fed => match watchdog.ask(monotonic_ns()) {
+            _ = ask.tick(), if fed => match manager.ask_watchdog() {
                 Verdict::Feed => drop(notify::feed()),
                 Verdict::Wait => {}
                 Verdict::Stuck(names) => error!("these threads make no progress: {}; the service manager will restart the service", names.join(", ")),
             },
             _ = report.tick() => {
-                let _ = notify::status(&status_line(cameras));
+                let cameras = manager.cameras();
+                let _ = notify::status(&status_line(&cameras));
                 let metrics_file = manager.config().metrics_file.clone();
                 if let Some(path) = &metrics_file {
                     let uptime_s = started.elapsed().as_secs_f64();
                     let report = Report {
                         version: env!("CARGO_PKG_VERSION").to_owned(),
                         uptime_s,
-                        safe_mode,
+                        safe_mode: factory.safe_mode,
                         cameras: cameras.iter().map(|camera| camera.report(uptime_s)).collect(),
                     };
                     if let Err(error) = replace_file(path, report.to_text().as_bytes()) {

@@ -1,23 +1,24 @@
-//! The capture thread of a camera: opens the source when somebody needs it, passes its frames on, closes it when nobody
-//! looks, and after any trouble tries again, for ever.
+//! The capture thread of a camera. It opens the source when a client needs it, passes its frames
+//! on, and closes it when no client needs it any more. After a failure it tries again, without end.
 //!
 //! ```text
-//!            client            opened           first frame       shutter closed
-//!   idle --------------> starting ----> (open) -----------> running <-----------> private
-//!    ^                    ^   |                              |  |
-//!    |  nobody for the    |   | cannot be opened             |  | no frame for max(2 s, 5 frame times)
-//!    |  grace period      |   v                              |  v
-//!    +------------------- absent / failed <---------------- stalled
-//!                          waits 0.5 s, doubling to 30 s; a change of /dev or another client wakes it
+//!           client             opened           first frame       shutter closed
+//!   idle -------------> starting ----> (open) -----------> running <-----------> private
+//!    ^                   ^   |                              |  |
+//!    | no client for the |   | cannot be opened             |  | no frame for
+//!    | grace period      |   v                              |  v max(2 s, 5 frame times)
+//!    +------------------ absent / failed <---------------- stalled
+//!      waits 0.5 s, doubling to 30 s; a change of /dev or another client ends the wait
 //! ```
 //!
-//! A camera that cannot be had keeps the name of its trouble as its state until it can, or until nobody has asked for it
-//! for the grace period; what was wrong stays in `LastError`.
+//! A camera that is not available keeps the state that names the failure (absent, failed, stalled)
+//! until it is available, or until no client has asked for it for the grace period. `LastError`
+//! keeps the reason.
 //!
-//! While a camera's shutter is closed its pictures go no further: black frames, marked as private, take their place, at its
-//! own rate, or one a second where it sends none.
+//! While the camera's shutter is closed, its frames are replaced by black ones that are marked as
+//! private: at the camera's own rate, or one per second if it sends none.
 //!
-//! `run` is a loop of [`Capture::run_once`]; the whole outage policy is in `run`.
+//! `run` is a loop of [`Capture::run_once`] and holds the whole outage policy.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,34 +26,29 @@ use std::time::{Duration, Instant};
 use portraitd_protocol::{CameraState, ServiceError};
 use tracing::{debug, info, warn};
 
+use super::backoff::Backoff;
 use super::demand::Wake;
-use super::shared::{Shared, Trouble};
+use super::shared::{OutageReason, Shared};
 use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{BlankFrames, FormatRequest, FrameFormat, Source, SourceError, Stream, StreamEvent};
 use portraitd_v4l2::clock::StallDetector;
 
-/// The first wait after a failure; each next one is twice as long.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// The longest wait between tries.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// How long one wait for a frame lasts, so that a lost client or the end of the service is noticed.
+/// The longest wait for a frame, after which demand and shutdown are checked again.
 const POLL: Duration = Duration::from_millis(100);
-/// A stream that has run this long has recovered: the next failure is retried soon.
-const RECOVERED: Duration = Duration::from_secs(10);
-/// How often a black frame is shown for a camera that sends none while its shutter is closed.
-const BLANK_EVERY_NS: u64 = 1_000_000_000;
+/// The time between two black frames if the camera sends none while its shutter is closed.
+const BLANK_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// Why a stream was closed.
 #[derive(Debug)]
 enum Ended {
-    /// Nobody needs it.
+    /// No client needs it.
     Unwanted,
-    /// The service ends.
+    /// The camera is to stop.
     Shutdown,
-    /// No frame came for too long.
+    /// No frame came for this long.
     Stalled(Duration),
-    /// A finite source came to its end.
+    /// A finite source, such as a file, is at its end.
     Finished,
     /// The source failed.
     Failed(SourceError),
@@ -60,7 +56,7 @@ enum Ended {
     Reconfigured,
 }
 
-/// What the capture thread works with.
+/// The state of the capture thread.
 pub(super) struct Capture {
     shared: Arc<Shared>,
     source: Box<dyn Source>,
@@ -72,9 +68,9 @@ impl Capture {
         Self { shared, source, progress }
     }
 
-    /// Runs until the service ends.
+    /// Runs until the camera is to stop.
     pub(super) fn run(self) {
-        let mut retry = FIRST_RETRY;
+        let mut backoff = Backoff::new();
         loop {
             self.progress.idle(true);
             self.shared.set_state(CameraState::Idle, None);
@@ -83,30 +79,29 @@ impl Capture {
             }
             while !self.shared.demand.is_shut_down() {
                 self.progress.idle(false);
-                let kicks = self.shared.demand.kicks();
+                let retry_requests = self.shared.demand.retry_requests();
                 let started = Instant::now();
                 let ended = self.run_once();
                 self.progress.idle(true);
-                if started.elapsed() > RECOVERED {
-                    retry = FIRST_RETRY;
-                }
-                let absent = |reason| Trouble::new(reason, ServiceError::CameraAbsent);
-                let (state, trouble) = match ended {
+                backoff.worked_for(started.elapsed());
+                let absent = |text| OutageReason::new(text, ServiceError::CameraAbsent);
+                let (state, reason) = match ended {
                     Ended::Unwanted | Ended::Shutdown => break,
                     Ended::Reconfigured => continue,
                     Ended::Stalled(limit) => {
-                        let reason = format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32());
-                        (CameraState::Stalled, absent(reason))
+                        let text = format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32());
+                        (CameraState::Stalled, absent(text))
                     }
                     Ended::Finished => (CameraState::Absent, absent(format!("{}: has ended", self.source.name()))),
-                    Ended::Failed(error) => trouble_of(&error),
+                    Ended::Failed(error) => outage_of(&error),
                 };
-                warn!(camera = self.shared.name(), "{}; trying again in {retry:?}", trouble.reason);
-                self.shared.set_state(state, Some(trouble));
-                self.shared.count_reopen();
-                match self.shared.demand.wait_retry(kicks, retry, self.shared.tuning().idle_close) {
-                    Wake::TimedOut | Wake::Wanted => retry = (retry * 2).min(LONGEST_RETRY),
-                    Wake::Kicked => retry = FIRST_RETRY,
+                warn!(camera = self.shared.name(), "{}; trying again in {:?}", reason.text, backoff.wait());
+                self.shared.set_state(state, Some(reason));
+                self.shared.statistics.count_reopen();
+                match self.shared.demand.wait_retry(retry_requests, backoff.wait(), self.shared.tuning.get().idle_close)
+                {
+                    Wake::TimedOut | Wake::Wanted => backoff.double(),
+                    Wake::RetryNow => backoff.reset(),
                     Wake::Unwanted | Wake::Shutdown => break,
                 }
             }
@@ -120,7 +115,7 @@ impl Capture {
     /// Opens the source and passes its frames on until it ends.
     fn run_once(&self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
-        let wanted = self.shared.tuning().wanted;
+        let wanted = self.shared.tuning.get().wanted;
         let mut stream = match self.source.open(&wanted) {
             Ok(stream) => stream,
             Err(error) => return Ended::Failed(error),
@@ -130,22 +125,24 @@ impl Capture {
             "camera opened");
         self.shared.set_format(format);
         let ended = self.pump(stream.as_mut(), wanted);
-        // No frame outlives its stream in the slot; readers that still hold one keep its memory alive.
+        // The slot must not keep a frame of a closed stream. Readers that still hold one keep its
+        // memory alive.
         self.shared.frames.clear();
         drop(stream);
         info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, "camera closed");
         ended
     }
 
+    /// Passes frames on until the stream ends.
     fn pump(&self, stream: &mut dyn Stream, wanted: FormatRequest) -> Ended {
         let mut watch = StallDetector::starting(stream.format().frame_rate, monotonic_ns());
-        let mut shown = Shown::Nothing;
+        let mut delivery = Delivery::AwaitingFirst;
         let mut last = (0, 0);
         loop {
             if self.shared.demand.is_shut_down() {
                 return Ended::Shutdown;
             }
-            let tuning = self.shared.tuning();
+            let tuning = self.shared.tuning.get();
             if self.shared.demand.expired(tuning.idle_close) {
                 return Ended::Unwanted;
             }
@@ -155,52 +152,52 @@ impl Capture {
             let event = stream.next(POLL);
             let now_ns = monotonic_ns();
             if stream.private() {
-                if !matches!(shown, Shown::Blank(_)) {
-                    shown = self.close_shutter(stream.format());
+                if !matches!(delivery, Delivery::Blank(_)) {
+                    delivery = self.close_shutter(stream.format());
                 }
-            } else if matches!(shown, Shown::Blank(_)) {
+            } else if matches!(delivery, Delivery::Blank(_)) {
                 info!(camera = self.shared.name(), "the shutter is open");
-                // Its first picture is awaited as after the opening.
+                // The first frame may take as long as after the opening of the device.
                 watch = StallDetector::starting(stream.format().frame_rate, now_ns);
-                shown = Shown::Nothing;
+                delivery = Delivery::AwaitingFirst;
             }
             match event {
                 Ok(StreamEvent::Frame(frame)) => {
-                    if matches!(shown, Shown::Nothing) {
+                    if matches!(delivery, Delivery::AwaitingFirst) {
                         watch = StallDetector::new(frame.format.frame_rate, now_ns);
                         self.shared.set_state(CameraState::Running, None);
-                        shown = Shown::Frames;
+                        delivery = Delivery::Frames;
                     }
                     watch.frame(now_ns);
                     self.progress.advance();
-                    self.shared.frame_captured(stream.counters());
+                    self.shared.statistics.frame_captured(stream.counters());
                     last = (frame.sequence, now_ns);
-                    match &shown {
-                        Shown::Blank(blank) => self.shared.frames.put(blank.frame(frame.sequence, frame.capture_ns)),
+                    match &delivery {
+                        Delivery::Blank(blank) => self.shared.frames.put(blank.frame(frame.sequence, frame.capture_ns)),
                         _ => self.shared.frames.put(frame),
                     }
                 }
                 Ok(StreamEvent::Nothing) => {
                     self.progress.advance();
-                    match &shown {
-                        Shown::Blank(blank) if now_ns.saturating_sub(last.1) >= BLANK_EVERY_NS => {
+                    match &delivery {
+                        Delivery::Blank(blank) if now_ns.saturating_sub(last.1) >= BLANK_INTERVAL_NS => {
                             last.1 = now_ns;
                             self.shared.frames.put(blank.frame(last.0, now_ns));
                         }
-                        Shown::Blank(_) => {}
+                        Delivery::Blank(_) => {}
                         _ if watch.stalled(now_ns) => return Ended::Stalled(watch.limit()),
                         _ => {}
                     }
                 }
                 Ok(StreamEvent::FormatChanged(format)) => {
                     debug!(camera = self.shared.name(), size = %format.size, "format changed");
-                    // A ring of the new format is not to begin with a frame of the old one.
+                    // A ring of the new format must not start with a frame of the old one.
                     self.shared.frames.clear();
                     self.shared.set_format(format);
                     watch = StallDetector::starting(format.frame_rate, now_ns);
-                    shown = match shown {
-                        Shown::Blank(_) => self.close_shutter(format),
-                        _ => Shown::Nothing,
+                    delivery = match delivery {
+                        Delivery::Blank(_) => self.close_shutter(format),
+                        _ => Delivery::AwaitingFirst,
                     };
                 }
                 Ok(StreamEvent::End) => return Ended::Finished,
@@ -209,31 +206,31 @@ impl Capture {
         }
     }
 
-    /// From here on black frames are shown.
-    fn close_shutter(&self, format: FrameFormat) -> Shown {
+    /// Publishes that the shutter is closed. From now on readers get black frames.
+    fn close_shutter(&self, format: FrameFormat) -> Delivery {
         info!(camera = self.shared.name(), "the shutter is closed");
         self.shared.frames.clear();
         self.shared.set_state(CameraState::Private, None);
-        Shown::Blank(BlankFrames::new(format))
+        Delivery::Blank(BlankFrames::new(format))
     }
 }
 
-/// What a stream's readers see.
-enum Shown {
-    /// Nothing yet.
-    Nothing,
-    /// Its frames.
+/// What the readers of a stream get.
+enum Delivery {
+    /// Nothing yet: the first frame has not come.
+    AwaitingFirst,
+    /// The camera's frames.
     Frames,
-    /// Black ones: the shutter is closed.
+    /// Black frames, because the shutter is closed.
     Blank(BlankFrames),
 }
 
-/// The state that an error of a source puts its camera in, and what is answered to whoever waits for it.
-fn trouble_of(error: &SourceError) -> (CameraState, Trouble) {
+/// The state of a camera whose source failed with `error`, and the reason for clients.
+fn outage_of(error: &SourceError) -> (CameraState, OutageReason) {
     let (state, refusal): (_, fn(String) -> ServiceError) = match error {
         SourceError::Absent { .. } | SourceError::Gone { .. } => (CameraState::Absent, ServiceError::CameraAbsent),
         SourceError::Busy { .. } => (CameraState::Failed, ServiceError::Busy),
         _ => (CameraState::Failed, ServiceError::Failed),
     };
-    (state, Trouble::new(error.to_string(), refusal))
+    (state, OutageReason::new(error.to_string(), refusal))
 }

@@ -1,13 +1,15 @@
-//! Who needs a camera, told from the main thread to the camera's threads.
+//! Which clients need a camera. The main thread counts them, and the camera's threads read the
+//! counts.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portraitd_protocol::StreamKind;
 
-/// How many rings of each stream have clients, and whether the service ends. The capture thread sleeps on it.
+/// The number of clients of each stream, and whether the camera is to stop. The capture thread
+/// sleeps on it.
 #[derive(Debug, Default)]
-pub struct Demand {
+pub(super) struct Demand {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -18,22 +20,42 @@ struct State {
     /// When the last client left.
     since: Option<Instant>,
     shutdown: bool,
-    /// Counts reasons to try a failed device again at once.
-    kicks: u64,
+    /// Counts the requests to try a failed device again at once.
+    retry_requests: u64,
 }
 
-/// What woke a wait.
+/// One client's demand for a stream. The demand ends when the guard is dropped.
+#[derive(Debug)]
+pub(super) struct DemandGuard {
+    demand: Arc<Demand>,
+    stream: StreamKind,
+}
+
+impl DemandGuard {
+    pub(super) fn new(demand: &Arc<Demand>, stream: StreamKind) -> Self {
+        demand.add(stream);
+        Self { demand: Arc::clone(demand), stream }
+    }
+}
+
+impl Drop for DemandGuard {
+    fn drop(&mut self) {
+        self.demand.remove(self.stream);
+    }
+}
+
+/// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// Somebody needs the camera.
+pub(super) enum Wake {
+    /// A client needs the camera.
     Wanted,
-    /// The wait ran out.
+    /// The time is over.
     TimedOut,
-    /// Nobody needs the camera any more.
+    /// No client needs the camera any more.
     Unwanted,
-    /// Something happened that makes another try worth while.
-    Kicked,
-    /// The service ends.
+    /// A retry was requested, for example because `/dev` has changed.
+    RetryNow,
+    /// The camera is to stop.
     Shutdown,
 }
 
@@ -49,11 +71,13 @@ impl State {
 
 impl Demand {
     fn lock(&self) -> MutexGuard<'_, State> {
+        // The critical sections only count and assign, so a poisoned lock still guards a whole
+        // state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client of `stream` has come.
-    pub fn add(&self, stream: StreamKind) {
+    /// Counts a client of `stream`.
+    pub(super) fn add(&self, stream: StreamKind) {
         let mut state = self.lock();
         state.clients[index(stream)] += 1;
         state.since = None;
@@ -61,8 +85,8 @@ impl Demand {
         self.changed.notify_all();
     }
 
-    /// A client of `stream` has left.
-    pub fn remove(&self, stream: StreamKind) {
+    /// Uncounts a client of `stream`. One removal too many does nothing.
+    fn remove(&self, stream: StreamKind) {
         let mut state = self.lock();
         let clients = &mut state.clients[index(stream)];
         *clients = clients.saturating_sub(1);
@@ -73,36 +97,35 @@ impl Demand {
         self.changed.notify_all();
     }
 
-    /// How many clients `stream` has.
-    pub fn clients_of(&self, stream: StreamKind) -> usize {
+    /// The number of clients of `stream`.
+    pub(super) fn clients_of(&self, stream: StreamKind) -> usize {
         self.lock().clients[index(stream)]
     }
 
-    /// Ends every wait, now and later.
-    pub fn shut_down(&self) {
+    /// Ends every wait, now and later, with [`Wake::Shutdown`].
+    pub(super) fn shut_down(&self) {
         self.lock().shutdown = true;
         self.changed.notify_all();
     }
 
-    /// Whether the service ends.
-    pub fn is_shut_down(&self) -> bool {
+    pub(super) fn is_shut_down(&self) -> bool {
         self.lock().shutdown
     }
 
-    /// Makes a waiting retry happen at once: the device may be back.
-    pub fn kick(&self) {
-        self.lock().kicks += 1;
+    /// Ends a wait for the next attempt: the device may be back.
+    pub(super) fn retry_now(&self) {
+        self.lock().retry_requests += 1;
         self.changed.notify_all();
     }
 
-    /// Whether nobody has needed the camera for `grace`.
-    pub fn expired(&self, grace: Duration) -> bool {
+    /// Whether no client has needed the camera for `grace`.
+    pub(super) fn expired(&self, grace: Duration) -> bool {
         let state = self.lock();
         !state.wanted() && state.since.is_none_or(|since| since.elapsed() >= grace)
     }
 
-    /// Sleeps until somebody needs the camera.
-    pub fn wait_wanted(&self) -> Wake {
+    /// Sleeps until a client needs the camera.
+    pub(super) fn wait_wanted(&self) -> Wake {
         let mut state = self.lock();
         loop {
             if state.shutdown {
@@ -115,14 +138,17 @@ impl Demand {
         }
     }
 
-    /// How many reasons there have been to try at once; for [`Demand::wait_retry`].
-    pub fn kicks(&self) -> u64 {
-        self.lock().kicks
+    /// The number of requests to retry so far; for [`Demand::wait_retry`].
+    pub(super) fn retry_requests(&self) -> u64 {
+        self.lock().retry_requests
     }
 
-    /// Sleeps before another try: until `delay` is over, a kick since there were `seen` of them, or the end. While nobody
-    /// needs the camera nothing is tried; when nobody has for `grace`, the wait ends with [`Wake::Unwanted`].
-    pub fn wait_retry(&self, seen: u64, delay: Duration, grace: Duration) -> Wake {
+    /// Sleeps before the next attempt: until `delay` is over, or until there are more than `seen`
+    /// requests to retry.
+    ///
+    /// While no client needs the camera the wait goes on. When no client has needed it for `grace`,
+    /// the wait ends with [`Wake::Unwanted`].
+    pub(super) fn wait_retry(&self, seen: u64, delay: Duration, grace: Duration) -> Wake {
         let deadline = Instant::now() + delay;
         let mut state = self.lock();
         loop {
@@ -130,8 +156,8 @@ impl Demand {
                 return Wake::Shutdown;
             }
             let until = if state.wanted() {
-                if state.kicks != seen {
-                    return Wake::Kicked;
+                if state.retry_requests != seen {
+                    return Wake::RetryNow;
                 }
                 if Instant::now() >= deadline {
                     return Wake::TimedOut;
@@ -155,9 +181,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_camera_is_wanted_as_long_as_one_client_is_there() {
+    fn the_camera_is_wanted_as_long_as_it_has_a_client() {
         let demand = Demand::default();
-        assert!(demand.expired(Duration::ZERO), "nobody ever came");
+        assert!(demand.expired(Duration::ZERO), "there never was a client");
         demand.add(StreamKind::View);
         demand.add(StreamKind::Mask);
         assert_eq!(demand.wait_wanted(), Wake::Wanted);
@@ -166,25 +192,25 @@ mod tests {
         assert_eq!((demand.clients_of(StreamKind::View), demand.clients_of(StreamKind::Mask)), (0, 1));
         demand.remove(StreamKind::Mask);
         assert!(demand.expired(Duration::ZERO));
-        assert!(!demand.expired(Duration::from_secs(3600)), "the grace is not over");
+        assert!(!demand.expired(Duration::from_secs(3600)), "the grace period is not over");
         demand.remove(StreamKind::Mask);
         assert_eq!(demand.clients_of(StreamKind::Mask), 0, "one removal too many does no harm");
     }
 
     #[test]
-    fn a_retry_ends_early_for_a_kick_a_leaving_and_the_end() {
+    fn a_wait_ends_early_for_a_retry_request_a_leaving_client_and_the_shutdown() {
         let demand = Demand::default();
         let long = Duration::from_secs(3600);
         demand.add(StreamKind::View);
-        assert_eq!(demand.wait_retry(demand.kicks(), Duration::ZERO, long), Wake::TimedOut);
+        assert_eq!(demand.wait_retry(demand.retry_requests(), Duration::ZERO, long), Wake::TimedOut);
         // Whether the other thread acts before or after the wait begins, the wait ends.
         std::thread::scope(|scope| {
             let demand = &demand;
-            let seen = demand.kicks();
+            let seen = demand.retry_requests();
             let waiter = scope.spawn(move || demand.wait_retry(seen, long, long));
-            demand.kick();
-            assert_eq!(waiter.join().expect("waiter"), Wake::Kicked);
-            let seen = demand.kicks();
+            demand.retry_now();
+            assert_eq!(waiter.join().expect("waiter"), Wake::RetryNow);
+            let seen = demand.retry_requests();
             let waiter = scope.spawn(move || demand.wait_retry(seen, long, Duration::ZERO));
             demand.remove(StreamKind::View);
             assert_eq!(waiter.join().expect("waiter"), Wake::Unwanted);
@@ -195,28 +221,37 @@ mod tests {
     }
 
     #[test]
-    fn a_kick_that_came_while_the_device_was_being_tried_is_not_lost() {
+    fn a_retry_request_during_an_attempt_is_not_lost() {
         let demand = Demand::default();
         demand.add(StreamKind::View);
-        let seen = demand.kicks();
-        demand.kick();
-        assert_eq!(demand.wait_retry(seen, Duration::from_secs(3600), Duration::ZERO), Wake::Kicked);
+        let seen = demand.retry_requests();
+        demand.retry_now();
+        assert_eq!(demand.wait_retry(seen, Duration::from_secs(3600), Duration::ZERO), Wake::RetryNow);
     }
 
     #[test]
-    fn while_nobody_needs_the_camera_nothing_is_tried() {
+    fn without_a_client_nothing_is_tried() {
         let demand = Demand::default();
         demand.add(StreamKind::View);
         demand.remove(StreamKind::View);
-        let seen = demand.kicks();
-        demand.kick();
+        let seen = demand.retry_requests();
+        demand.retry_now();
         let grace = Duration::from_millis(20);
         assert_eq!(
             demand.wait_retry(seen, Duration::ZERO, grace),
             Wake::Unwanted,
-            "neither the delay nor the kick counts"
+            "neither the delay nor the request counts"
         );
         demand.add(StreamKind::Mask);
-        assert_eq!(demand.wait_retry(seen, Duration::from_secs(3600), grace), Wake::Kicked, "now it does");
+        assert_eq!(demand.wait_retry(seen, Duration::from_secs(3600), grace), Wake::RetryNow, "now the request counts");
+    }
+
+    #[test]
+    fn a_dropped_guard_ends_its_demand() {
+        let demand = Arc::new(Demand::default());
+        let guard = DemandGuard::new(&demand, StreamKind::View);
+        assert_eq!(demand.clients_of(StreamKind::View), 1);
+        drop(guard);
+        assert_eq!(demand.clients_of(StreamKind::View), 0);
     }
 }

@@ -1,33 +1,42 @@
-//! The way of a picture, put together: the threads of one camera, and what they share.
+//! The frame path of the service: the threads of each camera, and what they share.
 //!
 //! ```text
-//! capture thread --Latest<Frame>--+--> vision thread: sample, net, smooth, regions, people --Latest<Observation>--+
-//!                                 |                                                        \--> director          |
-//!                                 +--> render thread, one a ring: crop from the director <------------------------+
-//! main thread: attach, settings, leaving clients (never a pixel)
+//! capture thread --Latest<Frame>--+--> vision thread: inference --Latest<Observation>--+
+//!                                 |              \--> director                         |
+//!                                 |                       |  crop                       |
+//!                                 +--> render thread, one per ring <--------------------+
+//! main thread: attach, settings, clients that leave (never a pixel)
 //! ```
 //!
-//! | module | thread | what |
+//! | module | thread | contents |
 //! |---|---|---|
+//! | [`camera`] | main | one camera as the rest of the service sees it |
 //! | `capture` | capture | opens, reads and closes the source; the outage policy |
-//! | `vision` | vision | which frames the observer sees |
-//! | `shot` | vision and render | the director, stepped once a frame |
-//! | `render` | render | one ring: view, composite, mask or source |
-//! | `output` | output, one a node | a ring's pictures to a V4L2 output node |
-//! | [`camera`] | main | one camera as the bus sees it |
-//! | `shared`, `demand` | all | what the threads share; who needs the camera |
+//! | `vision` | vision | decides which frames are observed, and reduces inference on a slow board |
+//! | `degrade` | vision | the policy of that reduction |
+//! | `render` | render | draws one ring: view, composite, mask or source |
+//! | `output` | output, one per node | writes a ring's pictures to a V4L2 output node |
+//! | `shared` | all | the owners of the shared state, and the order of their locks |
+//! | `demand` | all | which clients need the camera |
+//! | `background` | main and render | the settings of what stands behind the people |
+//! | `background_image` | its own | reads a picture for it |
+//! | `backoff` | capture and output | the wait between two attempts to open a device |
+//! | `blocking` | its own | work that takes time |
 
-mod backdrop;
+mod background;
+mod background_image;
+mod backoff;
+mod blocking;
 pub mod camera;
 mod capture;
+mod degrade;
 mod demand;
 mod output;
-mod pace;
 mod render;
 mod shared;
-mod shot;
 mod vision;
 
+pub use blocking::run_blocking;
 pub use camera::{Camera, CameraOptions, Reconfiguration};
 
 #[cfg(test)]

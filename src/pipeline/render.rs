@@ -1,9 +1,13 @@
-//! A render thread: draws one ring. It waits for the next frame (or, for the mask, the next observation), asks the
-//! director for the crop, draws into the ring's next slot, and publishes. It waits for the net only where a composite
-//! needs its frame's own mask, and then no longer than a budget.
+//! A render thread, which draws the frames of one ring. It waits for the next frame (for the mask:
+//! the next observation), asks the director for the crop, draws into the ring's next slot, and
+//! publishes the slot.
 //!
-//! *Fail closed*: a composite whose mask is missing or too old shows its background alone. The room is never written into
-//! a composite's slot, not even for an instant.
+//! It waits for a mask only if the stream needs the frame's own one (composites, and masks with
+//! refined edges), and no longer than `segmentation.budget_ms` after the capture.
+//!
+//! *Fail closed*: if the newest mask is missing or more than 400 ms older than the frame, a
+//! composite shows only the background. The room is never written to a composite's slot, not even
+//! for an instant.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,42 +33,42 @@ use portraitd_render::mask::{EdgeRenderer, draw_mask};
 use portraitd_render::view::ViewRenderer;
 use portraitd_vision::Observation;
 
-/// How long one wait lasts, so that a stop is noticed.
+/// The longest wait for a frame, after which the thread checks whether it is to end.
 const POLL: Duration = Duration::from_millis(100);
-/// A mask this much older than its frame is not used any more.
+/// A mask that is this much older than the frame is not used.
 const MASK_TOO_OLD_NS: u64 = 400_000_000;
-/// A mask older than this is flagged as stale.
+/// A mask that is this much older than the frame is marked as stale.
 const MASK_STALE_NS: u64 = 100_000_000;
-/// The same complaint is logged no more often.
+/// The least time between two equal log messages.
 const REPEAT_NS: u64 = 10_000_000_000;
 
-/// What makes two clients share a ring.
+/// What identifies a ring. Clients that ask for the same share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RingKey {
     pub(super) stream: StreamKind,
     pub(super) size: Size,
     pub(super) format: PixelFormat,
     pub(super) crop: CropMode,
-    /// Whether a mask's edges follow the frame's.
+    /// Whether the edges of a mask follow those of the frame.
     pub(super) edges: bool,
     pub(super) inset: Inset,
     pub(super) generation: u32,
 }
 
-/// A running render thread. Dropping it lets the thread end by itself.
-pub(super) struct Handle {
+/// A handle on a render thread. Dropping it does not stop the thread.
+pub(super) struct RenderThread {
     stop: Arc<AtomicBool>,
     layout: RingLayout,
     thread: JoinHandle<()>,
 }
 
-impl Handle {
-    /// The shape of its ring.
+impl RenderThread {
+    /// The layout of its ring.
     pub(super) const fn layout(&self) -> &RingLayout {
         &self.layout
     }
 
-    /// Tells the thread to end; it does within a turn of its wait.
+    /// Tells the thread to end. It does so after the frame that it draws, or within 100 ms.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
@@ -72,53 +76,61 @@ impl Handle {
     pub(super) fn into_thread(self) -> JoinHandle<()> {
         self.thread
     }
-}
 
-/// What a render thread works with.
-pub(super) struct Job {
-    shared: Arc<Shared>,
-    key: RingKey,
-    /// The frames that the ring was made for; others end it.
-    format: FrameFormat,
-    ring: RingWriter,
-    stop: Arc<AtomicBool>,
-    complaint: Repeat,
-}
-
-impl Job {
+    /// Starts the thread that draws into `ring`.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
     pub(super) fn start(
         shared: Arc<Shared>,
         key: RingKey,
         format: FrameFormat,
         ring: RingWriter,
-    ) -> std::io::Result<Handle> {
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let layout = *ring.layout();
-        let job = Self { shared, key, format, ring, stop: Arc::clone(&stop), complaint: Repeat::new(REPEAT_NS) };
-        let thread = std::thread::Builder::new().name(format!("render-{}", key.stream)).spawn(move || job.run())?;
-        Ok(Handle { stop, layout, thread })
+        let log_limit = Repeat::new(REPEAT_NS);
+        let render = RenderLoop { shared, key, format, ring, stop: Arc::clone(&stop), log_limit };
+        let thread = std::thread::Builder::new().name(format!("render-{}", key.stream)).spawn(move || render.run())?;
+        Ok(Self { stop, layout, thread })
     }
+}
 
+/// The state of a render thread.
+struct RenderLoop {
+    shared: Arc<Shared>,
+    key: RingKey,
+    /// The format of the frames that the ring was made for. A frame of another format ends the
+    /// thread.
+    format: FrameFormat,
+    ring: RingWriter,
+    stop: Arc<AtomicBool>,
+    log_limit: Repeat,
+}
+
+impl RenderLoop {
     fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire) || self.shared.generation() > self.key.generation
+        self.stop.load(Ordering::Acquire) || self.shared.availability.generation() > self.key.generation
     }
 
-    /// Draws until told to stop, or until frames have another format. Dropping the ring closes it for its clients.
+    /// Draws until it is told to end, or until a frame has another format. Dropping the ring closes
+    /// it for its clients.
     fn run(mut self) {
         match self.key.stream {
             StreamKind::Mask if self.key.edges => {
                 let mut renderer = EdgeRenderer::new();
-                self.draw_frames(|job, frame, shot| job.draw_edges(&mut renderer, frame, shot));
+                self.draw_frames(|render, frame, shot| render.draw_edges(&mut renderer, frame, shot));
             }
             StreamKind::Mask => self.draw_masks(),
             StreamKind::View | StreamKind::Source => {
                 let mut view = ViewRenderer::new();
-                self.draw_frames(|job, frame, shot| job.draw_view(&mut view, frame, shot));
+                self.draw_frames(|render, frame, shot| render.draw_view(&mut view, frame, shot));
             }
-            // Composite, the only stream left. A stream that is added later must not show the room by mistake.
+            // Composite, the only stream left. A stream that is added later must not show the room by
+            // mistake.
             _ => {
                 let mut renderer = CompositeRenderer::new();
-                self.draw_frames(|job, frame, shot| job.draw_composite(&mut renderer, frame, shot));
+                self.draw_frames(|render, frame, shot| render.draw_composite(&mut renderer, frame, shot));
             }
         }
     }
@@ -135,7 +147,7 @@ impl Job {
                     let shot = self.shared.shot(frame.sequence, frame.capture_ns);
                     draw(self, &frame, shot);
                     let latency = monotonic_ns().saturating_sub(frame.capture_ns);
-                    self.shared.frame_published(latency);
+                    self.shared.statistics.frame_published(latency);
                 }
                 WaitOutcome::TimedOut => {}
                 WaitOutcome::Closed => return,
@@ -155,10 +167,11 @@ impl Job {
                     }
                     let shot = self.shared.shot(observation.sequence, observation.capture_ns);
                     let Some(mask) = observation.mask_view() else { continue };
+                    let degraded = self.degraded_flag();
                     let mut slot = self.ring.begin();
                     let whole = PixelRect::of_size(self.format.size);
                     if let Err(error) = draw_mask(&mut matte, &mask, whole, &mut slot.picture()) {
-                        self.complain(&error);
+                        self.log_failure(&error);
                         continue;
                     }
                     let mut people = [Person::default(); MAX_PEOPLE];
@@ -171,10 +184,11 @@ impl Job {
                         crop: shot.crop,
                         flags: SlotFlags::MASK_VALID
                             | flag(SlotFlags::STILL, observation.still)
-                            | flag(SlotFlags::PRIVATE, self.shared.is_private()),
+                            | flag(SlotFlags::PRIVATE, self.shared.published.is_private())
+                            | degraded,
                         people: &people[..count],
                     });
-                    self.shared.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
+                    self.shared.statistics.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
                 }
                 WaitOutcome::TimedOut => {}
                 WaitOutcome::Closed => return,
@@ -182,22 +196,24 @@ impl Job {
         }
     }
 
-    /// A mask of the frame's own size, whose edges follow the frame's: it waits for its frame's mask as a composite does.
+    /// Draws a mask of the frame's own size whose edges follow those of the frame. It waits for the
+    /// frame's own mask, as a composite does.
     fn draw_edges(&mut self, renderer: &mut EdgeRenderer, frame: &Frame, shot: Shot) {
         let observation = self.mask_for(frame);
         let whole = PixelRect::of_size(frame.format.size);
+        let degraded = self.degraded_flag();
         let mut slot = self.ring.begin();
         let mut picture = slot.picture();
         if let Some(mask) = observation.as_ref().and_then(|observation| observation.mask_view()) {
             if let Err(error) = renderer.render(&frame.picture(), whole, &mask, &mut picture) {
-                self.complain(&error);
+                self.log_failure(&error);
                 return;
             }
         } else {
             (0..picture.size().height as usize).for_each(|y| picture.row_mut(0, y).fill(0));
         }
         let mut people = [Person::default(); MAX_PEOPLE];
-        let info = slot_info(frame, shot.crop, observation.as_deref(), &mut people);
+        let info = slot_info(frame, shot.crop, observation.as_deref(), degraded, &mut people);
         slot.publish(&info);
     }
 
@@ -209,13 +225,14 @@ impl Job {
         };
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
         let observation = observation.filter(|observation| observation.frame == size);
+        let degraded = self.degraded_flag();
         let mut slot = self.ring.begin();
         if let Err(error) = view.render_with_inset(&frame.picture(), crop, self.key.inset, &mut slot.picture()) {
-            self.complain(&error);
+            self.log_failure(&error);
             return;
         }
         let mut people = [Person::default(); MAX_PEOPLE];
-        let info = slot_info(frame, crop, observation.as_deref(), &mut people);
+        let info = slot_info(frame, crop, observation.as_deref(), degraded, &mut people);
         slot.publish(&info);
     }
 
@@ -225,33 +242,35 @@ impl Job {
             _ => fit_aspect(shot.crop, self.key.size),
         };
         let observation = self.mask_for(frame);
-        let backdrop = self.shared.backdrop();
-        let wanted = composite::PreparedBackground {
-            version: backdrop.version,
-            mode: backdrop.mode,
-            color: backdrop.color,
-            blur: backdrop.blur,
-            image: backdrop.image.as_deref(),
+        let settings = self.shared.background.current();
+        let background = composite::PreparedBackground {
+            version: settings.version,
+            mode: settings.mode,
+            color: settings.color,
+            blur: settings.blur,
+            image: settings.image.as_deref(),
         };
         let mask = observation.as_ref().and_then(|observation| observation.mask_view());
+        let degraded = self.degraded_flag();
         let mut slot = self.ring.begin();
-        if let Err(error) = renderer.render(&frame.picture(), crop, mask.as_ref(), &wanted, &mut slot.picture()) {
-            self.complain(&error);
+        if let Err(error) = renderer.render(&frame.picture(), crop, mask.as_ref(), &background, &mut slot.picture()) {
+            self.log_failure(&error);
             return;
         }
         let mut people = [Person::default(); MAX_PEOPLE];
-        let info = slot_info(frame, crop, observation.as_deref(), &mut people);
+        let info = slot_info(frame, crop, observation.as_deref(), degraded, &mut people);
         slot.publish(&info);
     }
 
-    /// The frame's own mask if it comes in time, else the newest if it is young enough.
+    /// The frame's own mask if it comes within the budget, else the newest one if it is not too
+    /// old.
     fn mask_for(&self, frame: &Frame) -> Option<Arc<Observation>> {
         let usable = |observation: &Observation| {
             observation.capture_ns.abs_diff(frame.capture_ns) <= MASK_TOO_OLD_NS
                 && observation.frame == frame.format.size
                 && !observation.mask.is_empty()
         };
-        let budget = self.shared.tuning().mask_budget;
+        let budget = self.shared.tuning.get().mask_budget;
         let mut seen = 0;
         let mut newest = None;
         loop {
@@ -272,8 +291,13 @@ impl Job {
         newest.filter(|observation| usable(observation))
     }
 
-    fn complain(&mut self, error: &dyn std::fmt::Display) {
-        if let Some(repeats) = self.complaint.check(monotonic_ns()) {
+    /// The slot flag for the time in which `Degraded` is not empty.
+    fn degraded_flag(&self) -> SlotFlags {
+        flag(SlotFlags::DEGRADED, self.shared.published.is_degraded())
+    }
+
+    fn log_failure(&mut self, error: &dyn std::fmt::Display) {
+        if let Some(repeats) = self.log_limit.check(monotonic_ns()) {
             let (camera, stream) = (self.shared.name(), self.key.stream.as_str());
             warn!(camera, stream, repeats, "a frame could not be drawn: {error}");
         }
@@ -285,18 +309,19 @@ fn flag(flag: SlotFlags, set: bool) -> SlotFlags {
     if set { flag } else { SlotFlags::empty() }
 }
 
-/// What a slot says of a frame.
+/// The description of a frame in its slot. `degraded` is the flag of [`RenderLoop::degraded_flag`].
 fn slot_info<'a>(
     frame: &Frame,
     crop: PixelRect,
     observation: Option<&Observation>,
+    degraded: SlotFlags,
     people: &'a mut [Person; MAX_PEOPLE],
 ) -> SlotInfo<'a> {
-    let flags = flag(SlotFlags::PRIVATE, frame.private);
+    let flags = degraded | flag(SlotFlags::PRIVATE, frame.private);
     let mut info =
         SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, flags, ..SlotInfo::default() };
     if let Some(observation) = observation {
-        // A mask that was kept because nothing moved is as good as new, however old it is.
+        // A mask that was retained because nothing has moved counts as new, however old it is.
         let late = frame.capture_ns.saturating_sub(observation.capture_ns) > MASK_STALE_NS;
         info.mask_sequence = observation.mask_sequence;
         info.mask_age_ns = frame.capture_ns.saturating_sub(observation.mask_capture_ns);
@@ -309,6 +334,7 @@ fn slot_info<'a>(
     info
 }
 
+/// Writes the published people, with boxes in pixels of the frame. Returns how many there are.
 fn list_people(observation: &Observation, frame: Size, people: &mut [Person; MAX_PEOPLE]) -> usize {
     let mut count = 0;
     for (to, from) in people.iter_mut().zip(&observation.people) {
@@ -319,8 +345,8 @@ fn list_people(observation: &Observation, frame: Size, people: &mut [Person; MAX
     count
 }
 
-/// The largest part of `crop` with the aspect of `size`: trimmed from both sides, or from the bottom, never from the top,
-/// where the heads are.
+/// The largest part of `crop` with the aspect of `size`. It is cut from both sides, or from the
+/// bottom; never from the top, where heads are.
 pub(crate) fn fit_aspect(crop: PixelRect, size: Size) -> PixelRect {
     let aspect = size.aspect();
     if crop.is_empty() || aspect <= 0.0 {
@@ -342,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_aspect_is_cut_from_the_sides_or_the_bottom() {
+    fn a_crop_of_another_aspect_is_cut_at_the_sides_or_the_bottom() {
         let crop = PixelRect::new(100.0, 50.0, 640.0, 360.0);
         assert_eq!(fit_aspect(crop, Size::new(1280, 720)), crop);
         assert_eq!(fit_aspect(crop, Size::new(360, 360)), PixelRect::new(240.0, 50.0, 360.0, 360.0));

@@ -1,16 +1,17 @@
-//! A whole camera on a source that does what the test says: trouble, and what clients and the bus see of it.
+//! Tests of a whole camera on a scripted source: failures, limits and settings, as clients and D-Bus
+//! see them.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use portraitd_client::{FrameCopy, Ring, Wait};
 use portraitd_protocol::SlotFlags;
 use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
 
-use super::shared::Tuning;
 use super::{Camera, CameraOptions};
 use crate::publish::RingBudget;
 use crate::publish::dbus::service::{
@@ -27,23 +28,23 @@ use portraitd_vision::net::{EngineOptions, Library, Model};
 use portraitd_vision::{Observation, TrackedPerson};
 
 const SIZE: Size = Size::new(32, 16);
-/// What the rings may take: any of the small ones, and one of 1280x720.
+/// The memory limit of the rings, in bytes: enough for the small ones and one of 1280x720.
 const MEMORY: usize = 8 << 20;
-/// What the source's pictures are made of.
+/// The byte that fills the source's pictures.
 const LUMA: u8 = 200;
 
-/// What a stream does next.
+/// The next event of a stream.
 #[derive(Debug)]
 enum Step {
     Frame,
-    /// One in which everything has changed.
+    /// A frame in which every pixel has changed.
     News,
     Size(Size),
     Shutter(bool),
     Fail(SourceError),
 }
 
-/// What comes of the next openings; then the device is absent.
+/// The results of the next openings. After them the device is absent.
 type Openings = Arc<Mutex<VecDeque<Result<Receiver<Step>, SourceError>>>>;
 
 struct Scripted(Openings);
@@ -122,7 +123,7 @@ impl Stream for ScriptedStream {
     }
 }
 
-/// A camera without a net, its script, and its state on the bus.
+/// A camera with its script and its state on D-Bus.
 struct Rig {
     camera: Camera,
     openings: Openings,
@@ -154,7 +155,7 @@ impl Rig {
         Self { camera, openings, state }
     }
 
-    /// The next opening works; what the stream is to do is sent to what this returns.
+    /// The next opening succeeds. Returns the sender of the events of its stream.
     fn will_open(&self) -> Sender<Step> {
         let (sender, receiver) = channel();
         self.openings.lock().unwrap_or_else(PoisonError::into_inner).push_back(Ok(receiver));
@@ -193,7 +194,7 @@ impl Rig {
     }
 }
 
-/// The next frame of a ring. Blocks the runtime, which nothing else needs meanwhile.
+/// The next frame of a ring. Blocks the runtime, which has nothing else to do.
 fn read(ring: &mut Ring) -> FrameCopy {
     let mut frame = FrameCopy::default();
     assert_eq!(ring.wait(Some(Duration::from_secs(30))).expect("a pipe"), Wait::Frame);
@@ -206,7 +207,7 @@ fn luma(frame: &FrameCopy) -> u8 {
 }
 
 #[tokio::test]
-async fn a_refusal_is_named_as_long_as_somebody_asks() {
+async fn the_state_names_a_failure_while_a_client_asks_for_the_camera() {
     let mut rig = Rig::new(0.2);
     rig.will_fail(busy());
     let refused = rig.attach().await.expect_err("busy");
@@ -216,10 +217,10 @@ async fn a_refusal_is_named_as_long_as_somebody_asks() {
     );
     let state = rig.until(CameraState::Failed).await;
     assert!(state.camera.last_error.contains("in use by another program"), "{state:?}");
-    // Nobody has asked for it since: nothing is tried, and after the grace period it is merely closed.
+    // No client has asked for the camera since. After the grace period it is idle.
     let steps = rig.will_open();
     let state = rig.until(CameraState::Idle).await;
-    assert!(state.camera.last_error.contains("in use by another program"), "what was wrong can still be read");
+    assert!(state.camera.last_error.contains("in use by another program"), "the reason can still be read");
     let mut ring = rig.attach().await.expect("free now");
     steps.send(Step::Frame).expect("streams");
     assert_eq!(luma(&read(&mut ring)), LUMA);
@@ -238,7 +239,7 @@ async fn a_device_that_comes_back_is_opened_at_once_and_clients_keep_their_rings
     let state = rig.until(CameraState::Absent).await;
     assert!(state.camera.last_error.contains("went away"), "{state:?}");
     let steps = rig.will_open();
-    rig.camera.kick();
+    rig.camera.retry_now();
     steps.send(Step::Frame).expect("will stream");
     assert_eq!(luma(&read(&mut ring)), LUMA, "the same ring goes on");
     let state = rig.until(CameraState::Running).await;
@@ -246,7 +247,7 @@ async fn a_device_that_comes_back_is_opened_at_once_and_clients_keep_their_rings
 }
 
 #[tokio::test]
-async fn another_format_is_another_generation() {
+async fn a_changed_format_starts_a_new_generation() {
     let mut rig = Rig::new(60.0);
     let steps = rig.will_open();
     let mut ring = rig.attach().await.expect("there");
@@ -265,7 +266,7 @@ async fn another_format_is_another_generation() {
 }
 
 #[tokio::test]
-async fn a_closed_shutter_shows_black_and_says_so() {
+async fn a_closed_shutter_shows_black_frames_that_are_marked() {
     let mut rig = Rig::new(60.0);
     let steps = rig.will_open();
     let mut ring = rig.attach().await.expect("there");
@@ -274,7 +275,7 @@ async fn a_closed_shutter_shows_black_and_says_so() {
     assert_eq!((luma(&frame), frame.info().flags & SlotFlags::PRIVATE), (LUMA, SlotFlags::empty()));
     steps.send(Step::Shutter(true)).expect("streams");
     rig.until(CameraState::Private).await;
-    // What the camera sends is not shown, whatever it is, and where it sends nothing black comes all the same.
+    // Whether the camera sends frames or not, clients get black ones.
     for send in [true, false] {
         if send {
             steps.send(Step::Frame).expect("streams");
@@ -291,7 +292,7 @@ async fn a_closed_shutter_shows_black_and_says_so() {
 }
 
 #[tokio::test]
-async fn silence_is_a_stall() {
+async fn a_camera_without_frames_is_stalled() {
     let mut rig = Rig::new(60.0);
     let steps = rig.will_open();
     let mut ring = rig.attach().await.expect("there");
@@ -305,7 +306,7 @@ async fn silence_is_a_stall() {
 }
 
 #[tokio::test]
-async fn a_reload_that_forbids_the_room_ends_it_at_once() {
+async fn a_reload_that_forbids_source_disconnects_its_clients_at_once() {
     let allowed = config::CameraConfig { allow_source: true, ..config::CameraConfig::default() };
     let rig = Rig::with(allowed.clone());
     let steps = rig.will_open();
@@ -324,7 +325,7 @@ async fn a_reload_that_forbids_the_room_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_reload_that_is_refused_changes_nothing_and_one_that_is_taken_replaces_what_clients_set() {
+async fn a_refused_reload_changes_nothing_and_a_good_one_replaces_what_clients_set() {
     let rig = Rig::new(60.0);
     rig.camera.apply(SettingChange::ManualCrop((0.25, 0.25, 0.5, 0.5))).await.expect("good");
     rig.camera.apply(SettingChange::FramingMode(FramingMode::Manual)).await.expect("good");
@@ -340,12 +341,12 @@ async fn a_reload_that_is_refused_changes_nothing_and_one_that_is_taken_replaces
     rig.reconfigure(&next).await.expect("good");
     let after = rig.state.borrow().clone();
     assert_eq!((after.framing.mode, after.framing.max_zoom), (FramingMode::Follow, 3.0));
-    assert_eq!(after.framing.manual_crop, (0.0, 0.0, 1.0, 1.0), "what was set by hand lasts until a reload");
+    assert_eq!(after.framing.manual_crop, (0.0, 0.0, 1.0, 1.0), "what a client has set lasts until a reload");
     assert!((after.background.blur - 0.1).abs() < 1e-9);
 }
 
 #[tokio::test]
-async fn a_reload_with_another_size_opens_the_camera_anew() {
+async fn a_reload_with_another_size_reopens_the_camera() {
     let rig = Rig::new(60.0);
     let steps = rig.will_open();
     let mut ring = rig.attach().await.expect("there");
@@ -355,7 +356,7 @@ async fn a_reload_with_another_size_opens_the_camera_anew() {
     let larger =
         config::CameraConfig { width: 1920, height: 1080, idle_close_s: 60.0, ..config::CameraConfig::default() };
     rig.reconfigure(&larger).await.expect("good");
-    // The scripted camera has one size only, so the ring goes on; the old stream is not read any more.
+    // The scripted camera has only one size, so the ring stays. The old stream is closed.
     next.send(Step::Frame).expect("will stream");
     assert_eq!(luma(&read(&mut ring)), LUMA);
     assert!(steps.send(Step::Frame).is_err(), "closed");
@@ -379,7 +380,7 @@ async fn the_limits_follow_the_largest_zoom() {
 }
 
 #[tokio::test]
-async fn a_camera_without_its_background_picture_starts_all_the_same() {
+async fn a_camera_starts_without_its_background_picture() {
     let mut config = config::CameraConfig::default();
     config.background.mode = BackgroundMode::Image;
     config.background.image = Some("/no/such/picture.png".into());
@@ -396,7 +397,7 @@ async fn a_snapshot_of_a_camera_that_changes_its_size_is_of_the_new_size() {
     let rig = Rig::new(60.0);
     let steps = rig.will_open();
     let sends = async {
-        // Only once the snapshot is attached.
+        // The snapshot is attached first.
         rig.state.clone().wait_for(|state| state.camera.consumers == 1).await.expect("a camera");
         steps.send(Step::Size(Size::new(64, 16))).expect("streams");
         rig.state
@@ -406,13 +407,13 @@ async fn a_snapshot_of_a_camera_that_changes_its_size_is_of_the_new_size() {
             .expect("a camera");
         steps.send(Step::Frame).expect("streams");
     };
-    let (png, ()) = tokio::join!(rig.camera.snapshot(StreamKind::View), sends);
+    let (png, ()) = tokio::join!(rig.camera.snapshot(ClientName::new("test"), StreamKind::View), sends);
     let picture = portraitd_media::image::decode(&png.expect("a picture"), "snapshot".as_ref()).expect("a PNG");
     assert_eq!(picture.size(), Size::new(64, 16));
 }
 
 #[tokio::test]
-async fn what_is_seen_in_a_scene_that_is_over_is_not_told() {
+async fn people_of_an_earlier_scene_are_not_reported() {
     let mut rig = Rig::new(60.0);
     let shared = rig.camera.shared();
     let seen = |people: usize| {
@@ -420,19 +421,19 @@ async fn what_is_seen_in_a_scene_that_is_over_is_not_told() {
         Arc::new(Observation { people: vec![person; people], ..Observation::default() })
     };
     let scene = shared.scene();
-    assert!(shared.see(scene, seen(1), &[]));
+    assert!(shared.accept_observation(scene, seen(1), &[]));
     assert!(rig.state.borrow_and_update().segmentation.present);
-    // The shutter closes while a frame is being looked at.
+    // The shutter closes during the inference on a frame.
     shared.set_state(CameraState::Private, None);
-    assert!(!shared.see(scene, seen(1), &[]));
+    assert!(!shared.accept_observation(scene, seen(1), &[]));
     assert!(!rig.state.borrow_and_update().segmentation.present);
     assert!(rig.camera.people().is_empty());
     let scene = shared.scene();
-    assert!(shared.see(scene, seen(1), &[]));
+    assert!(shared.accept_observation(scene, seen(1), &[]));
     shared.set_state(CameraState::Absent, None);
-    assert!(!rig.state.borrow_and_update().segmentation.present, "nobody can be there for a camera that is not");
-    shared.mask_failed("the net failed");
-    assert!(shared.see(shared.scene(), seen(0), &[]));
+    assert!(!rig.state.borrow_and_update().segmentation.present, "a camera that is absent sees nobody");
+    shared.published.mask_failed("the net failed");
+    assert!(shared.accept_observation(shared.scene(), seen(0), &[]));
     let state = rig.state.borrow().segmentation.clone();
     assert!(state.healthy && state.degraded.is_empty(), "{state:?}");
 }
@@ -453,7 +454,7 @@ async fn the_memory_of_all_rings_is_bounded() {
 }
 
 #[tokio::test]
-async fn one_client_cannot_take_the_place_of_all() {
+async fn one_client_cannot_take_all_places() {
     let rig = Rig::new(60.0);
     let _steps = rig.will_open();
     let mut rings = Vec::new();
@@ -469,13 +470,13 @@ async fn one_client_cannot_take_the_place_of_all() {
 }
 
 #[tokio::test]
-async fn clients_that_hold_on_to_ended_rings_take_no_place() {
+async fn closed_rings_that_clients_still_hold_take_no_place() {
     let mut rig = Rig::new(60.0);
     let steps = rig.will_open();
     let _held = rig.attach_sized("holder", Size::new(1280, 720)).await.expect("room for one");
     steps.send(Step::Size(Size::new(64, 16))).expect("streams");
     rig.state.wait_for(|state| state.camera.generation == 2).await.expect("a camera");
-    // Its render thread needs a moment to notice.
+    // Its render thread needs a moment to close the ring.
     let attached = async {
         loop {
             match rig.attach_sized("other", Size::new(1280, 720)).await {
@@ -489,35 +490,177 @@ async fn clients_that_hold_on_to_ended_rings_take_no_place() {
 }
 
 #[tokio::test]
-async fn a_net_that_is_too_slow_is_asked_less_and_it_is_said() {
+async fn inference_with_a_slow_net_is_reduced_and_reported() {
     let model = Library::default().load("selfie-general", EngineOptions::default()).expect("built in");
     let mut rig = Rig::with_net(config::CameraConfig::default(), Some(model));
     let shared = rig.camera.shared();
-    // No net is that fast.
-    shared.tune(Tuning { inference_interval: Duration::ZERO, mask_budget: Duration::from_nanos(1), ..shared.tuning() });
+    // No net keeps this budget.
+    shared.tuning.update(|tuning| {
+        (tuning.inference_interval, tuning.mask_budget) = (Duration::ZERO, Duration::from_nanos(1));
+    });
     let steps = rig.will_open();
     let _ring = rig.attach().await.expect("there");
-    let (mut said, mut seen) = (Vec::<String>::new(), 0);
+    let (mut reported, mut seen) = (Vec::<String>::new(), 0);
     for _ in 0..20_000 {
         steps.send(Step::News).expect("streams");
-        // The next frame when this one was seen, or was one too many.
+        // The next frame follows the observation of this one, or 5 ms.
         if let WaitOutcome::New(_, count) = shared.observations.wait_newer(seen, Duration::from_millis(5)) {
             seen = count;
         }
         let degraded = rig.state.borrow().segmentation.degraded.clone();
-        if !degraded.is_empty() && said.last() != Some(&degraded) {
-            said.push(degraded);
+        if !degraded.is_empty() && reported.last() != Some(&degraded) {
+            reported.push(degraded);
         }
-        if said.last().is_some_and(|said| said.starts_with("framing only")) {
+        if reported.last().is_some_and(|reported| reported.starts_with("framing only")) {
             break;
         }
     }
-    let words = ["fewer looks: ", "a smaller net (selfie-landscape): ", "framing only: "];
-    assert_eq!(said.len(), words.len(), "{said:?}");
-    assert!(said.iter().zip(words).all(|(said, word)| said.starts_with(word)), "{said:?}");
-    assert_eq!(rig.state.borrow().segmentation.model, "selfie-general", "the one that is wanted");
-    // Another choice begins with everything.
+    let words = ["fewer inference passes: ", "a smaller net (selfie-landscape): ", "framing only: "];
+    assert_eq!(reported.len(), words.len(), "{reported:?}");
+    assert!(reported.iter().zip(words).all(|(reported, word)| reported.starts_with(word)), "{reported:?}");
+    assert_eq!(rig.state.borrow().segmentation.model, "selfie-general", "the chosen one");
+    // Another choice starts without degradation.
     rig.camera.apply(SettingChange::Model("selfie-landscape".into())).await.expect("built in");
     let reset = rig.state.wait_for(|state| state.segmentation.degraded.is_empty());
     tokio::time::timeout(Duration::from_secs(30), reset).await.expect("in time").expect("a camera");
+}
+
+#[tokio::test]
+async fn slots_have_the_degraded_flag_while_degraded_is_not_empty() {
+    let is_flagged = |ring: &mut Ring| read(ring).info().flags.contains(SlotFlags::DEGRADED);
+    let rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    assert!(is_flagged(&mut ring), "without a net");
+    let model = Library::default().load("selfie-landscape", EngineOptions::default()).expect("built in");
+    let rig =
+        Rig::with_net(config::CameraConfig { idle_close_s: 60.0, ..config::CameraConfig::default() }, Some(model));
+    let shared = rig.camera.shared();
+    // Each frame gets a mask, however fast they come.
+    shared.tuning.update(|tuning| tuning.inference_interval = Duration::ZERO);
+    for stream in [StreamKind::View, StreamKind::Composite, StreamKind::Mask] {
+        let steps = rig.will_open();
+        let mut ring = rig.attach_to(stream).await.expect("there");
+        for reduction in ["", "framing only", ""] {
+            shared.published.set_reduction(reduction.to_owned());
+            steps.send(Step::News).expect("streams");
+            assert_eq!(is_flagged(&mut ring), !reduction.is_empty(), "{stream}");
+        }
+        // The next stream starts with a frame of its own.
+        steps.send(Step::Fail(gone())).expect("streams");
+    }
+}
+
+fn request(client: &str, size: Size) -> AttachRequest {
+    let options = AttachOptions { size: Some(size), ..AttachOptions::of_stream(StreamKind::View) };
+    AttachRequest { client: ClientName::new(client), stream: StreamKind::View, options }
+}
+
+#[tokio::test]
+async fn attaches_at_the_same_time_share_a_ring() {
+    let rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let attach = |client| rig.attach_sized(client, SIZE);
+    let (first, second, third) = tokio::join!(attach("a"), attach("b"), attach("b"));
+    let mut rings = [first, second, third].map(|ring| ring.expect("there"));
+    assert_eq!((rig.camera.rings(), rig.camera.consumers()), (1, 3));
+    steps.send(Step::Frame).expect("streams");
+    assert!(rings.iter_mut().all(|ring| luma(&read(ring)) == LUMA));
+}
+
+#[tokio::test]
+async fn an_attach_that_is_cancelled_gives_everything_back() {
+    let mut rig = Rig::new(60.0);
+    let _steps = rig.will_open();
+    let small = rig.attach_sized("other", SIZE).await.expect("there");
+    rig.state.wait_for(|state| state.camera.consumers == 1).await.expect("a camera");
+    // It takes more than half of the memory limit.
+    let large = Size::new(1280, 720);
+    let mut cancelled = false;
+    for _ in 0..100 {
+        let mut attach = rig.camera.attach(request("hasty", large));
+        // The first poll reserves the places and starts the allocation.
+        cancelled = (&mut attach).now_or_never().is_none();
+        if cancelled {
+            assert_eq!(rig.camera.rings(), 2, "a place for the ring is reserved");
+            break;
+        }
+        // The allocation finished during the poll. Try once more.
+        drop(attach);
+        rig.camera.released(&ClientName::new("hasty"));
+    }
+    assert!(cancelled);
+    assert_eq!((rig.camera.rings(), rig.camera.consumers()), (1, 1));
+    assert_eq!(rig.camera.shared().demand.clients_of(StreamKind::View), 1);
+    // The memory is given back as soon as the allocation is done.
+    let attached = async {
+        loop {
+            match rig.attach_sized("hasty", large).await {
+                Err(ServiceError::Busy(_)) => tokio::task::yield_now().await,
+                done => break done,
+            }
+        }
+    };
+    let large = tokio::time::timeout(Duration::from_secs(30), attached).await.expect("in time").expect("memory again");
+    // All places of the client are free but the one that it uses.
+    let mut rings = vec![large];
+    for _ in 1..16 {
+        rings.push(rig.attach_sized("hasty", SIZE).await.expect("a place"));
+    }
+    rig.attach_sized("hasty", SIZE).await.expect_err("the seventeenth");
+    drop(small);
+}
+
+#[tokio::test]
+async fn an_attach_takes_over_from_one_that_is_cancelled() {
+    let rig = Rig::new(60.0);
+    let _steps = rig.will_open();
+    let _open = rig.attach_sized("other", SIZE).await.expect("there");
+    let size = Size::new(64, 16);
+    let mut first = rig.camera.attach(request("first", size));
+    let mut second = rig.camera.attach(request("second", size));
+    assert!((&mut first).now_or_never().is_none());
+    assert!((&mut second).now_or_never().is_none());
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(30), second).await.expect("in time").expect("a ring");
+    assert_eq!(rig.camera.rings(), 2);
+}
+
+#[tokio::test]
+async fn snapshots_count_as_attachments_of_their_callers() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let snapshots = |names: Vec<String>| {
+        let snapshot = |name: String| rig.camera.snapshot(ClientName::new(&name), StreamKind::View);
+        futures_util::future::join_all(names.into_iter().map(snapshot).collect::<Vec<_>>())
+    };
+    let frame = |consumers: u32| {
+        let (mut state, steps) = (rig.state.clone(), steps.clone());
+        async move {
+            state.wait_for(|state| state.camera.consumers == consumers).await.expect("a camera");
+            steps.send(Step::Frame).expect("streams");
+        }
+    };
+    let (pictures, ()) = tokio::join!(snapshots((0..17).map(|index| format!(":1.{index}")).collect()), frame(17));
+    assert!(pictures.iter().all(Result::is_ok), "each has a caller of its own");
+    rig.state.clone().wait_for(|state| state.camera.consumers == 0).await.expect("a camera");
+    let (pictures, ()) = tokio::join!(snapshots(vec![":1.7".to_owned(); 17]), frame(16));
+    let refused: Vec<_> = pictures.into_iter().filter_map(Result::err).collect();
+    assert!(matches!(&refused[..], [ServiceError::Busy(reason)] if reason.contains("16 times already")), "{refused:?}");
+    rig.until(CameraState::Running).await;
+}
+
+#[tokio::test]
+async fn a_stopped_camera_closes_its_rings_and_refuses_clients() {
+    let rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    read(&mut ring);
+    rig.camera.stop();
+    assert!(ring.closed());
+    assert_eq!((rig.camera.rings(), rig.camera.consumers()), (0, 0));
+    let refused = rig.attach().await.expect_err("stopped");
+    assert!(refused.to_string().contains("the camera was stopped"), "{refused}");
 }

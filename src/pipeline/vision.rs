@@ -1,7 +1,7 @@
-//! The vision thread: decides which frames the net sees, and passes on what it saw.
+//! The vision thread: decides which frames are observed, and publishes the observations.
 //!
-//! It takes the newest frame whenever it is free, at most `max_rate` a second, and none while no attached stream needs
-//! a mask. The frame path never waits for it.
+//! It takes the newest frame whenever it is free, at most `max_rate` per second, and none while no
+//! attached stream needs a mask. The frame path never waits for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use portraitd_protocol::{FramingMode, StreamKind};
 use tracing::{debug, error, info, warn};
 
-use super::pace::{Advice, Level, Pace};
+use super::degrade::{Advice, Degradation, Level};
 use super::shared::Shared;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
@@ -21,15 +21,16 @@ use portraitd_vision::{Observation, ObserveError, Observer, TrackedPerson};
 
 /// How long one wait for a frame lasts.
 const POLL: Duration = Duration::from_millis(200);
-/// The same complaint is logged no more often.
+/// The least time between two equal log messages.
 const REPEAT_NS: u64 = 10_000_000_000;
 
-/// Observations that are not read any more are written again.
+/// Recycles the observations that no reader holds.
 #[derive(Default)]
 struct Pool(Vec<Arc<Observation>>);
 
 impl Pool {
-    /// A fresh or forgotten observation, filled by `fill`. Allocates only while the number of readers grows.
+    /// An observation that no reader holds, filled by `fill`. Allocates only while the number of
+    /// readers grows.
     fn fill<E>(&mut self, fill: impl FnOnce(&mut Observation) -> Result<(), E>) -> Result<Arc<Observation>, E> {
         let free = self.0.iter().position(|observation| Arc::strong_count(observation) == 1);
         let index = free.unwrap_or_else(|| {
@@ -43,16 +44,17 @@ impl Pool {
     }
 }
 
-/// What the vision thread works with.
+/// The state of the vision thread.
 pub(super) struct Vision {
     shared: Arc<Shared>,
     observer: Observer,
-    /// Where the wanted net is taken from, and a smaller one.
+    /// Where the configured net and smaller ones are loaded from.
     library: Library,
     engine: EngineOptions,
-    /// The name of the net that is wanted; another one may run, to keep up.
-    wanted: String,
-    pace: Pace,
+    /// The name of the net that the configuration or a client has chosen. A smaller one may run
+    /// instead.
+    chosen: String,
+    degradation: Degradation,
     progress: Progress,
 }
 
@@ -64,30 +66,35 @@ impl Vision {
         engine: EngineOptions,
         progress: Progress,
     ) -> Result<Self, ObserveError> {
-        let wanted = model.manifest().name.clone();
-        Ok(Self { shared, observer: Observer::new(model)?, library, engine, wanted, pace: Pace::new(), progress })
+        let chosen = model.manifest().name.clone();
+        Ok(Self {
+            shared,
+            observer: Observer::new(model)?,
+            library,
+            engine,
+            chosen,
+            degradation: Degradation::new(),
+            progress,
+        })
     }
 
-    /// Whether an attached stream shows or needs who is a person.
+    /// Whether an attached stream needs to know where people are.
     fn is_needed(&self) -> bool {
         let demand = &self.shared.demand;
-        let framed = || {
-            let mode = self.shared.published.borrow().framing.mode;
-            matches!(mode, FramingMode::Once | FramingMode::Follow)
-        };
+        let framed = || matches!(self.shared.published.framing_mode(), FramingMode::Once | FramingMode::Follow);
         demand.clients_of(StreamKind::Mask) > 0
             || demand.clients_of(StreamKind::Composite) > 0
             || (demand.clients_of(StreamKind::View) > 0 && framed())
     }
 
-    /// Runs until there are no more frames.
+    /// Runs until the camera is to stop.
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let mut pool = Pool::default();
-        let mut complaint = Repeat::new(REPEAT_NS);
+        let mut log_limit = Repeat::new(REPEAT_NS);
         let mut seen = 0;
         let mut due_ns = 0u64;
-        let mut last_look = Duration::ZERO;
+        let mut last_pass = Duration::ZERO;
         self.progress.idle(true);
         loop {
             let scene = shared.scene();
@@ -99,20 +106,21 @@ impl Vision {
                 WaitOutcome::TimedOut => continue,
                 WaitOutcome::Closed => return,
             };
-            if let Some(model) = shared.take_model() {
-                self.wanted.clone_from(&model.manifest().name);
-                self.pace = Pace::new();
-                shared.leave_out(String::new());
-                self.take(model);
+            if let Some(model) = shared.next_model.take() {
+                self.chosen.clone_from(&model.manifest().name);
+                self.degradation = Degradation::new();
+                shared.published.set_reduction(String::new());
+                self.use_model(model);
             }
             if !self.is_needed() {
-                shared.nobody_asks();
+                shared.discard_observation();
                 continue;
             }
-            let tuning = shared.tuning();
-            let interval = self.pace.interval(tuning.inference_interval, last_look);
+            let tuning = shared.tuning.get();
+            let interval = self.degradation.interval(tuning.inference_interval, last_pass);
             let interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-            // A quarter of an interval early still counts as the one that is due, so that jitter does not halve the rate.
+            // A frame that is a quarter of an interval early counts as due, so that jitter does not
+            // halve the rate.
             let restarted = due_ns > frame.capture_ns.saturating_add(interval_ns.saturating_mul(2));
             if !restarted && frame.capture_ns.saturating_add(interval_ns / 4) < due_ns {
                 continue;
@@ -123,9 +131,9 @@ impl Vision {
             }
             self.progress.idle(false);
             let started = Instant::now();
-            let zoned = |person: &TrackedPerson| shared.with_zones(|zones| is_within(person, zones));
+            let is_ignored = |person: &TrackedPerson| is_within(person, &tuning.zones);
             let observed = pool.fill(|observation| {
-                self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, zoned, observation)
+                self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, is_ignored, observation)
             });
             drop(frame);
             let took = started.elapsed();
@@ -136,14 +144,14 @@ impl Vision {
                     let inferences = observation.inferences;
                     publish(&shared, scene, observation);
                     if inferences > 0 {
-                        last_look = took / inferences;
-                        self.keep_pace(last_look, tuning.mask_budget);
+                        last_pass = took / inferences;
+                        self.adapt(last_pass, tuning.mask_budget);
                     }
                 }
                 Err(failure) => {
-                    shared.mask_failed(&failure.to_string());
-                    if let Some(repeats) = complaint.check(portraitd_media::clock::monotonic_ns()) {
-                        error!(camera = shared.name(), repeats, "no mask: {failure}");
+                    shared.published.mask_failed(&failure.to_string());
+                    if let Some(repeats) = log_limit.check(portraitd_media::clock::monotonic_ns()) {
+                        error!(camera = shared.name(), repeats, "no mask was made of a frame: {failure}");
                     }
                 }
             }
@@ -151,33 +159,34 @@ impl Vision {
     }
 }
 
-/// Keeping up.
+/// Degradation: the net in use, and how often it runs.
 impl Vision {
-    /// Puts a net in the place of the one that runs.
-    fn take(&mut self, model: Model) {
+    /// Replaces the net in use.
+    fn use_model(&mut self, model: Model) {
         let (camera, name) = (self.shared.name(), model.manifest().name.clone());
         match Observer::new(model) {
             Ok(observer) => self.observer = observer,
-            Err(failure) => error!(camera, model = name, "model not taken: {failure}"),
+            Err(failure) => error!(camera, model = name, "the net cannot be used, the old one stays: {failure}"),
         }
-        info!(camera, model = self.observer.model().manifest().name, "model in use");
+        info!(camera, model = self.observer.model().manifest().name, "net in use");
     }
 
-    /// Loads a net and takes it; returns whether it is in use.
+    /// Loads a net and uses it. Returns whether it could be loaded.
     fn load(&mut self, name: &str) -> bool {
         match self.library.load(name, self.engine) {
             Ok(model) => {
-                self.take(model);
+                self.use_model(model);
                 true
             }
             Err(failure) => {
-                error!(camera = self.shared.name(), model = name, "model not loaded: {failure}");
+                error!(camera = self.shared.name(), model = name, "the net cannot be loaded: {failure}");
                 false
             }
         }
     }
 
-    /// The largest net of the library whose input is smaller than that of the one that runs.
+    /// The name of the largest net of the library whose input is smaller than that of the net in
+    /// use.
     fn smaller_net(&self) -> Option<String> {
         let now = self.observer.model().manifest().input.size().area();
         let manifests = self.library.entries().into_iter().filter_map(|entry| entry.manifest.ok());
@@ -185,52 +194,59 @@ impl Vision {
         smaller.max_by_key(|manifest| manifest.input.size().area()).map(|manifest| manifest.name)
     }
 
-    /// Leaves something out where looks take too long, and takes it up again where there is time.
-    fn keep_pace(&mut self, look: Duration, budget: Duration) {
-        let level = self.pace.level();
-        let slow = self.pace.slow_look();
-        let next = match self.pace.looked(look, budget) {
-            Advice::Stay => return,
-            Advice::Less if level == Level::Everything => Level::FewerLooks,
-            Advice::Less if level == Level::FewerLooks => match self.smaller_net() {
+    /// Reduces inference if passes take too long, and restores it if there is time. `pass` is the
+    /// time of the last one.
+    fn adapt(&mut self, pass: Duration, budget: Duration) {
+        let level = self.degradation.level();
+        let slow = self.degradation.slow_pass();
+        let next = match self.degradation.pass_took(pass, budget) {
+            Advice::Keep => return,
+            Advice::Reduce if level == Level::Full => Level::FewerPasses,
+            Advice::Reduce if level == Level::FewerPasses => match self.smaller_net() {
                 Some(name) if self.load(&name) => Level::SmallerNet,
                 _ => Level::FramingOnly,
             },
-            Advice::Less => Level::FramingOnly,
-            Advice::More if level == Level::FramingOnly => {
-                if self.observer.model().manifest().name == self.wanted {
-                    Level::FewerLooks
+            Advice::Reduce => Level::FramingOnly,
+            Advice::Restore if level == Level::FramingOnly => {
+                if self.observer.model().manifest().name == self.chosen {
+                    Level::FewerPasses
                 } else {
                     Level::SmallerNet
                 }
             }
-            Advice::More if level == Level::SmallerNet => {
-                let wanted = self.wanted.clone();
-                if self.load(&wanted) { Level::FewerLooks } else { Level::SmallerNet }
+            Advice::Restore if level == Level::SmallerNet => {
+                let chosen = self.chosen.clone();
+                if self.load(&chosen) { Level::FewerPasses } else { Level::SmallerNet }
             }
-            Advice::More => Level::Everything,
+            Advice::Restore => Level::Full,
         };
-        self.pace.enter(next);
-        let what = match next {
-            Level::Everything => String::new(),
-            Level::FewerLooks => "fewer looks".to_owned(),
+        self.degradation.enter(next);
+        let reduction = match next {
+            Level::Full => String::new(),
+            Level::FewerPasses => "fewer inference passes".to_owned(),
             Level::SmallerNet => format!("a smaller net ({})", self.observer.model().manifest().name),
             Level::FramingOnly => "framing only".to_owned(),
         };
         let camera = self.shared.name();
-        if next > level {
-            let (slow, budget) = (slow.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
-            let what = format!("{what}: a mask takes {slow:.0} ms, and may take {budget:.0} (segmentation.budget_ms)");
-            warn!(camera, "{what}");
-            self.shared.leave_out(what);
+        let (slow, budget) = (slow.as_secs_f64() * 1e3, budget.as_secs_f64() * 1e3);
+        let reduction = if next > level {
+            let reduction = format!(
+                "{reduction}: a mask takes {slow:.0} ms, over the budget of {budget:.0} ms (segmentation.budget_ms)"
+            );
+            warn!(camera, "inference is reduced to {reduction}");
+            reduction
+        } else if next == Level::Full {
+            info!(camera, "inference is back within its budget: full rate restored");
+            reduction
         } else {
-            info!(camera, "there is time again: {}", if what.is_empty() { "nothing is left out" } else { &what });
-            self.shared.leave_out(if what.is_empty() { what } else { format!("{what}: more did not keep the budget") });
-        }
+            info!(camera, "inference is back within its budget: reduced to {reduction}");
+            format!("{reduction}: full inference exceeded the budget of {budget:.0} ms (segmentation.budget_ms)")
+        };
+        self.shared.published.set_reduction(reduction);
     }
 }
 
-/// Tells the director and the render threads what was seen.
+/// Publishes an observation, made of a frame of `scene`.
 fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
     let mut subjects = [Subject { id: 0, bounds: UnitRect::WHOLE }; MOST_PEOPLE];
     let mut count = 0;
@@ -238,8 +254,11 @@ fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
         *to = subject;
         count += 1;
     }
-    if !shared.see(scene, observation, &subjects[..count]) {
-        debug!(camera = shared.name(), "the scene changed while it was looked at");
+    if !shared.accept_observation(scene, observation, &subjects[..count]) {
+        debug!(
+            camera = shared.name(),
+            "an observation is discarded: a new scene has started since its frame was taken"
+        );
     }
 }
 

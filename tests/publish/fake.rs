@@ -220,7 +220,7 @@ impl CameraService for FakeCamera {
         .boxed()
     }
 
-    fn snapshot(&self, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+    fn snapshot(&self, _: ClientName, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
         async move { Ok(format!("\u{89}PNG of {stream}").into_bytes()) }.boxed()
     }
 

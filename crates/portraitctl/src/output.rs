@@ -36,7 +36,9 @@ pub(crate) fn to_json(value: &Variant<'_>) -> Json {
 }
 
 /// Converts named D-Bus values to JSON, sorted by name.
-pub(crate) fn values_to_json<'a>(values: impl IntoIterator<Item = (&'a String, &'a OwnedVariant)>) -> BTreeMap<String, Json> {
+pub(crate) fn values_to_json<'a>(
+    values: impl IntoIterator<Item = (&'a String, &'a OwnedVariant)>,
+) -> BTreeMap<String, Json> {
     values
         .into_iter()
         .map(|(name, value)| (name.clone(), Variant::try_from(value).map_or(Json::Null, |value| to_json(&value))))

@@ -1,19 +1,22 @@
-//! `[[camera.output]]`: a stream written to a V4L2 output node, so that any program that reads webcams sees it.
+//! `[[camera.output]]`: writes a stream to a V4L2 output node, so that every program that reads
+//! webcams sees it.
 //!
-//! One thread a node. It is a client of its camera like any other: it attaches, reads the ring, and leaves, so nothing of
-//! the camera or of its other clients depends on it. Where the driver tells whether anybody reads the node (v4l2loopback),
-//! it is attached only while somebody does; else always, and the camera stays on.
+//! There is one thread per node. It is a client of its camera like any other: it attaches, reads
+//! the ring, and leaves. The camera and its other clients do not depend on it. If the driver
+//! reports whether a program reads the node (v4l2loopback), the thread is attached only while one
+//! does. Otherwise it is always attached, and the camera stays on.
 //!
 //! ```text
-//!              node opened              a reader, or unknown            camera open
-//! (closed) ----------------> (waiting) ----------------------> (asked) ------------> (attached) -- pictures --> node
-//!    ^                          ^                                                      |  |
-//!    |   node gone, refuses     |      no reader any more; ring closed; format changed |  |
-//!    +--------------------------+------------------------------------------------------+--+
-//!      waits 0.5 s, doubling to 30 s; a change of /dev wakes it
+//!          node opened             reader, or unknown            camera open
+//! (closed) -----------> (detached) ------------------> (pending) -----------> (attached) --> node
+//!    ^                      ^                                                     |  |
+//!    | node gone or failed  |  no reader any more; ring closed; format changed    |  |
+//!    +----------------------+-----------------------------------------------------+--+
+//!      waits 0.5 s, doubling to 30 s; a change of /dev ends the wait
 //! ```
 //!
-//! Readers are never left without pictures or with an old one: where the camera has none for a second, black is written.
+//! If the camera has delivered no picture for a second, the thread writes black, so that readers do
+//! not see an old picture.
 
 mod repack;
 
@@ -27,8 +30,9 @@ use portraitd_protocol::{ServiceError, StreamKind};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use super::backoff::Backoff;
 use super::demand::{Demand, Wake};
-use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, ClientName};
+use crate::publish::ClientFds;
 use crate::service::logging::Repeat;
 use portraitd_media::blank::fill_black;
 use portraitd_media::clock::monotonic_ns;
@@ -36,31 +40,27 @@ use portraitd_media::{Colorimetry, Matrix, OwnedPicture, Picture, PixelFormat, P
 use portraitd_media::{FrameFormat, SourceError};
 use portraitd_v4l2::{Output, WriteOutcome};
 
-/// The first wait after a failure; each next one is twice as long.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// The longest wait between tries.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// A node that was open this long has recovered: the next failure is retried soon.
-const RECOVERED: Duration = Duration::from_secs(10);
-/// How long one wait lasts, so that a reader, a change of the node or the end of the service is noticed.
+/// The longest wait for a picture, after which readers, changes of the node and shutdown are
+/// checked again.
 const POLL: Duration = Duration::from_millis(100);
-/// After this long without a picture black is written.
+/// After this long without a picture, black is written. Also the wait after a failed attach.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The same complaint is logged no more often.
+/// The least time between two equal log messages.
 const REPEAT_NS: u64 = 60_000_000_000;
 
-/// What the pictures of a node mean, unless the driver insists: what nearly every webcam sends, and its readers expect.
+/// The colorimetry of a node's pictures, unless the driver insists on another. Nearly every webcam
+/// sends this one, and programs expect it.
 const COLOR: Colorimetry = Colorimetry { matrix: Matrix::Bt601, range: Range::Limited };
 
 /// An open node.
 pub(super) trait Node {
-    /// What its pictures must be.
+    /// The format that its pictures must have.
     fn format(&self) -> FrameFormat;
-    /// Takes the driver's news; the new format where it has one.
+    /// Handles the driver's events. Returns the new format if it has changed.
     fn refresh(&mut self) -> Result<Option<FrameFormat>, SourceError>;
-    /// Whether anybody reads; `None` where the driver does not tell.
+    /// Whether a program reads the node; `None` if the driver does not report it.
     fn has_reader(&self) -> Option<bool>;
-    /// Writes a picture, without waiting.
+    /// Writes a picture. Does not wait.
     fn write(&mut self, picture: &Picture<'_>) -> Result<WriteOutcome, SourceError>;
 }
 
@@ -82,11 +82,11 @@ impl Node for Output {
     }
 }
 
-/// Opens a node, again and again.
+/// Opens a node, as often as needed.
 pub(super) trait Opener: Send {
-    /// What a person calls the node.
+    /// The name of the node in logs.
     fn name(&self) -> String;
-    /// Opens it for pictures of about this size and rate.
+    /// Opens the node for pictures of about this size and rate.
     fn open(&self, size: Size, frame_rate: f32) -> Result<Box<dyn Node>, SourceError>;
 }
 
@@ -103,127 +103,154 @@ impl Opener for DeviceNode {
     }
 }
 
-/// Asks the camera for a ring. The answer comes when the camera is open; to drop the receiver is to want it no more.
-pub(super) type Attach = Box<dyn Fn(AttachRequest) -> oneshot::Receiver<Result<Attachment, ServiceError>> + Send>;
+/// A node's request for a ring.
+#[derive(Clone, Debug)]
+pub(super) struct OutputRequest {
+    /// The name of the node, which stands for the client.
+    pub(super) node: String,
+    pub(super) stream: StreamKind,
+    pub(super) size: Size,
+    /// The format of the ring's pictures.
+    pub(super) format: PixelFormat,
+}
 
-/// How far a node's tie to its camera has come.
-enum Tie {
-    /// None; one may be asked for from this moment on.
-    Apart(Instant),
-    /// Asked for.
-    Asked(oneshot::Receiver<Result<Attachment, ServiceError>>),
-    /// Pictures come.
+/// The answer to a request: the descriptors of a ring.
+type RingAnswer = oneshot::Receiver<Result<ClientFds, ServiceError>>;
+
+/// Asks the camera for a ring. The answer comes when the camera is open. Dropping the receiver
+/// cancels the request.
+pub(super) type AttachOutput = Box<dyn Fn(OutputRequest) -> RingAnswer + Send>;
+
+/// The state of a node's attachment to its camera.
+enum OutputAttachment {
+    /// Not attached. The next request may be made from this moment on.
+    Detached(Instant),
+    /// Requested.
+    Pending(RingAnswer),
+    /// The ring delivers pictures.
     Attached(Box<Ring>),
 }
 
-/// What writes one stream to one node.
+impl OutputAttachment {
+    /// Not attached, and free to attach again at once.
+    fn detached() -> Self {
+        Self::Detached(Instant::now())
+    }
+}
+
+/// Writes one stream to one node.
 pub(super) struct OutputWriter {
     opener: Box<dyn Opener>,
     camera: String,
     stream: StreamKind,
     size: Size,
     frame_rate: f32,
-    attach: Attach,
+    attach: AttachOutput,
     control: Arc<Demand>,
-    complaint: Repeat,
+    log_limit: Repeat,
 }
 
 impl OutputWriter {
-    /// Writes `stream` of `camera` at about `size` and `frame_rate`. `control` wakes and ends it.
+    /// A writer of `stream` of `camera` at about `size` and `frame_rate`. `control` wakes and ends
+    /// it.
     pub(super) fn new(
         opener: Box<dyn Opener>,
         camera: &str,
         stream: StreamKind,
         (size, frame_rate): (Size, f32),
-        attach: Attach,
+        attach: AttachOutput,
         control: Arc<Demand>,
     ) -> Self {
-        // Nobody has to ask for a node: it is wanted as long as the service runs.
+        // The node is wanted as long as the camera runs.
         control.add(stream);
         let camera = camera.to_owned();
-        Self { opener, camera, stream, size, frame_rate, attach, control, complaint: Repeat::new(REPEAT_NS) }
+        Self { opener, camera, stream, size, frame_rate, attach, control, log_limit: Repeat::new(REPEAT_NS) }
     }
 
-    /// Runs until the service ends.
+    pub(super) const fn stream(&self) -> StreamKind {
+        self.stream
+    }
+
+    /// Runs until the camera is to stop.
     pub(super) fn run(mut self) {
-        let mut retry = FIRST_RETRY;
+        let mut backoff = Backoff::new();
         loop {
-            let kicks = self.control.kicks();
+            let retry_requests = self.control.retry_requests();
             let started = Instant::now();
             let Err(error) = self.serve() else { return };
-            if started.elapsed() > RECOVERED {
-                retry = FIRST_RETRY;
-                self.complaint.reset();
+            if backoff.worked_for(started.elapsed()) {
+                self.log_limit.reset();
             }
-            self.complain(&format!("{error}; trying again"));
-            match self.control.wait_retry(kicks, retry, Duration::ZERO) {
-                Wake::Kicked => retry = FIRST_RETRY,
+            self.log_failure(&format!("{error}; trying again in {:?}", backoff.wait()));
+            match self.control.wait_retry(retry_requests, backoff.wait(), Duration::ZERO) {
+                Wake::RetryNow => backoff.reset(),
                 Wake::Shutdown => return,
-                _ => retry = (retry * 2).min(LONGEST_RETRY),
+                _ => backoff.double(),
             }
         }
     }
 
-    fn complain(&mut self, reason: &str) {
-        if let Some(repeats) = self.complaint.check(monotonic_ns()) {
+    fn log_failure(&mut self, reason: &str) {
+        if let Some(repeats) = self.log_limit.check(monotonic_ns()) {
             warn!(camera = self.camera, output = self.opener.name(), repeats, "{reason}");
         }
     }
 
     fn pause(&self) {
-        self.control.wait_retry(self.control.kicks(), POLL, Duration::ZERO);
+        self.control.wait_retry(self.control.retry_requests(), POLL, Duration::ZERO);
     }
 
-    /// Opens the node and writes to it until the service ends.
+    /// Opens the node and writes to it until the camera is to stop.
     fn serve(&mut self) -> Result<(), SourceError> {
         let mut node = self.opener.open(self.size, self.frame_rate)?;
         let mut canvas = self.canvas(node.format())?;
         info!(camera = self.camera, output = self.opener.name(), stream = %self.stream, size = %node.format().size,
             pixel_format = %node.format().pixel_format, "output opened");
-        let mut tie = Tie::Apart(Instant::now());
+        let mut attachment = OutputAttachment::detached();
         let mut frame = FrameCopy::default();
-        // The first picture is black: some drivers show a node to readers only once it has one.
+        // The first picture is black: some drivers show a node to programs only once it has a
+        // picture.
         let mut written: Option<Instant> = None;
         while !self.control.is_shut_down() {
             let mut changed = node.refresh()?;
             if node.has_reader() == Some(false) {
-                tie = Tie::Apart(Instant::now());
+                attachment = OutputAttachment::detached();
             }
-            tie = match tie {
-                Tie::Apart(_) if node.has_reader() == Some(false) => {
+            attachment = match attachment {
+                OutputAttachment::Detached(_) if node.has_reader() == Some(false) => {
                     self.pause();
-                    tie
+                    attachment
                 }
-                Tie::Apart(due) if Instant::now() < due => {
+                OutputAttachment::Detached(due) if Instant::now() < due => {
                     self.pause();
-                    tie
+                    attachment
                 }
-                Tie::Apart(_) => Tie::Asked((self.attach)(self.request(node.format()))),
-                Tie::Asked(answer) => self.await_ring(answer),
-                Tie::Attached(mut ring) => match ring.wait(Some(POLL)) {
+                OutputAttachment::Detached(_) => OutputAttachment::Pending((self.attach)(self.request(node.format()))),
+                OutputAttachment::Pending(answer) => self.poll_answer(answer),
+                OutputAttachment::Attached(mut ring) => match ring.wait(Some(POLL)) {
                     Ok(Wait::Frame) => {
                         if ring.latest(&mut frame)
                             && let Some(picture) = canvas.draw(&frame)
                         {
-                            changed = changed.or(told(node.write(&picture)?));
+                            changed = changed.or(changed_format(node.write(&picture)?));
                             written = Some(Instant::now());
                         }
-                        Tie::Attached(ring)
+                        OutputAttachment::Attached(ring)
                     }
-                    Ok(Wait::Timeout) => Tie::Attached(ring),
-                    Ok(Wait::Closed) => Tie::Apart(Instant::now()),
-                    Err(error) => self.apart_after(&error),
+                    Ok(Wait::Timeout) => OutputAttachment::Attached(ring),
+                    Ok(Wait::Closed) => OutputAttachment::detached(),
+                    Err(error) => self.detach_after(&error),
                 },
             };
             if written.is_none_or(|written| written.elapsed() >= SILENCE) {
-                changed = changed.or(told(node.write(&canvas.black())?));
+                changed = changed.or(changed_format(node.write(&canvas.black())?));
                 written = Some(Instant::now());
             }
             if let Some(format) = changed {
                 info!(camera = self.camera, output = self.opener.name(), size = %format.size,
                     pixel_format = %format.pixel_format, "the output's format changed");
                 canvas = self.canvas(format)?;
-                tie = Tie::Apart(Instant::now());
+                attachment = OutputAttachment::detached();
                 written = None;
             }
         }
@@ -234,55 +261,60 @@ impl OutputWriter {
         let unsupported = |reason: String| SourceError::Unsupported { source_name: self.opener.name(), reason };
         let Size { width, height } = format.size;
         if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
-            return Err(unsupported(format!("has pictures of an odd size, {}, which no stream has", format.size)));
+            return Err(unsupported(format!(
+                "the node's pictures have the odd size {}, which no stream has",
+                format.size
+            )));
         }
         let picture = OwnedPicture::zeroed(format.pixel_format, format.size, format.color)
             .map_err(|error| unsupported(error.to_string()))?;
         Ok(Canvas { format, picture })
     }
 
-    fn request(&self, format: FrameFormat) -> AttachRequest {
+    fn request(&self, format: FrameFormat) -> OutputRequest {
         debug!(camera = self.camera, output = self.opener.name(), "output attaches");
-        let options = AttachOptions {
-            size: Some(format.size),
+        OutputRequest {
+            node: self.opener.name(),
+            stream: self.stream,
+            size: format.size,
             format: repack::ring_format(format.pixel_format, self.stream == StreamKind::Mask),
-            ..AttachOptions::of_stream(self.stream)
-        };
-        AttachRequest { client: ClientName::new(&self.opener.name()), stream: self.stream, options }
-    }
-
-    fn await_ring(&mut self, mut answer: oneshot::Receiver<Result<Attachment, ServiceError>>) -> Tie {
-        match answer.try_recv() {
-            Ok(Ok(attachment)) => match Ring::open(attachment.fds.memory, attachment.fds.event) {
-                Ok(ring) => Tie::Attached(Box::new(ring)),
-                Err(error) => self.apart_after(&error),
-            },
-            Ok(Err(error)) => {
-                self.complain(&error.to_string());
-                Tie::Apart(Instant::now() + SILENCE)
-            }
-            Err(oneshot::error::TryRecvError::Empty) => {
-                self.pause();
-                Tie::Asked(answer)
-            }
-            Err(oneshot::error::TryRecvError::Closed) => Tie::Apart(Instant::now() + SILENCE),
         }
     }
 
-    fn apart_after(&mut self, error: &RingError) -> Tie {
-        self.complain(&error.to_string());
-        Tie::Apart(Instant::now() + SILENCE)
+    /// Opens the ring if the answer has come; otherwise waits a moment.
+    fn poll_answer(&mut self, mut answer: RingAnswer) -> OutputAttachment {
+        match answer.try_recv() {
+            Ok(Ok(fds)) => match Ring::open(fds.memory, fds.event) {
+                Ok(ring) => OutputAttachment::Attached(Box::new(ring)),
+                Err(error) => self.detach_after(&error),
+            },
+            Ok(Err(error)) => {
+                self.log_failure(&error.to_string());
+                OutputAttachment::Detached(Instant::now() + SILENCE)
+            }
+            Err(oneshot::error::TryRecvError::Empty) => {
+                self.pause();
+                OutputAttachment::Pending(answer)
+            }
+            Err(oneshot::error::TryRecvError::Closed) => OutputAttachment::Detached(Instant::now() + SILENCE),
+        }
+    }
+
+    fn detach_after(&mut self, error: &RingError) -> OutputAttachment {
+        self.log_failure(&error.to_string());
+        OutputAttachment::Detached(Instant::now() + SILENCE)
     }
 }
 
-const fn told(written: WriteOutcome) -> Option<FrameFormat> {
+/// The new format, if the driver has changed it.
+const fn changed_format(written: WriteOutcome) -> Option<FrameFormat> {
     match written {
         WriteOutcome::FormatChanged(format) => Some(format),
         _ => None,
     }
 }
 
-/// Where pictures take the node's format.
+/// Converts pictures to the node's format.
 struct Canvas {
     format: FrameFormat,
     picture: OwnedPicture,
@@ -295,14 +327,14 @@ impl Canvas {
         self.picture.as_picture()
     }
 
-    /// A ring's frame as the node takes it; `None` for one that is of another shape than was asked for.
+    /// A ring's frame in the node's format; `None` if it is of another size than was requested.
     fn draw<'a>(&'a mut self, frame: &'a FrameCopy) -> Option<Picture<'a>> {
         let picture = picture_of(frame)?;
         if picture.size() != self.format.size {
             return None;
         }
-        let same_numbers = picture.color() == self.format.color || picture.format() != PixelFormat::Nv12;
-        if picture.format() == self.format.pixel_format && same_numbers {
+        let same_colors = picture.color() == self.format.color || picture.format() != PixelFormat::Nv12;
+        if picture.format() == self.format.pixel_format && same_colors {
             return Some(picture);
         }
         repack::repack(&picture, &mut self.picture.as_picture_mut(), self.format.color);

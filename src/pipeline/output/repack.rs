@@ -1,12 +1,12 @@
-//! A ring's picture in the format of an output node: bytes in another order, and numbers of another colorimetry. Never
-//! another size.
+//! Converts a ring's picture to the format of an output node: another order of the bytes, another
+//! colorimetry. The size stays the same.
 
 use portraitd_kernels::convert::Affine;
 
 use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, Range};
 
-/// The formats of a node that pictures can be brought to, the best first. `YUYV` leads: it is what webcams send, so every
-/// program that reads a camera takes it.
+/// The node formats that pictures can be converted to, the preferred one first. `YUYV` is first
+/// because webcams send it, so every program that reads a camera accepts it.
 pub(super) const FORMATS: [PixelFormat; 11] = [
     PixelFormat::Yuyv,
     PixelFormat::I420,
@@ -21,7 +21,7 @@ pub(super) const FORMATS: [PixelFormat; 11] = [
     PixelFormat::Grey,
 ];
 
-/// How numbers of one colorimetry become those of another.
+/// The conversion from one colorimetry to another; `None` if they are the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Recolor(Option<Affine>);
 
@@ -41,7 +41,7 @@ impl Recolor {
         self.0.map_or(luma, |map| map.apply_bytes([luma, cb, cr])[0])
     }
 
-    /// Luma has no part in it: grey is grey in every colorimetry.
+    /// Chroma does not depend on luma, because grey is grey in every colorimetry.
     fn chroma(self, [cb, cr]: [u8; 2]) -> [u8; 2] {
         self.0.map_or([cb, cr], |map| {
             let [_, cb, cr] = map.apply_bytes([128, cb, cr]);
@@ -50,7 +50,7 @@ impl Recolor {
     }
 }
 
-/// The format that a ring must have for a node of `node`.
+/// The format that a ring must have for a node of the format `node`.
 pub(super) const fn ring_format(node: PixelFormat, mask: bool) -> PixelFormat {
     match node {
         _ if mask => PixelFormat::Grey,
@@ -59,8 +59,9 @@ pub(super) const fn ring_format(node: PixelFormat, mask: bool) -> PixelFormat {
     }
 }
 
-/// Writes `source` (a ring's: NV12, RGB24, or a mask's GREY) to `out`, whose numbers mean `color`. Both have the same, even
-/// size. What cannot be (NV12 to RGB, which no ring is asked for) leaves `out` as it is.
+/// Writes `source` (a ring's NV12 or RGB24, or a mask's GREY) to `out`, whose colorimetry is
+/// `color`. Both have the same, even size. A conversion that [`ring_format`] never asks for, as
+/// from NV12 to RGB, leaves `out` as it is.
 pub(super) fn repack(source: &Picture<'_>, out: &mut PictureMut<'_>, color: Colorimetry) {
     match (source.format(), out.format().is_rgb()) {
         (PixelFormat::Rgb24, true) => repack_rgb(source, out),
@@ -91,7 +92,7 @@ fn repack_rgb(source: &Picture<'_>, out: &mut PictureMut<'_>) {
     }
 }
 
-/// A mask: 0 is black, 255 white.
+/// Writes a mask: 0 is black, 255 is white.
 fn repack_grey(source: &Picture<'_>, out: &mut PictureMut<'_>, color: Colorimetry) {
     let limited = color.range == Range::Limited && out.format() != PixelFormat::Grey;
     let level = |value: u8| {
@@ -113,7 +114,7 @@ fn repack_grey(source: &Picture<'_>, out: &mut PictureMut<'_>, color: Colorimetr
 }
 
 fn repack_nv12(source: &Picture<'_>, out: &mut PictureMut<'_>, color: Colorimetry) {
-    // Grey is luma as it is, counted from 0 to 255.
+    // Grey is luma of full range.
     let grey = Colorimetry { range: Range::Full, ..source.color() };
     let color = if out.format() == PixelFormat::Grey { grey } else { color };
     let recolor = Recolor::new(source.color(), color);
@@ -138,7 +139,7 @@ fn put_luma(out: &mut PictureMut<'_>, y: usize, luma: impl Iterator<Item = u8>) 
     }
 }
 
-/// Writes the chroma of row `y`, where the format has any there.
+/// Writes the chroma of row `y`, if the format has chroma in this row.
 fn put_chroma(out: &mut PictureMut<'_>, y: usize, pairs: impl Iterator<Item = [u8; 2]>) {
     let format = out.format();
     let swapped = format == PixelFormat::Nv21;
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn a_view_is_the_same_picture_in_every_format_and_colorimetry() {
         for from in COLORS {
-            // Colours that exist: not far from grey.
+            // Colours close to grey, so that no conversion clips them.
             let nv12 = picture(PixelFormat::Nv12, from, |index| match index {
                 0..48 => u8::try_from(60 + index * 3).expect("small"),
                 _ => u8::try_from(118 + (index * 7) % 20).expect("small"),
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn rgb_is_put_in_order() {
+    fn rgb_bytes_are_reordered() {
         let source = picture(PixelFormat::Rgb24, COLORS[0], |index| u8::try_from(index).expect("small"));
         for format in FORMATS.into_iter().filter(|format| format.is_rgb()) {
             assert_eq!(rgb(&repacked(&source, format, COLORS[0]).as_picture()), source.bytes(), "{format}");
@@ -242,7 +243,8 @@ mod tests {
         for format in FORMATS {
             for color in COLORS {
                 let found = rgb(&repacked(&mask, format, Colorimetry { ..color }).as_picture());
-                // Grey bytes are read by the range that the picture has, and a mask's are of full range.
+                // A mask has full range, but a grey picture is read with the range of its
+                // colorimetry.
                 if format == PixelFormat::Grey && color.range == Range::Limited {
                     continue;
                 }
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_asked_for_what_can_be_repacked() {
+    fn the_format_that_is_asked_of_a_ring_can_be_repacked() {
         for node in FORMATS {
             for mask in [false, true] {
                 let ring = ring_format(node, mask);

@@ -5,17 +5,17 @@ use crate::publish::{RingSpec, RingWriter, SlotInfo};
 
 const SIZE: Size = Size::new(32, 16);
 
-/// A node and its camera, as the test directs them.
+/// The state of a node and its camera, which the test directs.
 #[derive(Default)]
 struct Stage {
-    /// What the next opening, refresh or write fails with.
-    trouble: bool,
+    /// Whether the next opening, refresh or write fails.
+    failure: bool,
     reader: Option<bool>,
     change: Option<Size>,
     opened: usize,
-    /// The first luma of each picture, and its size.
+    /// The first luma and the size of each written picture.
     written: Vec<(u8, Size)>,
-    asked: Vec<AttachRequest>,
+    asked: Vec<OutputRequest>,
     rings: Vec<RingWriter>,
 }
 
@@ -27,11 +27,12 @@ impl Theatre {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `seen` holds; a thread that never comes there is a failure, not a hang.
+    /// Waits until `seen` holds. Fails after 30 s, so that a thread that never gets there does not
+    /// hang the test.
     fn until(&self, what: &str, mut seen: impl FnMut(&mut Stage) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !seen(&mut self.stage()) {
-            assert!(Instant::now() < deadline, "never came: {what}");
+            assert!(Instant::now() < deadline, "did not happen within 30 s: {what}");
             std::thread::yield_now();
         }
     }
@@ -46,35 +47,34 @@ impl Theatre {
         slot.publish(&SlotInfo::default());
     }
 
-    /// Runs a writer of the stage's node while `act` directs it.
+    /// Runs a writer to the node while `act` directs the node and the camera.
     fn play(&self, act: impl FnOnce()) {
         let control = Arc::new(Demand::default());
         let camera = self.clone();
-        let attach: Attach = Box::new(move |request| {
+        let attach: AttachOutput = Box::new(move |request| {
             let (answer, receiver) = oneshot::channel();
-            let size = request.options.size.expect("a node knows its size");
+            let size = request.size;
             let spec = RingSpec {
                 stream: request.stream,
                 generation: 1,
-                format: request.options.format,
+                format: request.format,
                 color: COLOR,
                 size,
                 slots: 4,
             };
             let ring = RingWriter::new(&spec).expect("a ring");
-            let attachment =
-                Attachment { fds: ring.clients().add_client(None).expect("a client"), layout: *ring.layout() };
+            let fds = ring.clients().add_client(None).expect("a client");
             let mut stage = camera.stage();
             stage.rings.push(ring);
             stage.asked.push(request);
-            assert!(answer.send(Ok(attachment)).is_ok());
+            assert!(answer.send(Ok(fds)).is_ok());
             receiver
         });
         let opener = Box::new(self.clone());
         let writer = OutputWriter::new(opener, "main", StreamKind::View, (SIZE, 30.0), attach, Arc::clone(&control));
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| writer.run());
-            // Also where the test fails: the scope waits for the thread.
+            // Also if the test fails, because the scope waits for the thread.
             struct End<'a>(&'a Demand);
             impl Drop for End<'_> {
                 fn drop(&mut self) {
@@ -94,7 +94,7 @@ struct FakeNode(Theatre, Size);
 impl FakeNode {
     fn check(&self) -> Result<(), SourceError> {
         let gone = SourceError::Gone { source_name: "/dev/fake".into() };
-        if std::mem::take(&mut self.0.stage().trouble) { Err(gone) } else { Ok(()) }
+        if std::mem::take(&mut self.0.stage().failure) { Err(gone) } else { Ok(()) }
     }
 }
 
@@ -138,29 +138,29 @@ impl Opener for Theatre {
 }
 
 #[test]
-fn pictures_reach_the_node_and_silence_is_black() {
+fn pictures_reach_the_node_and_black_follows_when_none_come() {
     let theatre = Theatre::default();
     theatre.play(|| {
         theatre.until("black at first", |stage| stage.written.first() == Some(&(16, SIZE)));
-        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.until("the attachment", |stage| !stage.rings.is_empty());
         theatre.publish(99);
         theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
         theatre.until("black, as nothing comes", |stage| stage.written.last() == Some(&(16, SIZE)));
         let stage = theatre.stage();
         assert_eq!(stage.asked.len(), 1);
-        assert_eq!(stage.asked[0].options.format, PixelFormat::Nv12);
+        assert_eq!(stage.asked[0].format, PixelFormat::Nv12);
     });
 }
 
 #[test]
-fn without_a_reader_the_camera_is_left_alone() {
+fn without_a_reader_the_node_does_not_attach() {
     let theatre = Theatre::default();
     theatre.stage().reader = Some(false);
     theatre.play(|| {
         theatre.until("black, twice", |stage| stage.written.len() >= 2);
         assert!(theatre.stage().asked.is_empty());
         theatre.stage().reader = Some(true);
-        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.until("the attachment", |stage| !stage.rings.is_empty());
         theatre.publish(99);
         theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
         theatre.stage().reader = Some(false);
@@ -170,12 +170,12 @@ fn without_a_reader_the_camera_is_left_alone() {
 }
 
 #[test]
-fn a_node_that_goes_is_opened_again() {
+fn a_node_that_fails_is_opened_again() {
     let theatre = Theatre::default();
-    theatre.stage().trouble = true;
+    theatre.stage().failure = true;
     theatre.play(|| {
-        theatre.until("the tie", |stage| !stage.rings.is_empty());
-        theatre.stage().trouble = true;
+        theatre.until("the attachment", |stage| !stage.rings.is_empty());
+        theatre.stage().failure = true;
         theatre.until("another", |stage| stage.rings.len() == 2);
         theatre.publish(99);
         theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
@@ -186,25 +186,25 @@ fn a_node_that_goes_is_opened_again() {
 }
 
 #[test]
-fn another_format_is_another_ring() {
+fn a_changed_format_attaches_to_another_ring() {
     let theatre = Theatre::default();
     theatre.play(|| {
-        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.until("the attachment", |stage| !stage.rings.is_empty());
         let size = Size::new(64, 16);
         theatre.stage().change = Some(size);
         theatre.until("the other", |stage| stage.asked.len() == 2);
         theatre.publish(99);
         theatre.until("the picture", |stage| stage.written.last() == Some(&(99, size)));
         let stage = theatre.stage();
-        assert_eq!((stage.opened, stage.asked[1].options.size), (1, Some(size)));
+        assert_eq!((stage.opened, stage.asked[1].size), (1, size));
     });
 }
 
 #[test]
-fn a_ring_that_is_closed_is_attached_again() {
+fn a_closed_ring_is_replaced_by_another_attachment() {
     let theatre = Theatre::default();
     theatre.play(|| {
-        theatre.until("the tie", |stage| !stage.rings.is_empty());
+        theatre.until("the attachment", |stage| !stage.rings.is_empty());
         theatre.stage().rings.clear();
         theatre.until("the next", |stage| stage.asked.len() == 2);
         theatre.publish(99);

@@ -166,6 +166,8 @@ async fn serve_on(
         objects.push((path, object));
     }
     let connection = builder.build().await.map_err(failed)?;
+    // The objects hold the cameras from now on, so that a camera that is removed is dropped.
+    let publication = Publication { cameras: Vec::new(), ..publication };
     let server = Server { connection, publication, paths, client_watch, tasks: Mutex::default() };
     for (path, object) in objects {
         server.announce(path, &object);

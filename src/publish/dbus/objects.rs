@@ -137,8 +137,8 @@ impl CameraObject {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<zbus::OwnedFd, ServiceError> {
-        let (stream, _) = self.0.allowed(stream, connection, &header).await?;
-        let png = self.0.service.snapshot(stream).await?;
+        let (stream, client) = self.0.allowed(stream, connection, &header).await?;
+        let png = self.0.service.snapshot(client, stream).await?;
         Ok(sealed_memfd("portraitd-snapshot", &png)?.into())
     }
 

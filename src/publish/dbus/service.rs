@@ -294,11 +294,12 @@ pub trait CameraService: Send + Sync {
     /// `NotSupported`, `Failed`.
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>>;
 
-    /// The newest picture of a stream as PNG. The camera is opened if necessary.
+    /// The newest picture of a stream as PNG. The camera is opened if necessary. Counts as an
+    /// attachment of `client`.
     ///
     /// # Errors
     /// Those of [`CameraService::attach`].
-    fn snapshot(&self, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>>;
+    fn snapshot(&self, client: ClientName, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>>;
 
     /// Changes a setting. When this returns, [`CameraService::state`] contains the new value.
     ///

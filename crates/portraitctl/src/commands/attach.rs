@@ -99,7 +99,12 @@ async fn with_notice<T>(next: impl Future<Output = T>) -> T {
 }
 
 /// Runs the command. It ends after the given number of frames or on an interrupt.
-pub(crate) async fn run(connection: &Connection, camera: Option<&str>, arguments: &AttachArguments, json: bool) -> Result<()> {
+pub(crate) async fn run(
+    connection: &Connection,
+    camera: Option<&str>,
+    arguments: &AttachArguments,
+    json: bool,
+) -> Result<()> {
     let kind = arguments.out.as_deref().map(kind_of).transpose()?;
     let mut raw: Option<Box<dyn Write>> = match arguments.raw.as_deref() {
         None => None,

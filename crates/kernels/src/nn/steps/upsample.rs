@@ -10,7 +10,14 @@ use crate::nn::rows::{Kernels, UpsampleRow};
 /// # Safety
 /// `low` is valid for the shape (less the channels before it), and `to` for a row of `2 * width`
 /// pixels.
-pub(crate) unsafe fn upsample_row(kernels: &Kernels, low: *const f32, shape: Shape, y: usize, count: usize, to: *mut f32) {
+pub(crate) unsafe fn upsample_row(
+    kernels: &Kernels,
+    low: *const f32,
+    shape: Shape,
+    y: usize,
+    count: usize,
+    to: *mut f32,
+) {
     let near = y / 2;
     let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(shape.height - 1) };
     let length = shape.width * shape.channels;

@@ -1,5 +1,6 @@
-//! Pictures that stand behind people. They are as large as their owner likes and come over the bus too, so what they may
-//! take of the service's memory is bounded: one is decoded at a time, and what is kept is no larger than a view can be.
+//! Reads background pictures, from files and from D-Bus. Their size is up to the sender, so the
+//! memory that they take is limited: one picture is decoded at a time, and it is stored no larger
+//! than 3840x2160.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,40 +11,41 @@ use super::camera::invalid;
 use portraitd_media::{OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
 
-/// The largest picture that is decoded, in pixels: what a camera of 24 megapixels takes.
-const MOST_PIXELS: u64 = 6000 * 4200;
-/// What is kept fits in here, either way round.
-const KEPT: (u32, u32) = (3840, 2160);
+/// The largest picture that is decoded, in pixels: one of a camera of 24 megapixels.
+const MAX_PIXELS: u64 = 6000 * 4200;
+/// The largest picture that is stored, in pixels: the longer and the shorter side.
+const MAX_STORED: (u32, u32) = (3840, 2160);
 
-/// One is decoded at a time, of all cameras.
+/// Held while a picture is decoded: one at a time, for all cameras.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Reads a picture from a file. May take a while.
+/// Reads a picture from a file. This may take a second.
 ///
 /// # Errors
-/// `InvalidArgument` with the path: not there, no picture, or too large.
+/// `InvalidArgument` with the path if there is no such file, or it is not a picture, or it is too
+/// large.
 pub(super) fn read(path: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
     let bytes = image::read_bytes(path).map_err(|error| invalid(&error))?;
     decode(&bytes, path)
 }
 
-/// Decodes a picture; `name` is what errors call it. May take a while.
+/// Decodes a picture. `name` stands for it in errors. This may take a second.
 ///
 /// # Errors
-/// `InvalidArgument`: no picture, or too large.
+/// `InvalidArgument` if the bytes are not a picture, or it is too large.
 pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(size) = image::size_of(bytes)
-        && size.area() > MOST_PIXELS
+        && size.area() > MAX_PIXELS
     {
-        let megapixels = MOST_PIXELS as f64 * 1e-6;
+        let megapixels = MAX_PIXELS as f64 * 1e-6;
         let name = name.display();
         let text =
             format!("{name}: a picture of {size} is over the limit of {megapixels:.0} megapixels for a background");
         return Err(ServiceError::InvalidArgument(text));
     }
     let picture = image::decode(bytes, name).map_err(|error| invalid(&error))?;
-    let size = kept_size(picture.size());
+    let size = stored_size(picture.size());
     if size == picture.size() {
         return Ok(Arc::new(picture));
     }
@@ -57,15 +59,16 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, Ser
     Ok(Arc::new(smaller))
 }
 
-/// The size with the aspect of `size`, and inside of [`KEPT`].
-fn kept_size(size: Size) -> Size {
+/// The largest size with the aspect of `size` that is neither larger than it nor than
+/// [`MAX_STORED`].
+fn stored_size(size: Size) -> Size {
     let (long, short) = (size.width.max(size.height), size.width.min(size.height));
-    let (most_long, most_short) = (u64::from(KEPT.0), u64::from(KEPT.1));
+    let (most_long, most_short) = (u64::from(MAX_STORED.0), u64::from(MAX_STORED.1));
     let (long, short) = (u64::from(long), u64::from(short));
     if long <= most_long && short <= most_short {
         return size;
     }
-    // By the side that is more over its limit.
+    // The side that exceeds its limit by more determines the scale.
     let (over, by) = if long * most_short >= short * most_long { (most_long, long) } else { (most_short, short) };
     let scaled = |side: u32| u32::try_from((u64::from(side) * over / by).max(1)).unwrap_or(u32::MAX);
     Size::new(scaled(size.width), scaled(size.height))
@@ -85,12 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn a_large_picture_is_kept_smaller_and_a_huge_one_refused() {
-        let kept = decode(&png(Size::new(640, 360), [9, 80, 200]), "b.png".as_ref()).expect("small");
-        assert_eq!(kept.size(), Size::new(640, 360));
-        let kept = decode(&png(Size::new(5000, 100), [9, 80, 200]), "b.png".as_ref()).expect("large");
-        assert_eq!(kept.size(), Size::new(3840, 76));
-        let row = kept.as_picture().plane(0).row(40)[..6].to_vec();
+    fn a_large_picture_is_stored_smaller_and_a_huge_one_refused() {
+        let stored = decode(&png(Size::new(640, 360), [9, 80, 200]), "b.png".as_ref()).expect("small");
+        assert_eq!(stored.size(), Size::new(640, 360));
+        let stored = decode(&png(Size::new(5000, 100), [9, 80, 200]), "b.png".as_ref()).expect("large");
+        assert_eq!(stored.size(), Size::new(3840, 76));
+        let row = stored.as_picture().plane(0).row(40)[..6].to_vec();
         assert_eq!(row, [9, 80, 200, 9, 80, 200]);
         let error = decode(&png(Size::new(8192, 4096), [0; 3]), "b.png".as_ref()).expect_err("huge");
         assert!(
@@ -101,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_has_its_aspect_and_fits() {
-        assert_eq!(kept_size(Size::new(3840, 2160)), Size::new(3840, 2160));
-        assert_eq!(kept_size(Size::new(6000, 4000)), Size::new(3240, 2160));
-        assert_eq!(kept_size(Size::new(4000, 6000)), Size::new(2160, 3240));
-        assert_eq!(kept_size(Size::new(8192, 1)), Size::new(3840, 1));
+    fn the_stored_picture_has_the_aspect_of_the_original_and_fits() {
+        assert_eq!(stored_size(Size::new(3840, 2160)), Size::new(3840, 2160));
+        assert_eq!(stored_size(Size::new(6000, 4000)), Size::new(3240, 2160));
+        assert_eq!(stored_size(Size::new(4000, 6000)), Size::new(2160, 3240));
+        assert_eq!(stored_size(Size::new(8192, 1)), Size::new(3840, 1));
     }
 }

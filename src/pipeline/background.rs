@@ -1,0 +1,46 @@
+//! What a composite shows behind the people.
+
+use std::sync::Arc;
+
+use portraitd_media::OwnedPicture;
+use portraitd_protocol::BackgroundMode;
+
+use super::shared::SharedValue;
+
+/// The settings of the background.
+#[derive(Clone, Debug)]
+pub(super) struct BackgroundSettings {
+    /// Increases with every change. A render thread prepares its copy of the background again when
+    /// it differs.
+    pub(super) version: u64,
+    pub(super) mode: BackgroundMode,
+    /// Red, green, blue.
+    pub(super) color: [u8; 3],
+    /// Standard deviation of the blur, as a fraction of the picture's height.
+    pub(super) blur: f64,
+    pub(super) image: Option<Arc<OwnedPicture>>,
+}
+
+/// The owner of the settings. Render threads take the current ones for every frame.
+#[derive(Debug)]
+pub(super) struct Background(SharedValue<Arc<BackgroundSettings>>);
+
+impl Background {
+    pub(super) fn new(settings: BackgroundSettings) -> Self {
+        Self(SharedValue::new(Arc::new(settings)))
+    }
+
+    pub(super) fn current(&self) -> Arc<BackgroundSettings> {
+        self.0.get()
+    }
+
+    /// Changes the settings and gives them the next version.
+    pub(super) fn change(&self, change: impl FnOnce(&mut BackgroundSettings)) {
+        self.0.update(|current| {
+            let mut next = BackgroundSettings::clone(current);
+            change(&mut next);
+            next.version = current.version + 1;
+            *current = Arc::new(next);
+        });
+    }
+}

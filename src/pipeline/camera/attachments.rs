@@ -1,0 +1,217 @@
+//! Attaching clients to rings, making rings, and letting clients go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use portraitd_media::{FrameFormat, Size, even_size};
+use portraitd_protocol::{CropMode, Inset, MaskResolution, ServiceError, StreamKind};
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::rings::{Attached, Attempt, LiveRing, RingPlace};
+use super::{Inner, failed};
+use crate::pipeline::blocking::run_blocking;
+use crate::pipeline::demand::DemandGuard;
+use crate::pipeline::output::{AttachOutput, OutputRequest};
+use crate::pipeline::render::{RenderThread, RingKey};
+use crate::pipeline::shared::{Opened, WaitPolicy};
+use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, ClientName};
+use crate::publish::{RingSpec, RingWriter};
+
+/// Slots of a ring: the newest, the one that is being written, and two for readers that still copy
+/// older ones.
+const SLOTS: u32 = 4;
+
+impl Inner {
+    /// Attaches a client, which opens the camera if it is closed.
+    ///
+    /// If the future is dropped, everything that the attach has reserved is given back.
+    pub(super) async fn attach(
+        self: &Arc<Self>,
+        request: AttachRequest,
+        policy: WaitPolicy,
+    ) -> Result<Attachment, ServiceError> {
+        let AttachRequest { client, stream, options } = request;
+        self.check_source(stream, options.inset)?;
+        if stream == StreamKind::Mask && self.mask_size.get().is_none() {
+            let reason = "there are no masks: the service runs without a net, after repeated crashes";
+            return Err(ServiceError::NotSupported(reason.into()));
+        }
+        let mut wait = self.shared.availability.start_wait();
+        // The request comes first: it is for a retry that waits, and not for the attempt that the
+        // demand itself starts.
+        self.shared.demand.retry_now();
+        let mut demand = Some(DemandGuard::new(&self.shared.demand, stream));
+        loop {
+            let opened = wait.opened(policy).await?;
+            if let Some(attachment) = self.attach_to(opened, &client, stream, &options, &mut demand).await? {
+                return Ok(attachment);
+            }
+            wait = self.shared.availability.start_wait();
+        }
+    }
+
+    /// Attaches a client to a ring of an open source. Returns `None` if the source's format changed
+    /// meanwhile.
+    async fn attach_to(
+        self: &Arc<Self>,
+        Opened { format, generation }: Opened,
+        client: &ClientName,
+        stream: StreamKind,
+        options: &AttachOptions,
+        demand: &mut Option<DemandGuard>,
+    ) -> Result<Option<Attachment>, ServiceError> {
+        let key = RingKey {
+            stream,
+            size: options.size.unwrap_or_else(|| self.default_size(stream, options.resolution, &format)),
+            format: options.format,
+            crop: if stream == StreamKind::Composite { options.crop } else { CropMode::View },
+            edges: stream == StreamKind::Mask && options.size.is_none() && options.resolution == MaskResolution::Full,
+            inset: options.inset,
+            generation,
+        };
+        self.release_closed_rings();
+        let place = self.rings.reserve(client)?;
+        let mut made = None;
+        loop {
+            // The configuration may have changed while the camera was opened or the ring was made.
+            let allowed = || self.check_source(stream, options.inset);
+            match self.rings.attach(&place, &key, made, options.interval(), demand, allowed)? {
+                Attempt::Attached { fds, layout, consumers } => {
+                    self.shared.published.set_consumers(consumers);
+                    return Ok(Some(Attachment { fds, layout }));
+                }
+                Attempt::BeingMade(mut ready) => {
+                    // Ends with an error when the ring is made, or when making it has failed.
+                    let _ = ready.changed().await;
+                }
+                Attempt::Missing(ring_place) => {
+                    made = Some(ring_place.serial());
+                    self.make_ring(ring_place, &key, &format).await?;
+                }
+                Attempt::Closed => return Ok(None),
+            }
+        }
+    }
+
+    /// Makes a ring in its place and starts its render thread and the task that watches its
+    /// clients.
+    ///
+    /// The memory, up to 128 MiB, is allocated on another thread and without a lock. Its share of
+    /// the limit goes with it: if this future is dropped, that thread gives both back.
+    async fn make_ring(
+        self: &Arc<Self>,
+        place: RingPlace<'_>,
+        key: &RingKey,
+        format: &FrameFormat,
+    ) -> Result<(), ServiceError> {
+        let spec = RingSpec {
+            stream: key.stream,
+            generation: key.generation,
+            format: key.format,
+            color: format.color,
+            size: key.size,
+            slots: SLOTS,
+        };
+        let bytes = spec.layout().map_err(|error| failed(&error))?.total_bytes();
+        let share = self.budget.take(bytes).map_err(|error| ServiceError::Busy(error.to_string()))?;
+        let allocate = move || RingWriter::new(&spec).map(|writer| (writer, share));
+        let (writer, share) = run_blocking("make-ring", allocate).await?.map_err(|error| failed(&error))?;
+        let clients = writer.clients();
+        let thread = RenderThread::start(Arc::clone(&self.shared), *key, *format, writer);
+        let thread = thread.map_err(|error| ServiceError::Failed(format!("the render thread: {error}")))?;
+        let (inner, watched, serial) = (Arc::downgrade(self), clients.clone(), place.serial());
+        let watcher = self.runtime.spawn(async move {
+            let left = |id| {
+                if let Some(inner) = inner.upgrade() {
+                    inner.release(|attached| attached.serial == serial && attached.id == id);
+                }
+            };
+            if let Err(error) = watched.watch(left).await {
+                warn!("the clients of a ring cannot be watched, so it stays when they leave: {error}");
+            }
+        });
+        debug!(camera = self.shared.name(), stream = %key.stream, size = %key.size, "ring opened");
+        place.fill(LiveRing { clients, thread, watcher: watcher.abort_handle(), _share: share });
+        Ok(())
+    }
+
+    /// For the thread of an output node, which has no runtime: attaches on the main thread, however
+    /// long the camera takes to open.
+    pub(super) fn attach_from_thread(inner: &Arc<Self>) -> AttachOutput {
+        let inner = Arc::downgrade(inner);
+        Box::new(move |OutputRequest { node, stream, size, format }| {
+            let (mut answer, receiver) = oneshot::channel();
+            if let Some(inner) = inner.upgrade() {
+                let options = AttachOptions { size: Some(size), format, ..AttachOptions::of_stream(stream) };
+                let request = AttachRequest { client: ClientName::new(&node), stream, options };
+                let runtime = inner.runtime.clone();
+                runtime.spawn(async move {
+                    tokio::select! {
+                        () = answer.closed() => {}
+                        attached = inner.attach(request, WaitPolicy::Unlimited) => {
+                            drop(answer.send(attached.map(|attachment| attachment.fds)));
+                        }
+                    }
+                });
+            }
+            receiver
+        })
+    }
+
+    /// Size of a stream's pictures for a client that asks for none.
+    fn default_size(&self, stream: StreamKind, resolution: MaskResolution, format: &FrameFormat) -> Size {
+        match stream {
+            StreamKind::Mask => match resolution {
+                MaskResolution::Quarter => even_size(Size::new(format.size.width / 4, format.size.height / 4)),
+                MaskResolution::Full => even_size(format.size),
+                _ => self.mask_size.get().unwrap_or(Size::new(256, 144)),
+            },
+            StreamKind::Source => even_size(format.size),
+            _ => self.shared.director.output().unwrap_or_else(|| even_size(format.size)),
+        }
+    }
+
+    /// Refuses what shows the whole room if the configuration forbids it.
+    fn check_source(&self, stream: StreamKind, inset: Inset) -> Result<(), ServiceError> {
+        let hint = if !shows_source(stream, inset) || self.allow_source.load(Ordering::Acquire) {
+            return Ok(());
+        } else if stream == StreamKind::Source {
+            "the configuration does not allow the stream `source` (allow_source)"
+        } else {
+            "option `inset`: it shows the stream `source`, which the configuration does not allow (allow_source)"
+        };
+        Err(ServiceError::NoSuchStream(hint.into()))
+    }
+
+    /// Lets the clients go that see the whole room.
+    pub(super) fn release_source_clients(&self) {
+        let shown = self.rings.serials(|key, _| shows_source(key.stream, key.inset));
+        if !shown.is_empty() {
+            info!(
+                camera = self.shared.name(),
+                "the stream `source` is not allowed any more: its clients are disconnected"
+            );
+            self.release(|attached| shown.contains(&attached.serial));
+        }
+    }
+
+    /// Lets the rings of an earlier format go, which are closed and only take memory. Clients that
+    /// still hold them have to attach again.
+    fn release_closed_rings(&self) {
+        let closed = self.rings.serials(|_, is_closed| is_closed);
+        self.release(|attached| closed.contains(&attached.serial));
+    }
+
+    /// Ends the attachments for which `gone` holds, and the rings that have no others.
+    pub(super) fn release(&self, gone: impl Fn(&Attached) -> bool) {
+        if let Some(consumers) = self.rings.release(gone) {
+            self.shared.published.set_consumers(consumers);
+        }
+    }
+}
+
+/// Whether a ring shows the whole room, and not only the people and what is around them.
+fn shows_source(stream: StreamKind, inset: Inset) -> bool {
+    stream == StreamKind::Source || inset != Inset::None
+}

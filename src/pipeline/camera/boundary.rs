@@ -1,0 +1,69 @@
+//! The camera as the D-Bus objects use it.
+
+use futures_util::future::BoxFuture;
+use portraitd_protocol::{FramingMode, ServiceError, StreamKind};
+use tokio::sync::watch;
+
+use super::Camera;
+use crate::pipeline::shared::WaitPolicy;
+use crate::publish::dbus::service::{
+    AttachRequest, Attachment, CameraService, ClientName, Dictionary, Fractions, PublishedPerson, PublishedState,
+    SettingChange,
+};
+
+impl CameraService for Camera {
+    fn name(&self) -> &str {
+        self.inner.shared.name()
+    }
+
+    fn state(&self) -> watch::Receiver<PublishedState> {
+        self.inner.shared.published.subscribe()
+    }
+
+    fn crop(&self) -> Fractions {
+        self.inner.shared.director.newest_crop().to_tuple()
+    }
+
+    fn rate(&self) -> f64 {
+        self.inner.shared.statistics.mask_rate()
+    }
+
+    fn people(&self) -> Vec<PublishedPerson> {
+        self.inner.people()
+    }
+
+    fn stats(&self) -> Dictionary {
+        self.inner.stats()
+    }
+
+    fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
+        Box::pin(self.inner.attach(request, WaitPolicy::OneAttempt))
+    }
+
+    fn snapshot(&self, client: ClientName, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+        Box::pin(self.inner.snapshot(client, stream))
+    }
+
+    fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(self.inner.apply(setting))
+    }
+
+    fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(async {
+            let mode = self.inner.shared.published.framing_mode();
+            if matches!(mode, FramingMode::Off | FramingMode::Manual) {
+                return Err(ServiceError::NotSupported(format!("framing is {mode}")));
+            }
+            self.inner.shared.director.reframe();
+            Ok(())
+        })
+    }
+
+    fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(self.inner.set_image(image))
+    }
+
+    fn released(&self, client: &ClientName) {
+        self.inner.release(|attached| attached.client == *client);
+    }
+}

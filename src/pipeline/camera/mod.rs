@@ -1,0 +1,93 @@
+//! One camera as the rest of the service sees it. Everything here runs on the main thread, except
+//! what is named below, and never touches a pixel.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `threads` | starting and stopping the camera's threads |
+//! | `attachments` | attaching clients to rings, and letting them go |
+//! | `rings` | the table of rings, attachments and reserved places |
+//! | `settings` | changes by D-Bus and by a reload |
+//! | `snapshot` | the newest picture of a stream as PNG |
+//! | `status` | figures and states for D-Bus and the metrics file |
+//! | `boundary` | the trait that the D-Bus objects use |
+//!
+//! What takes time runs on threads of its own ([`run_blocking`](super::run_blocking)): loading a
+//! model, decoding a picture, allocating a ring, waiting for a snapshot's picture.
+
+mod attachments;
+mod boundary;
+mod rings;
+mod settings;
+mod snapshot;
+mod status;
+mod threads;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use portraitd_media::Size;
+use portraitd_protocol::ServiceError;
+use portraitd_vision::net::{EngineOptions, Library, Model};
+use tokio::runtime::Handle;
+
+use self::rings::RingTable;
+use super::demand::Demand;
+use super::output::OutputWriter;
+use super::shared::{Shared, SharedValue};
+use crate::publish::RingBudget;
+use crate::service::config;
+use crate::service::notify::Progress;
+
+pub use settings::Reconfiguration;
+
+/// What a camera is made from.
+pub struct CameraOptions {
+    /// Its part of the configuration.
+    pub config: config::CameraConfig,
+    /// The models that clients may choose from.
+    pub library: Library,
+    /// The memory limit that the rings of all cameras share.
+    pub budget: RingBudget,
+    /// How nets are run: `model`, and those that are loaded later.
+    pub engine: EngineOptions,
+    /// The net; `None` runs the camera without one (safe mode).
+    pub model: Option<Model>,
+    /// The watchdog's handles of the capture thread and of the vision thread.
+    pub progress: [Progress; 2],
+}
+
+/// A running camera. Dropping it stops it.
+pub struct Camera {
+    inner: Arc<Inner>,
+    /// What wakes and ends the threads of the output nodes.
+    outputs: Vec<Arc<Demand>>,
+    /// The writers of the output nodes, until [`Camera::start_outputs`] starts them.
+    waiting_outputs: Mutex<Vec<OutputWriter>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What tasks of the camera need as well.
+struct Inner {
+    shared: Arc<Shared>,
+    library: Library,
+    budget: RingBudget,
+    engine: EngineOptions,
+    /// Whether clients may see the whole room. Read again while the table of rings is locked,
+    /// before a client is added.
+    allow_source: AtomicBool,
+    /// Size of the masks of the net in use; `None` if the service runs without a net.
+    mask_size: SharedValue<Option<Size>>,
+    rings: RingTable,
+    runtime: Handle,
+}
+
+/// An `InvalidArgument` with the text of `error`.
+pub(super) fn invalid(error: &dyn std::fmt::Display) -> ServiceError {
+    ServiceError::InvalidArgument(error.to_string())
+}
+
+/// A `Failed` with the text of `error`.
+fn failed(error: &dyn std::fmt::Display) -> ServiceError {
+    ServiceError::Failed(error.to_string())
+}

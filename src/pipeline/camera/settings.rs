@@ -1,0 +1,211 @@
+//! Changes of a camera's settings, by D-Bus and by a reload of the configuration.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use portraitd_media::{OwnedPicture, Size, UnitRect};
+use portraitd_protocol::ServiceError;
+use portraitd_protocol::settings::Color;
+use portraitd_vision::net::Model;
+use tracing::warn;
+
+use super::{Camera, Inner, failed, invalid};
+use crate::pipeline::background::BackgroundSettings;
+use crate::pipeline::background_image;
+use crate::pipeline::blocking::run_blocking;
+use crate::pipeline::shared::{FramingChoice, Tuning};
+use crate::publish::dbus::service::{BackgroundStatus, Fractions, FramingStatus, SettingChange};
+use crate::service::config;
+
+/// A new configuration of a camera that has been read and checked, ready to take effect.
+pub struct Reconfiguration {
+    tuning: Tuning,
+    choice: FramingChoice,
+    background: BackgroundSettings,
+    allow_source: bool,
+    /// The net, if it differs from the current one.
+    model: Option<Model>,
+}
+
+impl Camera {
+    /// Reads and checks everything that a new configuration of this camera needs. Nothing changes
+    /// yet. The name, the device and the outputs are not looked at: another device or other outputs
+    /// need another [`Camera`].
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub async fn prepare(&self, config: &config::CameraConfig) -> Result<Reconfiguration, ServiceError> {
+        let inner = &self.inner;
+        let choice = framing_choice(&config.framing);
+        inner.shared.director.check(choice).map_err(|error| invalid(&error))?;
+        let path = config.background.image.clone();
+        let read = move || path.as_deref().map(background_image::read).transpose();
+        let image = run_blocking("background", read).await??;
+        let name = &config.segmentation.model;
+        let current = inner.shared.published.read(|state| state.segmentation.model.clone());
+        // In safe mode the service runs without a net, so none is loaded.
+        let model = match inner.mask_size.get() {
+            Some(_) if current != *name => Some(inner.load_model(name.clone()).await?),
+            _ => None,
+        };
+        Ok(Reconfiguration {
+            tuning: tuning_of(config),
+            choice,
+            background: background_of(&config.background, image),
+            allow_source: config.allow_source,
+            model,
+        })
+    }
+
+    /// Puts a prepared configuration into effect. It replaces what clients have set over D-Bus.
+    pub fn reconfigure(&self, new: Reconfiguration) {
+        let Reconfiguration { tuning, choice, background, allow_source, model } = new;
+        let (inner, shared) = (&self.inner, &self.inner.shared);
+        inner.allow_source.store(allow_source, Ordering::Release);
+        if !allow_source {
+            inner.release_source_clients();
+        }
+        let zones = Arc::clone(&tuning.zones);
+        shared.tuning.set(tuning);
+        let status = BackgroundStatus { mode: background.mode, color: background.color, blur: background.blur };
+        shared.background.change(|current| *current = background);
+        let published = |framing: &mut FramingStatus| {
+            framing.mode = choice.mode;
+            framing.speed = choice.speed;
+            framing.max_zoom = choice.max_zoom.into();
+            framing.manual_crop = choice.manual_crop.to_tuple();
+            framing.zones = zones.iter().map(|zone| zone.to_tuple()).collect();
+        };
+        if let Err(error) = shared.change_framing(|current| *current = choice, |state| published(&mut state.framing)) {
+            // The settings were checked for the frame size of a moment ago, and the size has
+            // changed since.
+            warn!(camera = shared.name(), "the reload does not change the framing: {error}");
+        }
+        shared.published.change(|state| state.background = status);
+        if let Some(model) = model {
+            inner.use_model(model);
+        }
+    }
+}
+
+impl Inner {
+    /// Changes one setting, for D-Bus.
+    pub(super) async fn apply(&self, setting: SettingChange) -> Result<(), ServiceError> {
+        let shared = &self.shared;
+        let framing = |change: &dyn Fn(&mut FramingChoice), publish: &dyn Fn(&mut FramingStatus)| {
+            shared.change_framing(change, |state| publish(&mut state.framing)).map_err(|error| invalid(&error))
+        };
+        match setting {
+            SettingChange::FramingMode(mode) => framing(&|choice| choice.mode = mode, &|status| status.mode = mode)?,
+            SettingChange::ManualCrop(crop) => {
+                framing(&|choice| choice.manual_crop = rectangle(crop), &|status| status.manual_crop = crop)?;
+            }
+            SettingChange::MaxZoom(zoom) => {
+                framing(&|choice| choice.max_zoom = narrow(zoom), &|status| status.max_zoom = zoom)?;
+            }
+            SettingChange::Speed(speed) => framing(&|choice| choice.speed = speed, &|status| status.speed = speed)?,
+            SettingChange::Zones(zones) => {
+                shared.tuning.update(|tuning| tuning.zones = zones.iter().copied().map(rectangle).collect());
+                shared.published.change(|state| state.framing.zones = zones);
+            }
+            SettingChange::Model(name) => self.change_model(name).await?,
+            SettingChange::BackgroundMode(mode) => {
+                shared.background.change(|background| background.mode = mode);
+                shared.published.change(|state| state.background.mode = mode);
+            }
+            SettingChange::BackgroundColor(color) => {
+                shared.background.change(|background| background.color = color);
+                shared.published.change(|state| state.background.color = color);
+            }
+            SettingChange::BackgroundBlur(blur) => {
+                shared.background.change(|background| background.blur = blur);
+                shared.published.change(|state| state.background.blur = blur);
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_model(&self, name: String) -> Result<(), ServiceError> {
+        if self.mask_size.get().is_none() {
+            return Err(ServiceError::NotSupported("the service runs without a net, after repeated crashes".into()));
+        }
+        let model = self.load_model(name).await?;
+        self.use_model(model);
+        Ok(())
+    }
+
+    async fn load_model(&self, name: String) -> Result<Model, ServiceError> {
+        let (library, engine) = (self.library.clone(), self.engine);
+        let loaded = run_blocking("load-model", move || library.load(&name, engine)).await?;
+        loaded.map_err(|error| failed(&error))
+    }
+
+    /// Hands a net to the vision thread.
+    fn use_model(&self, model: Model) {
+        let name = model.manifest().name.clone();
+        self.mask_size.set(Some(model.output_size()));
+        self.shared.next_model.set(Some(model));
+        self.shared.published.change(|state| {
+            state.segmentation.model = name;
+            state.segmentation.degraded.clear();
+        });
+    }
+
+    /// Takes the bytes of a PNG or JPEG as the background's picture; `None` removes it.
+    pub(super) async fn set_image(&self, bytes: Option<Vec<u8>>) -> Result<(), ServiceError> {
+        let image = match bytes {
+            None => None,
+            Some(bytes) => {
+                let decode = move || background_image::decode(&bytes, "the background picture".as_ref());
+                Some(run_blocking("background", decode).await??)
+            }
+        };
+        self.shared.background.change(|background| background.image = image);
+        Ok(())
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "coordinates and zoom factors lose only digits that do not matter")]
+const fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+const fn rectangle((x, y, width, height): Fractions) -> UnitRect {
+    UnitRect::new(narrow(x), narrow(y), narrow(width), narrow(height))
+}
+
+pub(super) fn framing_choice(framing: &config::FramingConfig) -> FramingChoice {
+    FramingChoice {
+        mode: framing.mode,
+        speed: framing.speed,
+        max_zoom: narrow(framing.max_zoom),
+        lead_room: narrow(framing.lead_room),
+        manual_crop: UnitRect::WHOLE,
+        output: (framing.output_width > 0 && framing.output_height > 0)
+            .then(|| Size::new(framing.output_width, framing.output_height)),
+    }
+}
+
+pub(super) fn tuning_of(config: &config::CameraConfig) -> Tuning {
+    let config::SegmentationConfig { budget_ms, max_rate, .. } = config.segmentation;
+    Tuning {
+        wanted: config.wanted(),
+        idle_close: seconds(config.idle_close_s),
+        inference_interval: if max_rate > 0.0 { seconds(1.0 / max_rate) } else { Duration::ZERO },
+        mask_budget: seconds(budget_ms * 1e-3),
+        zones: config.framing.zones.iter().map(|zone| rectangle((*zone).into())).collect(),
+    }
+}
+
+pub(super) fn background_of(
+    background: &config::BackgroundConfig,
+    image: Option<Arc<OwnedPicture>>,
+) -> BackgroundSettings {
+    let Color { red, green, blue } = background.color;
+    BackgroundSettings { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image }
+}

@@ -1,0 +1,183 @@
+//! Starting and stopping the threads of a camera.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portraitd_media::{OwnedPicture, Size, Source};
+use portraitd_protocol::ServiceError;
+use portraitd_vision::net::Model;
+use tokio::runtime::Handle;
+use tracing::{error, warn};
+
+use super::rings::RingTable;
+use super::settings::{background_of, framing_choice, tuning_of};
+use super::status::first_state;
+use super::{Camera, CameraOptions, Inner, failed, invalid};
+use crate::pipeline::background_image;
+use crate::pipeline::blocking::run_blocking;
+use crate::pipeline::capture::Capture;
+use crate::pipeline::demand::Demand;
+use crate::pipeline::output::{DeviceNode, OutputWriter};
+use crate::pipeline::shared::{Shared, SharedValue};
+use crate::pipeline::vision::Vision;
+use crate::service::config;
+
+impl Camera {
+    /// Starts the threads of a camera on `source`, except those of the output nodes. The source
+    /// stays closed until a client attaches. The current tokio runtime must be the main thread's.
+    ///
+    /// # Errors
+    /// If a thread cannot be started. If the background picture cannot be read, this is logged, and
+    /// the composite shows the background's colour.
+    pub fn start(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
+        let config = &options.config;
+        let image = config.background.image.as_deref().map(background_image::read).transpose();
+        let image = image.unwrap_or_else(|error| {
+            error!(camera = config.name, "the composite shows the background's colour instead of its picture: {error}");
+            None
+        });
+        Self::start_with_image(options, source, image)
+    }
+
+    /// Starts a camera as [`Camera::start`] does, but refuses a configuration that a reload would
+    /// refuse.
+    ///
+    /// # Errors
+    /// If the framing settings are invalid, the background picture cannot be read, or a thread
+    /// cannot be started.
+    pub async fn start_checked(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
+        framing_choice(&options.config.framing).check().map_err(|error| invalid(&error))?;
+        let path = options.config.background.image.clone();
+        let read = move || path.as_deref().map(background_image::read).transpose();
+        let image = run_blocking("background", read).await??;
+        Self::start_with_image(options, source, image)
+    }
+
+    fn start_with_image(
+        options: CameraOptions,
+        source: Box<dyn Source>,
+        image: Option<Arc<OwnedPicture>>,
+    ) -> Result<Self, ServiceError> {
+        let CameraOptions { config, library, budget, engine, model, progress } = options;
+        let choice = framing_choice(&config.framing);
+        let state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
+        let background = background_of(&config.background, image);
+        let shared = Arc::new(Shared::new(&config.name, tuning_of(&config), choice, state, background));
+        let mask_size = model.as_ref().map(Model::output_size);
+        let [capture_progress, vision_progress] = progress;
+        let vision = match model {
+            Some(model) => Some(
+                Vision::new(Arc::clone(&shared), model, library.clone(), engine, vision_progress)
+                    .map_err(|error| failed(&error))?,
+            ),
+            None => None,
+        };
+        let inner = Arc::new(Inner {
+            shared: Arc::clone(&shared),
+            library,
+            budget,
+            engine,
+            allow_source: AtomicBool::new(config.allow_source),
+            mask_size: SharedValue::new(mask_size),
+            rings: RingTable::default(),
+            runtime: Handle::current(),
+        });
+        let (outputs, writers) = output_writers(&inner, &config);
+        // If a thread cannot be started, dropping the camera stops those that run.
+        let camera = Self { inner, outputs, waiting_outputs: Mutex::new(writers), threads: Mutex::default() };
+        let capture = Capture::new(shared, source, capture_progress);
+        camera.spawn(&format!("capture-{}", config.name), move || capture.run())?;
+        if let Some(vision) = vision {
+            camera.spawn(&format!("vision-{}", config.name), move || vision.run())?;
+        }
+        Ok(camera)
+    }
+
+    /// Starts the threads that write to the output nodes, which they open at once. A second call
+    /// does nothing.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start_outputs(&self) -> Result<(), ServiceError> {
+        let writers = std::mem::take(&mut *self.waiting_outputs.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in writers {
+            self.spawn(&format!("output-{}", writer.stream()), move || writer.run())?;
+        }
+        Ok(())
+    }
+
+    /// Starts a thread that [`Camera::stop`] waits for.
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), ServiceError> {
+        // The kernel cuts names to 15 bytes. The first word tells what the thread does.
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(run)
+            .map_err(|error| ServiceError::Failed(format!("the thread {name} cannot be started: {error}")))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// Marks every ring closed, refuses clients from now on, and tells all threads to end. Does not
+    /// wait for them.
+    pub fn close(&self) {
+        self.outputs.iter().for_each(|output| output.shut_down());
+        let render_threads = self.inner.rings.close();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(render_threads);
+        let shared = &self.inner.shared;
+        shared.availability.stop();
+        shared.demand.shut_down();
+        shared.frames.close();
+        shared.observations.close();
+        shared.published.set_consumers(0);
+    }
+
+    /// Closes the camera and waits until its threads have ended. This may take as long as an
+    /// inference pass or the closing of the device.
+    pub fn stop(&self) {
+        self.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                warn!(camera = self.inner.shared.name(), "a thread of the camera had panicked");
+            }
+        }
+    }
+
+    /// Retries failed devices at once: one of them may be back.
+    pub fn retry_now(&self) {
+        self.inner.shared.demand.retry_now();
+        self.outputs.iter().for_each(|output| output.retry_now());
+    }
+
+    #[cfg(test)]
+    pub(in crate::pipeline) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.inner.shared)
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The writers of the output nodes, and what controls each.
+fn output_writers(inner: &Arc<Inner>, config: &config::CameraConfig) -> (Vec<Arc<Demand>>, Vec<OutputWriter>) {
+    let writer = |output: &config::OutputConfig| {
+        let control = Arc::new(Demand::default());
+        let node = Box::new(DeviceNode(output.device.clone().into()));
+        let attach = Inner::attach_from_thread(inner);
+        let shape = output_shape(config);
+        let writer = OutputWriter::new(node, &config.name, output.stream, shape, attach, Arc::clone(&control));
+        (control, writer)
+    };
+    config.outputs.iter().map(writer).unzip()
+}
+
+/// Size and rate to ask an output node for: those of the view, as far as the configuration gives
+/// them.
+fn output_shape(config: &config::CameraConfig) -> (Size, f32) {
+    let wanted = config.wanted();
+    let size = framing_choice(&config.framing).output.or(wanted.size);
+    (size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0))
+}

@@ -1,0 +1,205 @@
+//! The state that the threads of one camera share. Each part has one owner with one lock.
+//!
+//! | owner | state | after a panic under its lock |
+//! |---|---|---|
+//! | [`SharedDirector`] | the director, its last answers | it is built again from its settings |
+//! | [`Scene`] | the number of the current scene | goes on: a number |
+//! | [`Statistics`] | counts and times | goes on: sums and assignments |
+//! | [`Published`] | the state on D-Bus | goes on: assignments |
+//! | [`Availability`] | whether the source is open; the generation | goes on: assignments |
+//! | [`Background`] | what stands behind the people | goes on: a copy is changed, then assigned |
+//! | [`SharedValue`] | tuning, the next model | goes on: a copy is changed, then assigned |
+//! | [`Demand`] | the number of clients of each stream | goes on: counts and assignments |
+//!
+//! # Order of locks
+//! No owner's lock is taken while another owner's lock is held. There are two exceptions. The inner
+//! locks are always the last ones:
+//!
+//! - While the lock of [`Scene`] is held, [`Published`] and the newest observation ([`Latest`]) may
+//!   change, so that nothing of an old scene is published after a new one has started.
+//! - While the main thread holds the lock of the table of rings (`camera/rings.rs`), it may take the
+//!   lock of a ring's list of clients.
+
+mod availability;
+mod director;
+mod published;
+mod scene;
+mod statistics;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portraitd_framing::{SettingsError, Shot, Subject};
+use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, UnitRect};
+use portraitd_protocol::CameraState;
+use portraitd_vision::Observation;
+use portraitd_vision::net::Model;
+
+use self::scene::Scene;
+use super::background::{Background, BackgroundSettings};
+use super::demand::Demand;
+use crate::publish::dbus::service::PublishedState;
+
+pub(super) use availability::{Availability, Opened, OutageReason, WaitPolicy};
+pub(super) use director::{FramingChoice, SharedDirector};
+pub(super) use published::Published;
+pub(super) use statistics::Statistics;
+pub(super) use value::SharedValue;
+
+/// The settings of the threads. They read them again for every frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tuning {
+    /// The size and rate to ask the source for.
+    pub(super) wanted: FormatRequest,
+    /// From the last client's departure to the closing of the camera.
+    pub(super) idle_close: Duration,
+    /// The least time between two inference passes; zero for no limit.
+    pub(super) inference_interval: Duration,
+    /// How long after its capture a frame's composite waits for the frame's own mask.
+    pub(super) mask_budget: Duration,
+    /// Areas whose people are ignored, as fractions of the frame.
+    pub(super) zones: Arc<[UnitRect]>,
+}
+
+/// What the threads of one camera share.
+pub(super) struct Shared {
+    name: String,
+    pub(super) demand: Arc<Demand>,
+    pub(super) frames: Latest<Frame>,
+    pub(super) observations: Latest<Arc<Observation>>,
+    pub(super) director: SharedDirector,
+    pub(super) published: Published,
+    pub(super) availability: Availability,
+    pub(super) statistics: Statistics,
+    pub(super) tuning: SharedValue<Tuning>,
+    pub(super) background: Background,
+    /// A loaded model that the vision thread is to use from now on.
+    pub(super) next_model: SharedValue<Option<Model>>,
+    scene: Scene,
+}
+
+impl Shared {
+    pub(super) fn new(
+        name: &str,
+        tuning: Tuning,
+        choice: FramingChoice,
+        state: PublishedState,
+        background: BackgroundSettings,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            demand: Arc::default(),
+            frames: Latest::default(),
+            observations: Latest::default(),
+            director: SharedDirector::new(name, choice),
+            availability: Availability::new(state.camera.device.clone()),
+            published: Published::new(state),
+            statistics: Statistics::new(),
+            tuning: SharedValue::new(tuning),
+            background: Background::new(background),
+            next_model: SharedValue::new(None),
+            scene: Scene::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Publishes a state of the camera and tells clients that wait for it. `reason` says why it is
+    /// not running.
+    pub(super) fn set_state(&self, state: CameraState, reason: Option<OutageReason>) {
+        let is_closed =
+            matches!(state, CameraState::Idle | CameraState::Absent | CameraState::Failed | CameraState::Stalled);
+        let (text, error) = reason.map(|OutageReason { text, error }| (text, error)).unzip();
+        self.availability.set_state(state, error);
+        self.published.set_camera_state(state, !is_closed, text);
+        if is_closed || state == CameraState::Private {
+            // Who was in the room is not known from now on. A mask of the room as it was must not
+            // meet a picture of the room as it will be.
+            self.start_new_scene();
+        }
+        if is_closed {
+            self.director.restart();
+            self.statistics.stream_closed();
+        }
+    }
+
+    /// Takes the format of the source. If it differs from the last one, the rings of the old format
+    /// are closed.
+    pub(super) fn set_format(&self, format: FrameFormat) {
+        let changed = self.director.set_format(format);
+        let generation = self.availability.set_open(format, changed);
+        self.published.set_format(format, generation, self.director.limits());
+        if changed {
+            self.start_new_scene();
+        }
+    }
+
+    /// The number of the current scene; for [`Shared::accept_observation`]. To be read before a
+    /// frame is taken.
+    pub(super) fn scene(&self) -> u64 {
+        self.scene.current()
+    }
+
+    /// Discards what was seen. What a thread finds in a frame that it took before does not count
+    /// either.
+    pub(super) fn start_new_scene(&self) {
+        let scene = self.scene.start_new(|| {
+            self.observations.clear();
+            self.published.clear_present();
+        });
+        self.director.enter_scene(scene);
+    }
+
+    /// Discards the last observation, if there is one: while no client needs masks, it would be
+    /// shown without end.
+    pub(super) fn discard_observation(&self) {
+        if self.observations.latest().is_some() {
+            self.start_new_scene();
+        }
+    }
+
+    /// Gives an observation to the director, the render threads and D-Bus. Returns false, and
+    /// publishes nothing, if a new scene has started since `scene`.
+    pub(super) fn accept_observation(&self, scene: u64, observation: Arc<Observation>, subjects: &[Subject]) -> bool {
+        if !self.director.observe(scene, observation.capture_ns, subjects) {
+            return false;
+        }
+        // Steps the director, in case no render thread does.
+        self.shot(observation.sequence, observation.capture_ns);
+        let (capture_ns, inference_ns) = (observation.capture_ns, observation.inference_ns);
+        let accepted = self.scene.while_current(scene, || {
+            self.published.mask_made(!observation.people.is_empty());
+            self.observations.put(observation);
+        });
+        if accepted {
+            self.statistics.mask_made(capture_ns, inference_ns);
+        }
+        accepted
+    }
+
+    /// The shot of the frame with this number and capture timestamp. Publishes the director's state
+    /// if it changed.
+    pub(super) fn shot(&self, sequence: u64, capture_ns: u64) -> Shot {
+        let shot = self.director.shot(sequence, capture_ns);
+        self.published.set_framing_state(shot.state);
+        shot
+    }
+
+    /// Changes the framing settings, and publishes them as `publish` says with the limits that
+    /// follow from them.
+    ///
+    /// # Errors
+    /// What is wrong with the settings. Nothing has changed then.
+    pub(super) fn change_framing(
+        &self,
+        change: impl FnOnce(&mut FramingChoice),
+        publish: impl FnOnce(&mut PublishedState),
+    ) -> Result<(), SettingsError> {
+        let limits = self.director.change(change)?;
+        self.published.change_framing(limits, publish);
+        Ok(())
+    }
+}
