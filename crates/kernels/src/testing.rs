@@ -24,7 +24,7 @@ pub(crate) struct Canvas {
 
 impl Canvas {
     /// A picture of noise, with `padding` bytes after each row.
-    pub fn noise(format: PixelFormat, size: Size, padding: usize, seed: u64) -> Self {
+    pub(crate) fn noise(format: PixelFormat, size: Size, padding: usize, seed: u64) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
             state ^= state << 13;
@@ -43,7 +43,7 @@ impl Canvas {
     }
 
     /// The canvas as a borrowed picture.
-    pub fn picture(&self) -> Picture<'_> {
+    pub(crate) fn picture(&self) -> Picture<'_> {
         let planes = std::array::from_fn(|plane| match self.bytes.get(plane) {
             Some(data) => Plane { data, stride_bytes: self.format.plane_extent(plane, self.size).0 + self.padding },
             None => Plane::default(),
@@ -88,7 +88,7 @@ pub(crate) struct Guarded {
 impl Guarded {
     /// An output with `padding` guard bytes after each row, and 16 before the first row and after
     /// the last.
-    pub fn new(format: PixelFormat, size: Size, padding: usize) -> Self {
+    pub(crate) fn new(format: PixelFormat, size: Size, padding: usize) -> Self {
         let bytes = std::array::from_fn(|plane| {
             let (row_bytes, rows) = format.plane_extent(plane, size);
             vec![GUARD; (row_bytes + padding) * rows + 32]
@@ -101,7 +101,7 @@ impl Guarded {
     }
 
     /// The picture into which the code under test writes.
-    pub fn picture(&mut self) -> PictureMut<'_> {
+    pub(crate) fn picture(&mut self) -> PictureMut<'_> {
         let strides: [usize; 3] = std::array::from_fn(|plane| self.stride(plane));
         let mut plane = 0;
         let planes = self.bytes.each_mut().map(|bytes| {
@@ -114,14 +114,14 @@ impl Guarded {
     }
 
     /// The bytes of plane `plane` without guards.
-    pub fn plane(&self, plane: usize) -> Vec<u8> {
+    pub(crate) fn plane(&self, plane: usize) -> Vec<u8> {
         let (row_bytes, rows) = self.format.plane_extent(plane, self.size);
         let stride = self.stride(plane);
         (0..rows).flat_map(|y| self.bytes[plane][16 + y * stride..16 + y * stride + row_bytes].to_vec()).collect()
     }
 
     /// Checks that no guard byte was changed.
-    pub fn check_guards(&self) -> Result<(), TestCaseError> {
+    pub(crate) fn check_guards(&self) -> Result<(), TestCaseError> {
         for plane in 0..self.format.plane_count() {
             let (row_bytes, rows) = self.format.plane_extent(plane, self.size);
             let stride = self.stride(plane);

@@ -1,6 +1,7 @@
 //! Measures the pixel path at 1280x720 on one thread: `cargo bench --bench pixels`. The result of
 //! each kernel is compared with that of a plain loop (`pixels/plain.rs`), then both are timed in
 //! alternation. Criterion then times the kernels alone.
+#![allow(unreachable_pub, reason = "a program of its own, whose modules share helpers")]
 #![allow(missing_docs, reason = "criterion's macros generate public functions")]
 
 #[path = "pixels/plain.rs"]

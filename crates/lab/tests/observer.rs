@@ -1,6 +1,8 @@
 //! The observer on whole scenes: quality of the masks, number of inference passes, and no
 //! allocation per frame.
 
+#![allow(unreachable_pub, reason = "a program of its own, whose modules share helpers")]
+
 use portraitd_kernels::blend::Matte;
 use portraitd_lab::eval::score;
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect};

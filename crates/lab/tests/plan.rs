@@ -1,6 +1,8 @@
 //! The fused plan computes the same masks as tract and allocates nothing, and the comparison of
 //! layers finds a wrong layer.
 
+#![allow(unreachable_pub, reason = "a program of its own, whose modules share helpers")]
+
 use std::path::{Path, PathBuf};
 
 use portraitd_kernels::simd::Isa;

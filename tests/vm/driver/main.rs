@@ -5,6 +5,7 @@
 //! Arguments: the names of the tests to run (default: all). With `soak` instead of `soak-short` it
 //! streams for ten minutes.
 
+#![allow(unreachable_pub, reason = "a program of its own, whose modules share helpers")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test program")]
 
 mod capture;

@@ -6,6 +6,8 @@
 //! delay, and the director's acceptance criteria A1 to A8 behind a real net. `docs/design/scene.md`
 //! describes the scenes.
 
+#![allow(unreachable_pub, reason = "a program of its own, whose modules share helpers")]
+
 mod command;
 mod framing;
 mod masks;

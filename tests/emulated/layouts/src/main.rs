@@ -2,6 +2,8 @@
 //! them with the kernel's ioctl numbers. If it compiles for an architecture, the layouts are right
 //! for it. The build takes seconds.
 
+#![allow(unreachable_pub, reason = "a program of its own, whose modules share helpers")]
+
 #[allow(missing_docs, dead_code, reason = "the kernel's names; the whole file is compiled, but little of it is called")]
 #[path = "../../../../crates/v4l2/src/sys.rs"]
 mod sys;

@@ -82,7 +82,7 @@ macro_rules! instantiate_kernels {
                 unsafe { activate_all::<$vector>(data, length, activation) }
             }
 
-            pub const TABLE: Kernels = Kernels {
+            pub(crate) const TABLE: Kernels = Kernels {
                 isa: Isa::$isa,
                 block_width,
                 lanes_width,
