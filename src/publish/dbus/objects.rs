@@ -100,13 +100,17 @@ pub(super) struct CameraObject(pub(super) Arc<CameraContext>);
 /// A camera.
 #[interface(name = "org.portraitd.Camera1")]
 impl CameraObject {
-    /// Attaches the caller to the stream "mask", "view", "composite" or "source". Options: "width"
-    /// and "height" (u, even, 16 to 4096, both or neither), "format" (s: "NV12" or "RGB3"; "GREY"
-    /// for the mask), "fps" (u, the most wakes per second), "crop" (s: "view" or "full"; composite
-    /// only), "resolution" (s: "net", "quarter" or "full"; mask only), "inset" (s: the corner of a
-    /// view that shows the whole room; it also requires the permission for "source"). Returns the
-    /// memory of the ring, a pipe that receives one byte per frame, and the layout of the ring.
-    /// Closing the pipe ends the attachment.
+    /// Attaches the caller to the stream "mask", "view", "composite" or "source".
+    ///
+    /// Options: "width" and "height" (u, even, 16 to 4096, both or neither); "format" (s: "NV12" or
+    /// "RGB3", and "GREY" for the mask); "fps" (u, 1 to 240: the maximum number of wake-ups per
+    /// second); "crop" (s: "view" or "full"; composite only); "resolution" (s: "net", "quarter" or
+    /// "full"; mask only, not together with "width" and "height"); "inset" (s: "none", "top-left",
+    /// "top-right", "bottom-left" or "bottom-right"; view only: the corner that shows the whole
+    /// frame, which also requires the permission for "source").
+    ///
+    /// Returns the memory of the ring, a pipe that receives one byte per frame, and the layout of
+    /// the ring. Closing the pipe ends the attachment.
     #[zbus(out_args("memory", "event", "layout"))]
     async fn attach(
         &self,
@@ -148,20 +152,21 @@ impl CameraObject {
         self.0.service.name().to_owned()
     }
 
-    /// The device or other source.
+    /// The device node or other source of the frames.
     #[zbus(property)]
     fn device(&self) -> String {
         self.0.read(|state| state.camera.device.clone())
     }
 
-    /// "absent", "idle", "starting", "running", "stalled", "private" or "failed".
+    /// The state of the camera: "absent", "idle", "starting", "running", "stalled", "private" or
+    /// "failed".
     #[zbus(property)]
     fn state(&self) -> &'static str {
         self.0.read(|state| state.camera.state.as_str())
     }
 
-    /// The format of the frames while the camera is open: "format" s, "width" u, "height" u,
-    /// "frame_rate" d, "matrix" s, "range" s.
+    /// The format of the frames, empty while the camera is closed: "format" s, "width" u, "height"
+    /// u, "frame_rate" d, and for formats other than RGB also "matrix" s and "range" s.
     #[zbus(property)]
     fn format(&self) -> VariantMap {
         self.0.read(|state| format_values(state.camera.format.as_ref()))
@@ -199,12 +204,12 @@ pub(super) struct FramingObject(pub(super) Arc<CameraContext>);
 /// source picture.
 #[interface(name = "org.portraitd.Framing1")]
 impl FramingObject {
-    /// Frames again, now.
+    /// Frames the people again, now.
     async fn reframe(&self) -> Result<(), ServiceError> {
         self.0.service.reframe().await
     }
 
-    /// "off", "once", "follow" or "manual".
+    /// How the crop is chosen: "off", "once", "follow" or "manual".
     #[zbus(property)]
     fn mode(&self) -> &'static str {
         self.0.read(|state| state.framing.mode.as_str())
@@ -216,7 +221,7 @@ impl FramingObject {
         self.0.apply(SettingChange::FramingMode(mode), |announced, new| announced.framing.mode = new.framing.mode).await
     }
 
-    /// "inactive", "framing", "converged" or "lost".
+    /// The state of the director: "inactive", "framing", "converged" or "lost".
     #[zbus(property)]
     fn state(&self) -> &'static str {
         self.0.read(|state| state.framing.state.as_str())
@@ -258,7 +263,7 @@ impl FramingObject {
         self.0.apply(SettingChange::MaxZoom(zoom), note).await
     }
 
-    /// "calm", "normal" or "quick".
+    /// How fast the crop moves: "calm", "normal" or "quick".
     #[zbus(property)]
     fn speed(&self) -> &'static str {
         self.0.read(|state| state.framing.speed.as_str())
@@ -317,7 +322,7 @@ impl SegmentationObject {
         self.0.apply(SettingChange::Model(model), note).await
     }
 
-    /// The available models.
+    /// The models that can be loaded.
     #[zbus(property)]
     fn models(&self) -> Vec<String> {
         self.0.read(|state| state.segmentation.models.clone())
@@ -342,13 +347,14 @@ impl SegmentationObject {
         self.0.read(|state| state.segmentation.present)
     }
 
-    /// Whether inference works and masks are made.
+    /// Whether masks are produced as configured.
     #[zbus(property)]
     fn healthy(&self) -> bool {
         self.0.read(|state| state.segmentation.healthy)
     }
 
-    /// What is reduced because inference exceeds its budget; empty if nothing is.
+    /// What is left out because inference exceeds its time budget, or why there are no masks. Empty
+    /// if nothing is left out.
     #[zbus(property)]
     fn degraded(&self) -> String {
         self.0.read(|state| state.segmentation.degraded.clone())
@@ -361,19 +367,19 @@ pub(super) struct BackgroundObject(pub(super) Arc<CameraContext>);
 /// What a composite shows behind the people.
 #[interface(name = "org.portraitd.Background1")]
 impl BackgroundObject {
-    /// Sets the picture from a PNG or JPEG of at most 32 MiB: a file or memfd (read from its
-    /// beginning), a pipe or a socket.
+    /// Sets the background image from a PNG or JPEG of at most 32 MiB: a file or memfd (read from
+    /// its beginning), a pipe or a socket.
     async fn set_image(&self, image: zbus::OwnedFd) -> Result<(), ServiceError> {
         let image = self.0.images.read(image.into()).await?;
         self.0.service.set_image(Some(image)).await
     }
 
-    /// Removes the picture.
+    /// Removes the background image.
     async fn clear_image(&self) -> Result<(), ServiceError> {
         self.0.service.set_image(None).await
     }
 
-    /// "none", "color", "image" or "blur".
+    /// What a composite shows behind the people: "none", "color", "image" or "blur".
     #[zbus(property)]
     fn mode(&self) -> &'static str {
         self.0.read(|state| state.background.mode.as_str())
