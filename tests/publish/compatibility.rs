@@ -1,8 +1,8 @@
-//! A client of the first release, frozen: it knows D-Bus names and types, and offsets in the ring, only as literals, and
-//! shares no code with the client crate.
+//! A client of the first release, frozen: it knows D-Bus names and types, and offsets in the ring,
+//! only as literals, and shares no code with the client crate.
 //!
-//! Do not change the literals: a failure shows that a released program in any language would stop working.
-//! `docs/design/compatibility.md` says what an incompatible change needs.
+//! Do not change the literals: a failure shows that a released program in any language would stop
+//! working. `docs/design/compatibility.md` says what an incompatible change needs.
 
 use std::collections::HashMap;
 use std::fs::File;

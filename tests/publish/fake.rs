@@ -1,5 +1,5 @@
-//! A camera service without a camera. Its rings are real, and every frame has one shade, so that a mixture of two frames
-//! can be recognized.
+//! A camera service without a camera. Its rings are real, and every frame has one shade, so that a
+//! mixture of two frames can be recognized.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! The interface files that are installed equal the introspection of the objects, and the objects implement the interfaces
-//! that the constants name.
+//! The interface files that are installed equal the introspection of the objects, and the objects
+//! implement the interfaces that the constants name.
 
 use crate::fake::{FakeCamera, publication, runtime};
 use portraitd::publish::dbus::{ROOT_PATH, camera_path, peer_pair};
@@ -13,7 +13,8 @@ async fn introspect(connection: &zbus::Connection, path: &str) -> String {
     reply.body().deserialize().expect("a string")
 }
 
-/// Extracts the element `<interface name="INTERFACE">` from the XML of a node, as a document of its own.
+/// Extracts the element `<interface name="INTERFACE">` from the XML of a node, as a document of its
+/// own.
 fn document(xml: &str, interface: &str) -> String {
     let start = xml.find(&format!("<interface name=\"{interface}\">")).expect("the interface");
     let end = start + xml[start..].find("</interface>").expect("its end") + "</interface>".len();

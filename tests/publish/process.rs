@@ -1,7 +1,8 @@
-//! A client in another process that is killed while it reads leaves no descriptors and threads behind.
+//! A client in another process that is killed while it reads leaves no descriptors and threads
+//! behind.
 //!
-//! Descriptors and threads are counted per process, so the test runs in processes of its own: it starts this test program
-//! again for `server_alone`, which starts it again for `client_alone`.
+//! Descriptors and threads are counted per process, so the test runs in processes of its own: it
+//! starts this test program again for `server_alone`, which starts it again for `client_alone`.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -81,7 +82,8 @@ fn server_alone() {
             tokio::task::yield_now().await;
             let now = || (open_descriptors(), threads());
             match before {
-                // The first round also creates what is created once, such as the thread that reads lines.
+                // The first round also creates what is created once, such as the thread that reads
+                // lines.
                 None => before = Some(now()),
                 Some(before) => eventually("as many descriptors and threads as before", || now() == before).await,
             }

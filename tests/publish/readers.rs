@@ -1,4 +1,5 @@
-//! The readers in C and Python, which share no code with the Rust crates, with real rings over a real bus.
+//! The readers in C and Python, which share no code with the Rust crates, with real rings over a
+//! real bus.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -77,7 +78,8 @@ fn the_python_reader_reads() {
     });
 }
 
-/// Compiles a C file of the client crate. Returns `None`, with a message, if this machine lacks what it needs.
+/// Compiles a C file of the client crate. Returns `None`, with a message, if this machine lacks
+/// what it needs.
 fn compile(source: &Path, out: &Path, packages: &[&str]) -> Option<()> {
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     if Command::new(&compiler).arg("--version").output().is_err() {

@@ -1,4 +1,5 @@
-//! Rings: a reader receives whole frames only, and clients can neither change a ring nor leave anything behind.
+//! Rings: a reader receives whole frames only, and clients can neither change a ring nor leave
+//! anything behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -165,7 +166,8 @@ fn a_slot_under_the_writers_hands_is_not_read() {
     assert_eq!(ring.torn(), 0);
 }
 
-/// Two readers and a writer run at full speed. Every copy is whole, and the index increases with each.
+/// Two readers and a writer run at full speed. Every copy is whole, and the index increases with
+/// each.
 #[test]
 fn readers_never_see_a_mixture() {
     const READERS: usize = 2;
@@ -196,7 +198,8 @@ fn readers_never_see_a_mixture() {
                 })
             })
             .collect();
-        // Publishes until every reader has read enough frames, however few processors there are, or has panicked.
+        // Publishes until every reader has read enough frames, however few processors there are, or
+        // has panicked.
         while read.iter().any(|frames| frames.load(Ordering::Relaxed) < ENOUGH)
             && !readers.iter().any(std::thread::ScopedJoinHandle::is_finished)
         {
@@ -226,7 +229,8 @@ fn a_client_can_neither_write_nor_shrink_nor_grow() {
     assert_eq!(rustix::fs::fallocate(&memory, punch, 0, length), Err(Errno::PERM), "punch a hole");
     assert!(rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, length * 2).is_err(), "allocate");
     assert_eq!(rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE), Err(Errno::PERM), "seal");
-    // The kernel allows to reopen the memory for writing. The seals belong to the file and not to the descriptor.
+    // The kernel allows to reopen the memory for writing. The seals belong to the file and not to
+    // the descriptor.
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
     if let Ok(mut anew) = OpenOptions::new().read(true).write(true).open(path) {
         assert!(anew.write(b"x").is_err(), "write through a new descriptor");
@@ -309,7 +313,8 @@ fn many_clients_that_leave_at_once_are_all_reaped() {
     // The writer notices the closed pipes first, and continues.
     publish(&mut writer);
     publish(&mut writer);
-    // A process that another test has forked holds a copy of every pipe until it executes its program.
+    // A process that another test has forked holds a copy of every pipe until it executes its
+    // program.
     let mut left = 0;
     while left < 50 && is_readable(writer.clients().hangup_fd(), 60) {
         left += writer.clients().reap();

@@ -4,9 +4,10 @@
 
     read_frame.py --bus session --camera front view view.ppm --frames 60
 
-It uses only Python's standard library, so that it runs on a board without further packages. Attaching is one D-Bus call
-whose reply carries two descriptors; the class Bus below implements just that. A program that does more over D-Bus should
-use a library that passes descriptors (jeepney or dbus-fast), and keep the class Ring, which reads the frames.
+It uses only Python's standard library, so that it runs on a board without further packages.
+Attaching is one D-Bus call whose reply carries two descriptors; the class Bus below implements just
+that. A program that does more over D-Bus should use a library that passes descriptors (jeepney or
+dbus-fast), and keep the class Ring, which reads the frames.
 """
 
 import argparse
@@ -58,8 +59,8 @@ class Ring:
         return struct.unpack_from("<Q", self.map, offset)[0]
 
     def fence(self):
-        """Orders the loads before it and after it. Python has no memory fence; acquiring and releasing a lock twice has
-        this effect on every processor that Linux runs on."""
+        """Orders the loads before it and after it. Python has no memory fence; acquiring and
+        releasing a lock twice has this effect on every processor that Linux runs on."""
         for _ in range(2):
             with self.barrier:
                 pass
@@ -68,7 +69,7 @@ class Ring:
         return struct.unpack_from("<I", self.map, 192)[0] != 0
 
     def wait(self, timeout=None):
-        """Waits for a frame. Returns False after the timeout, and raises EOFError when the ring is closed."""
+        """Waits for a frame. Returns False after the timeout; raises EOFError at the end."""
         while True:
             readable, _, _ = select.select([self.event], [], [], timeout)
             if readable:
@@ -81,7 +82,7 @@ class Ring:
                 return False
 
     def read(self):
-        """Returns the newest frame as (description, bytes of the slot), or None if it was read already."""
+        """Returns the newest frame as (description, bytes of its slot), or None if it is not new."""
         for _ in range(4):
             index = self.word(128)
             if index <= self.last:
@@ -247,7 +248,8 @@ def attach(bus, camera, stream, options):
     body = body[:length_at] + struct.pack("<I", len(body) - first) + body[length_at + 4 :]
     path = "/org/portraitd/cameras/" + escaped
     reply, fds = bus.call("org.portraitd", path, "org.portraitd.Camera1", "Attach", "sa{sv}", body)
-    # The first two values are indices into the list of descriptors. The layout that follows is also in the ring's header.
+    # The first two values are indices into the list of descriptors. The layout that follows is
+    # also in the header of the ring.
     memory, event = struct.unpack_from("<II", reply)
     return Ring(fds[memory], fds[event])
 

@@ -1,5 +1,5 @@
-//! Connections to the service: over the system bus, the session bus, a bus with a given address, or a socket without a
-//! bus.
+//! Connections to the service: over the system bus, the session bus, a bus with a given address, or
+//! a socket without a bus.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -41,7 +41,8 @@ impl Bus {
     /// Connects to the bus, on the tokio runtime of the caller.
     ///
     /// # Errors
-    /// The error of zbus if the bus cannot be reached; [`zbus::Error::Unsupported`] for [`Bus::None`].
+    /// The error of zbus if the bus cannot be reached; [`zbus::Error::Unsupported`] for
+    /// [`Bus::None`].
     pub async fn connect(&self) -> zbus::Result<Connection> {
         match self.builder() {
             Some(builder) => builder.build().await,
@@ -53,7 +54,8 @@ impl Bus {
 impl FromStr for Bus {
     type Err = Infallible;
 
-    /// Reads `system`, `session` or `none`. Any other text is taken as an address, which [`Bus::connect`] checks.
+    /// Reads `system`, `session` or `none`. Any other text is taken as an address, which
+    /// [`Bus::connect`] checks.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "system" => Self::System,
@@ -75,7 +77,8 @@ impl fmt::Display for Bus {
     }
 }
 
-/// Creates a D-Bus connection without a bus, over a connected unix socket. Waits until the service handles the other end.
+/// Creates a D-Bus connection without a bus, over a connected unix socket. Waits until the service
+/// handles the other end.
 ///
 /// # Errors
 /// The error of zbus if authentication fails or the other end is closed.
@@ -83,7 +86,8 @@ pub async fn connect_fd(socket: OwnedFd) -> zbus::Result<Connection> {
     Builder::unix_stream(UnixStream::from(socket)).p2p().build().await
 }
 
-/// Duplicates the descriptor `number`, which this process inherited when it was started (`--bus fd:N`).
+/// Duplicates the descriptor `number`, which this process inherited when it was started (`--bus
+/// fd:N`).
 ///
 /// # Errors
 /// `EBADF` if the descriptor is not open.

@@ -1,5 +1,5 @@
-//! A stream of frames across rings: a [`Feed`] attaches, waits for frames and copies them, and attaches again when its ring
-//! is closed.
+//! A stream of frames across rings: a [`Feed`] attaches, waits for frames and copies them, and
+//! attaches again when its ring is closed.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,13 +22,15 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest delay before attaching is retried.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
-/// The options of a client for a stream. The service chooses a value for each option that is `None`.
+/// The options of a client for a stream. The service chooses a value for each option that is
+/// `None`.
 ///
 /// ```
 /// use portraitd_client::feed::AttachOptions;
 /// use portraitd_client::{PixelFormat, Size};
 ///
-/// let options = AttachOptions::default().with_size(Size::new(640, 360)).with_format(PixelFormat::Rgb24);
+/// let size = Size::new(640, 360);
+/// let options = AttachOptions::default().with_size(size).with_format(PixelFormat::Rgb24);
 /// assert_eq!(options.frame_rate_limit, None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -44,7 +46,8 @@ pub struct AttachOptions {
     pub crop: Option<CropMode>,
     /// The size of a mask. Not together with `size`.
     pub resolution: Option<MaskResolution>,
-    /// The corner of a view that shows the whole frame. It also needs the permission of the stream `source`.
+    /// The corner of a view that shows the whole frame. It also needs the permission of the stream
+    /// `source`.
     pub inset: Option<Inset>,
 }
 
@@ -154,7 +157,8 @@ struct Attached {
     pipe: Receiver,
 }
 
-/// A stream of frames that attaches again when the ring changes. [`Feed::next`] may be cancelled at any await.
+/// A stream of frames that attaches again when the ring changes. [`Feed::next`] may be cancelled at
+/// any await.
 #[derive(Debug)]
 pub struct Feed {
     camera: CameraProxy<'static>,
@@ -167,8 +171,8 @@ pub struct Feed {
     generation: u32,
 }
 
-/// Creates the proxy for the camera object at `path`, without a cache of its properties. It does not check that the object
-/// exists.
+/// Creates the proxy for the camera object at `path`, without a cache of its properties. It does
+/// not check that the object exists.
 ///
 /// # Errors
 /// The error of zbus if the connection is closed.
@@ -179,8 +183,8 @@ pub async fn camera_at(connection: &Connection, path: OwnedObjectPath) -> zbus::
 /// Finds the camera named `name`. Without a name it finds the only camera.
 ///
 /// # Errors
-/// [`ServiceError::CameraAbsent`] if no camera has that name, or if there is no name and not exactly one camera.
-/// [`ServiceError::Bus`] if the service cannot be reached.
+/// [`ServiceError::CameraAbsent`] if no camera has that name, or if there is no name and not
+/// exactly one camera. [`ServiceError::Bus`] if the service cannot be reached.
 pub async fn find_camera(connection: &Connection, name: Option<&str>) -> Result<CameraProxy<'static>, ServiceError> {
     let manager = ManagerProxy::builder(connection).cache_properties(CacheProperties::No).build().await?;
     let mut paths = manager.cameras().await?;
@@ -198,7 +202,8 @@ pub async fn find_camera(connection: &Connection, name: Option<&str>) -> Result<
     Ok(camera_at(connection, path).await?)
 }
 
-/// Finds a camera as [`find_camera`] does, and waits while the service does not run or does not have the camera.
+/// Finds a camera as [`find_camera`] does, and waits while the service does not run or does not
+/// have the camera.
 ///
 /// # Errors
 /// [`ServiceError::Bus`] if the connection has ended or the bus refuses the call.
@@ -223,8 +228,8 @@ impl Feed {
     /// Attaches to `stream` of `camera`.
     ///
     /// # Errors
-    /// [`FeedError::Service`] if the service refuses; [`FeedError::Ring`] or [`FeedError::Pipe`] if its reply cannot be
-    /// used.
+    /// [`FeedError::Service`] if the service refuses; [`FeedError::Ring`] or [`FeedError::Pipe`] if
+    /// its reply cannot be used.
     pub async fn attach(
         camera: CameraProxy<'static>,
         stream: StreamKind,
@@ -237,7 +242,8 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Creates a feed without attaching. The first [`Feed::next`] attaches, and waits while the camera is not available.
+    /// Creates a feed without attaching. The first [`Feed::next`] attaches, and waits while the
+    /// camera is not available.
     pub fn when_available(camera: CameraProxy<'static>, stream: StreamKind, options: AttachOptions) -> Self {
         Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 }
     }
@@ -249,13 +255,13 @@ impl Feed {
         Ok(Attached { ring: Ring::open(memory.into(), event)?, pipe })
     }
 
-    /// Waits for the next frame and copies it to `out`. If the ring is closed, the feed attaches again, and retries while the
-    /// camera is not available or the service restarts.
+    /// Waits for the next frame and copies it to `out`. If the ring is closed, the feed attaches
+    /// again, and retries while the camera is not available or the service restarts.
     ///
     /// # Errors
-    /// [`FeedError::Disconnected`] if the connection has ended; [`FeedError::Service`] if the service refuses for a reason
-    /// that does not pass (no such stream, not authorized, not supported, invalid options); [`FeedError::Pipe`] if the pipe
-    /// cannot be read.
+    /// [`FeedError::Disconnected`] if the connection has ended; [`FeedError::Service`] if the
+    /// service refuses for a reason that does not pass (no such stream, not authorized, not
+    /// supported, invalid options); [`FeedError::Pipe`] if the pipe cannot be read.
     pub async fn next(&mut self, out: &mut FrameCopy) -> Result<(), FeedError> {
         loop {
             if self.attached.is_none() {

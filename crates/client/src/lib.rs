@@ -1,21 +1,24 @@
-//! The client side of portraitd: attach to a stream of a camera over D-Bus, then read its frames from shared memory.
+//! The client side of portraitd: attach to a stream of a camera over D-Bus, then read its frames
+//! from shared memory.
 //!
-//! portraitd is a daemon that owns a camera, finds the people in its pictures, and publishes masks, person-centred views
-//! and composites. Any number of programs can read them, at full rate and without a copy in the daemon.
+//! portraitd is a daemon that owns a camera, finds the people in its pictures, and publishes masks,
+//! person-centred views and composites. Any number of programs can read them, at full rate and
+//! without a copy in the daemon.
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`feed`] | [`Feed`]: attach, wait, copy, and attach again when the ring changes; sufficient for most programs |
+//! | [`feed`] | [`Feed`]: attach, wait, copy, and attach again when the ring changes |
 //! | [`ring`] | [`Ring`]: reading one ring, given its two descriptors |
 //! | [`proxy`], [`connect`] | the D-Bus interfaces, and the ways to reach them |
 //! | [`picture`] | a frame as RGB, PNG, PPM or PGM |
 //!
-//! [`protocol`] is the crate `portraitd-protocol` with the words, pixel formats and the layout of rings.
+//! [`protocol`] is the crate `portraitd-protocol` with the words, pixel formats and the layout of
+//! rings.
 //!
 //! # Reading frames
 //!
-//! This program saves the tenth view of the only camera as PNG. It keeps working when the camera changes its size or the
-//! daemon restarts:
+//! This program saves the tenth view of the only camera as PNG. It keeps working when the camera
+//! changes its size or the daemon restarts:
 //!
 //! ```no_run
 //! use portraitd_client::connect::Bus;
@@ -33,7 +36,8 @@
 //!     let mut frame = FrameCopy::default();
 //!     for _ in 0..10 {
 //!         feed.next(&mut frame).await?;
-//!         println!("frame {} shows {} people", frame.info().sequence, frame.info().people().len());
+//!         let info = frame.info();
+//!         println!("frame {} shows {} people", info.sequence, info.people().len());
 //!     }
 //!     let picture = picture::to_packed(&frame).expect("ten frames were read");
 //!     picture::write_png(&picture, std::fs::File::create("view.png")?)?;
@@ -60,14 +64,15 @@
 //!
 //! # Rings without D-Bus
 //!
-//! The header of a ring comes from another process. [`RingLayout::parse`] validates it, and the fields of the result can be
-//! used without further checks:
+//! The header of a ring comes from another process. [`RingLayout::parse`] validates it, and the
+//! fields of the result can be used without further checks:
 //!
 //! ```
 //! use portraitd_client::{Colorimetry, PixelFormat, RingLayout, Size, StreamKind};
 //!
 //! let size = Size::new(256, 144);
-//! let written = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, Colorimetry::default(), size, 4)?;
+//! let color = Colorimetry::default();
+//! let written = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, color, size, 4)?;
 //! let (header, memory_bytes) = (written.encode(), written.total_bytes() as u64);
 //!
 //! let layout = RingLayout::parse(&header, memory_bytes)?;
@@ -78,8 +83,8 @@
 //!
 //! # Threads
 //!
-//! The crate starts no threads. D-Bus calls are asynchronous and run on the tokio runtime of the caller. A [`Ring`] is read
-//! by blocking calls, or by polling its descriptor.
+//! The crate starts no threads. D-Bus calls are asynchronous and run on the tokio runtime of the
+//! caller. A [`Ring`] is read by blocking calls, or by polling its descriptor.
 
 pub mod connect;
 pub mod feed;

@@ -1,10 +1,10 @@
-//! All unsafe code of this crate: a read-only mapping of memory that another process writes, and the duplication of a
-//! descriptor that is known only by its number.
+//! All unsafe code of this crate: a read-only mapping of memory that another process writes, and
+//! the duplication of a descriptor that is known only by its number.
 //!
-//! No reference to plain bytes of the mapping is ever created, because another process may change them at any time. Bytes
-//! are copied by relaxed atomic loads, one machine word at a time, which is the only defined way to read them. The atomic
-//! words of the ring have a type that can only be loaded ([`SharedU64`]), because a store to the read-only mapping would
-//! raise SIGSEGV.
+//! No reference to plain bytes of the mapping is ever created, because another process may change
+//! them at any time. Bytes are copied by relaxed atomic loads, one machine word at a time, which is
+//! the only defined way to read them. The atomic words of the ring have a type that can only be
+//! loaded ([`SharedU64`]), because a store to the read-only mapping would raise SIGSEGV.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,7 +24,8 @@ pub(crate) struct ReadOnlyMemory {
     bytes: usize,
 }
 
-// SAFETY: the mapping belongs to the process and not to a thread, and it is only read, by atomic loads.
+// SAFETY: the mapping belongs to the process and not to a thread, and it is only read, by atomic
+// loads.
 unsafe impl Send for ReadOnlyMemory {}
 // SAFETY: as above; all methods take `&self` and load atomically.
 unsafe impl Sync for ReadOnlyMemory {}
@@ -47,8 +48,9 @@ impl Load64 for SharedU64 {
 }
 
 impl ReadOnlyMemory {
-    /// Maps the first `bytes` bytes of `fd`. The caller must have checked that the file is that long and sealed against
-    /// shrinking (`F_SEAL_SHRINK`): reading a mapping beyond the end of a shortened file raises SIGBUS.
+    /// Maps the first `bytes` bytes of `fd`. The caller must have checked that the file is that
+    /// long and sealed against shrinking (`F_SEAL_SHRINK`): reading a mapping beyond the end of a
+    /// shortened file raises SIGBUS.
     ///
     /// # Errors
     /// The error of `mmap`; `EINVAL` if `bytes` is 0.
@@ -56,7 +58,8 @@ impl ReadOnlyMemory {
         if bytes == 0 {
             return Err(rustix::io::Errno::INVAL);
         }
-        // SAFETY: the kernel chooses the address, so the new mapping does not overlap any existing one.
+        // SAFETY: the kernel chooses the address, so the new mapping does not overlap any existing
+        // one.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, fd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?;
         Ok(Self { start, bytes })
@@ -71,20 +74,23 @@ impl ReadOnlyMemory {
 
     /// The atomic `u64` at `offset`. Panics unless it lies within the mapping and is aligned.
     pub(crate) fn word(&self, offset: usize) -> &SharedU64 {
-        // SAFETY: `at` checks range and alignment, and the mapping starts at a page. The memory stays mapped while `self` is
-        // borrowed. An atomic may change behind a shared reference, and `SharedU64` never stores.
+        // SAFETY: `at` checks range and alignment, and the mapping starts at a page. The memory
+        // stays mapped while `self` is borrowed. An atomic may change behind a shared reference,
+        // and `SharedU64` never stores.
         unsafe { &*self.at::<SharedU64>(offset) }
     }
 
-    /// Loads the atomic `u32` at `offset` with acquire ordering. Panics unless it lies within the mapping and is aligned.
+    /// Loads the atomic `u32` at `offset` with acquire ordering. Panics unless it lies within the
+    /// mapping and is aligned.
     pub(crate) fn load_u32(&self, offset: usize) -> u32 {
         // SAFETY: as in `word`.
         let word = unsafe { &*self.at::<AtomicU32>(offset) };
         u32::from_le(word.load(Ordering::Acquire))
     }
 
-    /// Copies `out.len()` bytes from `offset` by relaxed loads. If another process writes the bytes meanwhile, the copy is an
-    /// arbitrary mixture of old and new. The caller must detect that with the slot's lock.
+    /// Copies `out.len()` bytes from `offset` by relaxed loads. If another process writes the bytes
+    /// meanwhile, the copy is an arbitrary mixture of old and new. The caller must detect that with
+    /// the slot's lock.
     ///
     /// # Panics
     /// If the range does not lie within the mapping.
@@ -95,12 +101,14 @@ impl ReadOnlyMemory {
         let (head, rest) = out.split_at_mut(head);
         let (words, tail) = rest.as_chunks_mut::<WORD>();
         for byte in head {
-            // SAFETY: the address lies within the mapping, as asserted above. An `AtomicU8` needs no alignment.
+            // SAFETY: the address lies within the mapping, as asserted above. An `AtomicU8` needs
+            // no alignment.
             *byte = unsafe { &*source.cast::<AtomicU8>() }.load(Ordering::Relaxed);
             source = source.wrapping_add(1);
         }
         for word in words {
-            // SAFETY: the address lies within the mapping, and the head ended at a multiple of the word's size.
+            // SAFETY: the address lies within the mapping, and the head ended at a multiple of the
+            // word's size.
             *word = unsafe { &*source.cast::<AtomicUsize>() }.load(Ordering::Relaxed).to_ne_bytes();
             source = source.wrapping_add(WORD);
         }
@@ -114,8 +122,8 @@ impl ReadOnlyMemory {
 
 impl Drop for ReadOnlyMemory {
     fn drop(&mut self) {
-        // SAFETY: the arguments are those of the mapping that `map` created, and no reference into it outlives `self`.
-        // The call fails only for invalid arguments, and these are valid.
+        // SAFETY: the arguments are those of the mapping that `map` created, and no reference into
+        // it outlives `self`. The call fails only for invalid arguments, and these are valid.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
@@ -125,8 +133,8 @@ impl Drop for ReadOnlyMemory {
 /// # Errors
 /// `EBADF` if the descriptor is not open.
 pub(crate) fn duplicate(number: u16) -> std::io::Result<OwnedFd> {
-    // SAFETY: the number is not -1. The borrow lasts for one `fcntl`, which returns EBADF if the descriptor is not open.
-    // Nothing is closed, so an owner of the descriptor keeps it.
+    // SAFETY: the number is not -1. The borrow lasts for one `fcntl`, which returns EBADF if the
+    // descriptor is not open. Nothing is closed, so an owner of the descriptor keeps it.
     unsafe { BorrowedFd::borrow_raw(number.into()) }.try_clone_to_owned()
 }
 

@@ -1,4 +1,5 @@
-//! Converts frames to packed pixels and to PNG, PPM and PGM files. It is meant for tools and examples and is not fast.
+//! Converts frames to packed pixels and to PNG, PPM and PGM files. It is meant for tools and
+//! examples and is not fast.
 
 use std::io;
 
@@ -18,8 +19,8 @@ pub struct PackedPicture {
     pub data: Vec<u8>,
 }
 
-/// Converts a frame to grey (masks) or RGB (all other formats). Chroma is repeated and not interpolated. Returns `None` for
-/// a [`FrameCopy`] that never held a frame.
+/// Converts a frame to grey (masks) or RGB (all other formats). Chroma is repeated and not
+/// interpolated. Returns `None` for a [`FrameCopy`] that never held a frame.
 pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
     let layout = frame.layout()?;
     let Size { width, height } = layout.size;

@@ -1,8 +1,10 @@
-//! The D-Bus interfaces of the service as asynchronous zbus proxies. `docs/design/dbus.md` specifies them.
+//! The D-Bus interfaces of the service as asynchronous zbus proxies. `docs/design/dbus.md`
+//! specifies them.
 //!
-//! Every method and property returns [`ServiceError`], which keeps the name of the service's error. Properties with a
-//! fixed set of words return a [`Word`], so that a program does not fail when a newer service reports a new word. A setter
-//! takes the same type: `set_mode(FramingMode::Follow.into())`.
+//! Every method and property returns [`ServiceError`], which keeps the name of the service's error.
+//! Properties with a fixed set of words return a [`Word`], so that a program does not fail when a
+//! newer service reports a new word. A setter takes the same type:
+//! `set_mode(FramingMode::Follow.into())`.
 
 use std::collections::HashMap;
 
@@ -18,7 +20,8 @@ pub type Fractions = (f64, f64, f64, f64);
 /// The interface `org.portraitd.Manager1` of the daemon.
 #[zbus::proxy(interface = "org.portraitd.Manager1", default_service = "org.portraitd", default_path = "/org/portraitd")]
 pub trait Manager {
-    /// Reads the configuration again. If it is invalid, the settings stay as they are and the error names the place.
+    /// Reads the configuration again. If it is invalid, the settings stay as they are and the error
+    /// names the place.
     fn reload(&self) -> Result<(), ServiceError>;
 
     /// The version of the daemon, such as `0.1.0`.
@@ -33,15 +36,17 @@ pub trait Manager {
 /// The interface `org.portraitd.Camera1`: streams, snapshots and the state of a camera.
 #[zbus::proxy(interface = "org.portraitd.Camera1", default_service = "org.portraitd", assume_defaults = false)]
 pub trait Camera {
-    /// Attaches to a stream. Returns the memory of the ring, the pipe that receives one byte per frame, and the layout of
-    /// the ring as named values. [`crate::Feed`] calls this and reads the frames.
+    /// Attaches to a stream. Returns the memory of the ring, the pipe that receives one byte per
+    /// frame, and the layout of the ring as named values. [`crate::Feed`] calls this and reads the
+    /// frames.
     fn attach(
         &self,
         stream: &str,
         options: &HashMap<&str, Variant<'_>>,
     ) -> Result<(zbus::OwnedFd, zbus::OwnedFd, Values), ServiceError>;
 
-    /// Returns the newest picture of a stream as PNG, in a sealed memfd positioned at its beginning.
+    /// Returns the newest picture of a stream as PNG, in a sealed memfd positioned at its
+    /// beginning.
     fn snapshot(&self, stream: &str) -> Result<zbus::OwnedFd, ServiceError>;
 
     /// The name of the camera in the configuration.
@@ -56,8 +61,9 @@ pub trait Camera {
     #[zbus(property)]
     fn state(&self) -> Result<Word<CameraState>, ServiceError>;
 
-    /// The format of the camera's frames; empty while the camera is closed. Keys: `format` s, `width` u, `height` u,
-    /// `frame_rate` d, and for formats other than RGB also `matrix` s and `range` s.
+    /// The format of the camera's frames; empty while the camera is closed. Keys: `format` s,
+    /// `width` u, `height` u, `frame_rate` d, and for formats other than RGB also `matrix` s and
+    /// `range` s.
     #[zbus(property)]
     fn format(&self) -> Result<Values, ServiceError>;
 
@@ -73,7 +79,8 @@ pub trait Camera {
     #[zbus(property)]
     fn last_error(&self) -> Result<String, ServiceError>;
 
-    /// Measured figures, such as frame counts and latencies. They are never announced: read them when they are needed.
+    /// Measured figures, such as frame counts and latencies. They are never announced: read them
+    /// when they are needed.
     #[zbus(property(emits_changed_signal = "false"))]
     fn stats(&self) -> Result<Values, ServiceError>;
 }
@@ -144,7 +151,8 @@ pub trait Segmentation {
     #[zbus(property)]
     fn model(&self) -> Result<String, ServiceError>;
 
-    /// Sets the model, one of [`models`](SegmentationProxy::models). Returns when the model is in use.
+    /// Sets the model, one of [`models`](SegmentationProxy::models). Returns when the model is in
+    /// use.
     #[zbus(property)]
     fn set_model(&self, model: &str) -> Result<(), ServiceError>;
 
@@ -156,7 +164,8 @@ pub trait Segmentation {
     #[zbus(property(emits_changed_signal = "false"))]
     fn rate(&self) -> Result<f64, ServiceError>;
 
-    /// The people in the newest mask: id, then x, y, width and height of the box as fractions of the source.
+    /// The people in the newest mask: id, then x, y, width and height of the box as fractions of
+    /// the source.
     #[zbus(property(emits_changed_signal = "false"))]
     fn people(&self) -> Result<Vec<(u32, f64, f64, f64, f64)>, ServiceError>;
 
@@ -168,7 +177,8 @@ pub trait Segmentation {
     #[zbus(property)]
     fn healthy(&self) -> Result<bool, ServiceError>;
 
-    /// What is left out to stay within the time budget, or why there are no masks; empty if nothing is left out.
+    /// What is left out to stay within the time budget, or why there are no masks; empty if nothing
+    /// is left out.
     #[zbus(property)]
     fn degraded(&self) -> Result<String, ServiceError>;
 }
@@ -176,7 +186,8 @@ pub trait Segmentation {
 /// The interface `org.portraitd.Background1`: what the composite shows behind the people.
 #[zbus::proxy(interface = "org.portraitd.Background1", default_service = "org.portraitd", assume_defaults = false)]
 pub trait Background {
-    /// Sets the background image: a PNG or JPEG of at most 32 MiB, from a file, memfd, pipe or socket.
+    /// Sets the background image: a PNG or JPEG of at most 32 MiB, from a file, memfd, pipe or
+    /// socket.
     fn set_image(&self, image: zbus::Fd<'_>) -> Result<(), ServiceError>;
 
     /// Removes the background image.
@@ -198,11 +209,13 @@ pub trait Background {
     #[zbus(property)]
     fn set_color(&self, color: &str) -> Result<(), ServiceError>;
 
-    /// The blur of the mode `blur`: the standard deviation as a fraction of the picture's height, 0 to 0.25.
+    /// The blur of the mode `blur`: the standard deviation as a fraction of the picture's height, 0
+    /// to 0.25.
     #[zbus(property)]
     fn blur(&self) -> Result<f64, ServiceError>;
 
-    /// Sets the blur of the mode `blur`: the standard deviation as a fraction of the picture's height, 0 to 0.25.
+    /// Sets the blur of the mode `blur`: the standard deviation as a fraction of the picture's
+    /// height, 0 to 0.25.
     #[zbus(property)]
     fn set_blur(&self, blur: f64) -> Result<(), ServiceError>;
 }

@@ -1,12 +1,14 @@
-//! Reads a ring: opens it from the two descriptors that `Attach` returned, waits for frames, and copies the newest.
+//! Reads a ring: opens it from the two descriptors that `Attach` returned, waits for frames, and
+//! copies the newest.
 //!
-//! A [`Ring`] is used by one thread at a time, and this module starts none. The memory belongs to the writer, so nothing
-//! in it is trusted: the header is copied and validated once ([`RingLayout::parse`]), the seal against shrinking is
-//! required (without it a read could raise SIGBUS), and pixels are copied by loads that may race with the writer.
+//! A [`Ring`] is used by one thread at a time, and this module starts none. The memory belongs to
+//! the writer, so nothing in it is trusted: the header is copied and validated once
+//! ([`RingLayout::parse`]), the seal against shrinking is required (without it a read could raise
+//! SIGBUS), and pixels are copied by loads that may race with the writer.
 //!
-//! A torn frame is never returned. Each copy is checked with the slot's lock ([`portraitd_protocol::sequence_lock`]). If
-//! the writer has overtaken the reader, the copy is discarded and counted in [`Ring::torn`], and the reader tries the
-//! newest frame.
+//! A torn frame is never returned. Each copy is checked with the slot's lock
+//! ([`portraitd_protocol::sequence_lock`]). If the writer has overtaken the reader, the copy is
+//! discarded and counted in [`Ring::torn`], and the reader tries the newest frame.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,8 +23,9 @@ use portraitd_protocol::layout::{
 };
 use portraitd_protocol::sequence_lock::{held, holds, newest, slot_of};
 
-/// The number of copies that are attempted before the reader returns to waiting. A reader that is overtaken this often is
-/// too slow for the ring, and the next wake-up announces a newer frame anyway.
+/// The number of copies that are attempted before the reader returns to waiting. A reader that is
+/// overtaken this often is too slow for the ring, and the next wake-up announces a newer frame
+/// anyway.
 const ATTEMPTS: u32 = 4;
 
 /// An error of opening a ring or of waiting for a frame.
@@ -87,7 +90,8 @@ pub struct FrameInfo {
 }
 
 impl FrameInfo {
-    /// The people in the frame, at most [`MAX_PEOPLE`]. They are valid if [`FrameInfo::mask_valid`] is `true`.
+    /// The people in the frame, at most [`MAX_PEOPLE`]. They are valid if [`FrameInfo::mask_valid`]
+    /// is `true`.
     pub fn people(&self) -> &[Person] {
         &self.people[..self.people_count]
     }
@@ -150,7 +154,8 @@ impl FrameCopy {
         self.layout.as_ref()
     }
 
-    /// The bytes of plane `index`, and its stride in bytes. Empty and 0 if the format has no such plane.
+    /// The bytes of plane `index`, and its stride in bytes. Empty and 0 if the format has no such
+    /// plane.
     pub fn plane(&self, index: usize) -> (&[u8], usize) {
         let plane = self.layout.as_ref().and_then(|layout| layout.planes().get(index));
         plane.map_or((&[], 0), |plane| {
@@ -168,8 +173,8 @@ impl FrameCopy {
     }
 }
 
-/// A frame in the ring, for a reader that needs only a part of it. Its contents may be torn until [`Ring::read`] has
-/// checked the lock again.
+/// A frame in the ring, for a reader that needs only a part of it. Its contents may be torn until
+/// [`Ring::read`] has checked the lock again.
 #[derive(Debug)]
 pub struct SlotView<'a> {
     memory: &'a ReadOnlyMemory,
@@ -189,8 +194,9 @@ impl SlotView<'_> {
         self.layout
     }
 
-    /// Copies the beginning of row `y` of plane `plane` to `out` and returns the number of bytes copied. The number is less
-    /// than `out.len()` if the row is shorter, and 0 if there is no such row.
+    /// Copies the beginning of row `y` of plane `plane` to `out` and returns the number of bytes
+    /// copied. The number is less than `out.len()` if the row is shorter, and 0 if there is no such
+    /// row.
     pub fn copy_row(&self, plane: usize, y: usize, out: &mut [u8]) -> usize {
         let Some(plane) = self.layout.planes().get(plane).filter(|plane| y < plane.rows) else {
             return 0;
@@ -213,11 +219,13 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Opens a ring from the two descriptors that `Attach` returned: its memory, and the pipe that announces its frames.
+    /// Opens a ring from the two descriptors that `Attach` returned: its memory, and the pipe that
+    /// announces its frames.
     ///
     /// # Errors
-    /// [`RingError::NotSealed`] if the memory is not sealed against shrinking, [`RingError::Layout`] if the header is not
-    /// valid, and [`RingError::System`] if a system call fails.
+    /// [`RingError::NotSealed`] if the memory is not sealed against shrinking,
+    /// [`RingError::Layout`] if the header is not valid, and [`RingError::System`] if a system call
+    /// fails.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "takes ownership: the mapping keeps the memory, and the descriptor is closed here"
@@ -260,12 +268,14 @@ impl Ring {
         self.torn
     }
 
-    /// The number of frames that were published and not read, because a newer one was already there.
+    /// The number of frames that were published and not read, because a newer one was already
+    /// there.
     pub const fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Waits until there is a frame that is newer than the last one read. Without `timeout` it waits without limit.
+    /// Waits until there is a frame that is newer than the last one read. Without `timeout` it
+    /// waits without limit.
     ///
     /// # Errors
     /// [`RingError::System`] if polling or reading the pipe fails.
@@ -286,8 +296,9 @@ impl Ring {
             if events.contains(PollFlags::IN) {
                 self.drain()?;
             }
-            // Loaded after the drain. The writer publishes a frame before it writes the byte, so a frame whose byte was
-            // drained is visible here, and the byte of a frame that is not visible here is still to come.
+            // Loaded after the drain. The writer publishes a frame before it writes the byte, so a
+            // frame whose byte was drained is visible here, and the byte of a frame that is not
+            // visible here is still to come.
             if events.contains(PollFlags::IN) && newest(self.memory.word(header::LATEST)) > self.last {
                 return Ok(Wait::Frame);
             }
@@ -300,8 +311,8 @@ impl Ring {
         }
     }
 
-    /// Removes the waiting bytes from the pipe. [`Ring::wait`] does this. It is public for programs with an event loop of
-    /// their own, which poll [`Ring::as_fd`], drain, and then read.
+    /// Removes the waiting bytes from the pipe. [`Ring::wait`] does this. It is public for programs
+    /// with an event loop of their own, which poll [`Ring::as_fd`], drain, and then read.
     ///
     /// Call it only while the descriptor is readable; otherwise it may block.
     ///
@@ -315,8 +326,8 @@ impl Ring {
         }
     }
 
-    /// Copies the newest frame to `out` and returns `true`, if it is newer than the last one read. Otherwise the contents of
-    /// `out` are unspecified.
+    /// Copies the newest frame to `out` and returns `true`, if it is newer than the last one read.
+    /// Otherwise the contents of `out` are unspecified.
     pub fn latest(&mut self, out: &mut FrameCopy) -> bool {
         let planes = self.layout.planes();
         let end = planes.iter().map(|plane| plane.offset + plane.stride * plane.rows).max().unwrap_or(0);
@@ -333,9 +344,10 @@ impl Ring {
         })
     }
 
-    /// Calls `take` with the newest frame, in place, and returns its result, if the frame is newer than the last one read
-    /// and was not overwritten meanwhile. If it was overwritten, the result is discarded and `take` is called again with a
-    /// newer frame, so `take` must not keep what it has read.
+    /// Calls `take` with the newest frame, in place, and returns its result, if the frame is newer
+    /// than the last one read and was not overwritten meanwhile. If it was overwritten, the result
+    /// is discarded and `take` is called again with a newer frame, so `take` must not keep what it
+    /// has read.
     pub fn read<T>(&mut self, mut take: impl FnMut(&SlotView<'_>) -> T) -> Option<T> {
         for _ in 0..ATTEMPTS {
             let index = newest(self.memory.word(header::LATEST));
@@ -365,7 +377,8 @@ impl Ring {
 }
 
 impl AsFd for Ring {
-    /// The pipe, for event loops. It becomes readable with every frame, and reports a hang-up when the writer has ended.
+    /// The pipe, for event loops. It becomes readable with every frame, and reports a hang-up when
+    /// the writer has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }

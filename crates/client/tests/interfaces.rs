@@ -1,7 +1,8 @@
 //! The D-Bus interfaces only grow: every member that was released is still there, with its types.
 //!
-//! `fixtures/interfaces.txt` lists the released members. A line of it must never be changed or removed. A member that is
-//! new in `interfaces/*.xml` must be added to the list; `PORTRAITD_BLESS=1` appends it.
+//! `fixtures/interfaces.txt` lists the released members. A line of it must never be changed or
+//! removed. A member that is new in `interfaces/*.xml` must be added to the list;
+//! `PORTRAITD_BLESS=1` appends it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ fn attribute<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split_once('"')?.0)
 }
 
-/// The members of an interface document, one line each:
-/// `org.portraitd.Camera1 method Snapshot(stream s) -> (png h)` or `org.portraitd.Camera1 property Name s read const`.
+/// The members of an interface document, one line each: `org.portraitd.Camera1 method
+/// Snapshot(stream s) -> (png h)` or `org.portraitd.Camera1 property Name s read const`.
 fn members(xml: &str) -> BTreeSet<String> {
     let mut members = BTreeSet::new();
     let mut interface = "";

@@ -1,6 +1,8 @@
-//! A ring of version 1, written byte by byte at literal offsets, is read as it was when version 1 was released.
+//! A ring of version 1, written byte by byte at literal offsets, is read as it was when version 1
+//! was released.
 //!
-//! Do not change the literals: a failure shows that this reader would not understand a released daemon.
+//! Do not change the literals: a failure shows that this reader would not understand a released
+//! daemon.
 
 use std::fs::File;
 use std::io::Write;

@@ -11,7 +11,8 @@ use crate::commands::set;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus.
+    /// The bus: system, session, the address of another bus, or fd:N for an inherited socket
+    /// without a bus.
     #[arg(long, global = true, default_value = "system", value_name = "BUS")]
     pub bus: String,
     /// The name of the camera. It may be omitted if there is only one.
@@ -88,13 +89,15 @@ pub(crate) struct AttachArguments {
     /// The part of the frame that a composite shows: view or full.
     #[arg(long, value_name = "PART")]
     pub crop: Option<CropMode>,
-    /// The corner of a view that shows the whole frame: top-left, top-right, bottom-left, bottom-right or none.
+    /// The corner of a view that shows the whole frame: top-left, top-right, bottom-left,
+    /// bottom-right or none.
     #[arg(long, value_name = "CORNER")]
     pub inset: Option<Inset>,
     /// The resolution of a mask: net, quarter or full.
     #[arg(long)]
     pub resolution: Option<MaskResolution>,
-    /// Waits while the service does not run or the camera is absent, in use or failing, instead of giving up.
+    /// Waits while the service does not run or the camera is absent, in use or failing, instead of
+    /// giving up.
     #[arg(long)]
     pub wait: bool,
     /// Prints a line for every frame.

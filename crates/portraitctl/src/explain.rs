@@ -4,8 +4,8 @@ use portraitd_client::ServiceError;
 use portraitd_client::connect::Bus;
 use portraitd_client::feed::FeedError;
 
-/// Describes an error and its causes on one line. Each cause appears once. If the service does not run, the text names
-/// `bus` instead of repeating the error of the bus.
+/// Describes an error and its causes on one line. Each cause appears once. If the service does not
+/// run, the text names `bus` instead of repeating the error of the bus.
 pub(crate) fn explain(error: &anyhow::Error, bus: &str) -> String {
     let mut text = String::new();
     for cause in error.chain() {

@@ -1,7 +1,7 @@
 //! portraitctl: shows portraitd's cameras, changes their settings, and reads their streams.
 //!
-//! The program has one thread and one tokio runtime. Exit codes: 0 for success, 1 for a failure, with one line on standard
-//! error, and 2 for an invalid command line.
+//! The program has one thread and one tokio runtime. Exit codes: 0 for success, 1 for a failure,
+//! with one line on standard error, and 2 for an invalid command line.
 //!
 //! | module | contents |
 //! |---|---|

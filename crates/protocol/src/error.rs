@@ -1,19 +1,22 @@
 //! The errors that the service returns over D-Bus.
 
-/// An error of the service. On the bus its name is `org.portraitd.Error.` followed by the name of the variant, and its
-/// message is the variant's text. Every method and property of the client crate's proxies returns this type.
+/// An error of the service. On the bus its name is `org.portraitd.Error.` followed by the name of
+/// the variant, and its message is the variant's text. Every method and property of the client
+/// crate's proxies returns this type.
 #[derive(Clone, Debug, PartialEq, zbus::DBusError)]
 #[zbus(prefix = "org.portraitd.Error")]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// Any error that is not in the namespace `org.portraitd`: from the bus, the connection or a type check.
+    /// Any error that is not in the namespace `org.portraitd`: from the bus, the connection or a
+    /// type check.
     #[zbus(error)]
     Bus(zbus::Error),
     /// The stream does not exist, or the configuration does not allow it.
     NoSuchStream(String),
     /// A limit is reached, or the resource is already in use.
     Busy(String),
-    /// The value of an argument, option or property is invalid. The text names it and says which values are valid.
+    /// The value of an argument, option or property is invalid. The text names it and says which
+    /// values are valid.
     InvalidArgument(String),
     /// The caller lacks the permission.
     NotAuthorized(String),
@@ -35,8 +38,8 @@ impl From<zbus::fdo::Error> for ServiceError {
 }
 
 impl ServiceError {
-    /// Whether the call failed because the service does not run: no process owns its name on the bus, and the bus cannot
-    /// start one.
+    /// Whether the call failed because the service does not run: no process owns its name on the
+    /// bus, and the bus cannot start one.
     pub fn is_not_running(&self) -> bool {
         let Self::Bus(error) = self else { return false };
         match error {

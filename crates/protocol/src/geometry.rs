@@ -1,11 +1,13 @@
-//! Rectangles in two units, each a type of its own: [`PixelRect`] in pixels of a named picture, and [`UnitRect`] in
-//! fractions of one (0 is the left or top edge, 1 the right or bottom one). Neither is converted silently.
+//! Rectangles in two units, each a type of its own: [`PixelRect`] in pixels of a named picture, and
+//! [`UnitRect`] in fractions of one (0 is the left or top edge, 1 the right or bottom one). Neither
+//! is converted silently.
 
 use std::fmt;
 
 use crate::pixel::Size;
 
-/// The greatest size within `size` whose sides are even, as chroma at half size needs them; at least 2x2.
+/// The greatest size within `size` whose sides are even, as chroma at half size needs them; at
+/// least 2x2.
 pub fn even_size(size: Size) -> Size {
     Size::new((size.width & !1).max(2), (size.height & !1).max(2))
 }
@@ -121,12 +123,14 @@ macro_rules! rectangle {
 }
 
 rectangle! {
-    /// A rectangle in pixels of a named picture: pixel `i` covers `i..i + 1`. It may begin and end within a pixel.
+    /// A rectangle in pixels of a named picture: pixel `i` covers `i..i + 1`. It may begin and end
+    /// within a pixel.
     PixelRect
 }
 
 rectangle! {
-    /// A rectangle in fractions of a named picture: 0 is its left or top edge, 1 its right or bottom one.
+    /// A rectangle in fractions of a named picture: 0 is its left or top edge, 1 its right or
+    /// bottom one.
     UnitRect
 }
 
@@ -146,7 +150,8 @@ impl PixelRect {
         UnitRect::new(scaled.x, scaled.y, scaled.width, scaled.height)
     }
 
-    /// Whether all coordinates are numbers within [`PixelRect::LIMIT`] of the origin and the extent is positive.
+    /// Whether all coordinates are numbers within [`PixelRect::LIMIT`] of the origin and the extent
+    /// is positive.
     pub fn is_valid(&self) -> bool {
         let near = |value: f32| value.abs() <= Self::LIMIT;
         near(self.x) && near(self.y) && self.width > 0.0 && self.height > 0.0 && near(self.width) && near(self.height)

@@ -1,10 +1,12 @@
-//! Version 1 of the ring: the offset of every field, and the validation of a header that another process wrote.
+//! Version 1 of the ring: the offset of every field, and the validation of a header that another
+//! process wrote.
 //!
-//! Every number is little-endian. A ring is one header of 4096 bytes, followed by `slot_count` slots of `slot_bytes` each.
-//! A slot is a header of 512 bytes, followed by the planes. Offsets of planes count from the start of the slot.
+//! Every number is little-endian. A ring is one header of 4096 bytes, followed by `slot_count`
+//! slots of `slot_bytes` each. A slot is a header of 512 bytes, followed by the planes. Offsets of
+//! planes count from the start of the slot.
 //!
-//! `docs/design/ring.md` specifies the fields. Tests compare the C header `portraitd.h` with the constants here, and the
-//! constants with a frozen copy of version 1.
+//! `docs/design/ring.md` specifies the fields. Tests compare the C header `portraitd.h` with the
+//! constants here, and the constants with a frozen copy of version 1.
 
 use crate::pixel::{Colorimetry, Matrix, PixelFormat, Range, Size};
 use crate::words::StreamKind;
@@ -19,7 +21,8 @@ pub const HEADER_BYTES: usize = 4096;
 pub const SLOT_HEADER_BYTES: usize = 512;
 /// Offsets of slots and planes, and strides, are multiples of this number of bytes.
 pub const ALIGNMENT: usize = 64;
-/// The minimum number of slots: one being written, the newest, and two that slow readers are still copying.
+/// The minimum number of slots: one being written, the newest, and two that slow readers are still
+/// copying.
 pub const MIN_SLOTS: u32 = 4;
 /// The maximum number of slots that a reader accepts.
 pub const MAX_SLOTS: u32 = 64;
@@ -42,8 +45,8 @@ pub mod header {
     pub const SLOT_COUNT: usize = 16;
     /// `u32`: bytes from one slot to the next.
     pub const SLOT_BYTES: usize = 20;
-    /// `u32`: a number that increases when the source's size or format changes; also in the reply of `Attach` and in the
-    /// property `Camera1.Generation`.
+    /// `u32`: a number that increases when the source's size or format changes; also in the reply
+    /// of `Attach` and in the property `Camera1.Generation`.
     pub const GENERATION: usize = 24;
     /// `u32`: the stream: 1 mask, 2 view, 3 composite, 4 source.
     pub const STREAM: usize = 28;
@@ -85,13 +88,15 @@ pub mod slot {
     pub const MASK_SEQUENCE: usize = 32;
     /// `u64`: how much older that frame is than this one, in nanoseconds.
     pub const MASK_AGE_NS: usize = 40;
-    /// `[f32; 4]`: x, y, width, height of the part of the source that the picture shows, in source pixels.
+    /// `[f32; 4]`: x, y, width, height of the part of the source that the picture shows, in source
+    /// pixels.
     pub const CROP: usize = 48;
     /// `u32`: [`super::SlotFlags`].
     pub const FLAGS: usize = 64;
     /// `u32`: number of people that follow, at most [`super::MAX_PEOPLE`].
     pub const PEOPLE: usize = 68;
-    /// First person: `(id u32, x, y, width, height f32, confidence f32)`, the box in source pixels. The others follow.
+    /// First person: `(id u32, x, y, width, height f32, confidence f32)`, the box in source pixels.
+    /// The others follow.
     pub const PERSON: usize = 72;
     /// Size of one person in bytes. This is a size and not an offset.
     pub const PERSON_BYTES: usize = 24;
@@ -103,7 +108,8 @@ bitflags::bitflags! {
     pub struct SlotFlags: u32 {
         /// The frame has a mask: mask sequence, mask age and people are valid.
         const MASK_VALID = 1 << 0;
-        /// Nothing has moved since the mask was made, so it was retained. It is valid whatever its age.
+        /// Nothing has moved since the mask was made, so it was retained. It is valid whatever its
+        /// age.
         const STILL = 1 << 1;
         /// The mask belongs to an earlier frame than it should.
         const STALE = 1 << 2;
@@ -132,7 +138,8 @@ pub struct Person {
     pub id: u32,
     /// The box of the person: x, y, width, height in source pixels.
     pub rectangle: [f32; 4],
-    /// Mean probability of the mask within the person, 0 to 1. Under 0.5, the person is too small for the net.
+    /// Mean probability of the mask within the person, 0 to 1. Under 0.5, the person is too small
+    /// for the net.
     pub confidence: f32,
 }
 
@@ -149,13 +156,15 @@ pub struct PlaneLayout {
     pub row_bytes: usize,
 }
 
-/// The validated layout of a ring: every plane lies within its slot, and every slot within [`RingLayout::total_bytes`].
+/// The validated layout of a ring: every plane lies within its slot, and every slot within
+/// [`RingLayout::total_bytes`].
 ///
 /// ```
 /// use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, Size, StreamKind};
 ///
 /// let size = Size::new(640, 360);
-/// let layout = RingLayout::new(StreamKind::View, 1, PixelFormat::Nv12, Colorimetry::default(), size, 4)?;
+/// let color = Colorimetry::default();
+/// let layout = RingLayout::new(StreamKind::View, 1, PixelFormat::Nv12, color, size, 4)?;
 /// let header = layout.encode();
 /// let parsed = RingLayout::parse(&header, layout.total_bytes() as u64)?;
 /// assert_eq!(parsed.size, size);
@@ -238,19 +247,21 @@ fn put_u32(bytes: &mut [u8; HEADER_BYTES], offset: usize, value: u32) {
     bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// Converts a `u32` to `usize`. The conversion never loses bits: targets with 16-bit pointers do not compile.
+/// Converts a `u32` to `usize`. The conversion never loses bits: targets with 16-bit pointers do
+/// not compile.
 pub const fn to_usize(value: u32) -> usize {
     const { assert!(size_of::<usize>() >= 4) };
     value as usize
 }
 
 impl RingLayout {
-    /// Lays out a ring of `slot_count` slots. The planes of a slot follow one another, with offsets and strides at
-    /// multiples of [`ALIGNMENT`].
+    /// Lays out a ring of `slot_count` slots. The planes of a slot follow one another, with offsets
+    /// and strides at multiples of [`ALIGNMENT`].
     ///
     /// # Errors
-    /// [`LayoutError::Field`] if a side is 0 or exceeds [`MAX_SIDE`], if there are fewer than [`MIN_SLOTS`] or more than
-    /// [`MAX_SLOTS`] slots, if a slot would be 4 GiB or larger, or if the ring is too large for this machine to map.
+    /// [`LayoutError::Field`] if a side is 0 or exceeds [`MAX_SIDE`], if there are fewer than
+    /// [`MIN_SLOTS`] or more than [`MAX_SLOTS`] slots, if a slot would be 4 GiB or larger, or if
+    /// the ring is too large for this machine to map.
     pub fn new(
         stream: StreamKind,
         generation: u32,
@@ -307,7 +318,8 @@ impl RingLayout {
         HEADER_BYTES + slot * self.slot_bytes
     }
 
-    /// The name of the color matrix on D-Bus: `601`, `709` or `2020`; empty for RGB formats and masks.
+    /// The name of the color matrix on D-Bus: `601`, `709` or `2020`; empty for RGB formats and
+    /// masks.
     pub const fn matrix_name(&self) -> &'static str {
         match color_codes(self.format, self.color).0 {
             0 => "",
@@ -352,8 +364,8 @@ impl RingLayout {
         bytes
     }
 
-    /// Validates a header that another process wrote, in a memory of `memory_bytes`. A reader that keeps to the returned
-    /// layout stays within the memory, whatever the header contained.
+    /// Validates a header that another process wrote, in a memory of `memory_bytes`. A reader that
+    /// keeps to the returned layout stays within the memory, whatever the header contained.
     ///
     /// # Errors
     /// [`LayoutError`], which names the first field that is not valid.
@@ -435,7 +447,8 @@ fn parse_plane(
     Ok(PlaneLayout { offset: to_usize(offset), stride: to_usize(stride), rows: to_usize(rows), row_bytes })
 }
 
-/// The bytes of a row, and the rows, of a plane. With sides of at most [`MAX_SIDE`] pixels no product overflows.
+/// The bytes of a row, and the rows, of a plane. With sides of at most [`MAX_SIDE`] pixels no
+/// product overflows.
 const fn plane_extent(format: PixelFormat, plane: usize, size: Size) -> (u64, u64) {
     let (row_bytes, rows) = format.plane_extent(plane, size);
     (row_bytes as u64, rows as u64)

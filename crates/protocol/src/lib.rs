@@ -5,14 +5,15 @@
 //! | [`words`] | streams, modes and states, each with its spelling on D-Bus |
 //! | [`geometry`] | rectangles in pixels and in fractions |
 //! | [`pixel`] | sizes, pixel formats, colorimetry |
-//! | [`layout`] | version 1 of the ring: offsets, and the validation of a header that another process wrote |
+//! | [`layout`] | version 1 of the ring: offsets, and the validation of foreign headers |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
 //! | [`settings`] | range, default and error text of each setting |
 //! | [`names`] | the bus name, object paths and interfaces |
 //! | `error` | the errors of the D-Bus interfaces (feature `dbus`) |
 //!
-//! A client needs this crate only through `portraitd-client`, which re-exports it. A program that brings its own D-Bus
-//! library and its own mapping can read a ring with [`RingLayout`] and [`sequence_lock`] alone:
+//! A client needs this crate only through `portraitd-client`, which re-exports it. A program that
+//! brings its own D-Bus library and its own mapping can read a ring with [`RingLayout`] and
+//! [`sequence_lock`] alone:
 //!
 //! ```
 //! use portraitd_protocol::layout::{HEADER_BYTES, LayoutError, RingLayout};
@@ -25,7 +26,8 @@
 //!
 //! # use portraitd_protocol::{Colorimetry, PixelFormat, Size, StreamKind};
 //! # let size = Size::new(256, 144);
-//! # let ring = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, Colorimetry::default(), size, 4)?;
+//! # let color = Colorimetry::default();
+//! # let ring = RingLayout::new(StreamKind::Mask, 1, PixelFormat::Grey, color, size, 4)?;
 //! # let (header, memory_bytes) = (ring.encode(), ring.total_bytes() as u64);
 //! assert_eq!(describe(&header, memory_bytes)?, "mask 256x144 GREY");
 //! let mut damaged = header.clone();

@@ -1,7 +1,7 @@
 //! Names on the bus: the service, its objects, its interfaces and its errors.
 //!
-//! The attribute macros of zbus need literals, so the daemon's objects and the client's proxies repeat these names.
-//! Tests compare the literals with the constants here.
+//! The attribute macros of zbus need literals, so the daemon's objects and the client's proxies
+//! repeat these names. Tests compare the literals with the constants here.
 
 /// The bus name of the service.
 pub const SERVICE_NAME: &str = "org.portraitd";
@@ -24,11 +24,13 @@ pub const BACKGROUND_INTERFACE: &str = "org.portraitd.Background1";
 pub const CAMERA_INTERFACES: [&str; 4] =
     [CAMERA_INTERFACE, FRAMING_INTERFACE, SEGMENTATION_INTERFACE, BACKGROUND_INTERFACE];
 
-/// Prefix of the error names; a dot and the name of the error follow, as in `org.portraitd.Error.Busy`.
+/// Prefix of the error names; a dot and the name of the error follow, as in
+/// `org.portraitd.Error.Busy`.
 pub const ERROR_PREFIX: &str = "org.portraitd.Error";
 
-/// The object path of the camera named `name`. ASCII letters and digits are kept. Every other byte, including `_`, becomes
-/// `_` and two hexadecimal digits, so that two names never share a path. An empty name becomes `_`.
+/// The object path of the camera named `name`. ASCII letters and digits are kept. Every other byte,
+/// including `_`, becomes `_` and two hexadecimal digits, so that two names never share a path. An
+/// empty name becomes `_`.
 pub fn camera_path(name: &str) -> String {
     let mut path = format!("{CAMERAS_PATH}/");
     for byte in name.bytes() {

@@ -41,15 +41,16 @@ impl fmt::Display for Size {
 
 /// The arrangement of a picture's pixels in memory, with 8 bits for each component.
 ///
-/// Rings and the daemon use the format's four-character code. The enum is exhaustive on purpose: a new format must be
-/// added to every conversion, and the compiler finds them.
+/// Rings and the daemon use the format's four-character code. The enum is exhaustive on purpose: a
+/// new format must be added to every conversion, and the compiler finds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
     /// Packed 4:2:2, `Y0 Cb Y1 Cr` (V4L2 `YUYV`).
     Yuyv,
     /// Packed 4:2:2, `Cb Y0 Cr Y1` (V4L2 `UYVY`).
     Uyvy,
-    /// Y plane, then interleaved `Cb Cr` at half width and height (V4L2 `NV12`, and `NM12` in two buffers).
+    /// Y plane, then interleaved `Cb Cr` at half width and height (V4L2 `NV12`, and `NM12` in two
+    /// buffers).
     Nv12,
     /// Y plane, then interleaved `Cr Cb` at half width and height (V4L2 `NV21`).
     Nv21,
@@ -116,8 +117,9 @@ impl PixelFormat {
         }
     }
 
-    /// The extent of plane `plane` (from 0) in a picture of `size`: bytes in one row, without padding, and number of rows.
-    /// Chroma of odd sizes is rounded up. The extent is `(0, 0)` if the format has no such plane.
+    /// The extent of plane `plane` (from 0) in a picture of `size`: bytes in one row, without
+    /// padding, and number of rows. Chroma of odd sizes is rounded up. The extent is `(0, 0)` if
+    /// the format has no such plane.
     pub const fn plane_extent(self, plane: usize, size: Size) -> (usize, usize) {
         let (width, height) = (size.width as usize, size.height as usize);
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));

@@ -1,24 +1,31 @@
-//! The sequence lock of a slot: the order of the atomic accesses to a slot's `lock` and the ring's `latest`.
+//! The sequence lock of a slot: the order of the atomic accesses to a slot's `lock` and the ring's
+//! `latest`.
 //!
 //! Frame `index` (counted from 1) lies in slot `(index - 1) % slots`.
 //!
-//! - The writer makes `lock` odd (`2 * index - 1`), writes the slot, makes `lock` even (`2 * index`), and then sets
-//!   `latest` to `index`.
-//! - A reader loads `latest`, checks that `lock` is `2 * index`, copies the frame, and checks `lock` again. If `lock` has
-//!   changed, the writer has overtaken the reader, and the reader discards the copy.
+//! - The writer makes `lock` odd (`2 * index - 1`), writes the slot, makes `lock` even (`2 *
+//!   index`), and then sets `latest` to `index`.
+//! - A reader loads `latest`, checks that `lock` is `2 * index`, copies the frame, and checks
+//!   `lock` again. If `lock` has changed, the writer has overtaken the reader, and the reader
+//!   discards the copy.
 //!
 //! The reasons for the memory orderings:
 //!
-//! - *Writer, before the pixels*: a release fence follows the odd store and keeps all later writes behind it. A reader that
-//!   has seen one byte of a newer frame, and then passes its acquire fence, therefore also sees the odd lock.
-//! - *Writer, after the pixels*: the even store is a release. A reader that loads it with acquire sees the whole frame.
-//! - *Reader, before the copy*: the first check is an acquire load, so the copy cannot begin before it.
-//! - *Reader, after the copy*: an acquire fence keeps every load of the copy before the second check.
+//! - *Writer, before the pixels*: a release fence follows the odd store and keeps all later writes
+//!   behind it. A reader that has seen one byte of a newer frame, and then passes its acquire
+//!   fence, therefore also sees the odd lock.
+//! - *Writer, after the pixels*: the even store is a release. A reader that loads it with acquire
+//!   sees the whole frame.
+//! - *Reader, before the copy*: the first check is an acquire load, so the copy cannot begin before
+//!   it.
+//! - *Reader, after the copy*: an acquire fence keeps every load of the copy before the second
+//!   check.
 //!
-//! The copy itself must consist of loads that may race with the writer's stores, such as relaxed atomic loads.
+//! The copy itself must consist of loads that may race with the writer's stores, such as relaxed
+//! atomic loads.
 //!
-//! The functions are generic over the atomic type, so that the tests run the same code under loom, which tries every
-//! order that the memory model allows.
+//! The functions are generic over the atomic type, so that the tests run the same code under loom,
+//! which tries every order that the memory model allows.
 
 use std::sync::atomic::Ordering;
 
@@ -67,14 +74,16 @@ pub const fn lock_value(index: u64) -> u64 {
     index.wrapping_mul(2)
 }
 
-/// Writer: marks the slot of `lock` as being written with frame `index`. Call it before the first byte is written.
+/// Writer: marks the slot of `lock` as being written with frame `index`. Call it before the first
+/// byte is written.
 #[inline]
 pub fn begin_write<A: Store64>(lock: &A, index: u64) {
     lock.store(lock_value(index).wrapping_sub(1), Ordering::Relaxed);
     A::fence(Ordering::Release);
 }
 
-/// Writer: marks frame `index` as complete and makes it the newest. Call it after the last byte is written.
+/// Writer: marks frame `index` as complete and makes it the newest. Call it after the last byte is
+/// written.
 #[inline]
 pub fn finish_write<A: Store64>(lock: &A, latest: &A, index: u64) {
     lock.store(lock_value(index), Ordering::Release);
@@ -93,7 +102,8 @@ pub fn holds<A: Load64>(lock: &A, index: u64) -> bool {
     lock.load(Ordering::Acquire) == lock_value(index)
 }
 
-/// Reader, after the copy: whether the slot still holds frame `index`. If it does not, the copy must be discarded.
+/// Reader, after the copy: whether the slot still holds frame `index`. If it does not, the copy
+/// must be discarded.
 #[inline]
 pub fn held<A: Load64>(lock: &A, index: u64) -> bool {
     A::fence(Ordering::Acquire);

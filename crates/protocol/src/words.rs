@@ -1,7 +1,9 @@
-//! The words of the D-Bus interfaces: streams, modes and states. Each is an enum with the spelling that goes over the bus.
+//! The words of the D-Bus interfaces: streams, modes and states. Each is an enum with the spelling
+//! that goes over the bus.
 //!
-//! A newer service may use words that this version does not know. [`Word`] is a value that accepts them: the client's
-//! proxies use it, so that a program does not fail because of a new camera state.
+//! A newer service may use words that this version does not know. [`Word`] is a value that accepts
+//! them: the client's proxies use it, so that a program does not fail because of a new camera
+//! state.
 
 use std::fmt;
 
@@ -114,7 +116,8 @@ macro_rules! words {
                 match word {
                     $($word => Ok(Self::$variant),)+
                     _ => Err(UnknownWord {
-                        // Words are short. The beginning is sufficient to recognize one that was not meant.
+                        // Words are short. The beginning is sufficient to recognize one that was
+                        // not meant.
                         word: word.chars().take(60).collect(),
                         expected: [$($word),+].join(", "),
                     }),
@@ -169,9 +172,11 @@ words! {
         Mask = "mask",
         /// The crop that the director chose, with the people and the room around them.
         View = "view",
-        /// The people in front of another background. It never shows the room, except blurred beyond recognition.
+        /// The people in front of another background. It never shows the room, except blurred
+        /// beyond recognition.
         Composite = "composite",
-        /// The whole frame as the camera delivers it. Available only if the configuration allows it.
+        /// The whole frame as the camera delivers it. Available only if the configuration allows
+        /// it.
         Source = "source",
     }
 }
@@ -278,7 +283,8 @@ words! {
 }
 
 words! {
-    /// The corner of a view in which a small picture of the whole frame is shown (attach option `inset`).
+    /// The corner of a view in which a small picture of the whole frame is shown (attach option
+    /// `inset`).
     Inset {
         /// The view has no inset.
         None = "none",
@@ -294,9 +300,11 @@ words! {
 }
 
 words! {
-    /// The size of a mask (attach option `resolution`), for clients that do not ask for a width and height.
+    /// The size of a mask (attach option `resolution`), for clients that do not ask for a width and
+    /// height.
     MaskResolution {
-        /// The size of the net's output. It is the smallest, and people who are small in the frame lose detail.
+        /// The size of the net's output. It is the smallest, and people who are small in the frame
+        /// lose detail.
         Net = "net",
         /// A quarter of the frame's width and height.
         Quarter = "quarter",

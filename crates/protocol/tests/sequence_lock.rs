@@ -1,5 +1,6 @@
-//! The ring's sequence lock under loom, which runs the functions of `sequence_lock` in every order that the memory model
-//! allows. A reader never accepts a mixture of two frames, and after the writer has finished it reads the newest frame.
+//! The ring's sequence lock under loom, which runs the functions of `sequence_lock` in every order
+//! that the memory model allows. A reader never accepts a mixture of two frames, and after the
+//! writer has finished it reads the newest frame.
 
 use std::sync::atomic::Ordering;
 
@@ -91,7 +92,8 @@ fn model<const SLOTS: usize>(frames: u64) {
     });
 }
 
-/// With one slot the writer overwrites the frame that is being read at every turn, which is the hardest case.
+/// With one slot the writer overwrites the frame that is being read at every turn, which is the
+/// hardest case.
 #[test]
 fn one_slot_that_is_written_again_and_again() {
     model::<1>(3);

@@ -1,7 +1,8 @@
 //! A frozen copy of what released clients rely on: version 1 of the ring, and the words on D-Bus.
 //!
-//! The values here are literals on purpose. Do not change or remove any of them: a failure shows that a program built with
-//! an earlier release would stop working. `docs/design/compatibility.md` says what an incompatible change needs.
+//! The values here are literals on purpose. Do not change or remove any of them: a failure shows
+//! that a program built with an earlier release would stop working. `docs/design/compatibility.md`
+//! says what an incompatible change needs.
 
 use portraitd_protocol::layout::{self, HEADER_BYTES, RingLayout, header, slot};
 use portraitd_protocol::{
@@ -98,7 +99,8 @@ fn the_sequence_lock_stays() {
     assert_eq!([1, 2, 1000].map(sequence_lock::lock_value), [2, 4, 2000]);
 }
 
-/// The header of a view, up to the last field that is not 0: generation 7, 640x360 NV12, BT.709 full range, four slots.
+/// The header of a view, up to the last field that is not 0: generation 7, 640x360 NV12, BT.709
+/// full range, four slots.
 #[rustfmt::skip]
 const VIEW: [u8; 104] = [
     b'P', b'O', b'R', b'T', b'R', b'A', b'I', b'T',

@@ -115,7 +115,8 @@ impl FromStr for Setting {
     }
 }
 
-/// Runs the command. It stops at the first setting that the service refuses; the settings before it stay in force.
+/// Runs the command. It stops at the first setting that the service refuses; the settings before it
+/// stay in force.
 pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
     let path = find_camera(connection, camera).await?.inner().path().to_owned();
     let no = CacheProperties::No;
