@@ -188,13 +188,13 @@ impl Watchdog {
     /// Whether to feed now.
     pub fn ask(&mut self, now_ns: u64) -> Verdict {
         self.watched.retain(|watched| watched.shared.phase() != Phase::Ended);
-        let stands = |watched: &&Watched| match watched.shared.phase() {
+        let is_stuck = |watched: &&Watched| match watched.shared.phase() {
             Phase::Idle | Phase::Ended => false,
             Phase::Died => true,
             Phase::Working => watched.shared.count.load(Ordering::Relaxed) == watched.fed_at,
         };
-        let standing: Vec<&Watched> = self.watched.iter().filter(stands).collect();
-        if standing.is_empty() {
+        let stuck: Vec<&Watched> = self.watched.iter().filter(is_stuck).collect();
+        if stuck.is_empty() {
             for watched in &mut self.watched {
                 watched.fed_at = watched.shared.count.load(Ordering::Relaxed);
             }
@@ -204,7 +204,7 @@ impl Watchdog {
         if now_ns.saturating_sub(self.fed_ns) < self.timeout_ns / 2 {
             return Verdict::Wait;
         }
-        Verdict::Stuck(standing.iter().map(|watched| watched.name.clone()).collect())
+        Verdict::Stuck(stuck.iter().map(|watched| watched.name.clone()).collect())
     }
 }
 
