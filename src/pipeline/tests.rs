@@ -237,7 +237,7 @@ async fn a_device_that_comes_back_is_opened_at_once_and_clients_keep_their_rings
     rig.until(CameraState::Running).await;
     steps.send(Step::Fail(gone())).expect("streams");
     let state = rig.until(CameraState::Absent).await;
-    assert!(state.camera.last_error.contains("went away"), "{state:?}");
+    assert!(state.camera.last_error.contains("removed while streaming"), "{state:?}");
     let steps = rig.will_open();
     rig.camera.retry_now();
     steps.send(Step::Frame).expect("will stream");
