@@ -1,5 +1,5 @@
-//! Bad input, given to the daemon's program: one clear line on standard error that names the place, exit status 1, and no
-//! panic.
+//! Bad input, given to the daemon's program: one clear line on standard error that names the place,
+//! exit status 1, and no panic.
 
 use std::process::{Command, Output};
 

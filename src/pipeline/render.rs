@@ -126,8 +126,8 @@ impl RenderLoop {
                 let mut view = ViewRenderer::new();
                 self.draw_frames(|render, frame, shot| render.draw_view(&mut view, frame, shot));
             }
-            // Composite, the only stream left. A stream that is added later must not show the room by
-            // mistake.
+            // Composite, the only stream left. A stream that is added later must not show the room
+            // by mistake.
             _ => {
                 let mut renderer = CompositeRenderer::new();
                 self.draw_frames(|render, frame, shot| render.draw_composite(&mut renderer, frame, shot));

@@ -1,5 +1,5 @@
-//! Tests of a whole camera on a scripted source: failures, limits and settings, as clients and D-Bus
-//! see them.
+//! Tests of a whole camera on a scripted source: failures, limits and settings, as clients and
+//! D-Bus see them.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

@@ -114,8 +114,8 @@ fn spring_speed(error: f64, speed: f64, limits: &AxisLimits) -> f64 {
     next.clamp(min_speed.min(speed + change), max_speed.max(speed - change))
 }
 
-/// Reduces `speed` so that the crop can stop at the edge of the frame. `before` and `after` are
-/// the distances to the two edges. `closing` is the speed at which the edges approach while the zoom
+/// Reduces `speed` so that the crop can stop at the edge of the frame. `before` and `after` are the
+/// distances to the two edges. `closing` is the speed at which the edges approach while the zoom
 /// opens (negative while it closes). All in crops.
 fn brake_before_edge(speed: f64, before: f64, after: f64, closing: f64, acceleration: f64) -> f64 {
     let highest = (2.0 * acceleration * after.max(0.0)).sqrt() - closing;

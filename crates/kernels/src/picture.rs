@@ -1,4 +1,5 @@
-//! Pictures in memory: pixel formats, colour, sizes, and borrowed planes that have been checked once.
+//! Pictures in memory: pixel formats, colour, sizes, and borrowed planes that have been checked
+//! once.
 
 pub use portraitd_protocol::geometry::PixelRect;
 pub use portraitd_protocol::pixel::{Colorimetry, Matrix, PixelFormat, Range, Size};

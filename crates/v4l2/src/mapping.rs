@@ -5,8 +5,8 @@
 //! its last lease is dropped, on any thread, the buffer is marked in [`ReturnedBuffers`], which
 //! never blocks, and the capture thread queues it again.
 //!
-//! The dropping thread does not queue it, because `VIDIOC_QBUF` takes the driver's lock, which a USB
-//! driver may hold for the duration of a transfer.
+//! The dropping thread does not queue it, because `VIDIOC_QBUF` takes the driver's lock, which a
+//! USB driver may hold for the duration of a transfer.
 //!
 //! The memory lives as long as any `Arc` of the buffer, also after the device was closed or
 //! unplugged: the kernel frees the pages with their last mapping.

@@ -17,8 +17,8 @@
 //!
 //! - While the lock of [`Scene`] is held, [`Published`] and the newest observation ([`Latest`]) may
 //!   change, so that nothing of an old scene is published after a new one has started.
-//! - While the main thread holds the lock of the table of rings (`camera/rings.rs`), it may take the
-//!   lock of a ring's list of clients.
+//! - While the main thread holds the lock of the table of rings (`camera/rings.rs`), it may take
+//!   the lock of a ring's list of clients.
 
 mod availability;
 mod director;

@@ -1,9 +1,9 @@
-//! Instruction sets and vectors: which instruction sets there are, which of them this CPU has, and a
-//! small vector trait with one implementation per instruction set.
+//! Instruction sets and vectors: which instruction sets there are, which of them this CPU has, and
+//! a small vector trait with one implementation per instruction set.
 //!
-//! This module knows nothing of pictures or neural networks. The kernels of a network are written once
-//! over [`Vector`] (`nn/generic`) and instantiated per instruction set (`nn/arch`). Plain loops over
-//! integers go through the `versions` macro instead.
+//! This module knows nothing of pictures or neural networks. The kernels of a network are written
+//! once over [`Vector`] (`nn/generic`) and instantiated per instruction set (`nn/arch`). Plain
+//! loops over integers go through the `versions` macro instead.
 //!
 //! The only state is the answer of [`Usable::chosen`], which is computed once.
 
