@@ -49,9 +49,10 @@ pub struct ClientFds {
 struct Client {
     id: u64,
     event: OwnedFd,
-    /// Least time between two wakes; 0 for a client that wants every frame.
+    /// The shortest time between two wake-ups, in nanoseconds; 0 for a client that wants every
+    /// frame.
     interval_ns: u64,
-    /// The time of the next wake.
+    /// The planned time of the next wake-up, in nanoseconds.
     due_ns: u64,
     gone: bool,
 }
@@ -110,8 +111,8 @@ impl RingClients {
     }
 
     /// Adds a client and returns its descriptors, which the caller sends to the client and then
-    /// closes. `interval` is the least time between two wakes; the client may still read the ring
-    /// at any time. If the ring already has a frame, the pipe contains a byte.
+    /// closes. `interval` is the shortest time between two wake-ups; the client may still read the
+    /// ring at any time. If the ring already has a frame, the pipe contains a byte.
     ///
     /// # Errors
     /// [`PublishError::Closed`] for a closed ring, [`PublishError::Full`] if it has

@@ -21,7 +21,7 @@ pub enum PublishError {
     #[error("the ring is closed")]
     Closed,
     /// The ring has the most clients that are allowed. The limit keeps a program that attaches
-    /// without end from using up the service's descriptors.
+    /// endlessly from using up the service's descriptors.
     #[error("this stream already has {0} clients, the most that one ring serves")]
     Full(usize),
     /// All rings together would use more memory than they may.

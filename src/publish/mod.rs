@@ -3,7 +3,7 @@
 //! | module | thread | contents |
 //! |---|---|---|
 //! | [`ring`] | render | writing frames into a ring |
-//! | [`clients`] | main; render wakes | the clients of a ring, and their departure |
+//! | [`clients`] | main; render (wake-ups) | the clients of a ring, and their departure |
 //! | [`budget`] | main | the memory that all rings together may use |
 //! | [`dbus`] | main | the D-Bus objects, and the traits through which they use the service |
 //!

@@ -64,7 +64,7 @@ impl StepClock {
         self.pending_ns += passed_ns.min(LONGEST_INTERVAL_NS);
     }
 
-    /// Goes on by one integration step, if one is due. Returns whether it did.
+    /// Advances by one integration step, if one is due. Returns whether it did.
     pub(crate) fn take_step(&mut self) -> bool {
         let due = self.pending_ns >= STEP_NS;
         if due {

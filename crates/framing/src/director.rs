@@ -29,9 +29,9 @@ pub struct Director {
     /// Capture time of the newest observation.
     observed_ns: Option<u64>,
     confirmation: Confirmation,
-    /// No moderate move before this time of the director's clock.
+    /// No moderate move starts before this time of the director's clock.
     rest_until_ns: u64,
-    /// From this time of the director's clock on, whoever is in sight is framed without further
+    /// From this time of the director's clock on, the people in sight are framed without further
     /// confirmation.
     reframe_due_ns: Option<u64>,
 }
@@ -45,7 +45,7 @@ impl Director {
     /// A director that shows the whole frame (or, in manual mode, the manual crop).
     ///
     /// # Errors
-    /// A setting is out of range.
+    /// [`SettingsError`] if a setting is out of range.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let mut director = Self {
             settings,
@@ -81,7 +81,7 @@ impl Director {
     /// the picture and eases to what the new settings require. Equal settings change nothing.
     ///
     /// # Errors
-    /// A setting is out of range; the previous settings stay in force.
+    /// [`SettingsError`] if a setting is out of range. The previous settings then stay in force.
     pub fn set(&mut self, settings: Settings) -> Result<(), SettingsError> {
         let transferred_goal = self.crop.set_constraints(constraints(&settings)?, settings.speed);
         let old = std::mem::replace(&mut self.settings, settings);
@@ -185,7 +185,8 @@ impl Director {
             (FramingMode::Manual, _) if still => FramingState::Converged,
             (FramingMode::Manual, _) => FramingState::Framing,
             (FramingMode::Once, Motion::Rest) if still && self.reframe_due_ns.is_none() => FramingState::Converged,
-            // Not while a move is requested: it begins as soon as it is due.
+            // The crop has not converged while a move is requested, which begins as soon as it is
+            // due.
             (FramingMode::Follow, Motion::Rest) if still && !self.group.is_empty() && self.reframe_due_ns.is_none() => {
                 FramingState::Converged
             }

@@ -3,7 +3,7 @@
 use crate::constraints::FrameRect;
 use crate::tuning::{LEAD_FULL_SPEED, LEAD_MEMORY_NS, LEAD_TIME_CONSTANT_S, SECOND_NS};
 
-/// Averages the speed of the people's centre.
+/// Averages the horizontal speed of the people's centre, in pixels per second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lead {
     /// The last observation: time and position, pixels.

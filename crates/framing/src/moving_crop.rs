@@ -232,8 +232,8 @@ impl MovingCrop {
         self.motion = Motion::Timed { timed, purpose };
     }
 
-    /// Comes to rest nearby, from any motion. As a chase, it keeps its limits also at the edge of
-    /// the frame.
+    /// Brings the crop to rest nearby, from any motion. The move is a chase, so it keeps its limits
+    /// at the edge of the frame too.
     fn come_to_rest(&mut self) {
         let speed = self.speed();
         let (pan, zoom) = self.frequency;

@@ -101,7 +101,8 @@ macro_rules! rectangle {
                 Self::new(self.x - margin_x, self.y - margin_y, self.width + 2.0 * margin_x, self.height + 2.0 * margin_y)
             }
 
-            /// Moved so that it lies within `bounds`; shrunk only where it is larger than they are.
+            /// The rectangle, moved so that it lies within `bounds`; shrunk only where it is larger
+            /// than they are.
             #[must_use]
             pub fn moved_into(&self, bounds: &Self) -> Self {
                 let width = self.width.min(bounds.width);

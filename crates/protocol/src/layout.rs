@@ -111,9 +111,9 @@ bitflags::bitflags! {
         /// Nothing has moved since the mask was made, so it was retained. It is valid whatever its
         /// age.
         const STILL = 1 << 1;
-        /// The mask belongs to an earlier frame than it should.
+        /// The mask's observation is more than 100 ms older than the frame.
         const STALE = 1 << 2;
-        /// Inference is reduced to stay within its time budget.
+        /// Inference is reduced to stay within its time budget, or there are no masks.
         const DEGRADED = 1 << 3;
         /// The camera's privacy shutter is closed, and the picture does not come from the camera.
         const PRIVATE = 1 << 4;

@@ -199,8 +199,8 @@ pub const VIEW_SIDE: CountRange = CountRange { default: 0, ..FRAME_WIDTH };
 /// Attach options `width` and `height`, in pixels. The default is not used: without the option, a
 /// stream has a size of its own.
 pub const ATTACH_SIDE: CountRange = CountRange::new(16, 4096, 0).even();
-/// Attach option `fps`: the most wakes per second. The default is not used: without the option, a
-/// client is woken for every frame.
+/// Attach option `fps`: the maximum number of wake-ups a second. The default is not used: without
+/// the option, a client is woken for every frame.
 pub const ATTACH_RATE: CountRange = CountRange::new(1, 240, 0);
 
 /// The most zones of a camera.

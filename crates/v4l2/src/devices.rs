@@ -9,7 +9,7 @@ use super::paths;
 use super::sys::{self, BufferType};
 use portraitd_media::{FormatRequest, Size, SourceError};
 
-// The longest lists that are read, because a faulty driver may enumerate without end.
+// The longest lists that are read, because a faulty driver may enumerate endlessly.
 const MAX_CONTROLS: usize = 512;
 const MAX_MENU_ITEMS: u32 = 256;
 

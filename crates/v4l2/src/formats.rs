@@ -484,8 +484,8 @@ mod tests {
     }
 
     proptest! {
-        /// No lie of a device panics, and every layout that is taken stays inside the memory that
-        /// the device named.
+        /// Wrong values from a device cause no panic, and every accepted layout stays inside the
+        /// memory that the device named.
         #[test]
         fn a_layout_never_leaves_its_memory(
             code in (0..TABLE.len()).prop_map(|index| TABLE[index].0),

@@ -18,7 +18,7 @@ pub(super) struct Run {
     pub start: u32,
     /// The column after the last.
     pub end: u32,
-    /// The row.
+    /// The row, counted from the top of the mask.
     pub row: u32,
     /// The index of the component's first run. That run is its own root.
     pub root: u32,

@@ -315,7 +315,7 @@ impl Observer {
             self.attention.report(pass, self.in_frame.iter().map(|region| region.bounds));
             return false;
         }
-        // Only a mask sets the reference. What a check shows still counts as changed.
+        // Only a mask sets the reference, so what a check shows still counts as changed.
         self.motion.set_reference();
         let size = self.model.output_size();
         self.smoother.set_covered(covers.to_fractions(frame));

@@ -23,9 +23,9 @@ pub struct AuthorizationRequest<'a> {
     pub connection: &'a Connection,
     /// The header of the call.
     pub header: &'a Header<'a>,
-    /// The caller.
+    /// The client that asks.
     pub client: &'a ClientName,
-    /// The stream.
+    /// The stream that the client asks for.
     pub stream: StreamKind,
     /// Whether the caller is willing to wait while somebody is asked for a password.
     pub interactive: bool,
@@ -33,10 +33,10 @@ pub struct AuthorizationRequest<'a> {
 
 /// Decides who may see which stream.
 pub trait Authority: Send + Sync {
-    /// Decides on one request.
+    /// Decides whether the client of a request may see the stream.
     ///
     /// # Errors
-    /// `NotAuthorized`.
+    /// `NotAuthorized` if the client may not.
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>>;
 }
 
@@ -105,13 +105,13 @@ impl Authority for Polkit {
             if user.is_some_and(|user| user == 0 || user == own_user) {
                 tracing::debug!(
                     %error, %action, client = %request.client,
-                    "polkit cannot be asked: allowed, because the caller is root or our own user"
+                    "polkit cannot be asked; the request is allowed, because the caller is root or our own user"
                 );
                 return Ok(());
             }
             tracing::warn!(
                 %error, %action, client = %request.client,
-                "polkit cannot be asked: refused; check that polkit is installed and knows the action"
+                "polkit cannot be asked, so the request is refused; check that polkit is installed and knows the action"
             );
             Err(ServiceError::NotAuthorized(format!(
                 "polkit cannot be asked about {action}, and without polkit only root is allowed: {error}"

@@ -67,11 +67,11 @@ impl fmt::Display for ClientName {
 /// The request of a client to attach to a stream. It is authorized and its options are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttachRequest {
-    /// The client.
+    /// The client that attaches.
     pub client: ClientName,
-    /// The stream.
+    /// The stream that the client asks for.
     pub stream: StreamKind,
-    /// The options.
+    /// What the client asks for besides the stream.
     pub options: AttachOptions,
 }
 
@@ -83,7 +83,7 @@ pub struct AttachOptions {
     pub size: Option<Size>,
     /// NV12 or RGB24 for pictures, grey for masks.
     pub format: PixelFormat,
-    /// The most wakes per second that the client wants.
+    /// The maximum number of wake-ups a second, 1 to 240. `None` means one for every frame.
     pub frame_rate_limit: Option<u32>,
     /// The part that a composite shows.
     pub crop: CropMode,
@@ -95,7 +95,7 @@ pub struct AttachOptions {
 }
 
 impl AttachOptions {
-    /// The least time between two wakes that the frame rate limit allows, for
+    /// The shortest time between two wake-ups that the frame rate limit allows, for
     /// [`RingClients::add_client`](crate::publish::RingClients::add_client).
     pub fn interval(&self) -> Option<Duration> {
         self.frame_rate_limit.filter(|limit| *limit > 0).map(|limit| Duration::from_secs(1) / limit)
@@ -174,13 +174,13 @@ pub struct FramingStatus {
     pub mode: FramingMode,
     /// The state of the director.
     pub state: FramingState,
-    /// The crop of the mode `manual`.
+    /// The crop of the mode `manual`: x, y, width and height as fractions of the source.
     pub manual_crop: Fractions,
-    /// The strongest magnification of the view.
+    /// The largest zoom of the view, 1 to 4.
     pub max_zoom: f64,
     /// How fast the crop moves.
     pub speed: FramingSpeed,
-    /// Areas whose people are ignored.
+    /// Areas whose people are ignored: x, y, width and height as fractions of the source.
     pub zones: Vec<Fractions>,
     /// The limits of the values above for this camera.
     pub limits: Dictionary,
@@ -197,7 +197,8 @@ pub struct SegmentationStatus {
     pub present: bool,
     /// Whether inference works and masks are made.
     pub healthy: bool,
-    /// What is reduced because inference exceeds its budget; empty if nothing is.
+    /// What is reduced because inference exceeds its budget, or why there are no masks; otherwise
+    /// empty.
     pub degraded: String,
 }
 
@@ -208,20 +209,21 @@ pub struct BackgroundStatus {
     pub mode: BackgroundMode,
     /// Red, green and blue of the mode `color`.
     pub color: [u8; 3],
-    /// Standard deviation of the mode `blur`, as a fraction of the picture's height.
+    /// Standard deviation of the mode `blur`, as a fraction of the picture's height, 0 to
+    /// 0.25.
     pub blur: f64,
 }
 
 /// The state of a camera whose changes are announced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedState {
-    /// `Camera1`.
+    /// The properties of `Camera1`.
     pub camera: CameraStatus,
-    /// `Framing1`.
+    /// The properties of `Framing1`.
     pub framing: FramingStatus,
-    /// `Segmentation1`.
+    /// The properties of `Segmentation1`.
     pub segmentation: SegmentationStatus,
-    /// `Background1`.
+    /// The properties of `Background1`.
     pub background: BackgroundStatus,
 }
 
@@ -273,7 +275,7 @@ pub trait CameraService: Send + Sync {
     /// The state whose changes are announced.
     fn state(&self) -> watch::Receiver<PublishedState>;
 
-    /// The newest crop.
+    /// The newest crop: x, y, width and height as fractions of the source.
     fn crop(&self) -> Fractions;
 
     /// The measured number of masks per second.
@@ -290,8 +292,8 @@ pub trait CameraService: Send + Sync {
     /// ends by itself.
     ///
     /// # Errors
-    /// `NoSuchStream` if the configuration does not allow the stream; `CameraAbsent`, `Busy`,
-    /// `NotSupported`, `Failed`.
+    /// `NoSuchStream` if the configuration does not allow the stream, or one of `CameraAbsent`,
+    /// `Busy`, `NotSupported` and `Failed`.
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>>;
 
     /// The newest picture of a stream as PNG. The camera is opened if necessary. Counts as an
@@ -307,7 +309,7 @@ pub trait CameraService: Send + Sync {
     /// `InvalidArgument`, `NotSupported`, `Failed`.
     fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>>;
 
-    /// Frames again, now.
+    /// Frames the people again, now.
     ///
     /// # Errors
     /// `NotSupported` in a mode without framing.

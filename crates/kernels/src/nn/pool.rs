@@ -118,7 +118,7 @@ pub(super) struct ThreadTiming {
 }
 
 impl ThreadTiming {
-    /// Whether the next run shall use both threads.
+    /// Whether the next run should use both threads.
     pub(super) fn both(self) -> bool {
         match self.runs % PERIOD {
             0 => false,

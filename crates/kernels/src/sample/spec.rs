@@ -12,7 +12,7 @@ pub enum ChannelLayout {
     Interleaved,
 }
 
-/// The order of the channels.
+/// The order of the colour channels in the tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChannelOrder {
     /// Red first.

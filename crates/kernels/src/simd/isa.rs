@@ -92,8 +92,8 @@ impl Isa {
         self.is_available()
     }
 
-    /// The instruction sets of this CPU, slowest first. Never empty, because [`Isa::Scalar`] is
-    /// always available.
+    /// The instruction sets of this CPU, slowest first. The list is never empty, because
+    /// [`Isa::Scalar`] is always available.
     #[must_use]
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()

@@ -113,9 +113,9 @@ fn boundary_f(mask: &[u8], truth: &[u8], size: Size) -> f64 {
 pub struct PictureSummary {
     /// The number of pictures.
     pub pictures: usize,
-    /// Mean IoU.
+    /// Mean IoU over the pictures, 0 to 1.
     pub iou_mean: f64,
-    /// Median IoU.
+    /// Median IoU over the pictures, 0 to 1.
     pub iou_median: f64,
     /// Mean boundary F.
     pub boundary_f: f64,

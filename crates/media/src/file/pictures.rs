@@ -19,7 +19,7 @@ pub(super) enum Repeat {
     No,
     /// The stream starts again with the first picture.
     All,
-    /// There is one picture, which is repeated without end.
+    /// There is one picture, which is repeated endlessly.
     Still,
 }
 

@@ -47,7 +47,7 @@ pub enum EngineChoice {
     Best,
     /// The fused plan. Loading fails if the plan does not support the net.
     Plan,
-    /// tract.
+    /// tract, also for a net that the plan supports.
     Tract,
 }
 

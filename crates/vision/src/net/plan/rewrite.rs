@@ -180,7 +180,7 @@ fn convolution_of_sum(program: &mut Program) -> bool {
     false
 }
 
-/// Merges a 1x1 convolution into the next one if only means read its output besides.
+/// Merges a 1x1 convolution into the next one, if only that one and means read its output.
 fn convolution_of_convolution(program: &mut Program) -> bool {
     for second in 0..program.steps.len() {
         let Some((middle, _)) = linear(program, second) else { continue };
