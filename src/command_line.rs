@@ -63,7 +63,7 @@ pub fn usage_exit_code(error: &clap::Error) -> ExitCode {
 }
 
 /// Whether an error means that the reader of our output has closed it (`portraitd models | head`),
-/// which is no failure.
+/// which is not a failure.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)

@@ -373,7 +373,8 @@ async fn serve_cameras(
         cameras: cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect(),
         authority: authority_for(&bus),
     };
-    // Before the name appears on the bus: whoever sees it may send a signal.
+    // Signals are handled before the name appears on the bus: a program that sees the name may send
+    // one.
     let signals = Signals::new()?;
     let server = {
         // A reload that is requested as soon as the name appears waits for the turn.

@@ -1,4 +1,4 @@
-//! Work that takes time, on a thread of its own, so that the event loop goes on.
+//! Work that takes time, on a thread of its own, so that the event loop continues.
 
 use portraitd_protocol::ServiceError;
 use tokio::sync::oneshot;
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 ///
 /// If the returned future is dropped, the work is still done; its result is dropped on that thread.
 /// Unlike `tokio::task::spawn_blocking`, which panics if the system has no thread left, this
-/// returns an error then.
+/// returns an error.
 ///
 /// # Errors
 /// `Failed` if the thread cannot be started, or if `work` panics.

@@ -25,7 +25,7 @@ const FRAMING_INTERVAL: Duration = Duration::from_millis(250);
 /// How far inference is reduced. Each level includes the reductions of the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
-    /// Not at all.
+    /// Inference is not reduced.
     #[default]
     Full,
     /// After each pass the net rests as long as the pass took.

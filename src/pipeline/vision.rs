@@ -151,7 +151,7 @@ impl Vision {
                 Err(failure) => {
                     shared.published.mask_failed(&failure.to_string());
                     if let Some(repeats) = log_limit.check(portraitd_media::clock::monotonic_ns()) {
-                        error!(camera = shared.name(), repeats, "no mask was made of a frame: {failure}");
+                        error!(camera = shared.name(), repeats, "no mask could be made from a frame: {failure}");
                     }
                 }
             }
@@ -166,7 +166,7 @@ impl Vision {
         let (camera, name) = (self.shared.name(), model.manifest().name.clone());
         match Observer::new(model) {
             Ok(observer) => self.observer = observer,
-            Err(failure) => error!(camera, model = name, "the net cannot be used, the old one stays: {failure}"),
+            Err(failure) => error!(camera, model = name, "the net cannot be used, so the old one stays: {failure}"),
         }
         info!(camera, model = self.observer.model().manifest().name, "net in use");
     }

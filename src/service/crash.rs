@@ -95,7 +95,7 @@ impl CrashGuard {
     }
 
     /// Records a start in a folder. `boot` identifies the boot of the system, and `now_ns` is the
-    /// time since then.
+    /// time since that boot.
     #[must_use]
     pub fn begin(folder: &Path, boot: &str, now_ns: u64) -> Self {
         let path = folder.join(FILE);

@@ -203,7 +203,7 @@ pub struct Report {
     pub uptime_s: f64,
     /// Whether the service runs in safe mode.
     pub safe_mode: bool,
-    /// The cameras.
+    /// The reports of all cameras.
     pub cameras: Vec<CameraReport>,
 }
 

@@ -43,7 +43,7 @@ pub use settings::Reconfiguration;
 
 /// What a camera is made from.
 pub struct CameraOptions {
-    /// Its part of the configuration.
+    /// The camera's part of the configuration.
     pub config: config::CameraConfig,
     /// The models that clients may choose from.
     pub library: Library,

@@ -80,7 +80,7 @@ impl Camera {
         if let Err(error) = shared.change_framing(|current| *current = choice, |state| published(&mut state.framing)) {
             // The settings were checked for the frame size of a moment ago, and the size has
             // changed since.
-            warn!(camera = shared.name(), "the reload does not change the framing: {error}");
+            warn!(camera = shared.name(), "the reload could not change the framing: {error}");
         }
         shared.published.change(|state| state.background = status);
         if let Some(model) = model {

@@ -123,16 +123,16 @@ pub(super) type AttachOutput = Box<dyn Fn(OutputRequest) -> RingAnswer + Send>;
 
 /// The state of a node's attachment to its camera.
 enum OutputAttachment {
-    /// Not attached. The next request may be made from this moment on.
+    /// The node is not attached. The next request may be made from this moment on.
     Detached(Instant),
-    /// Requested.
+    /// The ring has been requested, and the camera has not answered yet.
     Pending(RingAnswer),
     /// The ring delivers pictures.
     Attached(Box<Ring>),
 }
 
 impl OutputAttachment {
-    /// Not attached, and free to attach again at once.
+    /// The state of a node that is not attached and may attach again at once.
     fn detached() -> Self {
         Self::Detached(Instant::now())
     }

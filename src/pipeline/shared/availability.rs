@@ -49,9 +49,9 @@ impl OutageReason {
 /// How long an attach waits for a camera that cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pipeline) enum WaitPolicy {
-    /// Until the next attempt has failed, at most 10 s.
+    /// Until the next attempt has failed, for at most 10 s.
     OneAttempt,
-    /// Without a limit.
+    /// Until the camera opens, however long that takes.
     Unlimited,
 }
 

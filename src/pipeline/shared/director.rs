@@ -98,7 +98,7 @@ impl SharedDirector {
         keeper.scene = keeper.scene.max(scene);
     }
 
-    /// Takes the people of a new mask. Returns false if their scene is over; they are ignored then.
+    /// Takes the people of a new mask. Returns false, and ignores them, if their scene is over.
     pub(super) fn observe(&self, scene: u64, capture_ns: u64, people: &[Subject]) -> bool {
         let mut keeper = self.lock();
         if scene < keeper.scene {

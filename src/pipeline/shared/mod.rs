@@ -116,8 +116,8 @@ impl Shared {
         self.availability.set_state(state, error);
         self.published.set_camera_state(state, !is_closed, text);
         if is_closed || state == CameraState::Private {
-            // Who was in the room is not known from now on. A mask of the room as it was must not
-            // meet a picture of the room as it will be.
+            // From now on it is unknown who is in the room. An old mask must not be combined with a
+            // later picture.
             self.start_new_scene();
         }
         if is_closed {
@@ -143,8 +143,7 @@ impl Shared {
         self.scene.current()
     }
 
-    /// Discards what was seen. What a thread finds in a frame that it took before does not count
-    /// either.
+    /// Discards what was seen, and what a thread will still find in a frame that it took before.
     pub(super) fn start_new_scene(&self) {
         let scene = self.scene.start_new(|| {
             self.observations.clear();
@@ -154,7 +153,7 @@ impl Shared {
     }
 
     /// Discards the last observation, if there is one: while no client needs masks, it would be
-    /// shown without end.
+    /// shown forever.
     pub(super) fn discard_observation(&self) {
         if self.observations.latest().is_some() {
             self.start_new_scene();
@@ -192,7 +191,7 @@ impl Shared {
     /// follow from them.
     ///
     /// # Errors
-    /// What is wrong with the settings. Nothing has changed then.
+    /// [`SettingsError`] says what is wrong with the settings. In that case nothing changes.
     pub(super) fn change_framing(
         &self,
         change: impl FnOnce(&mut FramingChoice),

@@ -21,7 +21,7 @@ pub(in crate::pipeline) struct Figures {
     /// Losses of the stream that is open.
     current: StreamCounters,
     pub(in crate::pipeline) reopened: u64,
-    /// Times of the inferences, in seconds.
+    /// The times of the inference passes, in seconds.
     pub(in crate::pipeline) inference: Histogram,
     pub(in crate::pipeline) inference_last_s: f64,
     pub(in crate::pipeline) masks: u64,

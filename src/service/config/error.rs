@@ -170,7 +170,7 @@ pub enum Conflict {
         /// The line of the first one.
         line: usize,
     },
-    /// The flag `--source` and several cameras.
+    /// The flag `--source` was given, and the configuration has several cameras.
     #[error("sets the one camera's, and there are {}: {}", names.len(), names.join(", "))]
     SeveralCameras {
         /// The names of the cameras.

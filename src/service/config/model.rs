@@ -25,10 +25,11 @@ pub struct Config {
     /// File to which the metrics are written as Prometheus text. Empty means none. Default empty.
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub metrics_file: Option<PathBuf>,
-    /// What is logged: a level, or directives as `info,portraitd_media=debug`. Default `info`.
+    /// What is logged: a level, or directives such as `info,portraitd_media=debug`. Default `info`.
     #[serde(deserialize_with = "values::log")]
     pub log: String,
-    /// The cameras, in the order in which the layers first name them. Never empty after loading.
+    /// The cameras, in the order in which the layers first name them. After loading there
+    /// is at least one.
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,
     /// What was accepted although it should be changed.

@@ -30,7 +30,7 @@ pub(super) struct OldName {
     pub new: &'static str,
     /// Where the key is written, in bytes of the document.
     pub span: Range<usize>,
-    /// Whether the same table contains the new name too. Nothing is renamed then.
+    /// Whether the same table contains the new name too. If so, nothing is renamed.
     pub both: bool,
 }
 
