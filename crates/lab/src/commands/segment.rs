@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Err(error) if arguments.inputs.len() == 1 => return Err(error.into()),
             Err(error) => {
                 failed += 1;
-                eprintln!("portraitd: {}", one_line(&error.into()));
+                eprintln!("portraitd-lab: {}", one_line(&error.into()));
             }
         }
     }
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             if count == 1 || portraitd::command_line::is_broken_pipe(&error) {
                 return Err(error);
             }
-            eprintln!("portraitd: {}", one_line(&error));
+            eprintln!("portraitd-lab: {}", one_line(&error));
         }
         bar.inc(1);
     }
