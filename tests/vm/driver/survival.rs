@@ -80,7 +80,9 @@ fn survival(lab: &Lab) -> Outcome {
     says(&programs.state("main", "stalled")?, "no frame for")?;
     set(&path, "Percentage of Dropped Buffers", 0)?;
     programs.state("main", "running")?;
-    for (fault, words) in [("Inject Fatal Streaming Error", "Input/output error"), ("Disconnect", "removed while streaming")] {
+    for (fault, words) in
+        [("Inject Fatal Streaming Error", "Input/output error"), ("Disconnect", "removed while streaming")]
+    {
         set(&path, fault, 1)?;
         programs
             .until("main", words, |camera| camera["LastError"].as_str().is_some_and(|error| error.contains(words)))?;
