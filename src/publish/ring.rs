@@ -51,8 +51,7 @@ impl RingSpec {
     /// # Errors
     /// [`PublishError::Layout`].
     pub fn layout(&self) -> Result<RingLayout, PublishError> {
-        let color =
-            if self.format.is_rgb() || self.format == PixelFormat::Grey { Colorimetry::default() } else { self.color };
+        let color = if self.format.has_chroma() { self.color } else { Colorimetry::default() };
         RingLayout::new(self.stream, self.generation, self.format, color, self.size, self.slots)
             .map_err(|error| PublishError::Layout { size: self.size, format: self.format, error })
     }

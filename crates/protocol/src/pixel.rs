@@ -139,6 +139,11 @@ impl PixelFormat {
     pub const fn is_rgb(self) -> bool {
         matches!(self, Self::Rgb24 | Self::Bgr24 | Self::Rgbx32 | Self::Bgrx32)
     }
+
+    /// Whether there are luma and chroma components, so that matrix and range apply.
+    pub const fn has_chroma(self) -> bool {
+        !self.is_rgb() && !matches!(self, Self::Grey)
+    }
 }
 
 impl fmt::Display for PixelFormat {
@@ -163,6 +168,15 @@ pub enum Matrix {
 }
 
 impl Matrix {
+    /// The name on D-Bus: `601`, `709` or `2020`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bt601 => "601",
+            Self::Bt709 => "709",
+            Self::Bt2020 => "2020",
+        }
+    }
+
     /// The weights of red and blue in luma, (Kr, Kb). The weight of green is `1 - Kr - Kb`.
     pub const fn weights(self) -> (f32, f32) {
         match self {
@@ -181,6 +195,16 @@ pub enum Range {
     Limited,
     /// All components from 0 to 255, chroma around 128.
     Full,
+}
+
+impl Range {
+    /// The name on D-Bus: `limited` or `full`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Limited => "limited",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// The interpretation of a Y'CbCr picture's components. It is ignored for RGB formats and grey.

@@ -382,7 +382,7 @@ fn colorimetry(format: &DeviceFormat, encoding: Encoding) -> Colorimetry {
         (1, _) | (0, 7) => Range::Full,
         // Grey is the raw count of a sensor or infrared camera, 0 to 255, although the
         // specification's default is limited.
-        (0, _) if encoding.picture_format().is_rgb() || encoding.picture_format() == PixelFormat::Grey => Range::Full,
+        (0, _) if !encoding.picture_format().has_chroma() => Range::Full,
         _ => Range::Limited,
     };
     Colorimetry { matrix, range }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use portraitd_media::{FrameFormat, Matrix, Range};
+use portraitd_media::FrameFormat;
 use portraitd_protocol::RingLayout;
 use zbus::Variant;
 
@@ -26,15 +26,7 @@ pub(super) fn format_values(format: Option<&FrameFormat>) -> VariantMap {
         ("frame_rate".to_owned(), f64::from(format.frame_rate).into()),
     ]);
     if !format.pixel_format.is_rgb() {
-        let matrix = match format.color.matrix {
-            Matrix::Bt601 => "601",
-            Matrix::Bt709 => "709",
-            Matrix::Bt2020 => "2020",
-        };
-        let range = match format.color.range {
-            Range::Limited => "limited",
-            Range::Full => "full",
-        };
+        let (matrix, range) = (format.color.matrix.name(), format.color.range.name());
         dict.extend([("matrix".to_owned(), matrix.into()), ("range".to_owned(), range.into())]);
     }
     dict

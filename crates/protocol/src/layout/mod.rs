@@ -321,21 +321,12 @@ impl RingLayout {
     /// The name of the color matrix on D-Bus: `601`, `709` or `2020`; empty for RGB formats and
     /// masks.
     pub const fn matrix_name(&self) -> &'static str {
-        match color_codes(self.format, self.color).0 {
-            0 => "",
-            1 => "601",
-            2 => "709",
-            _ => "2020",
-        }
+        if self.format.has_chroma() { self.color.matrix.name() } else { "" }
     }
 
     /// The name of the color range on D-Bus: `limited` or `full`; empty for RGB formats and masks.
     pub const fn range_name(&self) -> &'static str {
-        match color_codes(self.format, self.color).1 {
-            0 => "",
-            1 => "limited",
-            _ => "full",
-        }
+        if self.format.has_chroma() { self.color.range.name() } else { "" }
     }
 
     /// Encodes the header of a new ring with this layout, which has no frame yet and is not closed.
@@ -475,8 +466,7 @@ fn check_size(size: Size) -> Result<(), LayoutError> {
 
 /// The numbers for matrix and range in the header; 0 where they do not apply.
 const fn color_codes(format: PixelFormat, color: Colorimetry) -> (u32, u32) {
-    use PixelFormat::{Bgr24, Bgrx32, Grey, Rgb24, Rgbx32};
-    if matches!(format, Grey | Rgb24 | Bgr24 | Rgbx32 | Bgrx32) {
+    if !format.has_chroma() {
         return (0, 0);
     }
     let matrix = match color.matrix {
