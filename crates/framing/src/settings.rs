@@ -1,7 +1,7 @@
 //! What the director can be asked for, and the checks of it.
 
 use portraitd_media::{Size, UnitRect};
-use portraitd_protocol::settings::{LEAD_ROOM, MAX_ZOOM};
+use portraitd_protocol::settings::{FRAMING_MODE, FRAMING_SPEED, LEAD_ROOM, MAX_ZOOM};
 use portraitd_protocol::{FramingMode, FramingSpeed};
 
 /// The largest accepted width and height, pixels. Crops are published as `f32`, which is exact to a
@@ -32,16 +32,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The default behaviour (follow, zoom up to 2.0, normal speed) for a frame and an output.
+    /// The default behaviour for a frame and an output: that of a camera whose configuration sets
+    /// nothing else.
+    #[expect(clippy::cast_possible_truncation, reason = "both defaults are exact as f32")]
     pub const fn new(frame: Size, output: Size) -> Self {
         Self {
             frame,
             output,
-            mode: FramingMode::Follow,
-            max_zoom: 2.0,
-            speed: FramingSpeed::Normal,
+            mode: FRAMING_MODE,
+            max_zoom: MAX_ZOOM.default as f32,
+            speed: FRAMING_SPEED,
             manual_crop: UnitRect::WHOLE,
-            lead_room: 0.0,
+            lead_room: LEAD_ROOM.default as f32,
         }
     }
 
@@ -90,13 +92,13 @@ pub enum SettingsError {
         output: Size,
     },
     /// The greatest zoom is out of range, or not a number.
-    #[error("max_zoom {max_zoom}: must be 1 to 4")]
+    #[error("max_zoom {max_zoom}: must be {} to {}", MAX_ZOOM.lowest, MAX_ZOOM.highest)]
     Zoom {
         /// The value given.
         max_zoom: f32,
     },
     /// The lead room is out of range, or not a number.
-    #[error("lead_room {lead_room}: must be 0 to 0.25")]
+    #[error("lead_room {lead_room}: must be {} to {}", LEAD_ROOM.lowest, LEAD_ROOM.highest)]
     LeadRoom {
         /// The value given.
         lead_room: f32,

@@ -24,8 +24,8 @@ const BUILT_IN: [(&str, &str, &[u8]); 2] = [
     ),
 ];
 
-/// The name of the model that is used if none is configured.
-pub const DEFAULT_MODEL: &str = "selfie-landscape";
+/// The name of the model that is used if none is configured. It is one of the built-in models.
+pub const DEFAULT_MODEL: &str = portraitd_protocol::settings::MODEL;
 
 /// Finds models in directories and among the built-in models.
 #[derive(Clone, Debug, Default)]
