@@ -13,9 +13,9 @@ use super::degrade::{Advice, Degradation, Level};
 use super::shared::Shared;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
-use portraitd_framing::{MOST_PEOPLE, Subject};
 use portraitd_media::UnitRect;
 use portraitd_media::latest::WaitOutcome;
+use portraitd_render::SubjectList;
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use portraitd_vision::{Observation, ObserveError, Observer, TrackedPerson};
 
@@ -248,13 +248,8 @@ impl Vision {
 
 /// Publishes an observation, made of a frame of `scene`.
 fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
-    let mut subjects = [Subject { id: 0, bounds: UnitRect::WHOLE }; MOST_PEOPLE];
-    let mut count = 0;
-    for (to, subject) in subjects.iter_mut().zip(portraitd_render::subjects(&observation)) {
-        *to = subject;
-        count += 1;
-    }
-    if !shared.accept_observation(scene, observation, &subjects[..count]) {
+    let subjects = SubjectList::of(&observation);
+    if !shared.accept_observation(scene, observation, subjects.as_slice()) {
         debug!(
             camera = shared.name(),
             "an observation is discarded: a new scene has started since its frame was taken"

@@ -104,11 +104,13 @@ impl Published {
     /// Publishes the result of a mask. The text of an earlier failure is replaced by that of the
     /// reduction, if any.
     pub(super) fn mask_made(&self, present: bool) {
-        let reduction = self.reduction.get();
+        // Copied only after a failure, so that a mask on a degraded board allocates nothing.
+        let failed = self.read(|state| !state.segmentation.healthy);
+        let reduction = failed.then(|| self.reduction.get());
         self.state.send_if_modified(|state| {
             let segmentation = &mut state.segmentation;
             let changed = segmentation.present != present || !segmentation.healthy;
-            if !segmentation.healthy {
+            if let Some(reduction) = reduction {
                 segmentation.degraded = reduction;
             }
             (segmentation.present, segmentation.healthy) = (present, true);
