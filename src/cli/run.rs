@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, run_blocking};
+use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, load_model, run_blocking};
 use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -146,9 +146,7 @@ impl CameraFactory {
         let model = if self.safe_mode {
             None
         } else {
-            let (library, engine, name) = (self.library.clone(), self.engine, settings.segmentation.model.clone());
-            let loaded = run_blocking("load-model", move || library.load(&name, engine)).await?;
-            Some(loaded.map_err(|error| ServiceError::Failed(error.to_string()))?)
+            Some(load_model(self.library.clone(), settings.segmentation.model.clone(), self.engine).await?)
         };
         Camera::start_checked(self.options(settings, model), source).await
     }

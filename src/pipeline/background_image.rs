@@ -2,11 +2,12 @@
 //! memory that they take is limited: one picture is decoded at a time, and it is stored no larger
 //! than 3840x2160.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portraitd_protocol::ServiceError;
 
+use super::blocking::run_blocking;
 use super::camera::invalid;
 use portraitd_media::{OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
@@ -27,6 +28,14 @@ static TURN: Mutex<()> = Mutex::new(());
 pub(super) fn read(path: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
     let bytes = image::read_bytes(path).map_err(|error| invalid(&error))?;
     decode(&bytes, path)
+}
+
+/// Reads the picture of a configuration, if it names one, on a thread of its own.
+///
+/// # Errors
+/// As [`read`], and as [`run_blocking`].
+pub(super) async fn read_configured(path: Option<PathBuf>) -> Result<Option<Arc<OwnedPicture>>, ServiceError> {
+    run_blocking("background", move || path.as_deref().map(read).transpose()).await?
 }
 
 /// Decodes a picture. `name` stands for it in errors. This may take a second.

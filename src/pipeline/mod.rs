@@ -37,7 +37,7 @@ mod shared;
 mod vision;
 
 pub use blocking::run_blocking;
-pub use camera::{Camera, CameraOptions, Reconfiguration};
+pub use camera::{Camera, CameraOptions, Reconfiguration, load_model};
 
 #[cfg(test)]
 mod tests;

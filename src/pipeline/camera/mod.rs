@@ -39,7 +39,7 @@ use crate::publish::RingBudget;
 use crate::service::config;
 use crate::service::notify::Progress;
 
-pub use settings::Reconfiguration;
+pub use settings::{Reconfiguration, load_model};
 
 /// What a camera is made from.
 pub struct CameraOptions {

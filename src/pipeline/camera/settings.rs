@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use portraitd_media::{OwnedPicture, Size, UnitRect};
 use portraitd_protocol::ServiceError;
-use portraitd_protocol::settings::Color;
-use portraitd_vision::net::Model;
+use portraitd_vision::net::{EngineOptions, Library, Model};
 use tracing::warn;
 
 use super::{Camera, Inner, failed, invalid};
@@ -39,9 +38,7 @@ impl Camera {
         let inner = &self.inner;
         let choice = framing_choice(&config.framing);
         inner.shared.director.check(choice).map_err(|error| invalid(&error))?;
-        let path = config.background.image.clone();
-        let read = move || path.as_deref().map(background_image::read).transpose();
-        let image = run_blocking("background", read).await??;
+        let image = background_image::read_configured(config.background.image.clone()).await?;
         let name = &config.segmentation.model;
         let current = inner.shared.published.read(|state| state.segmentation.model.clone());
         // In safe mode the service runs without a net, so none is loaded.
@@ -136,9 +133,7 @@ impl Inner {
     }
 
     async fn load_model(&self, name: String) -> Result<Model, ServiceError> {
-        let (library, engine) = (self.library.clone(), self.engine);
-        let loaded = run_blocking("load-model", move || library.load(&name, engine)).await?;
-        loaded.map_err(|error| failed(&error))
+        load_model(self.library.clone(), name, self.engine).await
     }
 
     /// Hands a net to the vision thread.
@@ -164,6 +159,15 @@ impl Inner {
         self.shared.background.change(|background| background.image = image);
         Ok(())
     }
+}
+
+/// Loads a net on a thread of its own.
+///
+/// # Errors
+/// `Failed` if the library has no such net, or it cannot be loaded.
+pub async fn load_model(library: Library, name: String, engine: EngineOptions) -> Result<Model, ServiceError> {
+    let loaded = run_blocking("load-model", move || library.load(&name, engine)).await?;
+    loaded.map_err(|error| failed(&error))
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -206,6 +210,11 @@ pub(super) fn background_of(
     background: &config::BackgroundConfig,
     image: Option<Arc<OwnedPicture>>,
 ) -> BackgroundSettings {
-    let Color { red, green, blue } = background.color;
-    BackgroundSettings { version: 0, mode: background.mode, color: [red, green, blue], blur: background.blur, image }
+    BackgroundSettings {
+        version: 0,
+        mode: background.mode,
+        color: background.color.into(),
+        blur: background.blur,
+        image,
+    }
 }

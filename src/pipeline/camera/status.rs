@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use portraitd_media::clock::monotonic_ns;
-use portraitd_protocol::settings::Color;
 use portraitd_protocol::{CameraState, FramingState};
 use portraitd_vision::net::{Library, Model};
 
@@ -97,7 +96,6 @@ pub(super) fn first_state(
     library: &Library,
     model: Option<&Model>,
 ) -> PublishedState {
-    let Color { red, green, blue } = config.background.color;
     PublishedState {
         camera: CameraStatus {
             device: device.to_owned(),
@@ -125,7 +123,7 @@ pub(super) fn first_state(
         },
         background: BackgroundStatus {
             mode: config.background.mode,
-            color: [red, green, blue],
+            color: config.background.color.into(),
             blur: config.background.blur,
         },
     }

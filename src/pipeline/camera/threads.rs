@@ -14,7 +14,6 @@ use super::settings::{background_of, framing_choice, tuning_of};
 use super::status::first_state;
 use super::{Camera, CameraOptions, Inner, failed, invalid};
 use crate::pipeline::background_image;
-use crate::pipeline::blocking::run_blocking;
 use crate::pipeline::capture::Capture;
 use crate::pipeline::demand::Demand;
 use crate::pipeline::output::{DeviceNode, OutputWriter};
@@ -47,9 +46,7 @@ impl Camera {
     /// cannot be started.
     pub async fn start_checked(options: CameraOptions, source: Box<dyn Source>) -> Result<Self, ServiceError> {
         framing_choice(&options.config.framing).check().map_err(|error| invalid(&error))?;
-        let path = options.config.background.image.clone();
-        let read = move || path.as_deref().map(background_image::read).transpose();
-        let image = run_blocking("background", read).await??;
+        let image = background_image::read_configured(options.config.background.image.clone()).await?;
         Self::start_with_image(options, source, image)
     }
 
