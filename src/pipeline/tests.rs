@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{Camera, CameraOptions};
 use crate::publish::RingBudget;
 use crate::publish::dbus::service::{
-    AttachOptions, AttachRequest, CameraService, ClientName, DictionaryValue, PublishedState, SettingChange,
+    AttachOptions, AttachRequest, CameraService, Client, ClientName, DictionaryValue, PublishedState, SettingChange,
 };
 use crate::service::config;
 use crate::service::notify::Watchdog;
@@ -123,6 +123,11 @@ impl Stream for ScriptedStream {
     }
 }
 
+/// A client of user 1000.
+fn client(name: &str) -> Client {
+    Client::new(ClientName::new(name), 1000, None)
+}
+
 /// A camera with its script and its state on D-Bus.
 struct Rig {
     camera: Camera,
@@ -172,14 +177,14 @@ impl Rig {
 
     async fn attach_to(&self, stream: StreamKind) -> Result<Ring, ServiceError> {
         let options = AttachOptions::of_stream(stream);
-        let fds = self.camera.attach(AttachRequest { client: ClientName::new("test"), stream, options }).await?.fds;
+        let fds = self.camera.attach(AttachRequest { client: client("test"), stream, options }).await?.fds;
         Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
     }
 
-    async fn attach_sized(&self, client: &str, size: Size) -> Result<Ring, ServiceError> {
+    async fn attach_sized(&self, name: &str, size: Size) -> Result<Ring, ServiceError> {
         let stream = StreamKind::View;
         let options = AttachOptions { size: Some(size), ..AttachOptions::of_stream(stream) };
-        let fds = self.camera.attach(AttachRequest { client: ClientName::new(client), stream, options }).await?.fds;
+        let fds = self.camera.attach(AttachRequest { client: self::client(name), stream, options }).await?.fds;
         Ok(Ring::open(fds.memory, fds.event).expect("a ring"))
     }
 
@@ -407,7 +412,7 @@ async fn a_snapshot_of_a_camera_that_changes_its_size_is_of_the_new_size() {
             .expect("a camera");
         steps.send(Step::Frame).expect("streams");
     };
-    let (png, ()) = tokio::join!(rig.camera.snapshot(ClientName::new("test"), StreamKind::View), sends);
+    let (png, ()) = tokio::join!(rig.camera.snapshot(client("test"), StreamKind::View), sends);
     let picture = portraitd_media::image::decode(&png.expect("a picture"), "snapshot".as_ref()).expect("a PNG");
     assert_eq!(picture.size(), Size::new(64, 16));
 }
@@ -558,9 +563,9 @@ async fn slots_have_the_degraded_flag_while_degraded_is_not_empty() {
     }
 }
 
-fn request(client: &str, size: Size) -> AttachRequest {
+fn request(name: &str, size: Size) -> AttachRequest {
     let options = AttachOptions { size: Some(size), ..AttachOptions::of_stream(StreamKind::View) };
-    AttachRequest { client: ClientName::new(client), stream: StreamKind::View, options }
+    AttachRequest { client: client(name), stream: StreamKind::View, options }
 }
 
 #[tokio::test]
@@ -638,7 +643,7 @@ async fn snapshots_count_as_attachments_of_their_callers() {
     let mut rig = Rig::new(60.0);
     let steps = rig.will_open();
     let snapshots = |names: Vec<String>| {
-        let snapshot = |name: String| rig.camera.snapshot(ClientName::new(&name), StreamKind::View);
+        let snapshot = |name: String| rig.camera.snapshot(client(&name), StreamKind::View);
         futures_util::future::join_all(names.into_iter().map(snapshot).collect::<Vec<_>>())
     };
     let frame = |consumers: u32| {

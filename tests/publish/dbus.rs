@@ -57,7 +57,9 @@ fn a_client_attaches_and_reads_whole_frames() {
         let request = peers.camera.last_request.lock().expect("fake").clone().expect("a request");
         assert_eq!(request.options.size, Some(Size::new(320, 180)));
         assert_eq!(request.options.format, PixelFormat::Rgb24);
-        assert!(request.client.as_str().starts_with("peer-"));
+        assert!(request.client.name.as_str().starts_with("peer-"));
+        assert_eq!(request.client.user, rustix::process::geteuid().as_raw());
+        assert_eq!(request.client.process, Some(std::process::id()));
 
         let _publishing = peers.camera.publish_for_ever(Duration::from_millis(1));
         let mut frame = FrameCopy::default();

@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use portraitd::publish::dbus::Publication;
 use portraitd::publish::dbus::authority::{AllowAll, Authority};
 use portraitd::publish::dbus::service::{
-    AttachRequest, Attachment, CameraService, ClientName, Dictionary, DictionaryValue, Fractions, ManagerService,
-    PublishedPerson, PublishedState, SettingChange,
+    AttachRequest, Attachment, CameraService, Client, ClientName, Dictionary, DictionaryValue, Fractions,
+    ManagerService, PublishedPerson, PublishedState, SettingChange,
 };
 use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
@@ -61,7 +61,7 @@ pub fn spec(stream: StreamKind, format: PixelFormat, size: Size) -> RingSpec {
 struct Inside {
     rings: HashMap<StreamKind, RingWriter>,
     /// Every attachment: client, stream, and id in the ring.
-    attached: Vec<(ClientName, StreamKind, u64)>,
+    attached: Vec<(Client, StreamKind, u64)>,
     generation: u32,
 }
 
@@ -143,6 +143,19 @@ impl FakeCamera {
             .sum()
     }
 
+    /// Ends the attachments for which `which` holds.
+    fn end(&self, which: impl Fn(&Client, StreamKind) -> bool) {
+        let mut inside = self.inside.lock().expect("fake");
+        let Inside { rings, attached, .. } = &mut *inside;
+        attached.retain(|(client, stream, id)| {
+            let ends = which(client, *stream);
+            if ends {
+                rings.get(stream).map(|ring| ring.clients().remove_client(*id));
+            }
+            !ends
+        });
+    }
+
     /// The clients of a stream's ring.
     pub fn ring_clients(&self, stream: StreamKind) -> portraitd::publish::RingClients {
         self.inside.lock().expect("fake").rings[&stream].clients()
@@ -220,7 +233,7 @@ impl CameraService for FakeCamera {
         .boxed()
     }
 
-    fn snapshot(&self, _: ClientName, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+    fn snapshot(&self, _: Client, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
         async move { Ok(format!("\u{89}PNG of {stream}").into_bytes()) }.boxed()
     }
 
@@ -255,15 +268,12 @@ impl CameraService for FakeCamera {
     }
 
     fn released(&self, client: &ClientName) {
-        let mut inside = self.inside.lock().expect("fake");
-        let Inside { rings, attached, .. } = &mut *inside;
-        attached.retain(|(name, stream, id)| {
-            if name == client {
-                rings.get(stream).map(|ring| ring.clients().remove_client(*id));
-            }
-            name != client
-        });
+        self.end(|of, _| of.name == *client);
         self.left.send_modify(|left| left.push(client.clone()));
+    }
+
+    fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {
+        self.end(which);
     }
 }
 

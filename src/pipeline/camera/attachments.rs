@@ -15,7 +15,7 @@ use crate::pipeline::demand::DemandGuard;
 use crate::pipeline::output::{AttachOutput, OutputRequest};
 use crate::pipeline::render::{RenderThread, RingKey};
 use crate::pipeline::shared::{Opened, WaitPolicy};
-use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, ClientName};
+use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, Client};
 use crate::publish::{RingSpec, RingWriter};
 
 /// Slots of a ring: the newest, the one that is being written, and two for readers that still copy
@@ -56,7 +56,7 @@ impl Inner {
     async fn attach_to(
         self: &Arc<Self>,
         Opened { format, generation }: Opened,
-        client: &ClientName,
+        client: &Client,
         stream: StreamKind,
         options: &AttachOptions,
         demand: &mut Option<DemandGuard>,
@@ -144,7 +144,7 @@ impl Inner {
             let (mut answer, receiver) = oneshot::channel();
             if let Some(inner) = inner.upgrade() {
                 let options = AttachOptions { size: Some(size), format, ..AttachOptions::of_stream(stream) };
-                let request = AttachRequest { client: ClientName::new(&node), stream, options };
+                let request = AttachRequest { client: Client::output_node(&node), stream, options };
                 let runtime = inner.runtime.clone();
                 runtime.spawn(async move {
                     tokio::select! {
@@ -194,6 +194,14 @@ impl Inner {
             );
             self.release(|attached| shown.contains(&attached.serial));
         }
+    }
+
+    /// Ends the attachments of programs for which `which` holds, by client and stream.
+    pub(super) fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {
+        self.release(|Attached { client, key, .. }| {
+            let also_source = key.inset != Inset::None;
+            !client.is_output_node() && (which(client, key.stream) || also_source && which(client, StreamKind::Source))
+        });
     }
 
     /// Lets the rings of an earlier format go, which are closed and only take memory. Clients that

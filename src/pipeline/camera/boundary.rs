@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use super::Camera;
 use crate::pipeline::shared::WaitPolicy;
 use crate::publish::dbus::service::{
-    AttachRequest, Attachment, CameraService, ClientName, Dictionary, Fractions, PublishedPerson, PublishedState,
-    SettingChange,
+    AttachRequest, Attachment, CameraService, Client, ClientName, Dictionary, Fractions, PublishedPerson,
+    PublishedState, SettingChange,
 };
 
 impl CameraService for Camera {
@@ -40,7 +40,7 @@ impl CameraService for Camera {
         Box::pin(self.inner.attach(request, WaitPolicy::OneAttempt))
     }
 
-    fn snapshot(&self, client: ClientName, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+    fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
         Box::pin(self.inner.snapshot(client, stream))
     }
 
@@ -64,6 +64,10 @@ impl CameraService for Camera {
     }
 
     fn released(&self, client: &ClientName) {
-        self.inner.release(|attached| attached.client == *client);
+        self.inner.release(|attached| attached.client.name == *client);
+    }
+
+    fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {
+        self.inner.end_attachments(which);
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use crate::pipeline::demand::DemandGuard;
 use crate::pipeline::render::{RenderThread, RingKey};
-use crate::publish::dbus::service::ClientName;
+use crate::publish::dbus::service::Client;
 use crate::publish::{ClientFds, PublishError, RingClients, RingShare};
 
 /// The most rings of a camera. Each has a thread.
@@ -35,7 +35,7 @@ struct Table {
     entries: Vec<Entry>,
     attachments: Vec<Attached>,
     /// The clients of attaches under way, each with the number of its [`ClientPlace`].
-    reserved: Vec<(u64, ClientName)>,
+    reserved: Vec<(u64, Client)>,
 }
 
 struct Entry {
@@ -62,7 +62,9 @@ pub(super) struct LiveRing {
 
 /// A client's use of a ring.
 pub(super) struct Attached {
-    pub(super) client: ClientName,
+    pub(super) client: Client,
+    /// What the client sees.
+    pub(super) key: RingKey,
     /// The ring.
     pub(super) serial: u64,
     /// The ring's number of the client.
@@ -152,13 +154,13 @@ impl RingTable {
     ///
     /// # Errors
     /// `Busy` if the client has [`MAX_ATTACHMENTS`]; `Failed` if the camera is stopped.
-    pub(super) fn reserve(&self, client: &ClientName) -> Result<ClientPlace<'_>, ServiceError> {
+    pub(super) fn reserve(&self, client: &Client) -> Result<ClientPlace<'_>, ServiceError> {
         let mut table = self.lock();
         if table.closed {
             return Err(stopped());
         }
-        let attached = table.attachments.iter().filter(|attached| attached.client == *client).count();
-        let reserved = table.reserved.iter().filter(|(_, reserved)| reserved == client).count();
+        let attached = table.attachments.iter().filter(|attached| attached.client.name == client.name).count();
+        let reserved = table.reserved.iter().filter(|(_, reserved)| reserved.name == client.name).count();
         if attached + reserved >= MAX_ATTACHMENTS {
             return Err(ServiceError::Busy(format!("this client is attached {MAX_ATTACHMENTS} times already")));
         }
@@ -241,7 +243,7 @@ impl RingTable {
         };
         let client = table.reserved.iter().find(|(number, _)| *number == place.number);
         if let (Some((_, client)), Some(demand)) = (client.cloned(), demand.take()) {
-            table.attachments.push(Attached { client, serial, id: fds.id, _demand: demand });
+            table.attachments.push(Attached { client, key: *key, serial, id: fds.id, _demand: demand });
         }
         Ok(Attempt::Attached { fds, layout, consumers: table.attachments.len() })
     }

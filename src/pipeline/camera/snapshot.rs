@@ -10,7 +10,7 @@ use super::Inner;
 use crate::pipeline::blocking::run_blocking;
 use crate::pipeline::shared::WaitPolicy;
 use crate::publish::ClientFds;
-use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, ClientName};
+use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, Client};
 
 /// How long a snapshot waits for its picture.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ impl Inner {
     /// of the client's.
     pub(super) async fn snapshot(
         self: &Arc<Self>,
-        client: ClientName,
+        client: Client,
         stream: StreamKind,
     ) -> Result<Vec<u8>, ServiceError> {
         let deadline = Instant::now() + TIMEOUT;

@@ -10,11 +10,10 @@ use futures_util::future::BoxFuture;
 use portraitd_protocol::{ServiceError, StreamKind};
 use zbus::Connection;
 use zbus::message::Header;
-use zbus::names::BusName;
 use zbus::proxy::CacheProperties;
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
-use super::service::ClientName;
+use super::service::Client;
 
 /// The question whether a caller may see a stream.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,7 @@ pub struct AuthorizationRequest<'a> {
     /// The header of the call.
     pub header: &'a Header<'a>,
     /// The client that asks.
-    pub client: &'a ClientName,
+    pub client: &'a Client,
     /// The stream that the client asks for.
     pub stream: StreamKind,
     /// Whether the caller is willing to wait while somebody is asked for a password.
@@ -85,12 +84,6 @@ async fn ask_polkit(request: &AuthorizationRequest<'_>) -> Result<bool, PolkitEr
     Ok(proxy.check_authorization(&subject, &action, &HashMap::new(), flags, "").await?.is_authorized)
 }
 
-/// The user id of the caller, from the bus.
-async fn user_of(request: &AuthorizationRequest<'_>) -> zbus::Result<u32> {
-    let name = BusName::try_from(request.client.as_str())?;
-    Ok(zbus::fdo::DBusProxy::new(request.connection).await?.get_connection_unix_user(name).await?)
-}
-
 impl Authority for Polkit {
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
         async move {
@@ -101,8 +94,8 @@ impl Authority for Polkit {
                 Err(error) => error,
             };
             let own_user = rustix::process::geteuid().as_raw();
-            let user = user_of(&request).await.ok();
-            if user.is_some_and(|user| user == 0 || user == own_user) {
+            let user = request.client.user;
+            if user == 0 || user == own_user {
                 tracing::debug!(
                     %error, %action, client = %request.client,
                     "polkit cannot be asked; the request is allowed, because the caller is root or our own user"

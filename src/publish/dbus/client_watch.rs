@@ -1,28 +1,38 @@
-//! Ends the attachments of clients that leave the bus.
+//! Who the clients of a connection are, and the end of their attachments when they leave the bus.
 //!
-//! The pipes of the rings show the end of a client's process. This module is for a client that
-//! leaves the bus and keeps its descriptors, or has passed them to another process.
+//! A client's user is asked of the bus once and remembered until the client leaves. The pipes of
+//! the rings show the end of a client's process. This module is for a client that leaves the bus
+//! and keeps its descriptors, or has passed them to another process.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use portraitd_protocol::ServiceError;
+use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::BusName;
 
-use super::service::{CameraService, ClientName};
+use super::service::{CameraService, Client, ClientName};
+
+/// The most clients that are remembered. If more call, one is forgotten and is asked about again at
+/// its next call.
+const MAX_KNOWN: usize = 1024;
+
+/// A client that is being asked about, or is known.
+type Entry = Arc<OnceCell<Client>>;
 
 /// The clients of one connection, and the cameras that must know when they leave.
 pub(super) struct ClientWatch {
     /// The only client of a connection without a bus.
-    peer: ClientName,
-    watched: Mutex<HashSet<ClientName>>,
+    peer: Client,
+    known: Mutex<HashMap<ClientName, Entry>>,
     cameras: Mutex<Vec<Arc<dyn CameraService>>>,
-    tasks: Mutex<Vec<AbortHandle>>,
+    /// The task that hears of clients that leave. It runs from the first call on.
+    departures: OnceCell<AbortHandle>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -30,8 +40,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl ClientWatch {
-    pub(super) fn new(peer: ClientName) -> Arc<Self> {
-        Arc::new(Self { peer, watched: Mutex::default(), cameras: Mutex::default(), tasks: Mutex::default() })
+    pub(super) fn new(peer: Client) -> Arc<Self> {
+        let departures = OnceCell::new();
+        Arc::new(Self { peer, known: Mutex::default(), cameras: Mutex::default(), departures })
     }
 
     pub(super) fn add_camera(&self, camera: Arc<dyn CameraService>) {
@@ -42,12 +53,46 @@ impl ClientWatch {
         lock(&self.cameras).retain(|camera| camera.name() != name);
     }
 
-    /// The client that sent a message.
-    pub(super) fn client(&self, header: &Header<'_>) -> ClientName {
-        header.sender().map_or_else(|| self.peer.clone(), |sender| ClientName::new(sender.as_str()))
+    /// The client that sent a message. From now on its departure is noticed.
+    ///
+    /// # Errors
+    /// `NotAuthorized` if the bus does not say which user the client belongs to.
+    pub(super) async fn client(
+        self: &Arc<Self>,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<Client, ServiceError> {
+        let Some(sender) = header.sender() else { return Ok(self.peer.clone()) };
+        if !connection.is_bus() {
+            return Ok(self.peer.clone());
+        }
+        let name = ClientName::new(sender.as_str());
+        let unknown =
+            |error: zbus::Error| ServiceError::NotAuthorized(format!("the bus does not say who {name} is: {error}"));
+        // Before the bus is asked, so that the departure cannot be missed.
+        self.departures.get_or_try_init(|| self.watch(connection)).await.map_err(unknown)?;
+        let entry = self.entry(&name);
+        // Calls of one client at the same time ask the bus once.
+        let client = entry.get_or_try_init(|| ask(connection, &name)).await;
+        client.cloned().map_err(|error| {
+            lock(&self.known).remove(&name);
+            unknown(error)
+        })
+    }
+
+    fn entry(&self, name: &ClientName) -> Entry {
+        let mut known = lock(&self.known);
+        if known.len() >= MAX_KNOWN
+            && !known.contains_key(name)
+            && let Some(other) = known.keys().next().cloned()
+        {
+            known.remove(&other);
+        }
+        Arc::clone(known.entry(name.clone()).or_default())
     }
 
     fn released(&self, client: &ClientName) {
+        lock(&self.known).remove(client);
         let cameras = lock(&self.cameras).clone();
         for camera in cameras {
             camera.released(client);
@@ -56,55 +101,48 @@ impl ClientWatch {
 
     /// Ends the attachments of all clients, because the connection itself has ended.
     pub(super) fn all_left(&self) {
-        let mut clients: Vec<_> = lock(&self.watched).drain().collect();
-        clients.push(self.peer.clone());
-        clients.iter().for_each(|client| self.released(client));
-    }
-
-    /// Watches `client` from now on: the cameras are told when it leaves the bus, or at once if it
-    /// has left already.
-    ///
-    /// # Errors
-    /// `Failed` if the bus refuses the watch.
-    pub(super) async fn watch(
-        self: &Arc<Self>,
-        connection: &Connection,
-        client: &ClientName,
-    ) -> Result<(), ServiceError> {
-        if !connection.is_bus() || !lock(&self.watched).insert(client.clone()) {
-            return Ok(());
-        }
-        match self.start(connection, client).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                lock(&self.watched).remove(client);
-                Err(ServiceError::Failed(format!("cannot watch the client {client} on the bus: {error}")))
-            }
+        lock(&self.known).clear();
+        let cameras = lock(&self.cameras).clone();
+        for camera in cameras {
+            camera.end_attachments(&|_, _| true);
+            camera.released(&self.peer.name);
         }
     }
 
-    async fn start(self: &Arc<Self>, connection: &Connection, client: &ClientName) -> zbus::Result<()> {
+    /// Starts the task that hears of every client that leaves the bus. One match rule serves all
+    /// clients: a bus limits the rules of a connection.
+    async fn watch(self: &Arc<Self>, connection: &Connection) -> zbus::Result<AbortHandle> {
         let bus = DBusProxy::new(connection).await?;
-        let mut changes = bus.receive_name_owner_changed_with_args(&[(0, client.as_str()), (2, "")]).await?;
-        let gone_already = !bus.name_has_owner(BusName::try_from(client.as_str())?).await?;
-        let (watch, client) = (Arc::clone(self), client.clone());
+        let mut changes = bus.receive_name_owner_changed_with_args(&[(2, "")]).await?;
+        let watch = Arc::downgrade(self);
         let task = tokio::spawn(async move {
-            if !gone_already {
-                // Ends without a change only if the connection ends, which `all_left` handles.
-                changes.next().await;
+            // Ends only if the connection ends, which `all_left` handles.
+            while let Some(change) = changes.next().await {
+                let Some(watch) = watch.upgrade() else { return };
+                if let Ok(arguments) = change.args()
+                    && let BusName::Unique(name) = arguments.name()
+                {
+                    watch.released(&ClientName::new(name.as_str()));
+                }
             }
-            lock(&watch.watched).remove(&client);
-            watch.released(&client);
         });
-        let mut tasks = lock(&self.tasks);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task.abort_handle());
-        Ok(())
+        Ok(task.abort_handle())
     }
+}
+
+/// Asks the bus who owns a name.
+async fn ask(connection: &Connection, name: &ClientName) -> zbus::Result<Client> {
+    let bus = DBusProxy::new(connection).await?;
+    let credentials = bus.get_connection_credentials(BusName::try_from(name.as_str())?).await?;
+    let user = credentials.unix_user_id();
+    let user = user.ok_or_else(|| zbus::Error::Failure("the bus knows no user of this name".to_owned()))?;
+    Ok(Client::new(name.clone(), user, credentials.process_id()))
 }
 
 impl Drop for ClientWatch {
     fn drop(&mut self) {
-        lock(&self.tasks).iter().for_each(AbortHandle::abort);
+        if let Some(task) = self.departures.get() {
+            task.abort();
+        }
     }
 }

@@ -39,7 +39,7 @@ use client_watch::ClientWatch;
 use objects::{
     BackgroundObject, CameraContext, CameraObject, CameraPaths, FramingObject, ManagerObject, SegmentationObject,
 };
-use service::{CameraService, ClientName, ManagerService};
+use service::{CameraService, Client, ClientName, ManagerService};
 
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
 
@@ -109,7 +109,7 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
     };
     let builder = bus.builder().expect("a bus to serve on");
     // The objects exist before the name is requested: a client that waits for the name finds them.
-    let server = serve_on(builder, publication, failed).await?;
+    let server = serve_on(builder, publication, (rustix::process::geteuid().as_raw(), None), failed).await?;
     // The library's default flags would allow another process to take the name away.
     let flags = RequestNameFlags::DO_NOT_QUEUE;
     server.connection.request_name_with_flags(SERVICE_NAME, flags).await.map_err(failed)?;
@@ -122,8 +122,11 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
 /// # Errors
 /// [`ServeError::Peer`] if the peer does not speak D-Bus or belongs to another user.
 pub async fn serve_peer(socket: OwnedFd, publication: Publication) -> Result<Server, ServeError> {
+    let peer = rustix::net::sockopt::socket_peercred(&socket);
+    let peer = peer.map_err(|errno| ServeError::Peer(std::io::Error::from(errno).into()))?;
+    let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
     let builder = Builder::unix_stream(UnixStream::from(socket)).server(Guid::generate()).p2p();
-    serve_on(builder, publication, ServeError::Peer).await
+    serve_on(builder, publication, (peer.uid.as_raw(), process), ServeError::Peer).await
 }
 
 /// Both ends of a connection without a bus, for tests: the server, and the connection of a client.
@@ -136,14 +139,16 @@ pub async fn peer_pair(publication: Publication) -> Result<(Server, Connection),
     futures_util::future::try_join(serve_peer(ours.into(), publication), client).await
 }
 
+/// Serves on a connection. Where it has no bus, the user and process of the other end are given.
 async fn serve_on(
     mut builder: Builder<'static>,
     publication: Publication,
+    (user, process): (u32, Option<u32>),
     failed: impl Fn(zbus::Error) -> ServeError,
 ) -> Result<Server, ServeError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
-    let client_watch = ClientWatch::new(peer);
+    let client_watch = ClientWatch::new(Client::new(peer, user, process));
     let paths = CameraPaths::default();
     let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
     builder = builder.serve_at(ROOT_PATH, ObjectManager).serve_at(ROOT_PATH, manager);

@@ -18,7 +18,7 @@ use super::client_watch::ClientWatch;
 use super::encode::{VariantMap, format_values, layout_values, variants};
 use super::image::{ImageReader, sealed_memfd};
 use super::service::{
-    AttachRequest, CameraService, ClientName, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
+    AttachRequest, CameraService, Client, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
 };
 
 fn invalid(text: impl Into<String>) -> ServiceError {
@@ -84,10 +84,10 @@ impl CameraContext {
         stream: &str,
         connection: &Connection,
         header: &Header<'_>,
-    ) -> Result<(StreamKind, ClientName), ServiceError> {
+    ) -> Result<(StreamKind, Client), ServiceError> {
         let stream = StreamKind::try_from(stream)
             .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
-        let client = self.client_watch.client(header);
+        let client = self.client_watch.client(connection, header).await?;
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
         self.authority.check(AuthorizationRequest { connection, header, client: &client, stream, interactive }).await?;
         Ok((stream, client))
@@ -125,8 +125,6 @@ impl CameraObject {
         if options.inset != Inset::None {
             camera.allowed(StreamKind::Source.as_str(), connection, &header).await?;
         }
-        // Before the service knows the client, so that its departure cannot be missed.
-        camera.client_watch.watch(connection, &client).await?;
         let attachment = camera.service.attach(AttachRequest { client, stream, options }).await?;
         let layout = layout_values(camera.service.name(), &attachment.layout);
         Ok((attachment.fds.memory.into(), attachment.fds.event.into(), layout))

@@ -64,11 +64,53 @@ impl fmt::Display for ClientName {
     }
 }
 
+/// Who is behind a call. The bus says it (or, without a bus, the kernel), never the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The name under which the client calls.
+    pub name: ClientName,
+    /// The user id. Quotas are counted by it.
+    pub user: u32,
+    /// The process id, where it is known. Processes come and go under one number, so this is for
+    /// the log only.
+    pub process: Option<u32>,
+    output_node: bool,
+}
+
+impl Client {
+    /// A client on a connection.
+    pub const fn new(name: ClientName, user: u32, process: Option<u32>) -> Self {
+        Self { name, user, process, output_node: false }
+    }
+
+    /// One of the service's own output nodes, which the configuration names. It belongs to the user
+    /// that runs the service.
+    pub fn output_node(node: &str) -> Self {
+        let user = rustix::process::geteuid().as_raw();
+        Self { name: ClientName::new(node), user, process: None, output_node: true }
+    }
+
+    /// Whether this is an output node, and no program.
+    pub const fn is_output_node(&self) -> bool {
+        self.output_node
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (user {}", self.name, self.user)?;
+        match self.process {
+            Some(process) => write!(f, ", process {process})"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
 /// The request of a client to attach to a stream. It is authorized and its options are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttachRequest {
     /// The client that attaches.
-    pub client: ClientName,
+    pub client: Client,
     /// The stream that the client asks for.
     pub stream: StreamKind,
     /// What the client asks for besides the stream.
@@ -301,7 +343,7 @@ pub trait CameraService: Send + Sync {
     ///
     /// # Errors
     /// Those of [`CameraService::attach`].
-    fn snapshot(&self, client: ClientName, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>>;
+    fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>>;
 
     /// Changes a setting. When this returns, [`CameraService::state`] contains the new value.
     ///
@@ -323,6 +365,11 @@ pub trait CameraService: Send + Sync {
 
     /// Ends all attachments of a client that has left the bus.
     fn released(&self, client: &ClientName);
+
+    /// Ends the attachments for which `which` holds, because their clients may not see the stream
+    /// any more. A view with the whole room in a corner is asked about twice: as `view` and as
+    /// `source`. Output nodes are not asked about.
+    fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync));
 }
 
 /// The daemon, as the D-Bus objects use it.
