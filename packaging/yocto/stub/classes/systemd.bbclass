@@ -1,0 +1,2 @@
+SYSTEMD_PACKAGES ?= "${PN}"
+SYSTEMD_AUTO_ENABLE ??= "enable"
