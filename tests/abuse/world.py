@@ -37,8 +37,9 @@ bob = User("bob", 2002, [CLIENTS])
 carol = User("carol", 2003, [CLIENTS, CONTROL])
 dave = User("dave", 2004, [CLIENTS])
 eve = User("eve", 2005)  # in no group, and may have the active session of seat0
+frank = User("frank", 2006, [CONTROL])  # may set and may not look
 crowd = [User(f"crowd{number}", 2100 + number, [CLIENTS]) for number in range(64)]
-USERS = [portraitd, alice, bob, carol, dave, eve, *crowd]
+USERS = [portraitd, alice, bob, carol, dave, eve, frank, *crowd]
 
 
 def bind(source, target):
@@ -68,7 +69,7 @@ class World:
     """Users, bus and polkit."""
 
     def __init__(self, program):
-        self.program, self.processes, self.has_polkit = program, [], False
+        self.program, self.processes, self.has_polkit, self.homes = program, [], False, {}
         self._cover()
         self._users()
         self._files()
@@ -84,6 +85,7 @@ class World:
         actions = Path("/usr/share/polkit-1/actions/org.freedesktop.policykit.policy")
         own_action = actions.read_bytes() if actions.exists() else None
         cover("/run")
+        cover("/dev/shm")
         for folder in ("/usr/share/dbus-1/system.d", "/etc/dbus-1/system.d", "/usr/share/dbus-1/system-services",
                        "/usr/share/polkit-1", "/etc/polkit-1", "/usr/local/share/dbus-1", "/etc/portraitd",
                        "/usr/lib/portraitd", "/usr/share/portraitd"):
@@ -103,9 +105,6 @@ class World:
             if own_action:
                 (shares / "actions" / actions.name).write_bytes(own_action)
             shutil.copy(REPOSITORY / "systemd/polkit/org.portraitd.policy", shares / "actions")
-            action = shares / "actions/org.portraitd.policy"
-            if "policykit.owner" not in action.read_text():
-                action.write_text(action.read_text().replace("</defaults>", '</defaults><annotate key="org.freedesktop.policykit.owner">unix-user:portraitd</annotate>'))
             shutil.copy(REPOSITORY / "systemd/polkit/50-portraitd.rules", shares / "rules.d")
         if Path("/etc/polkit-1").is_dir():
             Path("/etc/polkit-1/rules.d").mkdir()
@@ -129,13 +128,14 @@ class World:
 
     def _files(self):
         for folder in ("/run/dbus", "/run/systemd", "/run/systemd/seats", "/run/systemd/sessions", "/run/systemd/users",
-                       "/run/systemd/machines", "/run/portraitd", WORK / "models"):
+                       "/run/systemd/machines", "/run/portraitd", WORK / "models", WORK / "own"):
             Path(folder).mkdir(mode=0o755)
-        os.chown("/run/portraitd", portraitd.uid, portraitd.gid)
+        for folder in ("/run/portraitd", WORK / "own"):
+            os.chown(folder, portraitd.uid, portraitd.gid)
         # A clone under a home folder cannot be read by the users of this namespace.
         shutil.copy(self.program, WORK / "portraitd")
         for file in (REPOSITORY / "models").iterdir():
-            if file.suffix in (".onnx", ".toml"):
+            if file.suffix in (".onnx", ".toml", ".md"):
                 shutil.copy(file, WORK / "models")
 
     def run(self, arguments, **more):
@@ -197,11 +197,35 @@ class World:
             new.write_text(text)
             new.rename(path)
 
+    def enter_session(self, enter=True):
+        """Moves this process into the scope of session 77, or out of it: libsystemd knows a session by the control group."""
+        for root in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup"):
+            if not Path(root, "cgroup.procs").exists():
+                continue
+            folder = Path(root, f"user.slice/user-{eve.uid}.slice/session-77.scope")
+            if enter:
+                self.homes[root] = own_group(root)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "cgroup.procs").write_text(str(os.getpid()))
+            elif root in self.homes:
+                Path(root, self.homes.pop(root).lstrip("/"), "cgroup.procs").write_text(str(os.getpid()))
+                folder.rmdir()
+                folder.parent.rmdir()
+
     def end(self):
         for process in reversed(self.processes):
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def own_group(root):
+    """The control group of this process below the mount `root`."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if (number == "0" and not root.endswith("/systemd")) or (controllers == "name=systemd" and root.endswith("/systemd")):
+            return path
+    return "/"
 
 
 def until(condition, what, timeout=30):
@@ -216,15 +240,24 @@ def until(condition, what, timeout=30):
 class Daemon:
     """The service under the unit's limits, as the user `portraitd`."""
 
-    def __init__(self, world, config="", source="scene:walk", wait=True, log="info", keep_runtime=False):
-        self.world = world
+    count = 0
+
+    def __init__(self, world, config="", source="scene:walk", wait=True, log="info", keep_runtime=False, session=False):
+        self.world, self.ended = world, False
         self.log_path = WORK / "log"
         self.config_path = WORK / "portraitd.toml"
         self.config_path.write_text(config)
         if not keep_runtime:
             Path("/run/portraitd/starts").unlink(missing_ok=True)
-        self.group = Group("portraitd-abuse", unit_bytes("MemoryMax", "256M"), int(unit_value("TasksMax", "64")))
+        Daemon.count += 1
+        self.group = Group(f"portraitd-abuse-{os.getpid()}-{Daemon.count}", unit_bytes("MemoryMax", "256M"), int(unit_value("TasksMax", "64")))
         self.source, self.level = source, log
+        self.bus_path = Path("/run/abuse/own/session_bus") if session else Path(Bus.address)
+        if session:
+            self.session_bus = world.run(["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address=unix:path={self.bus_path}"],
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                         user=portraitd.uid, group=portraitd.gid, extra_groups=[])
+            until(self.bus_path.exists, "the session bus")
         self.log = self.log_path.open("wb")
         self.start(wait)
 
@@ -236,10 +269,11 @@ class Daemon:
             os.setresuid(portraitd.uid, portraitd.uid, portraitd.uid)
             os.umask(0o077)
 
-        arguments = [WORK / "portraitd", "run", "--config", self.config_path, "--log", self.level, "--models-dir", WORK / "models"]
+        kind = "system" if self.bus_path == Path(Bus.address) else "session"
+        arguments = [WORK / "portraitd", "run", "--bus", kind, "--config", self.config_path, "--log", self.level, "--models-dir", WORK / "models"]
         if self.source:
             arguments += ["--source", self.source]
-        environment = {"PATH": "/usr/bin:/bin", "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={Bus.address}",
+        environment = {"PATH": "/usr/bin:/bin", f"DBUS_{kind.upper()}_BUS_ADDRESS": f"unix:path={self.bus_path}",
                        "RUNTIME_DIRECTORY": "/run/portraitd"}
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         preexec_fn=become, env=environment, cwd="/")
@@ -248,6 +282,19 @@ class Daemon:
             until(lambda: self.process.poll() is not None or self.world.owner("org.portraitd"), "the service")
             self.check()
             self.name = self.world.owner("org.portraitd")
+
+    def use_session_bus(self):
+        """From now on new connections are to the session bus of the service's user."""
+        Bus.address = str(self.bus_path)
+        probe = Bus(portraitd)
+        until(lambda: probe.call(BUS, "/org/freedesktop/DBus", BUS, "NameHasOwner", "s", "org.portraitd")[0], "the service")
+        probe.close()
+
+    def leave_session_bus(self):
+        Bus.address = "/run/dbus/system_bus_socket"
+        self.session_bus.kill()
+        self.session_bus.wait()
+        self.bus_path.unlink(missing_ok=True)
 
     def status(self, key):
         """A figure of /proc/PID/status: KiB, or a count."""
@@ -301,7 +348,7 @@ class Daemon:
 
     def stop(self, timeout=10):
         """SIGTERM. Returns the seconds that the service took."""
-        begun = time.monotonic()
+        begun, self.ended = time.monotonic(), True
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

@@ -9,7 +9,7 @@ import ring
 import world
 from wire import Bus, CallError
 
-MODULES = ["b_messages", "h_held"]
+MODULES = ["a_room", "b_messages", "c_quotas", "e_permissions", "f_flooding", "g_rest", "h_held", "w_crowd"]
 _known = []
 
 
@@ -77,7 +77,7 @@ class Context:
     def death(self):
         for daemon in self.daemons:
             try:
-                daemon.check()
+                daemon.ended or daemon.check()
             except world.Failed as error:
                 return str(error)
         return ""
@@ -85,7 +85,7 @@ class Context:
     def finish(self):
         """At the end of a check that holds: the service is still there and nothing panicked."""
         for daemon in self.daemons:
-            if not getattr(daemon, "ended", False):
+            if not daemon.ended:
                 daemon.check()
             text = daemon.log_text()
             world.require("panicked" not in text, "the log has a panic: " + text[text.find("panicked") - 100 :][:300])
