@@ -1,0 +1,323 @@
+"""X: attacks that nobody had reported."""
+
+import os
+import signal
+import socket
+import struct
+import time
+from pathlib import Path
+
+from checks import check, expect_error
+from checks.b_messages import Watch
+from checks.c_quotas import served
+from checks.f_flooding import attach_call, loop
+from checks.h_held import png
+from ring import attach, raw_attach
+from wire import BUS, CALL, CAMERA, NO_REPLY, PROPERTIES, SERVICE, SIGNAL, Bus, CallError, Gone, Variant, marshal, message
+from world import alice, bob, carol, crowd, dave, eve, frank, require, until
+
+
+@check("X1", "floods of descriptors: 16 in every message, calls and signals that take none", pending=True)
+def descriptors(context):
+    daemon = context.daemon()
+    watch = Watch(context, daemon)
+    files = [os.open("/dev/null", os.O_RDONLY) for _ in range(16)]
+    before, most = daemon.descriptors, 0
+    buses = [context.bus(user) for user in [alice, bob, crowd[0], crowd[1]] * 4]
+    for bus in buses:
+        bus.socket.setblocking(False)
+    end, sent = time.monotonic() + (10 if context.long else 3), 0
+    while time.monotonic() < end:
+        for number, bus in enumerate(buses):
+            body = marshal("ss", "org.portraitd.Camera1", "State")
+            data = [bus.encode(SERVICE, CAMERA, PROPERTIES, "Get", "ss", body, 16),
+                    bus.encode(daemon.name, CAMERA, "x.y", "Z", "ss", body, 16, kind=SIGNAL)][number % 2]
+            try:
+                # A message of this size goes out whole or not at all.
+                socket.send_fds(bus.socket, [data], files)
+                sent += 1
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                pass
+            if number % 2 == 0:
+                try:
+                    bus.poll()
+                    bus.replies.clear()
+                except (Gone, BlockingIOError):
+                    pass
+        most = max(most, daemon.descriptors)
+        watch.tick()
+    for fd in files:
+        os.close(fd)
+    for bus in buses:
+        bus.close()
+    until(lambda: daemon.descriptors <= before + 2, "the descriptors are closed", 10)
+    served(context)
+    return f"{16 * sent} descriptors sent, {most} open at most; {watch.verdict(32, 8)}"
+
+
+@check("X2", "700 connections that attach once, leave and stay on the bus", pending=True)
+def watched_names(context):
+    daemon = context.daemon()
+    before, done = daemon.descriptors, 0
+    users = [bob, carol, crowd[5], crowd[6]]
+    for number in range(700):
+        bus = context.bus(users[number % 4])
+        try:
+            memory, event = raw_attach(bus, "mask")
+        except CallError as error:
+            require(error.short == "Busy", f"connection {number}: {error}")
+            continue
+        os.close(memory)
+        os.close(event)
+        done += 1
+    served(context)
+    return f"{done} attached and left; {daemon.descriptors - before} more descriptors, {daemon.resident:.0f} MiB"
+
+
+@check("X3", "refused calls in such numbers that the service's own questions to polkit could be refused", pending=True)
+def questions(context):
+    context.daemon()
+    attackers = [context.bus(alice) for _ in range(6)]
+    for bus in attackers:
+        bus.socket.setblocking(False)
+    good, wrong, longest = context.bus(dave), [], 0.0
+    body = marshal("sa{sv}", "mask", {})
+    for number in range(30):
+        for bus in attackers:
+            try:
+                bus.socket.send(b"".join(bus.encode(SERVICE, CAMERA, "org.portraitd.Camera1", "Attach", "sa{sv}", body) for _ in range(100)))
+                bus.poll()
+                bus.replies.clear()
+            except (BlockingIOError, ConnectionError, Gone):
+                pass
+        begun = time.monotonic()
+        try:
+            for fd in raw_attach(good, "mask"):
+                os.close(fd)
+        except CallError as error:
+            wrong.append(str(error))
+        longest = max(longest, time.monotonic() - begun)
+    require(not wrong, f"{len(wrong)} of 30 attaches of a permitted user failed: {wrong[:1]}")
+    return f"30 attaches of a permitted user, the slowest {1000 * longest:.0f} ms"
+
+
+@check("X4", "polkit hangs: the service goes on, and catches up when polkit does", pending=True)
+def hung_polkit(context):
+    daemon = context.daemon()
+    ring = context.attach(context.bus(dave), "mask")
+    ring.wait(3)
+    watch = Watch(context, daemon)
+    os.kill(context.world.polkit.pid, signal.SIGSTOP)
+    try:
+        attackers = [context.bus(user) for user in (alice, alice, bob, crowd[0])]
+        answers, errors = loop(attackers, 3, attach_call, watch.tick)
+        ring.drain()
+        ring.follow()
+        ring.wait(10)
+        for bus in attackers:
+            bus.close()
+    finally:
+        os.kill(context.world.polkit.pid, signal.SIGCONT)
+    served(context, crowd[1])
+    return f"{answers} answers meanwhile {errors or ''}; {watch.verdict(32, 8)}"
+
+
+@check("X5", "snapshots and attaches that ask for no answer, or whose caller is gone before it comes", pending=True)
+def nobody_waits(context):
+    daemon = context.daemon()
+    watcher = context.bus(dave)
+    for number in range(150):
+        bus = context.bus([bob, carol][number % 2])
+        flags = NO_REPLY if number % 3 else 0
+        for member, signature, values in (("Attach", "sa{sv}", ("view", {})), ("Attach", "sa{sv}", ("mask", {})), ("Snapshot", "s", ("mask",))):
+            bus.send(SERVICE, CAMERA, "org.portraitd.Camera1", member, signature, *values, flags=flags)
+        if number % 2:
+            bus.close()
+    for bus in context.buses[1:]:
+        bus.close()
+    context.buses = context.buses[:1]
+    until(lambda: watcher.get("Camera1", "Consumers") == 0, "attachments of clients that are gone end", 20)
+    begun = time.monotonic()
+    until(lambda: watcher.get("Camera1", "State") == "idle", "the camera is closed", 30)
+    served(context)
+    return f"idle after {time.monotonic() - begun:.1f} s; {daemon.threads} threads, {daemon.descriptors} descriptors, {daemon.resident:.0f} MiB"
+
+
+@check("X6", "object paths, members and header fields of any length, and nested containers", pending=True)
+def long_headers(context):
+    daemon = context.daemon()
+    watch = Watch(context, daemon)
+    longest, ended = 0, 0
+    for size in (1_000, 30_000, 30_000_000):
+        path = "/a" * (size // 2)
+        for interface, member in ((PROPERTIES, "Get"), ("org.freedesktop.DBus.Introspectable", "Introspect"), ("org.portraitd.Camera1", "Attach")):
+            bus = context.bus(bob)
+            signature, values = {"Get": ("ss", ("org.portraitd.Camera1", "State")), "Introspect": ("", ()), "Attach": ("sa{sv}", ("mask", {}))}[member]
+            try:
+                expect_error(None, lambda: bus.call(SERVICE, path, interface, member, signature, *values), "a path that does not exist")
+            except Gone:
+                ended += 1
+                continue
+            finally:
+                watch.tick()
+            bus.close()
+    bus = context.bus(bob)
+    for size in (1_000, 30_000, 30_000_000):
+        try:
+            serial = bus.send(SERVICE, "/a" * (size // 2), PROPERTIES, "Get", "ss", "org.portraitd.Camera1", "State")
+            error = expect_error(None, lambda: bus.wait(serial), "a path that does not exist")
+            longest = max(longest, error.size)
+        except Gone:
+            ended += 1
+            bus = context.bus(bob)
+    nested = Variant("s", "deep")
+    for _ in range(60):
+        nested = Variant("v", nested)
+    for signature, value in (("v", nested), ("a" * 30 + "y", []), ("aay", [b""] * 15_000), ("(" * 30 + "y" + ")" * 30, None)):
+        if value is None:
+            value = 1
+            for _ in range(30):
+                value = (value,)
+        for user in (bob, carol):
+            bus = context.bus(user)
+            try:
+                bus.camera("Attach", "sa{sv}", "mask", {"width": Variant(signature, value)})
+            except (CallError, Gone) as error:
+                longest = max(longest, getattr(error, "size", 0))
+    # A field that no version of the protocol has, of 30 MB.
+    bus = context.bus(alice)
+    fields = [(1, "o", CAMERA), (2, "s", PROPERTIES), (3, "s", "Get"), (6, "s", SERVICE), (8, "g", "ss"), (200, "s", "x" * 30_000_000)]
+    try:
+        bus.socket.sendall(message(CALL, bus.next_serial(), fields, marshal("ss", "org.portraitd.Camera1", "State")))
+        bus.wait(bus.serial)
+    except (CallError, Gone, ConnectionError):
+        ended += 1
+    require(longest <= 1024, f"an answer has {longest} bytes")
+    return f"longest answer {longest} bytes, {ended} connections ended by the bus; {watch.verdict()}"
+
+
+@check("X7", "images of 25 megapixels for four cameras at once, beside large composites", pending=True)
+def images_at_once(context):
+    import zlib
+    names = [f"c{number}" for number in range(4)]
+    config = "".join(f'[[camera]]\nname = "{name}"\ndevice = "scene:walk"\n' for name in names)
+    daemon = context.daemon(config, source=None)
+    paths = [f"/org/portraitd/cameras/{name}" for name in names]
+    fd = os.memfd_create("large")
+    rows = b"".join(b"\0" + os.urandom(3) * 5000 for _ in range(16)) * 312
+    os.write(fd, png(5000, 4992, zlib.compress(rows, 1)))
+    buses = [context.bus(carol), context.bus(frank), context.bus(carol), context.bus(frank)]
+    outcome = {}
+    clients = context.bus(bob)
+    for path in paths[:2]:
+        try:
+            context.rings.append(attach_at(clients, path, "composite", width=1920, height=1080))
+        except CallError as error:
+            outcome[error.short] = outcome.get(error.short, 0) + 1
+    for _ in range(3 if context.long else 1):
+        serials = [bus.send(SERVICE, path, "org.portraitd.Background1", "SetImage", "h", 0, fds=[fd]) for bus, path in zip(buses, paths)]
+        for bus, serial in zip(buses, serials):
+            try:
+                bus.wait(serial, 60)
+                outcome["set"] = outcome.get("set", 0) + 1
+            except CallError as error:
+                outcome[error.short] = outcome.get(error.short, 0) + 1
+    for path in paths:
+        try:
+            buses[0].set("Background1", "Mode", "s", "image", path=path)
+            ring = attach_at(context.bus(dave), path, "composite", width=1280, height=720)
+            context.rings.append(ring)
+            ring.wait(3)
+        except CallError as error:
+            outcome[error.short] = outcome.get(error.short, 0) + 1
+    os.close(fd)
+    daemon.check()
+    return f"{outcome}; charged at most {daemon.group.peak:.0f} MiB, peak resident {daemon.peak:.0f} MiB"
+
+
+def attach_at(bus, path, stream, **options):
+    from ring import Ring
+    return Ring(*raw_attach(bus, stream, path=path, **options))
+
+
+@check("X8", "the largest composites with blur and image, of two users, beside full masks", pending=True)
+def large_composites(context):
+    daemon = context.daemon()
+    setter, outcome = context.bus(carol), {}
+    sizes = [(4096, 4096), (4096, 2304), (4096, 2200), (3840, 2160), (2560, 1440), (1920, 1080), (1280, 720)]
+    for mode in ("blur", "color"):
+        setter.set("Background1", "Mode", "s", mode)
+        for user in (bob, crowd[3], crowd[4]):
+            bus = context.bus(user)
+            for width, height in sizes:
+                for format in ("RGB3", "NV12"):
+                    for stream in ("composite", "mask"):
+                        try:
+                            ring = context.attach(bus, stream, width=width, height=height, **({"format": format} if stream == "composite" else {}))
+                            outcome["had"] = outcome.get("had", 0) + 1
+                            ring.wait(1)
+                        except CallError as error:
+                            outcome[error.short] = outcome.get(error.short, 0) + 1
+                        daemon.check()
+    served(context)
+    return f"{outcome}; charged at most {daemon.group.peak:.0f} MiB, peak resident {daemon.peak:.0f} MiB"
+
+
+@check("X9", "a client whose name is a line of the log")
+def process_name(context):
+    daemon = context.daemon(log="debug")
+    own = Path("/proc/self/comm").read_text()
+    try:
+        Path("/proc/self/comm").write_bytes(b"x\n\x1b[2J WARN f\x01")
+        bus = context.bus(bob)
+        context.attach(bus, "mask").wait(2)
+    finally:
+        Path("/proc/self/comm").write_text(own)
+    text = daemon.log_text()
+    require("\x1b[2J" not in text and "\x01" not in text and not any(line.startswith("\x1b") for line in text.splitlines()),
+            "the name of a process reaches the log as it is")
+
+
+@check("X10", "the bus name, and calls in the name of others")
+def names(context):
+    daemon = context.daemon()
+    for user in (alice, bob, carol, frank):
+        bus = context.bus(user)
+        for flags in (0, 1, 2, 3, 7):
+            error = expect_error(["AccessDenied"], lambda: bus.call(BUS, "/org/freedesktop/DBus", BUS, "RequestName", "su", SERVICE, flags), "the name")
+        # A forged sender field is replaced by the bus.
+        fields = [(1, "o", CAMERA), (2, "s", "org.portraitd.Camera1"), (3, "s", "Attach"), (6, "s", SERVICE), (7, "s", context.world.root.name),
+                  (8, "g", "sa{sv}")]
+        if user is alice:
+            bus.socket.sendall(message(CALL, bus.next_serial(), fields, marshal("sa{sv}", "mask", {})))
+            try:
+                bus.wait(bus.serial)
+                require(False, "a forged sender was believed")
+            except (CallError, Gone):
+                pass
+    require(context.world.owner(SERVICE) == daemon.name, "the name has moved")
+
+
+@check("X11", "root calls as carelessly as anybody", pending=True)
+def root(context):
+    from checks.b_messages import big_attach
+    daemon = context.daemon()
+    watch = Watch(context, daemon)
+    bus = context.bus(None)
+    serial, _ = big_attach(bus, 1_970_000)
+    expect_error(None, lambda: bus.wait(serial), "1.97 million options")
+    bus = context.bus(None)
+    for _ in range(20):
+        serials = [bus.send(SERVICE, "/org/portraitd", "org.portraitd.Manager1", "Reload") for _ in range(50)]
+        done = 0
+        for serial in serials:
+            try:
+                bus.wait(serial)
+                done += 1
+            except CallError:
+                pass
+        watch.tick()
+    served(context)
+    return f"{done} of the last 50 reloads done; {watch.verdict(48, 8)}"
