@@ -4,9 +4,10 @@ person-centred views and composites to many programs over D-Bus and shared memor
 HOMEPAGE = "https://github.com/portraitd/portraitd"
 BUGTRACKER = "https://github.com/portraitd/portraitd/issues"
 SECTION = "multimedia"
+CVE_PRODUCT = "portraitd"
 # The programs are MIT or Apache-2.0, at the user's choice. The models are Apache-2.0.
 LICENSE = "(MIT | Apache-2.0) & Apache-2.0"
-LIC_FILES_CHKSUM = " \
+LIC_FILES_CHKSUM = "\
     file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
     file://LICENSE-MIT;md5=37418a145025ab390c48ab734f988c00 \
     file://NOTICE;md5=7c22ece865ce6df6bfe1152e56dbb44b \
@@ -41,7 +42,7 @@ do_install() {
     sh ${S}/systemd/install --bin ${B}/target/${CARGO_TARGET_SUBDIR} --root ${D}
 }
 
-FILES:${PN} += " \
+FILES:${PN} += "\
     ${nonarch_libdir}/portraitd \
     ${nonarch_libdir}/sysusers.d \
     ${datadir}/dbus-1 \
