@@ -40,7 +40,7 @@ pub(crate) const fn narrow(value: f64) -> f32 {
 }
 
 /// A crop as pan, tilt and zoom: its centre in pixels, and the natural logarithm of its zoom (0: as
-/// large as the frame allows).
+/// large as the frame and the least zoom allow).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pose {
     pub(crate) x: f64,
@@ -55,10 +55,15 @@ pub(crate) struct CropConstraints {
     /// Size of the frame in pixels, rounded down to even numbers.
     pub(crate) width: f64,
     pub(crate) height: f64,
-    /// Size of the largest crop of the output's aspect, before rounding to even pixels.
+    /// Size of the largest crop of the output's aspect that the least zoom allows, before rounding
+    /// to even pixels.
     full_width: f64,
     full_height: f64,
-    /// The logarithm of the greatest zoom.
+    /// Where the middle of the largest crop is, from the top of the frame.
+    full_middle: f64,
+    /// How many times smaller the largest crop is than the frame allows: the least zoom.
+    pub(crate) least_zoom: f64,
+    /// The logarithm of the greatest zoom, relative to the largest crop.
     pub(crate) max_zoom: f64,
     /// The logarithm of the zoom at which [`SMALLEST_SIDE`] pixels are left. If previous settings
     /// allowed more than `max_zoom`, the crop eases back from there, but it never exceeds this.
@@ -81,7 +86,7 @@ impl CropConstraints {
     /// # Errors
     /// No crop of the output's aspect fits into the frame with at least [`SMALLEST_SIDE`] pixels
     /// (or as many as the frame has) each way.
-    pub(crate) fn new(frame: Size, output: Size, max_zoom: f32) -> Result<Self, SettingsError> {
+    pub(crate) fn new(frame: Size, output: Size, (min_zoom, max_zoom): (f32, f32)) -> Result<Self, SettingsError> {
         let (width, height) = (even_below(frame.width.into()), even_below(frame.height.into()));
         let (across, down) = (f64::from(output.width), f64::from(output.height));
         let (full_width, full_height) = if width * down > height * across {
@@ -95,12 +100,28 @@ impl CropConstraints {
             return Err(SettingsError::Aspect { frame, output });
         }
         let zoom_without_upscaling = full_width / across;
+        // The least zoom is for privacy, so it holds whatever else limits the zoom. Only a crop of
+        // two pixels is not made smaller.
+        let least_zoom = f64::from(min_zoom).min(full_width.min(full_height) * 0.5).max(1.0);
+        let full_middle = full_height * 0.5;
+        let (full_width, full_height) = (full_width / least_zoom, full_height / least_zoom);
         let hard_max_zoom = (full_width.min(full_height) / SMALLEST_SIDE).max(1.0).ln();
-        let max_zoom = f64::from(max_zoom).min(zoom_without_upscaling * UPSCALING).max(1.0).ln().min(hard_max_zoom);
+        let max_zoom = f64::from(max_zoom).min(zoom_without_upscaling * UPSCALING).max(least_zoom);
+        let max_zoom = (max_zoom / least_zoom).ln().min(hard_max_zoom);
         // In even pixels the largest crop can be a little smaller than the exact one. It must be
         // within range.
         let hard_max_zoom = hard_max_zoom.max((full_height / even_below(full_height)).ln());
-        Ok(Self { width, height, full_width, full_height, max_zoom, hard_max_zoom, zoom_without_upscaling })
+        Ok(Self {
+            width,
+            height,
+            full_width,
+            full_height,
+            full_middle,
+            least_zoom,
+            max_zoom,
+            hard_max_zoom,
+            zoom_without_upscaling,
+        })
     }
 
     /// The size of a crop at `zoom`, pixels, with the exact aspect.
@@ -153,10 +174,10 @@ impl CropConstraints {
         Pose { x, y, zoom: (self.full_height / rect.height).ln().max(0.0) }
     }
 
-    /// The whole frame, or the part that the output's aspect allows: the middle of the width and
-    /// the top of the height.
+    /// The largest crop: the whole frame, or the part that the output's aspect allows (the middle of
+    /// the width and the top of the height), or the middle of that if the least zoom forbids more.
     pub(crate) fn full(&self) -> FrameRect {
-        self.snap(&Pose { x: self.width * 0.5, y: self.full_height * 0.5, zoom: 0.0 })
+        self.snap(&Pose { x: self.width * 0.5, y: self.full_middle, zoom: 0.0 })
     }
 
     /// The smallest crop.

@@ -38,11 +38,11 @@ pub struct Director {
 
 fn constraints(settings: &Settings) -> Result<CropConstraints, SettingsError> {
     settings.check()?;
-    CropConstraints::new(settings.frame, settings.output, settings.max_zoom)
+    CropConstraints::new(settings.frame, settings.output, (settings.min_zoom, settings.max_zoom))
 }
 
 impl Director {
-    /// A director that shows the whole frame (or, in manual mode, the manual crop).
+    /// A director that shows the whole frame, or as much of it as the least zoom allows (or, in manual mode, the manual crop).
     ///
     /// # Errors
     /// [`SettingsError`] if a setting is out of range.
@@ -150,7 +150,8 @@ impl Director {
         let constraints = self.crop.constraints();
         let smallest = constraints.smallest().to_pixels();
         Limits {
-            max_zoom: narrow(constraints.max_zoom.exp()),
+            max_zoom: narrow(constraints.max_zoom.exp() * constraints.least_zoom),
+            min_zoom: narrow(constraints.least_zoom),
             zoom_without_upscaling: narrow(constraints.zoom_without_upscaling),
             largest_crop: constraints.full().to_pixels(),
             smallest_crop: (smallest.width, smallest.height),

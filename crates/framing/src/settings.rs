@@ -1,7 +1,7 @@
 //! What the director can be asked for, and the checks of it.
 
 use portraitd_media::{Size, UnitRect};
-use portraitd_protocol::settings::{FRAMING_MODE, FRAMING_SPEED, LEAD_ROOM, MAX_ZOOM};
+use portraitd_protocol::settings::{FRAMING_MODE, FRAMING_SPEED, LEAD_ROOM, MAX_ZOOM, MIN_ZOOM};
 use portraitd_protocol::{FramingMode, FramingSpeed};
 
 /// The largest accepted width and height, pixels. Crops are published as `f32`, which is exact to a
@@ -21,6 +21,9 @@ pub struct Settings {
     pub mode: FramingMode,
     /// The greatest zoom, 1.0 to 4.0.
     pub max_zoom: f32,
+    /// The least zoom, 1.0 to `max_zoom`: no crop, in no mode, shows more than `1 / min_zoom` of the
+    /// frame's width and height.
+    pub min_zoom: f32,
     /// How fast the crop moves.
     pub speed: FramingSpeed,
     /// What [`FramingMode::Manual`] shows, in fractions of the frame. The crop is the smallest one
@@ -34,13 +37,14 @@ pub struct Settings {
 impl Settings {
     /// The default behaviour for a frame and an output: that of a camera whose configuration sets
     /// nothing else.
-    #[expect(clippy::cast_possible_truncation, reason = "both defaults are exact as f32")]
+    #[expect(clippy::cast_possible_truncation, reason = "the defaults are exact as f32")]
     pub const fn new(frame: Size, output: Size) -> Self {
         Self {
             frame,
             output,
             mode: FRAMING_MODE,
             max_zoom: MAX_ZOOM.default as f32,
+            min_zoom: MIN_ZOOM.default as f32,
             speed: FRAMING_SPEED,
             manual_crop: UnitRect::WHOLE,
             lead_room: LEAD_ROOM.default as f32,
@@ -58,6 +62,9 @@ impl Settings {
         }
         if MAX_ZOOM.check(self.max_zoom.into()).is_err() {
             return Err(SettingsError::Zoom { max_zoom: self.max_zoom });
+        }
+        if MIN_ZOOM.check(self.min_zoom.into()).is_err() || self.min_zoom > self.max_zoom {
+            return Err(SettingsError::LeastZoom { min_zoom: self.min_zoom, max_zoom: self.max_zoom });
         }
         if LEAD_ROOM.check(self.lead_room.into()).is_err() {
             return Err(SettingsError::LeadRoom { lead_room: self.lead_room });
@@ -95,6 +102,14 @@ pub enum SettingsError {
     #[error("max_zoom {max_zoom}: must be {} to {}", MAX_ZOOM.lowest, MAX_ZOOM.highest)]
     Zoom {
         /// The value given.
+        max_zoom: f32,
+    },
+    /// The least zoom is out of range or above the greatest zoom, or not a number.
+    #[error("max_zoom {max_zoom} and min_zoom {min_zoom}: min_zoom must be {} to max_zoom", MIN_ZOOM.lowest)]
+    LeastZoom {
+        /// The least zoom given.
+        min_zoom: f32,
+        /// The greatest zoom given.
         max_zoom: f32,
     },
     /// The lead room is out of range, or not a number.

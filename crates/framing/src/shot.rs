@@ -31,10 +31,13 @@ pub struct Limits {
     /// The greatest zoom in use: the setting, or less if the setting would enlarge pixels more than
     /// 1.5 times.
     pub max_zoom: f32,
+    /// The least zoom in use. Above 1, no crop shows the whole frame.
+    pub min_zoom: f32,
     /// The zoom at which one source pixel makes one output pixel. Below 1 the output is larger than
     /// any crop.
     pub zoom_without_upscaling: f32,
-    /// The whole frame, or the part of it that the output's aspect allows, in pixels of the frame.
+    /// The whole frame, or the part of it that the output's aspect and the least zoom allow, in
+    /// pixels of the frame.
     pub largest_crop: PixelRect,
     /// Width and height of the smallest crop, in pixels of the frame.
     pub smallest_crop: (f32, f32),

@@ -176,6 +176,8 @@ impl fmt::Display for CountRange {
 
 /// Framing: the strongest magnification of the view.
 pub const MAX_ZOOM: NumberRange = NumberRange::new(1.0, 4.0, 2.0);
+/// Framing: the least magnification of the view. 1 shows the whole frame.
+pub const MIN_ZOOM: NumberRange = NumberRange::new(1.0, 4.0, 1.0);
 /// Framing: the extra room in the direction in which people walk, as a fraction of the crop.
 pub const LEAD_ROOM: NumberRange = NumberRange::new(0.0, 0.25, 0.0);
 /// Background: the standard deviation of the blur, as a fraction of the picture's height.
@@ -354,7 +356,7 @@ mod tests {
 
     #[test]
     fn every_default_is_in_its_range() {
-        for range in [MAX_ZOOM, LEAD_ROOM, BLUR, FRAME_RATE, INFERENCE_RATE, MASK_BUDGET_MS, IDLE_CLOSE_S] {
+        for range in [MAX_ZOOM, MIN_ZOOM, LEAD_ROOM, BLUR, FRAME_RATE, INFERENCE_RATE, MASK_BUDGET_MS, IDLE_CLOSE_S] {
             assert_eq!(range.check(range.default), Ok(range.default));
         }
         for range in [THREADS, FRAME_WIDTH, FRAME_HEIGHT, VIEW_SIDE] {

@@ -188,6 +188,7 @@ pub(super) fn framing_choice(framing: &config::FramingConfig) -> FramingChoice {
         mode: framing.mode,
         speed: framing.speed,
         max_zoom: narrow(framing.max_zoom),
+        min_zoom: narrow(framing.min_zoom),
         lead_room: narrow(framing.lead_room),
         manual_crop: UnitRect::WHOLE,
         output: (framing.output_width > 0 && framing.output_height > 0)

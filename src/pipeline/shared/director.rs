@@ -23,6 +23,7 @@ pub(in crate::pipeline) struct FramingChoice {
     pub(in crate::pipeline) mode: FramingMode,
     pub(in crate::pipeline) speed: FramingSpeed,
     pub(in crate::pipeline) max_zoom: f32,
+    pub(in crate::pipeline) min_zoom: f32,
     pub(in crate::pipeline) lead_room: f32,
     /// Fractions of the frame.
     pub(in crate::pipeline) manual_crop: UnitRect,
@@ -37,6 +38,7 @@ impl FramingChoice {
             output: self.output.unwrap_or_else(|| even_size(frame)),
             mode: self.mode,
             max_zoom: self.max_zoom,
+            min_zoom: self.min_zoom,
             lead_room: self.lead_room,
             speed: self.speed,
             manual_crop: self.manual_crop,
@@ -237,7 +239,14 @@ impl DirectorKeeper {
             return *shot;
         }
         let Some(director) = &mut self.director else {
-            let crop = self.format.map(|format| PixelRect::of_size(format.size)).unwrap_or_default();
+            // The director refuses this format. The middle is shown, and no more than is allowed.
+            let middle = |format: FrameFormat| {
+                let whole = PixelRect::of_size(format.size);
+                let share = 1.0 / self.choice.min_zoom.max(1.0);
+                let (width, height) = (whole.width * share, whole.height * share);
+                PixelRect::new((whole.width - width) * 0.5, (whole.height - height) * 0.5, width, height)
+            };
+            let crop = self.format.map(middle).unwrap_or_default();
             return Shot { crop, ..NO_SHOT };
         };
         let shot = director.step(capture_ns);
@@ -283,6 +292,7 @@ mod tests {
         mode: FramingMode::Follow,
         speed: FramingSpeed::Normal,
         max_zoom: 2.0,
+        min_zoom: 1.0,
         lead_room: 0.0,
         manual_crop: UnitRect::WHOLE,
         output: None,

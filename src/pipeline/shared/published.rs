@@ -154,6 +154,7 @@ fn limit_values(limits: Limits) -> Dictionary {
     let number = |value: f32| DictionaryValue::F64(value.into());
     [
         ("max_zoom", number(limits.max_zoom)),
+        ("min_zoom", number(limits.min_zoom)),
         ("zoom_without_upscaling", number(limits.zoom_without_upscaling)),
         ("smallest_crop_width", number(limits.smallest_crop.0)),
         ("smallest_crop_height", number(limits.smallest_crop.1)),

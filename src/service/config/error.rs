@@ -148,6 +148,14 @@ pub enum Conflict {
     /// One of `output_width` and `output_height` is 0 and the other is not.
     #[error("output_width and output_height are both 0 (the source's) or neither is")]
     ViewSize,
+    /// The least zoom is above the greatest one.
+    #[error("min_zoom {min_zoom} is above max_zoom {max_zoom}")]
+    LeastZoom {
+        /// The least zoom.
+        min_zoom: String,
+        /// The greatest zoom.
+        max_zoom: String,
+    },
     /// The background mode `image` without an image.
     #[error("the mode `image` needs the key `image`")]
     NoImage,

@@ -280,6 +280,12 @@ fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
             let keys = [format!("{at}.framing.output_width"), format!("{at}.framing.output_height")];
             return refuse(places.first(&[&keys[0], &keys[1]]), Conflict::ViewSize);
         }
+        if framing.min_zoom > framing.max_zoom {
+            let keys = [format!("{at}.framing.min_zoom"), format!("{at}.framing.max_zoom")];
+            let conflict =
+                Conflict::LeastZoom { min_zoom: framing.min_zoom.to_string(), max_zoom: framing.max_zoom.to_string() };
+            return refuse(places.first(&[&keys[0], &keys[1]]), conflict);
+        }
         if camera.background.mode == BackgroundMode::Image && camera.background.image.is_none() {
             let key = format!("{at}.background.mode");
             return refuse(places.first(&[&key]), Conflict::NoImage);

@@ -158,6 +158,10 @@ pub struct FramingConfig {
     /// The strongest magnification of the view, 1 to 4. Default 2.
     #[serde(deserialize_with = "values::max_zoom")]
     pub max_zoom: f64,
+    /// The least magnification of the view, 1 to `max_zoom`. Above 1 the view never shows the whole
+    /// frame, in no mode, and `inset` is refused. Default 1.
+    #[serde(deserialize_with = "values::min_zoom")]
+    pub min_zoom: f64,
     /// How fast the crop moves. Default `normal`.
     pub speed: FramingSpeed,
     /// Extra room in the direction in which people walk, as a fraction of the crop, 0 to 0.25.
@@ -182,6 +186,7 @@ impl Default for FramingConfig {
         Self {
             mode: settings::FRAMING_MODE,
             max_zoom: settings::MAX_ZOOM.default,
+            min_zoom: settings::MIN_ZOOM.default,
             speed: settings::FRAMING_SPEED,
             lead_room: settings::LEAD_ROOM.default,
             zones: Vec::new(),

@@ -47,6 +47,9 @@ impl Config {
             writeln!(out, "  segmentation: {}, {most}, budget {} ms", net.model, net.budget_ms)?;
             let framing = &camera.framing;
             write!(out, "  framing: {}, zoom to {}, {}", framing.mode, framing.max_zoom, framing.speed)?;
+            if framing.min_zoom > 1.0 {
+                write!(out, ", at least {}", framing.min_zoom)?;
+            }
             if framing.output_width > 0 {
                 write!(out, ", view {}x{}", framing.output_width, framing.output_height)?;
             }

@@ -427,7 +427,7 @@ fn bad_variables_and_flags_are_named() {
     );
     assert_eq!(
         variable("PORTRAITD_CAMERA__MAIN__FRAMING__ZOOM", "2"),
-        "PORTRAITD_CAMERA__MAIN__FRAMING__ZOOM: unknown key `camera.main.framing.zoom`; known here: mode, max_zoom, speed, lead_room, zones, output_width, output_height"
+        "PORTRAITD_CAMERA__MAIN__FRAMING__ZOOM: unknown key `camera.main.framing.zoom`; known here: mode, max_zoom, min_zoom, speed, lead_room, zones, output_width, output_height"
     );
     assert_eq!(
         variable("PORTRAITD_CAMERA__Ü\"__WIDTH", "640"),

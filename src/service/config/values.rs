@@ -235,6 +235,10 @@ pub(super) fn inference_rate<'de, D: Deserializer<'de>>(from: D) -> Result<f64, 
     number(from, settings::INFERENCE_RATE)
 }
 
+pub(super) fn min_zoom<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    number(from, settings::MIN_ZOOM)
+}
+
 pub(super) fn max_zoom<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     number(from, settings::MAX_ZOOM)
 }

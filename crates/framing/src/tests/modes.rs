@@ -134,6 +134,28 @@ fn another_output_keeps_the_place() {
 }
 
 #[test]
+fn off_with_a_least_zoom_shows_the_middle() {
+    let least = |min_zoom| Settings { min_zoom, ..with(FramingMode::Off) };
+    let mut rig = Rig::new(least(1.5));
+    rig.run(1.0, |_| Vec::new());
+    assert_eq!(rig.shot().crop, PixelRect::new(320.0, 180.0, 1280.0, 720.0));
+    let limits = rig.director.limits();
+    assert_eq!((limits.min_zoom, limits.max_zoom), (1.5, 2.0));
+    assert_eq!(limits.largest_crop, rig.shot().crop);
+    // A change takes effect with the next frame and not by a slow move.
+    rig.director.set(least(2.0)).unwrap();
+    rig.run(0.03, |_| Vec::new());
+    let crop = rig.shot().crop;
+    assert!(crop.width <= 960.0 && crop.height <= 540.0, "{crop:?}");
+    // A greatest zoom under the least zoom is refused, as by a client that wants to see more.
+    assert!(rig.director.set(Settings { max_zoom: 1.9, ..least(2.0) }).is_err());
+    // The output is as large as the frame: the limit against upscaling yields.
+    let large = Settings { min_zoom: 2.0, ..Settings::new(FRAME, FRAME) };
+    let limits = Director::new(large).unwrap().limits();
+    assert_eq!((limits.min_zoom, limits.max_zoom), (2.0, 2.0));
+}
+
+#[test]
 fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
     let good = Settings::new(FRAME, OUTPUT);
     let mut rig = Rig::new(good);
@@ -144,6 +166,9 @@ fn settings_out_of_range_are_refused_and_the_old_ones_stay() {
         .collect();
     for max_zoom in [0.99, 4.01, f32::NAN, f32::INFINITY, -2.0] {
         bad.push(Settings { max_zoom, ..good });
+    }
+    for min_zoom in [0.99, 2.01, f32::NAN, f32::INFINITY, -2.0] {
+        bad.push(Settings { min_zoom, ..good });
     }
     for lead_room in [-0.01, 0.26, f32::NAN] {
         bad.push(Settings { lead_room, ..good });

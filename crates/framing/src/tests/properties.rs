@@ -96,6 +96,37 @@ proptest! {
         }
     }
 
+    /// The whole frame is never shown: in no mode, for no size, while nobody is there, while the
+    /// crop moves, and from the first frame after a change of the settings.
+    #[test]
+    fn no_crop_is_larger_than_the_least_zoom_allows(
+        (frame, output) in sizes(),
+        steps in prop::collection::vec(
+            (0.05f64..2.0, people(), prop::sample::select(FramingMode::ALL), bounds(), 1.0f32..4.0, 0.0f32..1.0),
+            1..10),
+    ) {
+        let Ok(director) = Director::new(Settings::new(frame, output)) else { return Ok(()) };
+        let mut rig = Rig { director, fps: 30, every: 1, count: 0, shots: Vec::new() };
+        for (seconds, people, mode, manual, max_zoom, share) in steps {
+            let manual_crop = UnitRect::new(
+                manual.x.clamp(0.0, 0.9), manual.y.clamp(0.0, 0.9),
+                manual.width.min(1.0 - manual.x.clamp(0.0, 0.9)), manual.height.min(1.0 - manual.y.clamp(0.0, 0.9)));
+            let min_zoom = 1.0 + (max_zoom - 1.0) * share;
+            let settings = Settings { mode, manual_crop, max_zoom, min_zoom, ..Settings::new(frame, output) };
+            prop_assert_eq!(rig.director.set(settings), Ok(()));
+            rig.shots.clear();
+            rig.run(seconds, |_| people.clone());
+            // The crop's edges are `f32`, and a crop of two pixels is as small as one can be.
+            let most = |side: u32| (side as f32 / min_zoom + 0.01).max(2.0);
+            for (_, shot) in &rig.shots {
+                prop_assert!(shot.crop.width <= most(frame.width), "{settings:?} {shot:?}");
+                prop_assert!(shot.crop.height <= most(frame.height), "{settings:?} {shot:?}");
+                prop_assert!(PixelRect::of_size(frame).contains(&shot.crop, 0.0), "{shot:?}");
+            }
+            prop_assert!(rig.director.limits().max_zoom >= rig.director.limits().min_zoom);
+        }
+    }
+
     #[test]
     fn nonsense_never_panics_and_the_crop_is_always_inside(
         events in prop::collection::vec(
