@@ -22,6 +22,7 @@ use portraitd::service::logging::Logging;
 use portraitd::service::metrics::{Report, replace_file};
 use portraitd::service::notify;
 use portraitd::service::notify::{Verdict, Watchdog};
+use portraitd::service::privacy::PrivacyNotes;
 use portraitd::source::SourceSpec;
 use portraitd_media::Source;
 use portraitd_media::clock::monotonic_ns;
@@ -94,6 +95,7 @@ struct CameraFactory {
     library: Library,
     engine: EngineOptions,
     budget: RingBudget,
+    privacy: PrivacyNotes,
     /// The cameras run without a net, because the service has crashed repeatedly.
     safe_mode: bool,
     watchdog: Mutex<Watchdog>,
@@ -117,6 +119,7 @@ impl CameraFactory {
             budget: self.budget.clone(),
             engine: self.engine,
             model,
+            privacy: self.privacy.clone(),
             progress,
         }
     }
@@ -349,6 +352,7 @@ async fn serve_cameras(
         library: library_of(&config)?,
         engine: EngineOptions { threads, ..EngineOptions::default() },
         budget: RingBudget::default(),
+        privacy: PrivacyNotes::from_environment(),
         safe_mode,
         watchdog: Mutex::new(watchdog),
     };

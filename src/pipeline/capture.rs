@@ -15,6 +15,10 @@
 //! until it is available, or until no client has asked for it for the grace period. `LastError`
 //! keeps the reason.
 //!
+//! A client can make the camera private (`Camera1.Private`). Then it is closed from every state,
+//! and stays closed until a client ends that. Readers get black frames meanwhile, in the format of
+//! the last ones.
+//!
 //! While the camera's shutter is closed, its frames are replaced by black ones that are marked as
 //! private: at the camera's own rate, or one per second if it sends none.
 //!
@@ -31,13 +35,17 @@ use super::demand::Wake;
 use super::shared::{OutageReason, Shared};
 use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
-use portraitd_media::{BlankFrames, FormatRequest, FrameFormat, Source, SourceError, Stream, StreamEvent};
+use portraitd_media::{
+    BlankFrames, Colorimetry, FormatRequest, FrameFormat, PixelFormat, Size, Source, SourceError, Stream, StreamEvent,
+};
 use portraitd_v4l2::clock::StallDetector;
 
 /// The longest wait for a frame, after which demand and shutdown are checked again.
 const POLL: Duration = Duration::from_millis(100);
 /// The time between two black frames if the camera sends none while its shutter is closed.
 const BLANK_INTERVAL_NS: u64 = 1_000_000_000;
+/// The time between two black frames while a client keeps the camera private.
+const PRIVATE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why a stream was closed.
 #[derive(Debug)]
@@ -54,6 +62,8 @@ enum Ended {
     Failed(SourceError),
     /// The configuration asks for another size or rate now.
     Reconfigured,
+    /// A client has made the camera private.
+    Private,
 }
 
 /// The state of the capture thread.
@@ -73,9 +83,14 @@ impl Capture {
         let mut backoff = Backoff::new();
         loop {
             self.progress.idle(true);
+            if self.shared.demand.is_private() {
+                self.stay_private();
+            }
             self.shared.set_state(CameraState::Idle, None);
-            if self.shared.demand.wait_wanted() == Wake::Shutdown {
-                break;
+            match self.shared.demand.wait_wanted() {
+                Wake::Shutdown => break,
+                Wake::Private => continue,
+                _ => {}
             }
             while !self.shared.demand.is_shut_down() {
                 self.progress.idle(false);
@@ -86,7 +101,7 @@ impl Capture {
                 backoff.worked_for(started.elapsed());
                 let absent = |text| OutageReason::new(text, ServiceError::CameraAbsent);
                 let (state, reason) = match ended {
-                    Ended::Unwanted | Ended::Shutdown => break,
+                    Ended::Unwanted | Ended::Private | Ended::Shutdown => break,
                     Ended::Reconfigured => continue,
                     Ended::Stalled(limit) => {
                         let text = format!("{}: no frame for {} s", self.source.name(), limit.as_secs_f32());
@@ -102,7 +117,7 @@ impl Capture {
                 {
                     Wake::TimedOut | Wake::Wanted => backoff.double(),
                     Wake::RetryNow => backoff.reset(),
-                    Wake::Unwanted | Wake::Shutdown => break,
+                    Wake::Unwanted | Wake::Private | Wake::Shutdown => break,
                 }
             }
             if self.shared.demand.is_shut_down() {
@@ -110,6 +125,23 @@ impl Capture {
             }
         }
         self.shared.frames.close();
+    }
+
+    /// Gives black frames to whoever looks, with the source closed, until a client ends that or the
+    /// camera is to stop.
+    fn stay_private(&self) {
+        info!(camera = self.shared.name(), "the camera is private: it stays closed until a client ends that");
+        let format = self.shared.director.format().unwrap_or_else(|| assumed_format(self.shared.tuning.get().wanted));
+        let blank = BlankFrames::new(format);
+        self.shared.frames.clear();
+        self.shared.make_private(format);
+        let mut sequence = 0;
+        while self.shared.demand.wait_private(if sequence == 0 { Duration::ZERO } else { PRIVATE_INTERVAL }) {
+            self.shared.frames.put(blank.frame(sequence, monotonic_ns()));
+            sequence += 1;
+        }
+        self.shared.frames.clear();
+        info!(camera = self.shared.name(), "the camera is not private any more");
     }
 
     /// Opens the source and passes its frames on until it ends.
@@ -142,6 +174,9 @@ impl Capture {
             if self.shared.demand.is_shut_down() {
                 return Ended::Shutdown;
             }
+            if self.shared.demand.is_private() {
+                return Ended::Private;
+            }
             let tuning = self.shared.tuning.get();
             if self.shared.demand.expired(tuning.idle_close) {
                 return Ended::Unwanted;
@@ -150,6 +185,10 @@ impl Capture {
                 return Ended::Reconfigured;
             }
             let event = stream.next(POLL);
+            // It may have been made private while the stream waited. That frame is not passed on.
+            if self.shared.demand.is_private() {
+                return Ended::Private;
+            }
             let now_ns = monotonic_ns();
             if stream.private() {
                 if !matches!(delivery, Delivery::Blank(_)) {
@@ -213,6 +252,13 @@ impl Capture {
         self.shared.set_state(CameraState::Private, None);
         Delivery::Blank(BlankFrames::new(format))
     }
+}
+
+/// The format of the black frames of a private camera that has never been open: what the
+/// configuration asks for.
+fn assumed_format(wanted: FormatRequest) -> FrameFormat {
+    let (size, frame_rate) = (wanted.size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0));
+    FrameFormat::packed(PixelFormat::Nv12, size, Colorimetry::default(), frame_rate)
 }
 
 /// What the readers of a stream get.

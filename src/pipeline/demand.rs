@@ -20,6 +20,8 @@ struct State {
     /// When the last client left.
     since: Option<Instant>,
     shutdown: bool,
+    /// The camera is muted in software: it stays closed, whoever needs it.
+    private: bool,
     /// Counts the requests to try a failed device again at once.
     retry_requests: u64,
 }
@@ -55,6 +57,8 @@ pub(super) enum Wake {
     Unwanted,
     /// A retry was requested, for example because `/dev` has changed.
     RetryNow,
+    /// The camera is to be private.
+    Private,
     /// The camera is to stop.
     Shutdown,
 }
@@ -112,6 +116,34 @@ impl Demand {
         self.lock().shutdown
     }
 
+    /// Makes the camera private, or ends that. Ends every wait.
+    pub(super) fn set_private(&self, private: bool) {
+        self.lock().private = private;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_private(&self) -> bool {
+        self.lock().private
+    }
+
+    /// Sleeps while the camera is private: until a client needs it and `interval` is over. Returns
+    /// false if the camera is not private any more, or is to stop.
+    pub(super) fn wait_private(&self, interval: Duration) -> bool {
+        let deadline = Instant::now() + interval;
+        let mut state = self.lock();
+        while state.private && !state.shutdown {
+            let left = deadline.saturating_duration_since(Instant::now());
+            state = if !state.wanted() {
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else if left.is_zero() {
+                return true;
+            } else {
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+        false
+    }
+
     /// Ends a wait for the next attempt: the device may be back.
     pub(super) fn retry_now(&self) {
         self.lock().retry_requests += 1;
@@ -124,12 +156,15 @@ impl Demand {
         !state.wanted() && state.since.is_none_or(|since| since.elapsed() >= grace)
     }
 
-    /// Sleeps until a client needs the camera.
+    /// Sleeps until a client needs the camera, or it is to be private.
     pub(super) fn wait_wanted(&self) -> Wake {
         let mut state = self.lock();
         loop {
             if state.shutdown {
                 return Wake::Shutdown;
+            }
+            if state.private {
+                return Wake::Private;
             }
             if state.wanted() {
                 return Wake::Wanted;
@@ -154,6 +189,9 @@ impl Demand {
         loop {
             if state.shutdown {
                 return Wake::Shutdown;
+            }
+            if state.private {
+                return Wake::Private;
             }
             let until = if state.wanted() {
                 if state.retry_requests != seen {
@@ -218,6 +256,27 @@ mod tests {
             demand.shut_down();
             assert_eq!(waiter.join().expect("waiter"), Wake::Shutdown);
         });
+    }
+
+    #[test]
+    fn a_private_camera_is_not_wanted_and_wakes_for_black_frames_only_while_somebody_looks() {
+        let demand = Demand::default();
+        let long = Duration::from_secs(3600);
+        demand.set_private(true);
+        demand.add(StreamKind::View);
+        assert_eq!(demand.wait_wanted(), Wake::Private);
+        assert_eq!(demand.wait_retry(0, long, long), Wake::Private);
+        assert!(demand.wait_private(Duration::ZERO));
+        std::thread::scope(|scope| {
+            let demand = &demand;
+            let waiter = scope.spawn(move || demand.wait_private(long));
+            demand.set_private(false);
+            assert!(!waiter.join().expect("waiter"));
+        });
+        assert_eq!(demand.wait_wanted(), Wake::Wanted);
+        demand.set_private(true);
+        demand.shut_down();
+        assert!(!demand.wait_private(long));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::publish::dbus::service::{
 };
 use crate::service::config;
 use crate::service::notify::Watchdog;
+use crate::service::privacy::PrivacyNotes;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::latest::WaitOutcome;
@@ -144,10 +145,19 @@ impl Rig {
         Self::with_net(config, None)
     }
 
+    fn private(notes: PrivacyNotes) -> Self {
+        Self::with_all(config::CameraConfig::default(), None, notes)
+    }
+
     fn with_net(config: config::CameraConfig, model: Option<Model>) -> Self {
+        Self::with_all(config, model, PrivacyNotes::default())
+    }
+
+    fn with_all(config: config::CameraConfig, model: Option<Model>, privacy: PrivacyNotes) -> Self {
         let openings = Openings::default();
         let mut watchdog = Watchdog::new(u64::MAX, 0);
         let options = CameraOptions {
+            privacy,
             config,
             library: Library::default(),
             budget: RingBudget::new(MEMORY),
@@ -674,4 +684,86 @@ async fn a_stopped_camera_closes_its_rings_and_refuses_clients() {
     assert_eq!((rig.camera.rings(), rig.camera.consumers()), (0, 0));
     let refused = rig.attach().await.expect_err("stopped");
     assert!(refused.to_string().contains("the camera was stopped"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_private_camera_is_closed_and_black_until_a_client_ends_it() {
+    let mut rig = Rig::new(60.0);
+    let steps = rig.will_open();
+    let mut ring = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    assert_eq!(luma(&read(&mut ring)), LUMA);
+    rig.camera.apply(SettingChange::Private(true)).await.expect("closes");
+    assert_eq!(rig.state.borrow().camera.state, CameraState::Private);
+    assert!(steps.send(Step::Frame).is_err(), "the device is closed");
+    let black = |ring: &mut Ring| {
+        let frame = read(ring);
+        assert_eq!((luma(&frame), frame.info().flags & SlotFlags::PRIVATE), (16, SlotFlags::PRIVATE));
+    };
+    black(&mut ring);
+    // It stays so whoever comes and goes, and over a reload. Nothing tries the device.
+    let _unused = rig.will_open();
+    drop(ring);
+    rig.reconfigure(&config::CameraConfig { idle_close_s: 0.0, ..config::CameraConfig::default() })
+        .await
+        .expect("good");
+    rig.camera.retry_now();
+    let mut late = rig.attach().await.expect("a client may come meanwhile");
+    black(&mut late);
+    black(&mut late);
+    assert_eq!(rig.openings.lock().unwrap_or_else(PoisonError::into_inner).len(), 1);
+    assert!(rig.state.borrow().camera.private);
+    rig.openings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    let steps = rig.will_open();
+    steps.send(Step::Frame).expect("will stream");
+    rig.camera.apply(SettingChange::Private(false)).await.expect("opens");
+    while luma(&read(&mut late)) != LUMA {}
+    rig.until(CameraState::Running).await;
+}
+
+#[tokio::test]
+async fn a_camera_that_was_private_starts_private() {
+    let notes = PrivacyNotes::default();
+    notes.set("main", true).expect("nothing to write");
+    let mut rig = Rig::private(notes.clone());
+    assert!(rig.state.borrow().camera.private, "before its thread runs");
+    rig.until(CameraState::Private).await;
+    let mut ring = rig.attach().await.expect("black frames of the size that is configured");
+    assert_eq!((luma(&read(&mut ring)), rig.state.borrow().camera.generation), (16, 1));
+    let steps = rig.will_open();
+    rig.camera.apply(SettingChange::Private(false)).await.expect("opens");
+    steps.send(Step::Frame).expect("will stream");
+    rig.until(CameraState::Running).await;
+    assert!(!notes.is_private("main"));
+}
+
+#[tokio::test]
+async fn min_zoom_holds_in_every_mode_and_refuses_the_inset() {
+    let framing = config::FramingConfig { min_zoom: 2.0, mode: FramingMode::Off, ..config::FramingConfig::default() };
+    let closed = config::CameraConfig { framing, allow_source: true, ..config::CameraConfig::default() };
+    let open = config::CameraConfig { allow_source: true, ..config::CameraConfig::default() };
+    let rig = Rig::with(closed.clone());
+    let steps = rig.will_open();
+    let mut view = rig.attach().await.expect("there");
+    let frame = |view: &mut Ring| {
+        steps.send(Step::Frame).expect("streams");
+        read(view).info().crop
+    };
+    assert_eq!(frame(&mut view), [8.0, 4.0, 16.0, 8.0], "the middle of 32x16");
+    let with_inset = async || {
+        let options =
+            AttachOptions { inset: portraitd_protocol::Inset::TopLeft, ..AttachOptions::of_stream(StreamKind::View) };
+        rig.camera.attach(AttachRequest { client: client("test"), stream: StreamKind::View, options }).await
+    };
+    let refused = with_inset().await.expect_err("shows the whole frame");
+    assert!(matches!(&refused, ServiceError::NoSuchStream(text) if text.contains("min_zoom")), "{refused}");
+    let refused = rig.camera.apply(SettingChange::MaxZoom(1.5)).await.expect_err("under min_zoom");
+    assert!(matches!(&refused, ServiceError::InvalidArgument(text) if text.contains("min_zoom 2")), "{refused}");
+    // A reload allows it, and another one takes it back.
+    rig.reconfigure(&open).await.expect("good");
+    let fds = with_inset().await.expect("allowed").fds;
+    let inset = Ring::open(fds.memory, fds.event).expect("a ring");
+    rig.reconfigure(&closed).await.expect("good");
+    assert!(inset.closed());
+    assert!(frame(&mut view)[2] <= 16.0, "with the next frame");
 }

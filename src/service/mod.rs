@@ -10,3 +10,4 @@ pub mod crash;
 pub mod logging;
 pub mod metrics;
 pub mod notify;
+pub mod privacy;

@@ -160,8 +160,9 @@ impl FakePolkit {
         let (kind, details) = subject;
         let name = <&str>::try_from(&details["name"]).expect("a name").to_owned();
         let allowed = action == "org.portraitd.attach-mask";
+        let with_password = action == "org.portraitd.attach-source";
         self.0.lock().expect("polkit").push((kind, name, action, flags));
-        ((allowed, false, HashMap::new()),)
+        ((allowed, with_password, HashMap::new()),)
     }
 }
 
@@ -194,13 +195,15 @@ fn polkit_is_asked_about_the_caller_the_stream_and_nothing_else() {
             .build(&"source")
             .expect("message");
         client.send(&call).await.expect("send");
-        eventually_len(&polkit.0, 4).await;
+        eventually_len(&polkit.0, 5).await;
 
         let asked = polkit.0.lock().expect("polkit").clone();
         let question = |stream: &str, flags| {
             ("system-bus-name".to_owned(), name.clone(), format!("org.portraitd.attach-{stream}"), flags)
         };
-        assert_eq!(asked, [question("mask", 0), question("view", 0), question("composite", 0), question("source", 1)]);
+        let [mask, view, composite] = ["mask", "view", "composite"].map(|stream| question(stream, 0));
+        // Whether a password is needed is asked before somebody is asked for it.
+        assert_eq!(asked, [mask, view, composite, question("source", 0), question("source", 1)]);
     });
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest};
+use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest, Grant, Refusal};
 use portraitd::publish::dbus::{Server, camera_path, peer_pair};
 use portraitd_client::feed::{AttachOptions, camera_at, find_camera};
 use portraitd_client::proxy::{BackgroundProxy, CameraProxy, FramingProxy, ManagerProxy, SegmentationProxy};
@@ -145,9 +145,9 @@ fn errors_have_names() {
 struct OnlyMasks;
 
 impl Authority for OnlyMasks {
-    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
         let allowed = request.stream == StreamKind::Mask;
-        async move { if allowed { Ok(()) } else { Err(ServiceError::NotAuthorized("no".into())) } }.boxed()
+        async move { if allowed { Ok(Grant::Standing) } else { Err(Refusal::Denied("no".into())) } }.boxed()
     }
 }
 
@@ -170,9 +170,9 @@ fn what_is_not_allowed_is_neither_attached_nor_photographed() {
 struct NoSource;
 
 impl Authority for NoSource {
-    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
         let allowed = request.stream != StreamKind::Source;
-        async move { if allowed { Ok(()) } else { Err(ServiceError::NotAuthorized("no".into())) } }.boxed()
+        async move { if allowed { Ok(Grant::Standing) } else { Err(Refusal::Denied("no".into())) } }.boxed()
     }
 }
 

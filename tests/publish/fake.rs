@@ -76,6 +76,8 @@ pub struct FakeCamera {
     pub image: Mutex<Option<Vec<u8>>>,
     /// The last request to attach.
     pub last_request: Mutex<Option<AttachRequest>>,
+    /// Whoever holds it keeps attaches waiting, like a camera that takes long to open.
+    pub opening: tokio::sync::Mutex<()>,
 }
 
 impl FakeCamera {
@@ -94,6 +96,7 @@ impl FakeCamera {
             left: watch::Sender::new(Vec::new()),
             image: Mutex::default(),
             last_request: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
         })
     }
 
@@ -208,6 +211,7 @@ impl CameraService for FakeCamera {
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
         async move {
             *self.last_request.lock().expect("fake") = Some(request.clone());
+            drop(self.opening.lock().await);
             if request.stream == StreamKind::Source || request.options.inset != Inset::None {
                 return Err(ServiceError::NoSuchStream("source is off in the configuration".into()));
             }
@@ -240,6 +244,7 @@ impl CameraService for FakeCamera {
     fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>> {
         async move {
             self.change(|state| match setting {
+                SettingChange::Private(private) => state.camera.private = private,
                 SettingChange::FramingMode(mode) => state.framing.mode = mode,
                 SettingChange::ManualCrop(crop) => state.framing.manual_crop = crop,
                 SettingChange::MaxZoom(zoom) => state.framing.max_zoom = zoom,

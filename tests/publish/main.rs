@@ -12,6 +12,7 @@ mod dbus;
 mod fake;
 mod headers;
 mod interfaces;
+mod permissions;
 mod process;
 mod readers;
 mod ring;

@@ -79,6 +79,15 @@ pub trait Camera {
     #[zbus(property)]
     fn last_error(&self) -> Result<String, ServiceError>;
 
+    /// Whether a client keeps the camera closed.
+    #[zbus(property)]
+    fn private(&self) -> Result<bool, ServiceError>;
+
+    /// Closes the camera until it is set to false again, and makes every picture black. Returns
+    /// when the camera is closed.
+    #[zbus(property)]
+    fn set_private(&self, private: bool) -> Result<(), ServiceError>;
+
     /// Measured figures, such as frame counts and latencies. They are never announced: read them
     /// when they are needed.
     #[zbus(property(emits_changed_signal = "false"))]
@@ -99,11 +108,12 @@ pub trait Framing {
     #[zbus(property)]
     fn set_mode(&self, mode: Word<FramingMode>) -> Result<(), ServiceError>;
 
-    /// The state of the director.
+    /// The state of the director. Needs the permission for the mask.
     #[zbus(property)]
     fn state(&self) -> Result<Word<FramingState>, ServiceError>;
 
-    /// The current crop. It is never announced: read it when it is needed.
+    /// The current crop. It is never announced: read it when it is needed. Needs the permission for
+    /// the mask.
     #[zbus(property(emits_changed_signal = "false"))]
     fn crop(&self) -> Result<Fractions, ServiceError>;
 
@@ -160,16 +170,17 @@ pub trait Segmentation {
     #[zbus(property)]
     fn models(&self) -> Result<Vec<String>, ServiceError>;
 
-    /// The measured number of masks a second.
+    /// The measured number of masks a second. Needs the permission for the mask.
     #[zbus(property(emits_changed_signal = "false"))]
     fn rate(&self) -> Result<f64, ServiceError>;
 
     /// The people in the newest mask: id, then x, y, width and height of the box as fractions of
-    /// the source.
+    /// the source. Needs the permission for the mask.
     #[zbus(property(emits_changed_signal = "false"))]
     fn people(&self) -> Result<Vec<(u32, f64, f64, f64, f64)>, ServiceError>;
 
-    /// Whether somebody is in the frame.
+    /// Whether somebody is in the frame. Needs the permission for the mask; changes are announced to
+    /// clients that have it and have read this or another such property.
     #[zbus(property)]
     fn present(&self) -> Result<bool, ServiceError>;
 

@@ -174,7 +174,11 @@ impl Inner {
 
     /// Refuses what shows the whole room if the configuration forbids it.
     fn check_source(&self, stream: StreamKind, inset: Inset) -> Result<(), ServiceError> {
-        let hint = if !shows_source(stream, inset) || self.allow_source.load(Ordering::Acquire) {
+        let hint = if !shows_source(stream, inset) {
+            return Ok(());
+        } else if inset != Inset::None && !self.allow_inset.load(Ordering::Acquire) {
+            "option `inset`: it shows the whole frame, which the configuration does not allow (min_zoom)"
+        } else if self.allow_source.load(Ordering::Acquire) {
             return Ok(());
         } else if stream == StreamKind::Source {
             "the configuration does not allow the stream `source` (allow_source)"
@@ -184,13 +188,13 @@ impl Inner {
         Err(ServiceError::NoSuchStream(hint.into()))
     }
 
-    /// Lets the clients go that see the whole room.
+    /// Lets the clients go that see the whole room, where the configuration forbids it now.
     pub(super) fn release_source_clients(&self) {
-        let shown = self.rings.serials(|key, _| shows_source(key.stream, key.inset));
+        let shown = self.rings.serials(|key, _| self.check_source(key.stream, key.inset).is_err());
         if !shown.is_empty() {
             info!(
                 camera = self.shared.name(),
-                "the stream `source` is not allowed any more: its clients are disconnected"
+                "the stream `source` or the option `inset` is not allowed any more: its clients are disconnected"
             );
             self.release(|attached| shown.contains(&attached.serial));
         }

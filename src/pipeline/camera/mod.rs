@@ -38,6 +38,7 @@ use super::shared::{Shared, SharedValue};
 use crate::publish::RingBudget;
 use crate::service::config;
 use crate::service::notify::Progress;
+use crate::service::privacy::PrivacyNotes;
 
 pub use settings::{Reconfiguration, load_model};
 
@@ -53,6 +54,8 @@ pub struct CameraOptions {
     pub engine: EngineOptions,
     /// The net; `None` runs the camera without one (safe mode).
     pub model: Option<Model>,
+    /// Which cameras are private.
+    pub privacy: PrivacyNotes,
     /// The watchdog's handles of the capture thread and of the vision thread.
     pub progress: [Progress; 2],
 }
@@ -76,9 +79,12 @@ struct Inner {
     /// Whether clients may see the whole room. Read again while the table of rings is locked,
     /// before a client is added.
     allow_source: AtomicBool,
+    /// Whether a view may show the whole room in a corner; read as `allow_source` is.
+    allow_inset: AtomicBool,
     /// Size of the masks of the net in use; `None` if the service runs without a net.
     mask_size: SharedValue<Option<Size>>,
     rings: RingTable,
+    privacy: PrivacyNotes,
     runtime: Handle,
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portraitd_media::{OwnedPicture, Size, UnitRect};
-use portraitd_protocol::ServiceError;
+use portraitd_protocol::{CameraState, ServiceError};
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use tracing::warn;
 
@@ -16,6 +16,9 @@ use crate::pipeline::blocking::run_blocking;
 use crate::pipeline::shared::{FramingChoice, Tuning};
 use crate::publish::dbus::service::{BackgroundStatus, Fractions, FramingStatus, SettingChange};
 use crate::service::config;
+
+/// How long a camera may take to close when it is made private.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A new configuration of a camera that has been read and checked, ready to take effect.
 pub struct Reconfiguration {
@@ -60,9 +63,8 @@ impl Camera {
         let Reconfiguration { tuning, choice, background, allow_source, model } = new;
         let (inner, shared) = (&self.inner, &self.inner.shared);
         inner.allow_source.store(allow_source, Ordering::Release);
-        if !allow_source {
-            inner.release_source_clients();
-        }
+        inner.allow_inset.store(allows_inset(&choice), Ordering::Release);
+        inner.release_source_clients();
         let zones = Arc::clone(&tuning.zones);
         shared.tuning.set(tuning);
         let status = BackgroundStatus { mode: background.mode, color: background.color, blur: background.blur };
@@ -94,6 +96,7 @@ impl Inner {
             shared.change_framing(change, |state| publish(&mut state.framing)).map_err(|error| invalid(&error))
         };
         match setting {
+            SettingChange::Private(private) => self.set_private(private).await?,
             SettingChange::FramingMode(mode) => framing(&|choice| choice.mode = mode, &|status| status.mode = mode)?,
             SettingChange::ManualCrop(crop) => {
                 framing(&|choice| choice.manual_crop = rectangle(crop), &|status| status.manual_crop = crop)?;
@@ -118,6 +121,29 @@ impl Inner {
             SettingChange::BackgroundBlur(blur) => {
                 shared.background.change(|background| background.blur = blur);
                 shared.published.change(|state| state.background.blur = blur);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the camera private, and waits until it is closed; or ends that.
+    async fn set_private(&self, private: bool) -> Result<(), ServiceError> {
+        let shared = &self.shared;
+        if let Err(error) = self.privacy.set(shared.name(), private) {
+            warn!(
+                camera = shared.name(),
+                private, "a restart of the service will not know whether the camera is private: {error}"
+            );
+        }
+        shared.demand.set_private(private);
+        shared.published.change(|state| state.camera.private = private);
+        if private {
+            let mut state = shared.published.subscribe();
+            let closed = state.wait_for(|state| state.camera.state == CameraState::Private || !state.camera.private);
+            if tokio::time::timeout(CLOSING, closed).await.is_err() {
+                let text =
+                    format!("the camera is not closed after {} s; it stays private when it is", CLOSING.as_secs());
+                return Err(ServiceError::Failed(text));
             }
         }
         Ok(())
@@ -181,6 +207,11 @@ const fn narrow(value: f64) -> f32 {
 
 const fn rectangle((x, y, width, height): Fractions) -> UnitRect {
     UnitRect::new(narrow(x), narrow(y), narrow(width), narrow(height))
+}
+
+/// Whether a view may show the whole frame in a corner.
+pub(super) fn allows_inset(choice: &FramingChoice) -> bool {
+    choice.min_zoom <= 1.0
 }
 
 pub(super) fn framing_choice(framing: &config::FramingConfig) -> FramingChoice {

@@ -104,6 +104,7 @@ pub(super) fn first_state(
             consumers: 0,
             generation: 1,
             last_error: String::new(),
+            private: false,
         },
         framing: FramingStatus {
             mode: choice.mode,

@@ -4,13 +4,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portraitd_media::{OwnedPicture, Size, Source};
-use portraitd_protocol::ServiceError;
+use portraitd_protocol::{CameraState, ServiceError};
 use portraitd_vision::net::Model;
 use tokio::runtime::Handle;
 use tracing::{error, warn};
 
 use super::rings::RingTable;
-use super::settings::{background_of, framing_choice, tuning_of};
+use super::settings::{allows_inset, background_of, framing_choice, tuning_of};
 use super::status::first_state;
 use super::{Camera, CameraOptions, Inner, failed, invalid};
 use crate::pipeline::background_image;
@@ -55,11 +55,16 @@ impl Camera {
         source: Box<dyn Source>,
         image: Option<Arc<OwnedPicture>>,
     ) -> Result<Self, ServiceError> {
-        let CameraOptions { config, library, budget, engine, model, progress } = options;
+        let CameraOptions { config, library, budget, engine, model, privacy, progress } = options;
         let choice = framing_choice(&config.framing);
-        let state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
+        let mut state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
+        let private = privacy.is_private(&config.name);
+        if private {
+            (state.camera.private, state.camera.state) = (true, CameraState::Private);
+        }
         let background = background_of(&config.background, image);
         let shared = Arc::new(Shared::new(&config.name, tuning_of(&config), choice, state, background));
+        shared.demand.set_private(private);
         let mask_size = model.as_ref().map(Model::output_size);
         let [capture_progress, vision_progress] = progress;
         let vision = match model {
@@ -75,8 +80,10 @@ impl Camera {
             budget,
             engine,
             allow_source: AtomicBool::new(config.allow_source),
+            allow_inset: AtomicBool::new(allows_inset(&choice)),
             mask_size: SharedValue::new(mask_size),
             rings: RingTable::default(),
+            privacy,
             runtime: Handle::current(),
         });
         let (outputs, writers) = output_writers(&inner, &config);

@@ -124,6 +124,11 @@ impl SharedDirector {
         }
     }
 
+    /// The source's last known format.
+    pub(in crate::pipeline) fn format(&self) -> Option<FrameFormat> {
+        self.lock().format
+    }
+
     /// Size of the view; `None` for the source's own.
     pub(in crate::pipeline) fn output(&self) -> Option<Size> {
         self.lock().choice.output

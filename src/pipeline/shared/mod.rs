@@ -126,6 +126,15 @@ impl Shared {
         }
     }
 
+    /// A client has made the camera private, and the source is closed: nothing that was seen counts
+    /// any more. Readers get black frames of `format`.
+    pub(super) fn make_private(&self, format: FrameFormat) {
+        self.set_state(CameraState::Private, None);
+        self.director.restart();
+        self.statistics.stream_closed();
+        self.set_format(format);
+    }
+
     /// Takes the format of the source. If it differs from the last one, the rings of the old format
     /// are closed.
     pub(super) fn set_format(&self, format: FrameFormat) {

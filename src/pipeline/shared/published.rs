@@ -42,7 +42,7 @@ impl Published {
         self.read(|state| state.camera.state)
     }
 
-    /// Whether the camera's shutter is closed.
+    /// Whether the camera's shutter is closed, or a client keeps the camera closed.
     pub(in crate::pipeline) fn is_private(&self) -> bool {
         self.camera_state() == CameraState::Private
     }

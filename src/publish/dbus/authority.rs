@@ -1,33 +1,72 @@
 //! Who may see a stream.
 //!
 //! A stream shows people, so on the system bus polkit is asked before each attach and each
-//! snapshot.
+//! snapshot, and again when its answer may have changed (`permissions`).
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use portraitd_protocol::{ServiceError, StreamKind};
-use zbus::Connection;
-use zbus::message::Header;
+use tokio::time::timeout;
+use zbus::message::Type;
+use zbus::names::UniqueName;
 use zbus::proxy::CacheProperties;
+use zbus::{Connection, MatchRule, Message, MessageStream, Variant};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::service::Client;
 
-/// The question whether a caller may see a stream.
+/// How long polkit may take to answer without asking anybody.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long somebody may take to answer polkit's question for a password.
+const QUESTION: Duration = Duration::from_secs(180);
+/// Signals that are kept until they are read. Each means no more than "ask again".
+const QUEUED: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
+/// The question whether a client may see a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthorizationRequest<'a> {
-    /// The connection on which the call arrived.
+    /// The connection of the client.
     pub connection: &'a Connection,
-    /// The header of the call.
-    pub header: &'a Header<'a>,
-    /// The client that asks.
+    /// The client.
     pub client: &'a Client,
     /// The stream that the client asks for.
     pub stream: StreamKind,
-    /// Whether the caller is willing to wait while somebody is asked for a password.
+    /// Whether the client is willing to wait while somebody is asked for a password.
     pub interactive: bool,
+}
+
+/// How a permission was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// The client has the permission.
+    Standing,
+    /// Somebody typed a password for this request.
+    Password,
+}
+
+/// Why a client may not see a stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client does not have the permission.
+    #[error("{0}")]
+    Denied(String),
+    /// The client has the permission only if somebody types a password.
+    #[error("{0}")]
+    NeedsPassword(String),
+    /// There is no answer.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl From<Refusal> for ServiceError {
+    fn from(refusal: Refusal) -> Self {
+        Self::NotAuthorized(refusal.to_string())
+    }
 }
 
 /// Decides who may see which stream.
@@ -35,8 +74,23 @@ pub trait Authority: Send + Sync {
     /// Decides whether the client of a request may see the stream.
     ///
     /// # Errors
-    /// `NotAuthorized` if the client may not.
-    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>>;
+    /// [`Refusal`] if the client may not, or if nobody knows.
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>>;
+
+    /// Whether every client may see everything, now and later.
+    fn allows_everybody(&self) -> bool {
+        false
+    }
+
+    /// An item for each moment from which on `check` may answer differently. The default never has
+    /// one.
+    ///
+    /// # Errors
+    /// If the bus does not deliver such signals.
+    fn changes<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, zbus::Result<BoxStream<'static, ()>>> {
+        let _ = connection;
+        std::future::ready(Ok(stream::pending().boxed())).boxed()
+    }
 }
 
 /// Allows every request: for the session bus and for connections without a bus, which only the same
@@ -45,16 +99,20 @@ pub trait Authority: Send + Sync {
 pub struct AllowAll;
 
 impl Authority for AllowAll {
-    fn check<'a>(&'a self, _: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
-        std::future::ready(Ok(())).boxed()
+    fn check<'a>(&'a self, _: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
+        std::future::ready(Ok(Grant::Standing)).boxed()
+    }
+
+    fn allows_everybody(&self) -> bool {
+        true
     }
 }
 
 /// Asks polkit, with one action for each stream: `org.portraitd.attach-mask`, `-view`,
 /// `-composite`, `-source`.
 ///
-/// If polkit cannot be asked (it is not installed, does not start, or does not know the action),
-/// only root and the user that runs the daemon are allowed.
+/// If polkit cannot be asked (it is not installed, does not start, does not answer within five
+/// seconds, or does not know the action), only root and the user that runs the daemon are allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Polkit;
 
@@ -70,29 +128,58 @@ enum PolkitError {
     Caller(#[from] zbus_polkit::Error),
     #[error(transparent)]
     Call(#[from] zbus::Error),
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
 }
 
-async fn ask_polkit(request: &AuthorizationRequest<'_>) -> Result<bool, PolkitError> {
-    let subject = Subject::new_for_message_header(request.header)?;
+/// What polkit knows a client by. The crate makes it from the header of a call only, and a
+/// permission is asked about again long after the call.
+fn subject_of(client: &Client) -> Result<Subject, PolkitError> {
+    let name = UniqueName::try_from(client.name.as_str()).map_err(zbus::Error::from)?;
+    let call = Message::method_call("/", "Call").sender(name).build(&())?;
+    Ok(Subject::new_for_message_header(&call.header())?)
+}
+
+async fn ask_polkit(request: &AuthorizationRequest<'_>, interactive: bool) -> Result<(bool, bool), PolkitError> {
+    let subject = subject_of(request.client)?;
     let proxy = AuthorityProxy::builder(request.connection).cache_properties(CacheProperties::No).build().await?;
-    let flags = if request.interactive {
-        CheckAuthorizationFlags::ALLOW_USER_INTERACTION
+    let (flags, limit) = if interactive {
+        (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, QUESTION)
     } else {
-        CheckAuthorizationFlags::empty()
+        (CheckAuthorizationFlags::empty(), ANSWER)
     };
     let action = action_of(request.stream);
-    Ok(proxy.check_authorization(&subject, &action, &HashMap::new(), flags, "").await?.is_authorized)
+    let details = HashMap::new();
+    let answer = timeout(limit, proxy.check_authorization(&subject, &action, &details, flags, "")).await;
+    let answer = answer.map_err(|_| PolkitError::Late(limit))??;
+    Ok((answer.is_authorized, answer.is_challenge))
+}
+
+async fn check_with_polkit(request: &AuthorizationRequest<'_>) -> Result<Result<Grant, Refusal>, PolkitError> {
+    let action = action_of(request.stream);
+    let (mut allowed, mut challenge) = ask_polkit(request, false).await?;
+    if allowed {
+        return Ok(Ok(Grant::Standing));
+    }
+    // Only then is somebody asked, so that it is known whether the permission hangs on a password.
+    if challenge && request.interactive {
+        (allowed, challenge) = ask_polkit(request, true).await?;
+        if allowed {
+            return Ok(Ok(Grant::Password));
+        }
+    }
+    let text = format!("polkit does not allow {action}");
+    Ok(Err(if challenge { Refusal::NeedsPassword(text) } else { Refusal::Denied(text) }))
 }
 
 impl Authority for Polkit {
-    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<(), ServiceError>> {
+    fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
         async move {
-            let action = action_of(request.stream);
-            let error = match ask_polkit(&request).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(ServiceError::NotAuthorized(format!("polkit does not allow {action}"))),
+            let error = match check_with_polkit(&request).await {
+                Ok(answer) => return answer,
                 Err(error) => error,
             };
+            let action = action_of(request.stream);
             let own_user = rustix::process::geteuid().as_raw();
             let user = request.client.user;
             if user == 0 || user == own_user {
@@ -100,16 +187,60 @@ impl Authority for Polkit {
                     %error, %action, client = %request.client,
                     "polkit cannot be asked; the request is allowed, because the caller is root or our own user"
                 );
-                return Ok(());
+                return Ok(Grant::Standing);
             }
             tracing::warn!(
                 %error, %action, client = %request.client,
                 "polkit cannot be asked, so the request is refused; check that polkit is installed and knows the action"
             );
-            Err(ServiceError::NotAuthorized(format!(
+            Err(Refusal::Unknown(format!(
                 "polkit cannot be asked about {action}, and without polkit only root is allowed: {error}"
             )))
         }
         .boxed()
     }
+
+    fn changes<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, zbus::Result<BoxStream<'static, ()>>> {
+        async move {
+            let mut streams = Vec::new();
+            for rule in change_rules()? {
+                let messages = MessageStream::for_match_rule(rule, connection, Some(QUEUED)).await?;
+                streams.push(messages.filter_map(|message| {
+                    std::future::ready(message.is_ok_and(|message| is_change(&message)).then_some(()))
+                }));
+            }
+            Ok(stream::select_all(streams).boxed())
+        }
+        .boxed()
+    }
+}
+
+/// The signals after which polkit may answer differently: its own, its end or return, and logind's
+/// about sessions, of which polkit takes the active ones into account.
+fn change_rules() -> zbus::Result<Vec<MatchRule<'static>>> {
+    let of = |sender: &'static str, interface: &'static str, member: &'static str| {
+        MatchRule::builder().msg_type(Type::Signal).sender(sender).interface(interface).member(member)
+    };
+    let (polkit, login) = ("org.freedesktop.PolicyKit1", "org.freedesktop.login1");
+    let rules = [
+        of(polkit, "org.freedesktop.PolicyKit1.Authority", "Changed"),
+        of("org.freedesktop.DBus", "org.freedesktop.DBus", "NameOwnerChanged").arg(0, polkit),
+        of(login, "org.freedesktop.login1.Manager", "SessionRemoved"),
+        of(login, "org.freedesktop.DBus.Properties", "PropertiesChanged").path_namespace("/org/freedesktop/login1"),
+    ];
+    rules.into_iter().map(zbus::match_rule::Builder::build).collect()
+}
+
+/// Whether a signal that matches a rule is one of a change: of the many properties of sessions and
+/// seats, some count.
+fn is_change(message: &Message) -> bool {
+    let header = message.header();
+    if header.member().is_none_or(|member| member.as_str() != "PropertiesChanged") {
+        return true;
+    }
+    let body = message.body();
+    let Ok((_, changed, invalidated)) = body.deserialize::<(&str, HashMap<&str, Variant<'_>>, Vec<&str>)>() else {
+        return true;
+    };
+    changed.keys().chain(&invalidated).any(|name| matches!(*name, "Active" | "State" | "ActiveSession" | "Remote"))
 }

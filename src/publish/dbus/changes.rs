@@ -9,12 +9,13 @@ use std::time::Duration;
 use portraitd_protocol::names;
 use portraitd_protocol::settings::Color;
 use tokio::sync::watch;
-use zbus::names::InterfaceName;
+use zbus::names::{BusName, InterfaceName};
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
 use super::encode::{format_values, variants};
-use super::service::PublishedState;
+use super::permissions::{Permissions, is_guarded};
+use super::service::{ClientName, PublishedState};
 
 /// The least time between two announcements of one camera. It keeps a state that changes quickly
 /// from flooding the bus.
@@ -68,6 +69,7 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
         .of("Format", &was.format, &is.format, |format| format_values(format.as_ref()).into())
         .of("Consumers", &was.consumers, &is.consumers, |consumers| (*consumers).into())
         .of("Generation", &was.generation, &is.generation, |generation| (*generation).into())
+        .of("Private", &was.private, &is.private, |private| (*private).into())
         .of("LastError", &was.last_error, &is.last_error, |error| error.clone().into());
     let (was, is) = (&old.framing, &new.framing);
     let framing = compare()
@@ -109,6 +111,7 @@ pub(super) async fn announce(
     path: OwnedObjectPath,
     mut state: watch::Receiver<PublishedState>,
     announced: std::sync::Arc<Announced>,
+    permissions: std::sync::Arc<Permissions>,
 ) {
     loop {
         let new = state.borrow_and_update().clone();
@@ -119,10 +122,18 @@ pub(super) async fn announce(
             changes
         };
         let rest = !changes.is_empty();
-        for (interface, changed) in changes {
-            if let Err(error) = emit(&connection, &path, interface, changed).await {
-                // If the connection has ended, the server ends too.
-                tracing::debug!(%error, interface, %path, "a changed property could not be announced");
+        for (interface, mut changed) in changes {
+            if !permissions.allow_everybody() {
+                let guarded: Changed = changed.extract_if(|name, _| is_guarded(interface, name)).collect();
+                let listeners = if guarded.is_empty() { Vec::new() } else { permissions.listeners() };
+                for listener in listeners {
+                    // On a connection without a bus there is one client and there are no names.
+                    let to = connection.is_bus().then_some(&listener);
+                    emit(&connection, &path, to, interface, guarded.clone()).await;
+                }
+            }
+            if !changed.is_empty() {
+                emit(&connection, &path, None, interface, changed).await;
             }
         }
         if rest {
@@ -134,15 +145,26 @@ pub(super) async fn announce(
     }
 }
 
+/// Announces changed properties to one client, or to everybody.
 async fn emit(
     connection: &Connection,
     path: &OwnedObjectPath,
+    to: Option<&ClientName>,
     interface: &'static str,
     changed: Changed,
-) -> zbus::Result<()> {
-    let emitter = SignalEmitter::new(connection, path)?;
-    let interface = InterfaceName::try_from(interface)?;
-    zbus::fdo::Properties::properties_changed(&emitter, interface, changed, Cow::Borrowed(&[])).await
+) {
+    let send = async {
+        let mut emitter = SignalEmitter::new(connection, path)?;
+        if let Some(client) = to {
+            emitter = emitter.set_destination(BusName::try_from(client.as_str())?);
+        }
+        let name = InterfaceName::try_from(interface)?;
+        zbus::fdo::Properties::properties_changed(&emitter, name, changed, Cow::Borrowed(&[])).await
+    };
+    if let Err(error) = send.await {
+        // If the connection has ended, the server ends too.
+        tracing::debug!(%error, interface, %path, "a changed property could not be announced");
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! and keeps its descriptors, or has passed them to another process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::StreamExt;
-use portraitd_protocol::ServiceError;
+use portraitd_protocol::{ServiceError, StreamKind};
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use zbus::Connection;
@@ -25,12 +25,17 @@ const MAX_KNOWN: usize = 1024;
 /// A client that is being asked about, or is known.
 type Entry = Arc<OnceCell<Client>>;
 
+/// What is called with a client that has left.
+type OnDeparture = Box<dyn Fn(&ClientName) + Send + Sync>;
+
 /// The clients of one connection, and the cameras that must know when they leave.
 pub(super) struct ClientWatch {
     /// The only client of a connection without a bus.
     peer: Client,
     known: Mutex<HashMap<ClientName, Entry>>,
     cameras: Mutex<Vec<Arc<dyn CameraService>>>,
+    /// Who else must know of a client that leaves.
+    on_departure: OnceLock<OnDeparture>,
     /// The task that hears of clients that leave. It runs from the first call on.
     departures: OnceCell<AbortHandle>,
 }
@@ -42,7 +47,31 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl ClientWatch {
     pub(super) fn new(peer: Client) -> Arc<Self> {
         let departures = OnceCell::new();
-        Arc::new(Self { peer, known: Mutex::default(), cameras: Mutex::default(), departures })
+        let (known, cameras, on_departure) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Arc::new(Self { peer, known, cameras, on_departure, departures })
+    }
+
+    /// Calls `then` with each client that leaves from now on.
+    pub(super) fn on_departure(&self, then: OnDeparture) {
+        let _ = self.on_departure.set(then);
+    }
+
+    /// Every attachment: the client and the stream. A view with the whole room in a corner is two.
+    pub(super) fn attachments(&self) -> Vec<(Client, StreamKind)> {
+        let found = Mutex::new(Vec::new());
+        self.end_attachments(&|client, stream| {
+            lock(&found).push((client.clone(), stream));
+            false
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the attachments for which `which` holds.
+    pub(super) fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {
+        let cameras = lock(&self.cameras).clone();
+        for camera in cameras {
+            camera.end_attachments(which);
+        }
     }
 
     pub(super) fn add_camera(&self, camera: Arc<dyn CameraService>) {
@@ -93,6 +122,9 @@ impl ClientWatch {
 
     fn released(&self, client: &ClientName) {
         lock(&self.known).remove(client);
+        if let Some(then) = self.on_departure.get() {
+            then(client);
+        }
         let cameras = lock(&self.cameras).clone();
         for camera in cameras {
             camera.released(client);

@@ -12,6 +12,7 @@
 //! | `encode` | types of the service as D-Bus dictionaries |
 //! | [`authority`] | who may see a stream |
 //! | `changes` | `PropertiesChanged` |
+//! | `permissions` | asking again when permissions may have ended; who may know of people |
 //! | `client_watch` | clients that leave the bus |
 //! | [`image`] | pictures that are passed as descriptors |
 
@@ -22,6 +23,7 @@ mod client_watch;
 mod encode;
 pub mod image;
 mod objects;
+mod permissions;
 pub mod service;
 
 use std::os::fd::OwnedFd;
@@ -39,6 +41,7 @@ use client_watch::ClientWatch;
 use objects::{
     BackgroundObject, CameraContext, CameraObject, CameraPaths, FramingObject, ManagerObject, SegmentationObject,
 };
+use permissions::Permissions;
 use service::{CameraService, Client, ClientName, ManagerService};
 
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
@@ -82,9 +85,9 @@ pub enum ServeError {
 /// The objects on one connection. Dropping it removes them.
 pub struct Server {
     connection: Connection,
-    publication: Publication,
     paths: CameraPaths,
     client_watch: Arc<ClientWatch>,
+    permissions: Arc<Permissions>,
     tasks: Mutex<Vec<(String, AbortHandle)>>,
 }
 
@@ -149,6 +152,7 @@ async fn serve_on(
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
     let client_watch = ClientWatch::new(Client::new(peer, user, process));
+    let permissions = Permissions::new(Arc::clone(&publication.authority), Arc::clone(&client_watch));
     let paths = CameraPaths::default();
     let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
     builder = builder.serve_at(ROOT_PATH, ObjectManager).serve_at(ROOT_PATH, manager);
@@ -160,8 +164,7 @@ async fn serve_on(
             return Err(ServeError::TwoCameras(service.name().to_owned()));
         }
         paths.push(path.clone());
-        let object =
-            CameraContext::new(Arc::clone(service), Arc::clone(&publication.authority), Arc::clone(&client_watch));
+        let object = CameraContext::new(Arc::clone(service), Arc::clone(&permissions), Arc::clone(&client_watch));
         builder = builder
             .serve_at(path.clone(), CameraObject(Arc::clone(&object)))
             .serve_at(path.clone(), FramingObject(Arc::clone(&object)))
@@ -172,11 +175,12 @@ async fn serve_on(
     }
     let connection = builder.build().await.map_err(failed)?;
     // The objects hold the cameras from now on, so that a camera that is removed is dropped.
-    let publication = Publication { cameras: Vec::new(), ..publication };
-    let server = Server { connection, publication, paths, client_watch, tasks: Mutex::default() };
+    drop(publication);
+    let server = Server { connection, paths, client_watch, permissions, tasks: Mutex::default() };
     for (path, object) in objects {
         server.announce(path, &object);
     }
+    server.spawn(String::new(), Arc::clone(&server.permissions).keep_alive(server.connection.clone()));
     let (connection, client_watch) = (server.connection.clone(), Arc::clone(&server.client_watch));
     server.spawn(String::new(), async move {
         connection.closed().await;
@@ -202,8 +206,13 @@ impl Server {
     }
 
     fn announce(&self, path: OwnedObjectPath, object: &CameraContext) {
-        let task =
-            changes::announce(self.connection.clone(), path, object.state.clone(), Arc::clone(&object.announced));
+        let task = changes::announce(
+            self.connection.clone(),
+            path,
+            object.state.clone(),
+            Arc::clone(&object.announced),
+            Arc::clone(&self.permissions),
+        );
         self.spawn(object.service.name().to_owned(), task);
     }
 
@@ -226,8 +235,8 @@ impl Server {
             }
             paths.push(path.clone());
         }
-        let authority = Arc::clone(&self.publication.authority);
-        let object = CameraContext::new(Arc::clone(&service), authority, Arc::clone(&self.client_watch));
+        let permissions = Arc::clone(&self.permissions);
+        let object = CameraContext::new(Arc::clone(&service), permissions, Arc::clone(&self.client_watch));
         self.client_watch.add_camera(service);
         let server = self.connection.object_server();
         let added = async {

@@ -12,11 +12,11 @@ use zbus::message::{Flags, Header};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 use super::attach::parse_options;
-use super::authority::{Authority, AuthorizationRequest};
 use super::changes::Announced;
 use super::client_watch::ClientWatch;
 use super::encode::{VariantMap, format_values, layout_values, variants};
 use super::image::{ImageReader, sealed_memfd};
+use super::permissions::{Permissions, is_guarded_figure};
 use super::service::{
     AttachRequest, CameraService, Client, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
 };
@@ -46,7 +46,7 @@ pub(super) struct CameraContext {
     pub(super) service: Arc<dyn CameraService>,
     pub(super) state: watch::Receiver<PublishedState>,
     pub(super) announced: Arc<Announced>,
-    pub(super) authority: Arc<dyn Authority>,
+    pub(super) permissions: Arc<Permissions>,
     pub(super) client_watch: Arc<ClientWatch>,
     images: ImageReader,
 }
@@ -54,12 +54,12 @@ pub(super) struct CameraContext {
 impl CameraContext {
     pub(super) fn new(
         service: Arc<dyn CameraService>,
-        authority: Arc<dyn Authority>,
+        permissions: Arc<Permissions>,
         client_watch: Arc<ClientWatch>,
     ) -> Arc<Self> {
         let state = service.state();
         let announced = Arc::new(Announced::new(state.borrow().clone()));
-        Arc::new(Self { service, state, announced, authority, client_watch, images: ImageReader::default() })
+        Arc::new(Self { service, state, announced, permissions, client_watch, images: ImageReader::default() })
     }
 
     fn read<T>(&self, read: impl FnOnce(&PublishedState) -> T) -> T {
@@ -89,7 +89,7 @@ impl CameraContext {
             .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
         let client = self.client_watch.client(connection, header).await?;
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.authority.check(AuthorizationRequest { connection, header, client: &client, stream, interactive }).await?;
+        self.permissions.ask(connection, &client, stream, interactive).await?;
         Ok((stream, client))
     }
 }
@@ -120,12 +120,16 @@ impl CameraObject {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(zbus::OwnedFd, zbus::OwnedFd, BTreeMap<&'static str, Variant<'static>>), ServiceError> {
         let camera = &self.0;
+        let epoch = camera.permissions.epoch();
         let (stream, client) = camera.allowed(stream, connection, &header).await?;
         let options = parse_options(stream, &options)?;
+        let mut shown = vec![stream];
         if options.inset != Inset::None {
             camera.allowed(StreamKind::Source.as_str(), connection, &header).await?;
+            shown.push(StreamKind::Source);
         }
-        let attachment = camera.service.attach(AttachRequest { client, stream, options }).await?;
+        let attachment = camera.service.attach(AttachRequest { client: client.clone(), stream, options }).await?;
+        camera.permissions.confirm(connection, &client, &shown, epoch).await?;
         let layout = layout_values(camera.service.name(), &attachment.layout);
         Ok((attachment.fds.memory.into(), attachment.fds.event.into(), layout))
     }
@@ -139,8 +143,10 @@ impl CameraObject {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<zbus::OwnedFd, ServiceError> {
+        let epoch = self.0.permissions.epoch();
         let (stream, client) = self.0.allowed(stream, connection, &header).await?;
-        let png = self.0.service.snapshot(client, stream).await?;
+        let png = self.0.service.snapshot(client.clone(), stream).await?;
+        self.0.permissions.confirm(connection, &client, &[stream], epoch).await?;
         Ok(sealed_memfd("portraitd-snapshot", &png)?.into())
     }
 
@@ -188,10 +194,35 @@ impl CameraObject {
         self.0.read(|state| state.camera.last_error.clone())
     }
 
-    /// Measured values, read on demand.
+    /// Whether the camera is muted in software: closed, whoever is attached, with black pictures,
+    /// until a client sets this to false. Setting it returns when the camera is closed. It outlives
+    /// the client, a reload and a restart of the service, but not a stop.
+    #[zbus(property)]
+    fn private(&self) -> bool {
+        self.0.read(|state| state.camera.private)
+    }
+
+    #[zbus(property)]
+    async fn set_private(&self, private: bool) -> Result<(), ServiceError> {
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.camera.private = new.camera.private;
+        };
+        self.0.apply(SettingChange::Private(private), note).await
+    }
+
+    /// Measured values, read on demand. Those that depend on people are left out for callers
+    /// without the permission for the mask.
     #[zbus(property(emits_changed_signal = "false"))]
-    fn stats(&self) -> VariantMap {
-        variants(&self.0.service.stats())
+    async fn stats(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> VariantMap {
+        let mut stats = self.0.service.stats();
+        if self.0.permissions.may_see_people(connection, header.as_ref()).await.is_err() {
+            stats.retain(|name, _| !is_guarded_figure(name));
+        }
+        variants(&stats)
     }
 }
 
@@ -219,16 +250,27 @@ impl FramingObject {
         self.0.apply(SettingChange::FramingMode(mode), |announced, new| announced.framing.mode = new.framing.mode).await
     }
 
-    /// The state of the director: "inactive", "framing", "converged" or "lost".
+    /// The state of the director: "inactive", "framing", "converged" or "lost". Needs the
+    /// permission for the mask.
     #[zbus(property)]
-    fn state(&self) -> &'static str {
-        self.0.read(|state| state.framing.state.as_str())
+    async fn state(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> Result<&'static str, ServiceError> {
+        self.0.permissions.may_see_people(connection, header.as_ref()).await?;
+        Ok(self.0.read(|state| state.framing.state.as_str()))
     }
 
-    /// The current crop, read on demand.
+    /// The current crop, read on demand. Needs the permission for the mask.
     #[zbus(property(emits_changed_signal = "false"))]
-    fn crop(&self) -> Fractions {
-        self.0.service.crop()
+    async fn crop(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> Result<Fractions, ServiceError> {
+        self.0.permissions.may_see_people(connection, header.as_ref()).await?;
+        Ok(self.0.service.crop())
     }
 
     /// The crop of the mode "manual".
@@ -326,23 +368,39 @@ impl SegmentationObject {
         self.0.read(|state| state.segmentation.models.clone())
     }
 
-    /// The measured number of masks per second, read on demand.
+    /// The measured number of masks per second, read on demand. Needs the permission for the mask.
     #[zbus(property(emits_changed_signal = "false"))]
-    fn rate(&self) -> f64 {
-        self.0.service.rate()
+    async fn rate(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> Result<f64, ServiceError> {
+        self.0.permissions.may_see_people(connection, header.as_ref()).await?;
+        Ok(self.0.service.rate())
     }
 
     /// The people of the newest mask, read on demand: id, then x, y, width and height as fractions
-    /// of the source picture.
+    /// of the source picture. Needs the permission for the mask.
     #[zbus(property(emits_changed_signal = "false"))]
-    fn people(&self) -> Vec<PublishedPerson> {
-        self.0.service.people()
+    async fn people(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> Result<Vec<PublishedPerson>, ServiceError> {
+        self.0.permissions.may_see_people(connection, header.as_ref()).await?;
+        Ok(self.0.service.people())
     }
 
-    /// Whether there is a person in the newest mask.
+    /// Whether there is a person in the newest mask. Needs the permission for the mask; changes are
+    /// announced to clients that have it and have asked.
     #[zbus(property)]
-    fn present(&self) -> bool {
-        self.0.read(|state| state.segmentation.present)
+    async fn present(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> Result<bool, ServiceError> {
+        self.0.permissions.may_see_people(connection, header.as_ref()).await?;
+        Ok(self.0.read(|state| state.segmentation.present))
     }
 
     /// Whether masks are produced as configured.

@@ -172,6 +172,8 @@ pub struct Attachment {
 /// A change of a property that a client requests. The value is checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SettingChange {
+    /// `Camera1.Private`.
+    Private(bool),
     /// `Framing1.Mode`.
     FramingMode(FramingMode),
     /// `Framing1.ManualCrop`: within the picture, not empty.
@@ -207,6 +209,8 @@ pub struct CameraStatus {
     pub generation: u32,
     /// The last error; empty if there was none.
     pub last_error: String,
+    /// Whether a client keeps the camera closed.
+    pub private: bool,
 }
 
 /// The properties of `Framing1`.
@@ -279,6 +283,7 @@ impl Default for PublishedState {
                 consumers: 0,
                 generation: 0,
                 last_error: String::new(),
+                private: false,
             },
             framing: FramingStatus {
                 mode: settings::FRAMING_MODE,

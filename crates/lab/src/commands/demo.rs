@@ -18,6 +18,7 @@ use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Publication, serve_peer};
 use portraitd::service::config;
 use portraitd::service::notify::Watchdog;
+use portraitd::service::privacy::PrivacyNotes;
 use portraitd::source::SourceSpec;
 use portraitd_media::Source;
 use portraitd_media::clock::monotonic_ns;
@@ -184,6 +185,7 @@ fn start_camera(
     let mut watchdog = Watchdog::new(u64::MAX, monotonic_ns());
     let progress = ["capture", "vision"].map(|part| watchdog.watch(part));
     let options = CameraOptions {
+        privacy: PrivacyNotes::default(),
         config: settings,
         library,
         budget: RingBudget::default(),

@@ -27,6 +27,7 @@ pub(crate) fn keys() -> String {
     let (zoom, blur) = (settings::MAX_ZOOM, settings::BLUR);
     format!(
         "Keys:
+  camera.private         on (closes the camera until it is off) or off
   framing.mode           {modes}
   framing.manual-crop    x,y,width,height as fractions of the source, 0 to 1
   framing.max-zoom       {} to {}
@@ -48,6 +49,8 @@ pub(crate) enum AssignmentError {
     NoAssignment { text: String },
     #[error("unknown key {key:?}")]
     UnknownKey { key: String },
+    #[error("{text:?} is not on or off")]
+    Switch { text: String },
     #[error(transparent)]
     Value(#[from] SettingError),
 }
@@ -55,6 +58,7 @@ pub(crate) enum AssignmentError {
 /// A setting and its new value. The service checks words and ranges.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Setting {
+    Private(bool),
     FramingMode(String),
     ManualCrop(Fractions),
     MaxZoom(f64),
@@ -77,6 +81,7 @@ impl Setting {
     /// The key, as it is spelled on the command line.
     const fn key(&self) -> &'static str {
         match self {
+            Self::Private(_) => "camera.private",
             Self::FramingMode(_) => "framing.mode",
             Self::ManualCrop(_) => "framing.manual-crop",
             Self::MaxZoom(_) => "framing.max-zoom",
@@ -99,6 +104,11 @@ impl FromStr for Setting {
             text.split_once('=').ok_or_else(|| AssignmentError::NoAssignment { text: text.to_owned() })?;
         let value_text = value.to_owned();
         Ok(match key {
+            "camera.private" => Self::Private(match value {
+                "on" | "true" => true,
+                "off" | "false" => false,
+                _ => return Err(AssignmentError::Switch { text: value_text }),
+            }),
             "framing.mode" => Self::FramingMode(value_text),
             "framing.manual-crop" => Self::ManualCrop(rectangle(value)?),
             "framing.max-zoom" => Self::MaxZoom(parse_number(value)?),
@@ -118,7 +128,8 @@ impl FromStr for Setting {
 /// Runs the command. It stops at the first setting that the service refuses; the settings before it
 /// stay in force.
 pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
-    let path = find_camera(connection, camera).await?.inner().path().to_owned();
+    let camera = find_camera(connection, camera).await?;
+    let path = camera.inner().path().to_owned();
     let no = CacheProperties::No;
     let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;
     let segmentation = SegmentationProxy::builder(connection).path(&path).cache_properties(no).build().await?;
@@ -126,6 +137,7 @@ pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings:
     for (done, setting) in settings.iter().enumerate() {
         let set = async {
             match setting {
+                Setting::Private(private) => camera.set_private(*private).await?,
                 Setting::FramingMode(mode) => framing.set_mode(mode.as_str().into()).await?,
                 Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
                 Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use serde_json::{Value as Json, json};
 use zbus::Connection;
+use zbus::names::InterfaceName;
 
 use super::{INTERFACES, path_of, properties_at};
 use crate::output::{print_json, print_text, to_json, to_text};
@@ -15,6 +16,10 @@ use crate::output::{print_json, print_text, to_json, to_text};
 pub(crate) async fn run(connection: &Connection, camera: Option<&str>, limit: Option<u64>, json: bool) -> Result<()> {
     let properties = properties_at(connection, path_of(connection, camera).await?).await?;
     let mut signals = properties.receive_properties_changed().await?;
+    // Who asks is told about people too, if the service allows it.
+    for (_, interface) in INTERFACES {
+        drop(properties.get_all(InterfaceName::try_from(interface)?).await?);
+    }
     let mut left = limit;
     while left != Some(0) {
         let signal = tokio::select! {
