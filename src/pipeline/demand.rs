@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use portraitd_protocol::StreamKind;
 
+use super::camera::AttachNote;
+
 /// The number of clients of each stream, and whether the camera is to stop. The capture thread
 /// sleeps on it.
 #[derive(Debug, Default)]
@@ -31,12 +33,20 @@ struct State {
 pub(super) struct DemandGuard {
     demand: Arc<Demand>,
     stream: StreamKind,
+    /// Who the client is, for the journal.
+    _note: Option<Arc<AttachNote>>,
 }
 
 impl DemandGuard {
     pub(super) fn new(demand: &Arc<Demand>, stream: StreamKind) -> Self {
         demand.add(stream);
-        Self { demand: Arc::clone(demand), stream }
+        Self { demand: Arc::clone(demand), stream, _note: None }
+    }
+
+    /// The demand of a client whose end the journal is to tell.
+    pub(super) fn noted(mut self, note: &Arc<AttachNote>) -> Self {
+        self._note = Some(Arc::clone(note));
+        self
     }
 }
 

@@ -767,3 +767,70 @@ async fn min_zoom_holds_in_every_mode_and_refuses_the_inset() {
     assert!(inset.closed());
     assert!(frame(&mut view)[2] <= 16.0, "with the next frame");
 }
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The child process of [`attaching_and_leaving_are_logged_with_user_process_and_stream`].
+#[tokio::test]
+async fn logs_who_attaches() {
+    if std::env::var_os("PORTRAITD_TEST_JOURNAL").is_none() {
+        return;
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let lines = |what: &str| {
+        let text = String::from_utf8(log.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text");
+        let mine = |line: &&str| line.contains(&format!(": {what} camera=\"main\" user=1000 process=42 stream=view"));
+        (text.lines().filter(mine).count(), text)
+    };
+    let rig = Rig::new(60.0);
+    let client = Client::new(ClientName::new(":1.7"), 1000, Some(42));
+    let attach = async || {
+        let options = AttachOptions::of_stream(StreamKind::View);
+        rig.camera.attach(AttachRequest { client: client.clone(), stream: StreamKind::View, options }).await
+    };
+    attach().await.expect_err("there is no device");
+    assert_eq!((lines("attached").0, lines("left").0), (0, 0), "{}", lines("").1);
+    let _steps = rig.will_open();
+    rig.camera.retry_now();
+    let attached = attach().await.expect("there");
+    assert_eq!((lines("attached").0, lines("left").0), (1, 0), "{}", lines("").1);
+    rig.camera.released(&client.name);
+    drop(attached);
+    assert_eq!((lines("attached").0, lines("left").0), (1, 1), "{}", lines("").1);
+    // A program that does nothing else does not fill the journal.
+    for _ in 0..50 {
+        attach().await.expect("there");
+        rig.camera.released(&client.name);
+    }
+    let (attached, text) = lines("attached");
+    assert!(attached + lines("left").0 <= 16, "{text}");
+    assert_eq!(text.matches("not each time is logged").count(), 1, "{text}");
+}
+
+#[test]
+fn attaching_and_leaving_are_logged_with_user_process_and_stream() {
+    // Whether an event is logged is decided once for a whole process, when any thread first meets it.
+    let child = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "pipeline::tests::logs_who_attaches", "--nocapture"])
+        .env("PORTRAITD_TEST_JOURNAL", "1")
+        .output()
+        .expect("child");
+    let text = format!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    assert!(child.status.success() && text.contains("1 passed"), "{text}");
+}

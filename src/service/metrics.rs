@@ -163,7 +163,8 @@ impl Histogram {
     }
 }
 
-/// The metrics of one camera.
+/// The metrics of one camera. Everybody can read them, so none of them tells whether or where people
+/// are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraReport {
     /// The name of the camera.
@@ -182,8 +183,6 @@ pub struct CameraReport {
     pub consumers: u32,
     /// How often the source was opened again after a failure.
     pub reopened: u64,
-    /// The number of moves of the crop.
-    pub framing_moves: u64,
     /// The number of frames from the source.
     pub frames: u64,
     /// The number of frames that the source lost.
@@ -212,7 +211,7 @@ impl Report {
     #[must_use]
     pub fn to_text(&self) -> String {
         type ValueOf = fn(&CameraReport) -> Option<f64>;
-        let families: [(&str, MetricKind, &str, ValueOf); 10] = [
+        let families: [(&str, MetricKind, &str, ValueOf); 9] = [
             ("portraitd_camera_fps", MetricKind::Gauge, "Frames a second from the source", |camera| {
                 Some(camera.camera_fps)
             }),
@@ -224,9 +223,6 @@ impl Report {
             ("portraitd_consumers", MetricKind::Gauge, "Attached clients", |camera| Some(camera.consumers.into())),
             ("portraitd_reopen_total", MetricKind::Counter, "Times the source was opened again", |camera| {
                 Some(as_f64(camera.reopened))
-            }),
-            ("portraitd_framing_moves_total", MetricKind::Counter, "Moves of the crop", |camera| {
-                Some(as_f64(camera.framing_moves))
             }),
             ("portraitd_frames_total", MetricKind::Counter, "Frames from the source", |camera| {
                 Some(as_f64(camera.frames))
@@ -313,7 +309,6 @@ mod tests {
             mask_age_s: Some(0.033),
             consumers: 2,
             reopened: 1,
-            framing_moves: 12,
             frames: 123_456_789,
             dropped: 3,
             corrupt: 0,

@@ -204,6 +204,7 @@ impl CameraService for FakeCamera {
     fn stats(&self) -> Dictionary {
         Dictionary::from([
             ("frames".into(), DictionaryValue::U64(12)),
+            ("framing_moves".into(), DictionaryValue::U64(3)),
             ("latency_ms".into(), DictionaryValue::F64(1.5)),
         ])
     }

@@ -14,7 +14,7 @@ use portraitd_client::proxy::{CameraProxy, FramingProxy, SegmentationProxy};
 use portraitd_client::{Ring, Wait};
 use portraitd_protocol::{FramingState, ServiceError, StreamKind, names};
 use zbus::connection::Builder;
-use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
+use zbus::fdo::{ManagedObjects, ObjectManagerProxy, PropertiesProxy};
 use zbus::message::Flags;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
@@ -48,12 +48,13 @@ impl FakePolkit {
     fn check_authorization(
         &self,
         subject: (String, HashMap<String, OwnedVariant>),
-        action: String,
+        action: &str,
         _details: HashMap<String, String>,
         flags: u32,
         _cancellation: String,
     ) -> ((bool, bool, HashMap<String, String>),) {
-        let name = <&str>::try_from(&subject.1["name"]).expect("a name").to_owned();
+        let (_kind, subject) = subject;
+        let name = <&str>::try_from(&subject["name"]).expect("a name").to_owned();
         let stream = action.rsplit('-').next().expect("a stream").to_owned();
         let mut rules = self.0.lock().expect("polkit");
         let answer = rules.answers.iter().find(|((known, of), _)| *known == name && *of == stream);
@@ -169,6 +170,24 @@ async fn closed(mut ring: Ring) {
 const GUARDED: [(&str, &[&str]); 2] =
     [(names::SEGMENTATION_INTERFACE, &["People", "Present", "Rate"]), (names::FRAMING_INTERFACE, &["Crop", "State"])];
 
+async fn manager(connection: &Connection) -> ObjectManagerProxy<'static> {
+    let builder = ObjectManagerProxy::builder(connection).destination("org.portraitd").path("/org/portraitd");
+    builder.build().await.expect("proxy")
+}
+
+/// How many of these properties the one camera of an answer has.
+fn guarded_in(objects: &ManagedObjects) -> usize {
+    assert_eq!(objects.len(), 1, "one camera");
+    let interfaces = objects.values().next().expect("one");
+    assert_eq!(interfaces.len(), 4);
+    let values = |wanted: &str| interfaces.iter().find(|(name, _)| name.as_str() == wanted).expect("an interface").1;
+    let count = |(interface, guarded): &(&str, &[&str])| {
+        let values = values(interface);
+        guarded.iter().filter(|property| values.contains_key(**property)).count()
+    };
+    GUARDED.iter().map(count).sum()
+}
+
 #[test]
 fn who_may_not_see_the_mask_learns_nothing_about_people() {
     runtime().block_on(async {
@@ -187,20 +206,8 @@ fn who_may_not_see_the_mask_learns_nothing_about_people() {
         }
         let stats = stranger.proxy.stats().await.expect("stats");
         assert!(stats.contains_key("frames") && !stats.contains_key("framing_moves"), "{stats:?}");
-        let objects = ObjectManagerProxy::builder(&stranger.connection)
-            .destination("org.portraitd")
-            .path("/org/portraitd")
-            .build()
-            .await
-            .expect("proxy");
-        for (_, interfaces) in objects.get_managed_objects().await.expect("objects") {
-            for (interface, guarded) in GUARDED {
-                let Some((_, values)) = interfaces.iter().find(|(name, _)| name.as_str() == interface) else {
-                    continue;
-                };
-                assert!(guarded.iter().all(|property| !values.contains_key(*property)), "{values:?}");
-            }
-        }
+        let objects = manager(&stranger.connection).await;
+        assert_eq!(guarded_in(&objects.get_managed_objects().await.expect("objects")), 0);
         // Who may see the mask sees all of it.
         let friend = world.client(&[("mask", Answer::Yes)]).await;
         let properties = friend.properties().await;
@@ -208,6 +215,8 @@ fn who_may_not_see_the_mask_learns_nothing_about_people() {
             let all = properties.get_all(interface_name(interface)).await.expect("all");
             assert!(guarded.iter().all(|property| all.contains_key(*property)), "{all:?}");
         }
+        let objects = manager(&friend.connection).await;
+        assert_eq!(guarded_in(&objects.get_managed_objects().await.expect("objects")), 5);
         assert_eq!(segmentation(&friend.connection).await.people().await.expect("people").len(), 1);
         assert!(friend.proxy.stats().await.expect("stats").contains_key("framing_moves"));
     });

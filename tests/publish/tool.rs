@@ -69,7 +69,7 @@ fn it_lists_shows_and_sets() {
     assert_eq!(status["framing"]["Zones"], json!([[0.0, 0.0, 0.5, 0.5]]));
     assert_eq!(status["background"]["Color"], "#ff0000");
     assert_eq!(status["segmentation"]["People"], json!([[7, 0.1, 0.2, 0.3, 0.4]]));
-    assert_eq!(status["camera"]["Stats"], json!({"latency_ms": 1.5, "frames": 12}));
+    assert_eq!(status["camera"]["Stats"], json!({"framing_moves": 3, "latency_ms": 1.5, "frames": 12}));
     assert!(String::from_utf8_lossy(&run(&["status"]).stdout).contains("framing.Mode = manual\n"));
     assert_eq!(json_of(&run(&["stats", "--json"])), json!({"latency_ms": 1.5, "frames": 12}));
 

@@ -8,6 +8,7 @@ use portraitd_protocol::{CropMode, Inset, MaskResolution, ServiceError, StreamKi
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use super::journal::AttachNote;
 use super::rings::{Attached, Attempt, LiveRing, RingPlace};
 use super::{Inner, failed};
 use crate::pipeline::blocking::run_blocking;
@@ -41,10 +42,12 @@ impl Inner {
         // The request comes first: it is for a retry that waits, and not for the attempt that the
         // demand itself starts.
         self.shared.demand.retry_now();
-        let mut demand = Some(DemandGuard::new(&self.shared.demand, stream));
+        let note = AttachNote::new(&self.journal, self.shared.name(), &client, stream);
+        let mut demand = Some(DemandGuard::new(&self.shared.demand, stream).noted(&note));
         loop {
             let opened = wait.opened(policy).await?;
             if let Some(attachment) = self.attach_to(opened, &client, stream, &options, &mut demand).await? {
+                note.attached();
                 return Ok(attachment);
             }
             wait = self.shared.availability.start_wait();

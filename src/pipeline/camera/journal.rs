@@ -65,7 +65,7 @@ impl Allowances {
 
 /// The journal's lines about the clients of one camera.
 #[derive(Debug, Default)]
-pub(super) struct AttachJournal(Mutex<Allowances>);
+pub(in crate::pipeline) struct AttachJournal(Mutex<Allowances>);
 
 impl AttachJournal {
     /// Whether to write a line about a client of `user`.
@@ -80,7 +80,7 @@ impl AttachJournal {
 
 /// A client that may become attached. When the last copy is dropped, it has left.
 #[derive(Debug)]
-pub(super) struct AttachNote {
+pub(in crate::pipeline) struct AttachNote {
     journal: Arc<AttachJournal>,
     camera: String,
     client: Client,

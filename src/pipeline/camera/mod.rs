@@ -9,6 +9,7 @@
 //! | `settings` | changes by D-Bus and by a reload |
 //! | `snapshot` | the newest picture of a stream as PNG |
 //! | `status` | figures and states for D-Bus and the metrics file |
+//! | `journal` | who attaches and leaves, in the journal |
 //! | `boundary` | the trait that the D-Bus objects use |
 //!
 //! What takes time runs on threads of its own ([`run_blocking`](super::run_blocking)): loading a
@@ -16,6 +17,7 @@
 
 mod attachments;
 mod boundary;
+mod journal;
 mod rings;
 mod settings;
 mod snapshot;
@@ -31,6 +33,7 @@ use portraitd_protocol::ServiceError;
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use tokio::runtime::Handle;
 
+use self::journal::AttachJournal;
 use self::rings::RingTable;
 use super::demand::Demand;
 use super::output::OutputWriter;
@@ -40,6 +43,7 @@ use crate::service::config;
 use crate::service::notify::Progress;
 use crate::service::privacy::PrivacyNotes;
 
+pub(super) use journal::AttachNote;
 pub use settings::{Reconfiguration, load_model};
 
 /// What a camera is made from.
@@ -85,6 +89,7 @@ struct Inner {
     mask_size: SharedValue<Option<Size>>,
     rings: RingTable,
     privacy: PrivacyNotes,
+    journal: Arc<AttachJournal>,
     runtime: Handle,
 }
 

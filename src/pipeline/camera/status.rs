@@ -43,7 +43,6 @@ impl Camera {
             mask_age_s: (figures.masks > 0).then_some(age_ns as f64 * 1e-9),
             consumers: u32::try_from(self.consumers()).unwrap_or(u32::MAX),
             reopened: figures.reopened,
-            framing_moves: shared.director.moves(),
             frames: figures.frames,
             dropped: lost.dropped,
             corrupt: lost.corrupt,

@@ -84,6 +84,7 @@ impl Camera {
             mask_size: SharedValue::new(mask_size),
             rings: RingTable::default(),
             privacy,
+            journal: Arc::default(),
             runtime: Handle::current(),
         });
         let (outputs, writers) = output_writers(&inner, &config);

@@ -135,7 +135,7 @@ enum PolkitError {
 /// What polkit knows a client by. The crate makes it from the header of a call only, and a
 /// permission is asked about again long after the call.
 fn subject_of(client: &Client) -> Result<Subject, PolkitError> {
-    let name = UniqueName::try_from(client.name.as_str()).map_err(zbus::Error::from)?;
+    let name = UniqueName::try_from(client.name.as_str())?;
     let call = Message::method_call("/", "Call").sender(name).build(&())?;
     Ok(Subject::new_for_message_header(&call.header())?)
 }

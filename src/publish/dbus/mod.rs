@@ -7,6 +7,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`service`] | the traits through which the objects use the service, and their types |
+//! | `managed` | `ObjectManager`, by caller |
 //! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1` |
 //! | [`attach`] | the options of `Attach` |
 //! | `encode` | types of the service as D-Bus dictionaries |
@@ -22,6 +23,7 @@ mod changes;
 mod client_watch;
 mod encode;
 pub mod image;
+mod managed;
 mod objects;
 mod permissions;
 pub mod service;
@@ -33,11 +35,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 use zbus::connection::Builder;
-use zbus::fdo::{ObjectManager, RequestNameFlags};
+use zbus::fdo::RequestNameFlags;
 use zbus::{Connection, Guid, OwnedObjectPath};
 
 use authority::Authority;
 use client_watch::ClientWatch;
+use managed::ManagedCameras;
 use objects::{
     BackgroundObject, CameraContext, CameraObject, CameraPaths, FramingObject, ManagerObject, SegmentationObject,
 };
@@ -155,7 +158,7 @@ async fn serve_on(
     let permissions = Permissions::new(Arc::clone(&publication.authority), Arc::clone(&client_watch));
     let paths = CameraPaths::default();
     let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };
-    builder = builder.serve_at(ROOT_PATH, ObjectManager).serve_at(ROOT_PATH, manager);
+    builder = builder.serve_at(ROOT_PATH, ManagedCameras(Arc::clone(&paths))).serve_at(ROOT_PATH, manager);
     let mut objects = Vec::new();
     for service in &publication.cameras {
         let path = camera_path(service.name());
