@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, load_model, run_blocking};
+use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, load_model, start_workers};
 use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -265,9 +265,15 @@ impl Manager {
             warn!(camera = camera.name(), "the camera cannot be removed from the bus: {error}");
         }
         camera.close();
-        let stopped = Arc::clone(camera);
-        if let Err(error) = run_blocking("stop-camera", move || stopped.stop()).await {
-            warn!(camera = camera.name(), "{error}");
+        let (stopped, (done, ended)) = (Arc::clone(camera), tokio::sync::oneshot::channel::<()>());
+        let stop = move || {
+            stopped.stop();
+            drop(done);
+        };
+        // Not a worker: closing a device may take as long as its driver likes.
+        match std::thread::Builder::new().name("stop-camera".into()).spawn(stop) {
+            Ok(_) => drop(ended.await),
+            Err(error) => warn!(camera = camera.name(), "the camera's threads end later: {error}"),
         }
         info!(camera = camera.name(), "camera removed");
     }
@@ -356,6 +362,7 @@ async fn serve_cameras(
         safe_mode,
         watchdog: Mutex::new(watchdog),
     };
+    start_workers().context("cannot start the worker threads")?;
     let mut cameras = Vec::new();
     for settings in &config.cameras {
         cameras.push(Arc::new(factory.start(settings)?));
@@ -460,6 +467,7 @@ async fn main_loop(
                 Verdict::Stuck(names) => error!("these threads make no progress: {}; the service manager will restart the service", names.join(", ")),
             },
             _ = report.tick() => {
+                factory.budget.sweep();
                 let cameras = manager.cameras();
                 let _ = notify::status(&status_line(&cameras));
                 let metrics_file = manager.config().metrics_file.clone();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portraitd_protocol::ServiceError;
 
-use super::blocking::run_blocking;
+use super::blocking::{Worker, run_blocking};
 use super::camera::invalid;
 use portraitd_media::{OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
 /// # Errors
 /// As [`read`], and as [`run_blocking`].
 pub(super) async fn read_configured(path: Option<PathBuf>) -> Result<Option<Arc<OwnedPicture>>, ServiceError> {
-    run_blocking("background", move || path.as_deref().map(read).transpose()).await?
+    run_blocking(Worker::Loader, move || path.as_deref().map(read).transpose()).await?
 }
 
 /// Decodes a picture. `name` stands for it in errors. This may take a second.

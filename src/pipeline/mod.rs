@@ -21,7 +21,7 @@
 //! | `background` | main and render | the settings of what stands behind the people |
 //! | `background_image` | its own | reads a picture for it |
 //! | `backoff` | capture and output | the wait between two attempts to open a device |
-//! | `blocking` | its own | work that takes time |
+//! | `blocking` | three workers | work that takes time |
 
 mod background;
 mod background_image;
@@ -36,7 +36,7 @@ mod render;
 mod shared;
 mod vision;
 
-pub use blocking::run_blocking;
+pub use blocking::{Worker, run_blocking, start_workers};
 pub use camera::{Camera, CameraOptions, Reconfiguration, load_model};
 
 #[cfg(test)]

@@ -168,9 +168,10 @@ impl RenderLoop {
                     let shot = self.shared.shot(observation.sequence, observation.capture_ns);
                     let Some(mask) = observation.mask_view() else { continue };
                     let degraded = self.degraded_flag();
-                    let mut slot = self.ring.begin();
+                    let Some(mut slot) = self.ring.begin() else { return };
                     let whole = PixelRect::of_size(self.format.size);
                     if let Err(error) = draw_mask(&mut matte, &mask, whole, &mut slot.picture()) {
+                        drop(slot);
                         self.log_failure(&error);
                         continue;
                     }
@@ -202,10 +203,11 @@ impl RenderLoop {
         let observation = self.mask_for(frame);
         let whole = PixelRect::of_size(frame.format.size);
         let degraded = self.degraded_flag();
-        let mut slot = self.ring.begin();
+        let Some(mut slot) = self.ring.begin() else { return };
         let mut picture = slot.picture();
         if let Some(mask) = observation.as_ref().and_then(|observation| observation.mask_view()) {
             if let Err(error) = renderer.render(&frame.picture(), whole, &mask, &mut picture) {
+                drop(slot);
                 self.log_failure(&error);
                 return;
             }
@@ -226,8 +228,9 @@ impl RenderLoop {
         let observation = self.shared.observations.latest().map(|(observation, _)| observation);
         let observation = observation.filter(|observation| observation.frame == size);
         let degraded = self.degraded_flag();
-        let mut slot = self.ring.begin();
+        let Some(mut slot) = self.ring.begin() else { return };
         if let Err(error) = view.render_with_inset(&frame.picture(), crop, self.key.inset, &mut slot.picture()) {
+            drop(slot);
             self.log_failure(&error);
             return;
         }
@@ -252,8 +255,9 @@ impl RenderLoop {
         };
         let mask = observation.as_ref().and_then(|observation| observation.mask_view());
         let degraded = self.degraded_flag();
-        let mut slot = self.ring.begin();
+        let Some(mut slot) = self.ring.begin() else { return };
         if let Err(error) = renderer.render(&frame.picture(), crop, mask.as_ref(), &background, &mut slot.picture()) {
+            drop(slot);
             self.log_failure(&error);
             return;
         }

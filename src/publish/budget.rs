@@ -1,33 +1,154 @@
-//! The memory that all rings together may use.
+//! What the clients of each user may use of the service (see `docs/design/quotas.md`).
 //!
-//! The memory of a ring is charged to the service, whichever client asked for the ring. Without a
-//! limit, a client that asks for many large pictures could get the service killed by the kernel's
-//! out-of-memory handling.
+//! Whatever a client asks for is charged to its user before it is made: bytes of memory, rings,
+//! attachments, snapshots. A part of each is kept for users that have little, so that a first
+//! client of another user is always served.
+//!
+//! A charge is given back when what it stands for is provably free. Memory that a client may still
+//! hold stays charged, and is looked at again ([`RingBudget::sweep`]).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::error::PublishError;
+use super::shared_file::SharedFile;
 
 /// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of
 /// 1920x1080 in NV12.
 const DEFAULT_BYTES: usize = 128 << 20;
 
-/// The budget of all rings. Clones share it.
-#[derive(Clone, Debug)]
-pub struct RingBudget(Arc<Account>);
+/// What the kernel may keep of a file or pipe that a client holds, its pages not counted. Some ways
+/// to hold a file cannot be observed (`O_PATH`), so each is charged this residue, which is given
+/// back at [`RESIDUE_RATE`].
+const FILE_RESIDUE: f64 = 2048.0;
+/// The same for one more open description of a file.
+const DESCRIPTION_RESIDUE: f64 = 256.0;
+/// The most residue of one user, in bytes.
+const RESIDUE_LIMIT: f64 = 32.0 * 1024.0 * 1024.0;
+/// How fast residue is given back, in bytes per second.
+const RESIDUE_RATE: f64 = 2048.0;
 
-#[derive(Debug)]
-struct Account {
-    limit: usize,
-    used: AtomicUsize,
+/// A limit on one kind of thing.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    /// The most of all users together.
+    all: usize,
+    /// The part of it that is kept for users that have at most `share`.
+    reserve: usize,
+    /// What a user may have while only the reserve is left.
+    share: usize,
+    /// The most of one user.
+    user: usize,
 }
 
-/// The part of the budget that one ring uses. Dropping it returns the bytes.
+impl Limit {
+    const fn new(all: usize, reserve: usize, share: usize) -> Self {
+        Self { all, reserve, share, user: all - reserve }
+    }
+
+    /// Whether a user that has `used` of `total` may have `more`.
+    fn allows(&self, total: usize, used: usize, more: usize) -> bool {
+        let (Some(total), Some(used)) = (total.checked_add(more), used.checked_add(more)) else { return false };
+        more == 0
+            || (total <= self.all && used <= self.user && (total <= self.all - self.reserve || used <= self.share))
+    }
+}
+
+/// Each ring has a thread, and the unit allows 64 (`TasksMax=`).
+const RINGS: Limit = Limit::new(32, 8, 2);
+/// Each attachment has a pipe, and a process may open 1024 descriptors by default.
+const ATTACHMENTS: Limit = Limit::new(256, 64, 16);
+const SNAPSHOTS: Limit = Limit { all: 8, reserve: 4, share: 1, user: 2 };
+
+/// Amounts that are charged together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Memory, in bytes.
+    pub bytes: usize,
+    /// Rings.
+    pub rings: usize,
+    /// Attachments.
+    pub attachments: usize,
+    /// Snapshots in flight.
+    pub snapshots: usize,
+}
+
+impl Amounts {
+    /// One ring of this size, which takes whole pages.
+    pub fn ring(bytes: usize) -> Self {
+        let bytes = bytes.checked_next_multiple_of(rustix::param::page_size()).unwrap_or(usize::MAX);
+        Self { bytes, rings: 1, attachments: 0, snapshots: 0 }
+    }
+
+    /// One attachment.
+    pub const ATTACHMENT: Self = Self { bytes: 0, rings: 0, attachments: 1, snapshots: 0 };
+
+    /// One snapshot in flight.
+    pub const SNAPSHOT: Self = Self { bytes: 0, rings: 0, attachments: 0, snapshots: 1 };
+
+    /// Memory alone.
+    pub const fn memory(bytes: usize) -> Self {
+        Self { bytes, rings: 0, attachments: 0, snapshots: 0 }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.rings += other.rings;
+        self.attachments += other.attachments;
+        self.snapshots += other.snapshots;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.rings -= other.rings;
+        self.attachments -= other.attachments;
+        self.snapshots -= other.snapshots;
+    }
+}
+
+/// The budget of all cameras. Clones share it.
+#[derive(Clone, Debug)]
+pub struct RingBudget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    bytes: Limit,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    total: Amounts,
+    users: HashMap<u32, Account>,
+    /// Memory that clients may still hold, with its charge.
+    kept: Vec<(SharedFile, RingShare)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    used: Amounts,
+    /// At `since`, in bytes.
+    residue: f64,
+    since: Instant,
+}
+
+impl Account {
+    fn leave(&mut self, bytes: f64, now: Instant) {
+        (self.residue, self.since) = (self.residue(now) + bytes, now);
+    }
+
+    fn residue(&self, now: Instant) -> f64 {
+        (self.residue - now.saturating_duration_since(self.since).as_secs_f64() * RESIDUE_RATE).max(0.0)
+    }
+}
+
+/// What is charged to a user. Dropping it gives it back.
 #[derive(Debug)]
 pub struct RingShare {
     budget: RingBudget,
-    bytes: usize,
+    user: u32,
+    amounts: Amounts,
 }
 
 impl Default for RingBudget {
@@ -37,29 +158,138 @@ impl Default for RingBudget {
 }
 
 impl RingBudget {
-    /// A budget of `limit` bytes.
+    /// A budget of `limit` bytes. A quarter is kept for users that use at most an eighth.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Account { limit, used: AtomicUsize::new(0) }))
+        Self(Arc::new(Shared { bytes: Limit::new(limit, limit / 4, limit / 8), ledger: Mutex::default() }))
     }
 
-    /// Reserves `bytes` for a ring.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // The critical sections assign numbers and move whole entries.
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Charges `amounts` to a user.
     ///
     /// # Errors
-    /// [`PublishError::OverBudget`] if fewer are left.
-    pub fn take(&self, bytes: usize) -> Result<RingShare, PublishError> {
-        let Account { limit, used } = &*self.0;
-        let fits = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);
-        match used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
-            Ok(_) => Ok(RingShare { budget: self.clone(), bytes }),
-            Err(used) => Err(PublishError::OverBudget { wanted: bytes, used, limit: *limit }),
+    /// [`PublishError::OverBudget`] or [`PublishError::OverQuota`] if a limit forbids it.
+    pub fn take(&self, user: u32, amounts: Amounts) -> Result<RingShare, PublishError> {
+        if let Ok(share) = self.try_take(user, amounts) {
+            return Ok(share);
         }
+        // What was kept may be free by now.
+        self.sweep();
+        self.try_take(user, amounts)
+    }
+
+    fn try_take(&self, user: u32, amounts: Amounts) -> Result<RingShare, PublishError> {
+        let now = Instant::now();
+        let mut ledger = self.ledger();
+        let total = ledger.total;
+        let none = Account { used: Amounts::default(), residue: 0.0, since: now };
+        let mut account = ledger.users.get(&user).copied().unwrap_or(none);
+        let used = account.used;
+        let bytes = self.0.bytes;
+        if !bytes.allows(total.bytes, used.bytes, amounts.bytes) {
+            let (wanted, limit) = (amounts.bytes, bytes.all);
+            return Err(PublishError::OverBudget { wanted, used: total.bytes, by_user: used.bytes, limit });
+        }
+        let kinds = [
+            ("streams of different kinds and sizes", RINGS, total.rings, used.rings, amounts.rings),
+            ("attachments", ATTACHMENTS, total.attachments, used.attachments, amounts.attachments),
+            ("snapshots in flight", SNAPSHOTS, total.snapshots, used.snapshots, amounts.snapshots),
+        ];
+        for (what, limit, total, used, more) in kinds {
+            if !limit.allows(total, used, more) {
+                return Err(PublishError::OverQuota { what, by_user: used, used: total, limit: limit.all });
+            }
+        }
+        let residue = (amounts.rings + amounts.snapshots) as f64 * FILE_RESIDUE
+            + amounts.attachments as f64 * DESCRIPTION_RESIDUE;
+        account.leave(residue, now);
+        if residue > 0.0 && account.residue > RESIDUE_LIMIT {
+            return Err(PublishError::TooFast);
+        }
+        account.used.add(amounts);
+        ledger.users.insert(user, account);
+        ledger.total.add(amounts);
+        Ok(RingShare { budget: self.clone(), user, amounts })
+    }
+
+    /// Keeps the charge for memory until no client holds it.
+    pub(crate) fn keep(&self, file: SharedFile, share: RingShare) {
+        self.ledger().kept.push((file, share));
+        self.sweep();
+    }
+
+    /// Gives back what was charged for memory that no client holds any more. Returns whether any is
+    /// still held.
+    pub fn sweep(&self) -> bool {
+        let mut ledger = self.ledger();
+        let freed: Vec<_> = ledger.kept.extract_if(.., |(file, _)| file.is_unused()).collect();
+        let held = !ledger.kept.is_empty();
+        // A charge is given back under the lock.
+        drop(ledger);
+        for (file, _) in &freed {
+            // Without this, a descriptor that was opened with O_PATH would pin the memory.
+            file.free(0);
+        }
+        held
+    }
+
+    /// What is charged to a user.
+    pub fn used_by(&self, user: u32) -> Amounts {
+        self.ledger().users.get(&user).map(|account| account.used).unwrap_or_default()
+    }
+
+    fn give_back(&self, user: u32, amounts: Amounts) {
+        let now = Instant::now();
+        let mut ledger = self.ledger();
+        ledger.total.subtract(amounts);
+        if let Some(account) = ledger.users.get_mut(&user) {
+            account.used.subtract(amounts);
+        }
+        ledger.users.retain(|_, account| account.used != Amounts::default() || account.residue(now) > 0.0);
+    }
+}
+
+impl RingShare {
+    /// Charges the user for a pipe that a client has kept open.
+    pub(crate) fn leave_residue(&self) {
+        if let Some(account) = self.budget.ledger().users.get_mut(&self.user) {
+            account.leave(FILE_RESIDUE, Instant::now());
+        }
+    }
+
+    /// The user to whom this is charged.
+    pub const fn user(&self) -> u32 {
+        self.user
+    }
+
+    /// The budget that this is charged against.
+    pub const fn budget(&self) -> &RingBudget {
+        &self.budget
+    }
+
+    /// Gives all but `kept` back. Amounts that are larger than the charged ones change nothing.
+    pub fn shrink(&mut self, kept: Amounts) {
+        let Amounts { bytes, rings, attachments, snapshots } = self.amounts;
+        let kept = Amounts {
+            bytes: kept.bytes.min(bytes),
+            rings: kept.rings.min(rings),
+            attachments: kept.attachments.min(attachments),
+            snapshots: kept.snapshots.min(snapshots),
+        };
+        let mut rest = self.amounts;
+        rest.subtract(kept);
+        self.amounts = kept;
+        self.budget.give_back(self.user, rest);
     }
 }
 
 impl Drop for RingShare {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.user, self.amounts);
     }
 }
 
@@ -67,18 +297,70 @@ impl Drop for RingShare {
 mod tests {
     use super::*;
 
+    fn bytes(bytes: usize) -> Amounts {
+        Amounts::memory(bytes)
+    }
+
     #[test]
     fn what_is_given_back_can_be_taken_again() {
         let budget = RingBudget::new(100);
-        let first = budget.take(60).expect("room");
-        let error = budget.clone().take(41).expect_err("one budget");
-        assert!(matches!(error, PublishError::OverBudget { wanted: 41, used: 60, limit: 100 }), "{error}");
-        let second = budget.take(40).expect("all of it");
-        budget.take(1).expect_err("none left");
-        budget.take(usize::MAX).expect_err("no overflow");
+        let first = budget.take(1, bytes(60)).expect("room");
+        let error = budget.clone().take(1, bytes(16)).expect_err("the reserve");
+        assert!(matches!(error, PublishError::OverBudget { wanted: 16, used: 60, limit: 100, .. }), "{error}");
+        let mut second = budget.take(1, bytes(15)).expect("all but the reserve");
+        budget.take(1, bytes(1)).expect_err("none left");
+        budget.take(1, bytes(usize::MAX)).expect_err("no overflow");
+        second.shrink(bytes(5));
+        budget.take(1, bytes(10)).expect("room again");
         drop(first);
-        budget.take(60).expect("room again");
+        budget.take(1, bytes(70)).expect("room again");
         drop(second);
-        budget.take(100).expect("all of it");
+        assert_eq!(budget.used_by(1), Amounts::default());
+    }
+
+    #[test]
+    fn a_user_that_takes_all_leaves_the_reserve_for_others() {
+        let budget = RingBudget::new(128 << 20);
+        let _greedy = budget.take(1, bytes(96 << 20)).expect("all but the reserve");
+        let _second = budget.take(2, bytes(16 << 20)).expect("a first view");
+        budget.take(2, bytes(1)).expect_err("no more from the reserve");
+        let _third = budget.take(3, bytes(16 << 20)).expect("a first view");
+        budget.take(1, bytes(1)).expect_err("not from the reserve");
+        let attachments: Vec<_> = std::iter::from_fn(|| budget.take(1, Amounts::ATTACHMENT).ok()).collect();
+        assert_eq!(attachments.len(), 192);
+        let rings: Vec<_> = std::iter::from_fn(|| budget.take(1, Amounts::ring(0)).ok()).collect();
+        assert_eq!(rings.len(), 24);
+        let snapshots: Vec<_> = std::iter::from_fn(|| budget.take(1, Amounts::SNAPSHOT).ok()).collect();
+        assert_eq!(snapshots.len(), 2);
+        let mut kept = Vec::new();
+        for user in [2, 3] {
+            let all = Amounts { bytes: 0, rings: 2, attachments: 16, snapshots: 1 };
+            kept.push(budget.take(user, all).expect("a mask and a view"));
+        }
+    }
+
+    #[test]
+    fn files_that_are_made_without_end_are_charged_by_a_rate() {
+        let budget = RingBudget::default();
+        let made = (0..100_000).take_while(|_| budget.take(1, Amounts::ring(0)).is_ok()).count();
+        assert!((16_384..17_000).contains(&made), "{made}");
+        budget.take(2, Amounts::ring(0)).expect("another user");
+    }
+
+    #[test]
+    fn memory_that_a_client_holds_stays_charged() {
+        let own = rustix::process::geteuid().as_raw();
+        for user in [own, own + 1] {
+            let budget = RingBudget::new(1 << 20);
+            let file = SharedFile::create("test", user).expect("memory");
+            file.allocate(4096).expect("memory");
+            let client = file.for_client().expect("descriptor");
+            budget.keep(file, budget.take(user, bytes(4096)).expect("room"));
+            assert!(budget.sweep());
+            assert_eq!(budget.used_by(user).bytes, 4096);
+            drop(client);
+            assert!(!budget.sweep());
+            assert_eq!(budget.used_by(user).bytes, 0);
+        }
     }
 }

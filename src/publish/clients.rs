@@ -14,18 +14,22 @@
 //! and the daemon does not change this. The write therefore fails with `EPIPE`, and the client is
 //! marked as gone until the main thread removes it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use portraitd_protocol::layout::HEADER_BYTES;
 use portraitd_protocol::sequence_lock::newest;
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::budget::RingShare;
 use super::error::PublishError;
-use super::memory::{RingHead, watch_readable};
+use super::memory::{RingBody, RingHead, watch_readable};
+use super::shared_file::SharedFile;
 
 /// Size of a client's pipe in bytes: one page, the least that the kernel allows.
 const PIPE_BYTES: usize = 4096;
@@ -39,10 +43,20 @@ pub const MAX_CLIENTS: usize = 64;
 pub struct ClientFds {
     /// Number of the client; it is used once per ring.
     pub id: u64,
-    /// The ring's memory.
+    /// The ring's memory: a description of the client's own, for reading.
     pub memory: OwnedFd,
     /// The read end of the client's pipe.
     pub event: OwnedFd,
+}
+
+impl ClientFds {
+    /// Waits until the ring has a frame or its pipe has ended. Reads nothing.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch the pipe.
+    pub(crate) async fn readable(&self) -> std::io::Result<()> {
+        watch_readable(self.event.try_clone()?)?.readable().await.map(drop)
+    }
 }
 
 #[derive(Debug)]
@@ -83,7 +97,15 @@ struct List {
 #[derive(Debug)]
 struct Shared {
     head: RingHead,
-    memory: OwnedFd,
+    /// Held by the writer while it draws.
+    body: Arc<Mutex<RingBody>>,
+    file: SharedFile,
+    /// What the ring's memory is charged to, until it is free.
+    share: Mutex<Option<RingShare>>,
+    /// The slots are to be zeroed as soon as no slot is being drawn.
+    wipe_due: AtomicBool,
+    /// Clients were attached when the ring was wiped, so the header is left.
+    header_read: AtomicBool,
     /// The epoll set with the write ends of all clients.
     hangups: OwnedFd,
     closed: AtomicBool,
@@ -95,10 +117,25 @@ struct Shared {
 pub struct RingClients(Arc<Shared>);
 
 impl RingClients {
-    pub(super) fn new(head: RingHead, memory: OwnedFd) -> Result<Self, PublishError> {
+    pub(super) fn new(
+        head: RingHead,
+        body: Arc<Mutex<RingBody>>,
+        file: SharedFile,
+        share: Option<RingShare>,
+    ) -> Result<Self, PublishError> {
         let hangups = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(PublishError::call("epoll_create1"))?;
         let list = Mutex::new(List { clients: Vec::new(), next_id: 1 });
-        Ok(Self(Arc::new(Shared { head, memory, hangups, closed: AtomicBool::new(false), list })))
+        Ok(Self(Arc::new(Shared {
+            head,
+            body,
+            file,
+            share: Mutex::new(share),
+            wipe_due: AtomicBool::new(false),
+            header_read: AtomicBool::new(false),
+            hangups,
+            closed: AtomicBool::new(false),
+            list,
+        })))
     }
 
     pub(super) fn head(&self) -> &RingHead {
@@ -119,10 +156,10 @@ impl RingClients {
     /// [`MAX_CLIENTS`], and [`PublishError::System`] if the process has no descriptors left.
     pub fn add_client(&self, interval: Option<Duration>) -> Result<ClientFds, PublishError> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(PublishError::call("pipe2"))?;
-        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).map_err(PublishError::call("fcntl(F_SETFL)"))?;
+        rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).map_err(PublishError::call("fcntl(F_SETFL)"))?;
         // A smaller pipe only saves memory, so it does not matter if the kernel refuses.
         let _ = fcntl_setpipe_size(&writer, PIPE_BYTES);
-        let memory = self.0.memory.try_clone().map_err(|error| PublishError::System { call: "dup", error })?;
+        let memory = self.0.file.for_client()?;
         let interval_ns = interval.map_or(0, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         let mut list = self.list();
         // Checked under the lock: either `close` finds this client in the list, or this check finds
@@ -153,10 +190,30 @@ impl RingClients {
             return false;
         };
         let client = list.clients.swap_remove(position);
+        drop(list);
+        self.dismiss(&client);
+        true
+    }
+
+    /// Takes leave of a client that was removed from the list.
+    fn dismiss(&self, client: &Client) {
         // Closing the last descriptor would remove it too, but a child process might hold another
         // one for a moment.
         let _ = epoll::delete(&self.0.hangups, &client.event);
-        true
+        let mut end = [PollFd::new(&client.event, PollFlags::empty())];
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let left = poll(&mut end, Some(&none)).is_ok() && end[0].revents().contains(PollFlags::ERR);
+        if !left {
+            // The client keeps the pipe. Its unread bytes are a page of the service's.
+            empty_pipe(&client.event);
+            if let Some(share) = &*self.share() {
+                share.leave_residue();
+            }
+        }
+    }
+
+    fn share(&self) -> MutexGuard<'_, Option<RingShare>> {
+        self.0.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the clients that have left, and returns their number.
@@ -226,6 +283,48 @@ impl RingClients {
         list.clients.iter_mut().for_each(wake_one);
     }
 
+    /// Closes the ring and zeroes its slots, at once or, if a slot is being drawn, as soon as it is
+    /// finished. Nothing is published into the ring after that, and what was charged for it is
+    /// given back as soon as no client holds it. All clients are removed, which ends their pipes.
+    pub fn wipe(&self) {
+        self.close();
+        let clients = std::mem::take(&mut self.list().clients);
+        clients.iter().for_each(|client| self.dismiss(client));
+        // Clients that were attached read there that the ring is closed.
+        self.0.header_read.fetch_or(!clients.is_empty(), Ordering::AcqRel);
+        self.0.wipe_due.store(true, Ordering::Release);
+        self.wipe_if_due();
+    }
+
+    /// Zeroes the slots if [`RingClients::wipe`] has asked for it and no slot is being drawn.
+    /// Whoever has drawn a slot calls this after releasing it.
+    pub(super) fn wipe_if_due(&self) {
+        // Either the drawing thread sees what `wipe` has stored, or `wipe` sees the released slot.
+        fence(Ordering::SeqCst);
+        if !self.0.wipe_due.load(Ordering::Acquire) {
+            return;
+        }
+        let mut body = match self.0.body.try_lock() {
+            Ok(body) => body,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let share = self.share().take();
+        let from = if self.0.header_read.load(Ordering::Acquire) { HEADER_BYTES } else { 0 };
+        if self.0.file.free(from) {
+            return;
+        }
+        body.fill_zero();
+        drop(body);
+        self.0.wipe_due.store(false, Ordering::Release);
+        // Without a second handle the charge is given back although clients may hold the memory.
+        if let Some(share) = share
+            && let Ok(file) = self.0.file.try_clone()
+        {
+            share.budget().clone().keep(file, share);
+        }
+    }
+
     /// Wakes the clients that are due. The writer calls this after it has published a frame at
     /// `now_ns`.
     pub(super) fn wake(&self, now_ns: u64) {
@@ -234,6 +333,15 @@ impl RingClients {
                 wake_one(client);
             }
         }
+    }
+}
+
+/// Reads what is in a pipe, given its write end.
+fn empty_pipe(writer: &OwnedFd) {
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(reader) = rustix::fs::open(path, flags, Mode::empty()) {
+        let _ = rustix::io::read(&reader, &mut [0; PIPE_BYTES]);
     }
 }
 

@@ -24,19 +24,38 @@ pub enum PublishError {
     /// endlessly from using up the service's descriptors.
     #[error("this stream already has {0} clients, the most that one ring serves")]
     Full(usize),
-    /// All rings together would use more memory than they may.
+    /// The rings would use more memory than they may.
     #[error(
-        "a ring for this stream needs {} MiB, and the other rings use {} of the {} that they may use in all; ask for a smaller size",
-        wanted.div_ceil(1 << 20), used.div_ceil(1 << 20), limit >> 20
+        "this needs {} MiB, and the rings use {} (this user's {}) of the {} that they may use in all; ask for a smaller size",
+        wanted.div_ceil(1 << 20), used.div_ceil(1 << 20), by_user.div_ceil(1 << 20), limit >> 20
     )]
     OverBudget {
-        /// Bytes of the requested ring.
+        /// Bytes that are wanted.
         wanted: usize,
-        /// Bytes that the other rings use.
+        /// Bytes in use.
         used: usize,
-        /// Bytes that all rings together may use.
+        /// Bytes in use by the same user, those that its clients still hold included.
+        by_user: usize,
+        /// Bytes that all users may use.
         limit: usize,
     },
+    /// A user has as many of something as it may have.
+    #[error(
+        "this user has {by_user} of {used} {what}, and there may be {limit}, some of which are kept for other users"
+    )]
+    OverQuota {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many this user has.
+        by_user: usize,
+        /// How many all users have.
+        used: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A user makes rings and snapshots faster than their remains can be accounted for.
+    #[error("this user has asked for too many rings and snapshots in a short time; wait a minute")]
+    TooFast,
     /// A system call failed.
     #[error("{call}: {error}")]
     System {

@@ -83,7 +83,7 @@ impl RingHead {
         unsafe { &*self.0.start.as_ptr().wrapping_add(header::LATEST).cast() }
     }
 
-    /// Marks the ring as closed.
+    /// Marks the ring as closed, in memory that all readers see.
     pub(super) fn close(&self) {
         // SAFETY: as in `latest`.
         let closed: &AtomicU32 = unsafe { &*self.0.start.as_ptr().wrapping_add(header::CLOSED).cast() };
@@ -111,6 +111,20 @@ impl RingBody {
         let bytes =
             unsafe { std::slice::from_raw_parts_mut(start.wrapping_add(LOCK_BYTES), self.slot_bytes - LOCK_BYTES) };
         (lock, bytes)
+    }
+}
+
+impl RingBody {
+    /// Overwrites all slots with zero.
+    pub(super) fn fill_zero(&mut self) {
+        for index in 0..self.slot_count {
+            let (lock, bytes) = self.slot(index);
+            // Odd: a reader discards what it has copied.
+            lock.store(1u64.to_le(), Ordering::Release);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            bytes.fill(0);
+            lock.store(0, Ordering::Release);
+        }
     }
 }
 

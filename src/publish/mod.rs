@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | [`ring`] | render | writing frames into a ring |
 //! | [`clients`] | main; render (wake-ups) | the clients of a ring, and their departure |
-//! | [`budget`] | main | the memory that all rings together may use |
+//! | [`budget`] | main | what the clients of each user may use |
+//! | `shared_file` | all | memory that clients may read, and how it is taken back |
 //! | [`dbus`] | main | the D-Bus objects, and the traits through which they use the service |
 //!
 //! The writer owns the memory of a ring, and clients map it read-only. The descriptors for a client
@@ -16,8 +17,10 @@ pub mod dbus;
 mod error;
 mod memory;
 pub mod ring;
+mod shared_file;
 
-pub use budget::{RingBudget, RingShare};
+pub use budget::{Amounts, RingBudget, RingShare};
 pub use clients::{ClientFds, MAX_CLIENTS, RingClients};
 pub use error::PublishError;
 pub use ring::{RingSpec, RingWriter, SlotInfo, SlotWriter};
+pub(crate) use shared_file::{Contents, SharedFile};

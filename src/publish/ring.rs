@@ -8,24 +8,24 @@
 //! [`RingClients`] handle.
 //!
 //! # Protection against clients
-//! Clients receive a duplicate of the memfd's descriptor. The service maps the memory writable
-//! *before* it sets `F_SEAL_FUTURE_WRITE`. From then on the kernel refuses every `write`, every new
-//! writable shared mapping, every `mprotect` that would make a mapping writable, and every hole,
-//! for every holder, also after the memfd was opened again through `/proc`. A read-only descriptor
-//! would therefore add nothing. `F_SEAL_SHRINK` and `F_SEAL_GROW` fix the size, so that readers
-//! cannot get SIGBUS, and `F_SEAL_SEAL` fixes the seals.
+//! The memory is a [`SharedFile`](super::shared_file): no client can write to it or change its
+//! size. The service maps it writable before it is sealed.
+//!
+//! # The end of a ring
+//! [`RingClients::wipe`] closes the ring and zeroes its slots. A slot that is being drawn at that
+//! moment is zeroed as soon as it is finished, and is not published. After that no slot can be
+//! begun: whoever still holds the memory sees nothing new.
 
 use portraitd_protocol::layout::{HEADER_BYTES, MAX_PEOPLE, PlaneLayout, SLOT_HEADER_BYTES, slot};
 use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
 use portraitd_protocol::{Person, RingLayout, SlotFlags, StreamKind};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use rustix::io::Errno;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::budget::RingShare;
 use super::clients::{ClientFds, RingClients};
 use super::error::PublishError;
 use super::memory::{RingBody, map};
+use super::shared_file::{Contents, SharedFile};
 use portraitd_media::{Colorimetry, PictureMut, PixelFormat, PixelRect, PlaneMut, Size};
 
 /// Stream, format and size of a ring.
@@ -79,7 +79,7 @@ pub struct SlotInfo<'a> {
 /// The writer of one ring.
 #[derive(Debug)]
 pub struct RingWriter {
-    body: RingBody,
+    body: Arc<Mutex<RingBody>>,
     layout: RingLayout,
     format: PixelFormat,
     size: Size,
@@ -89,21 +89,33 @@ pub struct RingWriter {
 }
 
 impl RingWriter {
-    /// Creates a ring. All of its memory is allocated here, so that a lack of memory does not
-    /// appear later, in the middle of a frame.
+    /// Creates a ring for clients of the service's own user. All of its memory is allocated here,
+    /// so that a lack of memory does not appear later, in the middle of a frame.
     ///
     /// # Errors
     /// [`PublishError::Layout`] for an impossible size or slot count. [`PublishError::System`] if
     /// the kernel has no memory or is older than 5.1 (it then lacks `F_SEAL_FUTURE_WRITE`).
     pub fn new(spec: &RingSpec) -> Result<Self, PublishError> {
+        Self::create(spec, rustix::process::geteuid().as_raw(), None)
+    }
+
+    /// Creates a ring for clients of the user to whom its memory is charged. The charge is given
+    /// back when the memory is free.
+    ///
+    /// # Errors
+    /// As [`RingWriter::new`].
+    pub fn charged(spec: &RingSpec, share: RingShare) -> Result<Self, PublishError> {
+        Self::create(spec, share.user(), Some(share))
+    }
+
+    fn create(spec: &RingSpec, user: u32, share: Option<RingShare>) -> Result<Self, PublishError> {
         let layout = spec.layout()?;
-        let memory = create_memfd(spec.stream).map_err(PublishError::call("memfd_create"))?;
-        rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, layout.total_bytes() as u64)
-            .map_err(PublishError::call("fallocate"))?;
-        let (head, body) = map(&memory, &layout).map_err(PublishError::call("mmap"))?;
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&memory, seals).map_err(PublishError::call("fcntl(F_ADD_SEALS)"))?;
-        let clients = RingClients::new(head, memory)?;
+        let file = SharedFile::create(&format!("portraitd-{}", spec.stream), user)?;
+        file.allocate(layout.total_bytes())?;
+        let (head, body) = map(&file, &layout).map_err(PublishError::call("mmap"))?;
+        file.seal(Contents::Ring)?;
+        let body = Arc::new(Mutex::new(body));
+        let clients = RingClients::new(head, Arc::clone(&body), file, share)?;
         Ok(Self { body, layout, format: spec.format, size: spec.size, published: 0, clients })
     }
 
@@ -130,24 +142,35 @@ impl RingWriter {
         self.clients.add_client(None)
     }
 
-    /// Borrows the slot of the next frame. It contains the picture of `slots` frames ago. If the
-    /// slot writer is dropped without [`SlotWriter::publish`], the newest frame stays the newest,
-    /// and the same slot is used next.
-    pub fn begin(&mut self) -> SlotWriter<'_> {
+    /// Borrows the slot of the next frame; `None` if the ring is closed. The slot contains the
+    /// picture of `slots` frames ago. If the slot writer is dropped without
+    /// [`SlotWriter::publish`], the newest frame stays the newest, and the same slot is used next.
+    pub fn begin(&mut self) -> Option<SlotWriter<'_>> {
         let index = self.published + 1;
         let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
-        let (lock, bytes) = self.body.slot(slot);
-        begin_write(lock, index);
-        SlotWriter {
+        // A panic while a slot is drawn leaves half a picture, whose lock says so.
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: whoever closes the ring after this finds the slot being drawn.
+        if self.clients.is_closed() {
+            return None;
+        }
+        begin_write(body.slot(slot).0, index);
+        Some(SlotWriter {
             index,
-            lock,
-            bytes,
+            slot,
+            body: Some(body),
             layout: &self.layout,
             format: self.format,
             size: self.size,
             published: &mut self.published,
             clients: &self.clients,
-        }
+        })
+    }
+
+    /// Overwrites all slots with zero and keeps the ring open: for a source that is covered. No
+    /// slot holds a frame until the next one is published.
+    pub fn clear(&mut self) {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).fill_zero();
     }
 
     /// Marks the ring as closed, see [`RingClients::close`]. Dropping the writer does this too.
@@ -159,16 +182,7 @@ impl RingWriter {
 impl Drop for RingWriter {
     fn drop(&mut self) {
         self.clients.close();
-    }
-}
-
-/// Creates the memfd. Linux before 6.3 does not know `MFD_NOEXEC_SEAL` and refuses unknown flags.
-fn create_memfd(stream: StreamKind) -> rustix::io::Result<OwnedFd> {
-    let name = format!("portraitd-{stream}");
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match rustix::fs::memfd_create(&name, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create(&name, flags),
-        result => result,
+        self.clients.wipe_if_due();
     }
 }
 
@@ -176,9 +190,9 @@ fn create_memfd(stream: StreamKind) -> rustix::io::Result<OwnedFd> {
 #[derive(Debug)]
 pub struct SlotWriter<'a> {
     index: u64,
-    lock: &'a AtomicU64,
-    /// The slot without its lock.
-    bytes: &'a mut [u8],
+    slot: usize,
+    /// `None` only while the writer is dropped.
+    body: Option<MutexGuard<'a, RingBody>>,
     layout: &'a RingLayout,
     format: PixelFormat,
     size: Size,
@@ -197,7 +211,7 @@ impl SlotWriter<'_> {
     /// The planes, each with all rows and their padding. The start and the stride of a plane are
     /// multiples of 64 bytes. If the format has fewer than three planes, the others are empty.
     pub fn planes(&mut self) -> [PlaneMut<'_>; 3] {
-        let mut rest = &mut *self.bytes;
+        let (_, mut rest) = self.body.as_mut().expect("not dropped").slot(self.slot);
         let mut start = LOCK_BYTES;
         let mut planes = self.layout.planes().iter();
         std::array::from_fn(|_| {
@@ -219,15 +233,19 @@ impl SlotWriter<'_> {
     }
 
     /// Makes the frame the newest one, with the current time as its publish time, and wakes the
-    /// clients.
+    /// clients. Does nothing if the ring was closed while the frame was drawn.
     pub fn publish(self, info: &SlotInfo<'_>) {
         self.publish_at(info, portraitd_media::clock::monotonic_ns());
     }
 
     /// As [`SlotWriter::publish`], with a given publish time (`CLOCK_MONOTONIC` nanoseconds).
-    pub fn publish_at(self, info: &SlotInfo<'_>, now_ns: u64) {
+    pub fn publish_at(mut self, info: &SlotInfo<'_>, now_ns: u64) {
+        if self.clients.is_closed() {
+            return;
+        }
+        let (lock, bytes) = self.body.as_mut().expect("not dropped").slot(self.slot);
         let mut put = |offset: usize, value: &[u8]| {
-            self.bytes[offset - LOCK_BYTES..offset - LOCK_BYTES + value.len()].copy_from_slice(value);
+            bytes[offset - LOCK_BYTES..offset - LOCK_BYTES + value.len()].copy_from_slice(value);
         };
         put(slot::SEQUENCE, &info.sequence.to_le_bytes());
         put(slot::CAPTURE_NS, &info.capture_ns.to_le_bytes());
@@ -248,9 +266,16 @@ impl SlotWriter<'_> {
                 put(start + 4 + 4 * place, &value.to_le_bytes());
             }
         }
-        finish_write(self.lock, self.clients.head().latest(), self.index);
+        finish_write(lock, self.clients.head().latest(), self.index);
         *self.published = self.index;
         self.clients.wake(now_ns);
+    }
+}
+
+impl Drop for SlotWriter<'_> {
+    fn drop(&mut self) {
+        self.body = None;
+        self.clients.wipe_if_due();
     }
 }
 

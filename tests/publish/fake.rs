@@ -2,6 +2,8 @@
 //! mixture of two frames can be recognized.
 
 use std::collections::HashMap;
+use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
 use portraitd_media::{Colorimetry, PixelFormat, PixelRect, Size};
 use portraitd_protocol::{CameraState, Inset, Person, ServiceError, SlotFlags, StreamKind};
+use rustix::fs::MemfdFlags;
 use tokio::sync::watch;
 
 /// Size of the pictures if a client asks for no size.
@@ -29,7 +32,7 @@ pub fn shade(index: u64) -> u8 {
 
 /// Publishes one frame in which every byte is [`shade`] of its index.
 pub fn publish(writer: &mut RingWriter) {
-    let mut slot = writer.begin();
+    let mut slot = writer.begin().expect("open");
     let index = slot.index();
     for plane in slot.planes() {
         plane.data.fill(shade(index));
@@ -238,8 +241,13 @@ impl CameraService for FakeCamera {
         .boxed()
     }
 
-    fn snapshot(&self, _: Client, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
-        async move { Ok(format!("\u{89}PNG of {stream}").into_bytes()) }.boxed()
+    fn snapshot(&self, _: Client, stream: StreamKind) -> BoxFuture<'_, Result<OwnedFd, ServiceError>> {
+        async move {
+            let mut file = std::fs::File::from(rustix::fs::memfd_create("png", MemfdFlags::CLOEXEC).expect("memfd"));
+            write!(file, "\u{89}PNG of {stream}").and_then(|()| file.rewind()).expect("memory");
+            Ok(file.into())
+        }
+        .boxed()
     }
 
     fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>> {

@@ -2,13 +2,15 @@
 //! anything behind.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use portraitd::publish::{ClientFds, MAX_CLIENTS, PublishError, RingSpec, RingWriter, SlotInfo, SlotWriter};
+use portraitd::publish::{
+    Amounts, ClientFds, MAX_CLIENTS, PublishError, RingBudget, RingSpec, RingWriter, SlotInfo, SlotWriter,
+};
 use portraitd_client::{FrameCopy, Ring, Wait};
 use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, packed_bytes};
 use portraitd_protocol::layout::HEADER_BYTES;
@@ -53,7 +55,7 @@ fn a_picture_of_every_format_comes_out_as_it_went_in() {
             let mut writer = RingWriter::new(&spec).expect("ring");
             let mut ring = attach(&writer);
             let bytes: Vec<u8> = (0..packed_bytes(format, size)).map(|i| shade(i as u64 * 7)).collect();
-            let mut slot = writer.begin();
+            let mut slot = writer.begin().expect("open");
             for plane in slot.planes().iter().take(format.plane_count()) {
                 assert_eq!(plane.data.as_ptr().addr() % 64, 0, "{format} {size}");
                 assert_eq!(plane.stride_bytes % 64, 0, "{format} {size}");
@@ -98,7 +100,7 @@ fn more_people_than_a_slot_holds_are_left_out() {
     let mut writer = writer();
     let mut ring = attach(&writer);
     let people = [portraitd_protocol::Person::default(); 20];
-    writer.begin().publish(&SlotInfo { people: &people, ..SlotInfo::default() });
+    writer.begin().expect("open").publish(&SlotInfo { people: &people, ..SlotInfo::default() });
     let mut frame = FrameCopy::default();
     assert!(ring.latest(&mut frame));
     assert_eq!(frame.info().people().len(), 16);
@@ -109,9 +111,10 @@ fn a_slot_that_is_not_published_changes_nothing() {
     let mut writer = writer();
     let mut ring = attach(&writer);
     publish(&mut writer);
-    let mut slot = writer.begin();
+    let mut slot = writer.begin().expect("open");
     assert_eq!(slot.index(), 2);
     slot.planes()[0].data.fill(99);
+    drop(slot);
     let mut frame = FrameCopy::default();
     assert!(ring.latest(&mut frame) && is_whole(&frame));
     publish(&mut writer);
@@ -159,7 +162,7 @@ fn a_slot_under_the_writers_hands_is_not_read() {
     let mut ring = attach(&writer);
     (0..4).for_each(|_| publish(&mut writer));
     // Slot 0 is being written, and the newest frame lies in slot 3.
-    let _slot = writer.begin();
+    let _slot = writer.begin().expect("open");
     let mut frame = FrameCopy::default();
     assert!(ring.latest(&mut frame) && is_whole(&frame));
     assert_eq!(frame.info().index, 4);
@@ -226,14 +229,16 @@ fn a_client_can_neither_write_nor_shrink_nor_grow() {
     assert!(memory.set_len(length - 1).is_err(), "shrink");
     assert!(memory.set_len(length + 1).is_err(), "grow");
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    assert_eq!(rustix::fs::fallocate(&memory, punch, 0, length), Err(Errno::PERM), "punch a hole");
+    assert_eq!(rustix::fs::fallocate(&memory, punch, 0, length), Err(Errno::BADF), "punch a hole");
     assert!(rustix::fs::fallocate(&memory, FallocateFlags::empty(), 0, length * 2).is_err(), "allocate");
     assert_eq!(rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE), Err(Errno::PERM), "seal");
+    assert!(rustix::fs::fchmod(&memory, rustix::fs::Mode::from_raw_mode(0o666)).is_ok(), "it is our own file");
     // The kernel allows to reopen the memory for writing. The seals belong to the file and not to
     // the descriptor.
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
     if let Ok(mut anew) = OpenOptions::new().read(true).write(true).open(path) {
         assert!(anew.write(b"x").is_err(), "write through a new descriptor");
+        assert_eq!(rustix::fs::fallocate(&anew, punch, 0, length), Err(Errno::PERM), "punch a hole");
         hostile::assert_not_mappable_for_writing(&anew, HEADER_BYTES);
     }
     hostile::assert_not_mappable_for_writing(&memory, HEADER_BYTES);
@@ -361,6 +366,42 @@ fn a_frame_that_is_there_already_wakes_a_new_client() {
     assert_eq!(ring.wait(LONG).expect("wait"), Wait::Frame);
 }
 
+/// As root only: another user's client.
+#[test]
+fn a_client_of_another_user_can_neither_write_nor_shrink_nor_grow() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED, NOT TESTED: what another user may do, which needs root");
+        return;
+    }
+    const OTHER: u32 = 12_345;
+    let share = RingBudget::default().take(OTHER, Amounts::ring(1 << 20)).expect("room");
+    let mut writer = RingWriter::charged(&spec(StreamKind::View, PixelFormat::Nv12, SIZE), share).expect("ring");
+    publish(&mut writer);
+    let fds = writer.add_client().expect("client");
+    let memory = File::from(fds.memory.try_clone().expect("dup"));
+    let length = memory.metadata().expect("metadata").len();
+    std::thread::spawn(move || {
+        // Of this thread only, as a raw system call.
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(OTHER)).expect("root may");
+        let path = format!("/proc/thread-self/fd/{}", memory.as_raw_fd());
+        let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+        assert!(OpenOptions::new().read(true).write(true).open(&path).is_err_and(denied), "open for writing");
+        assert!(OpenOptions::new().read(true).open(&path).is_err_and(denied), "open again");
+        assert!(rustix::fs::fchmod(&memory, rustix::fs::Mode::from_raw_mode(0o666)).is_err(), "change the mode");
+        assert!(memory.write_at(b"x", 0).is_err(), "write");
+        assert!(memory.set_len(length - 1).is_err(), "shrink");
+        assert!(memory.set_len(length + 1).is_err(), "grow");
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert!(rustix::fs::fallocate(&memory, punch, 0, length).is_err(), "punch a hole");
+        hostile::assert_not_mappable_for_writing(&memory, HEADER_BYTES);
+    })
+    .join()
+    .expect("refused");
+    let mut ring = open(fds);
+    let mut frame = FrameCopy::default();
+    assert!(ring.latest(&mut frame) && is_whole(&frame));
+}
+
 #[test]
 fn a_closed_ring_wakes_its_clients_and_takes_no_more() {
     let mut writer = writer();
@@ -371,8 +412,8 @@ fn a_closed_ring_wakes_its_clients_and_takes_no_more() {
     assert_eq!(waited, Wait::Closed);
     assert!(ring.closed());
     assert!(matches!(writer.add_client(), Err(PublishError::Closed)));
-    // A render thread may publish another frame before it notices the closed ring.
-    publish(&mut writer);
+    // A render thread may begin another frame before it notices the closed ring.
+    assert!(writer.begin().is_none());
 }
 
 #[test]
@@ -409,11 +450,44 @@ fn the_memory_is_named_and_cannot_be_run() {
 }
 
 #[test]
+fn each_client_has_a_file_offset_of_its_own() {
+    let writer = writer();
+    let [mut first, mut second] = [(), ()].map(|()| File::from(writer.add_client().expect("client").memory));
+    let (mut bytes, mut others) = ([0; 8], [0; 8]);
+    first.read_exact(&mut bytes).expect("the header");
+    assert_eq!(second.stream_position().expect("a position"), 0);
+    second.read_exact(&mut others).expect("the header");
+    assert_eq!((&bytes, &others), (b"PORTRAIT", b"PORTRAIT"));
+}
+
+#[test]
+fn a_closed_ring_takes_no_frame() {
+    let mut writer = writer();
+    let bytes = writer.layout().total_bytes() - HEADER_BYTES;
+    let clients = writer.clients();
+    let memory = File::from(writer.add_client().expect("client").memory);
+    let pixels = || {
+        let mut bytes = vec![0; bytes];
+        memory.read_exact_at(&mut bytes, HEADER_BYTES as u64).expect("the slots");
+        bytes
+    };
+    publish(&mut writer);
+    assert!(pixels().contains(&shade(1)));
+    let mut slot = writer.begin().expect("open");
+    slot.planes()[0].data.fill(77);
+    clients.wipe();
+    assert!(pixels().contains(&77), "the slot is being drawn");
+    slot.publish(&SlotInfo::default());
+    assert!(pixels().iter().all(|byte| *byte == 0), "and wiped as soon as it is finished");
+    assert!(writer.begin().is_none());
+}
+
+#[test]
 fn a_limited_client_is_woken_less_often_than_the_rest() {
     let mut writer = writer();
     let fds = writer.clients().add_client(Some(Duration::from_millis(100))).expect("client");
     for frame in 0..30u64 {
-        writer.begin().publish_at(&SlotInfo::default(), 1_000_000_000 + frame * 33_333_333);
+        writer.begin().expect("open").publish_at(&SlotInfo::default(), 1_000_000_000 + frame * 33_333_333);
     }
     let mut bytes = [0; 100];
     assert_eq!(rustix::io::read(&fds.event, &mut bytes).expect("read"), 10);

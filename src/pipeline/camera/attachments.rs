@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::journal::AttachNote;
-use super::rings::{Attached, Attempt, LiveRing, RingPlace};
+use super::rings::{Attached, Attempt, Joining, LiveRing, RingPlace};
 use super::{Inner, failed};
-use crate::pipeline::blocking::run_blocking;
+use crate::pipeline::blocking::{Worker, run_blocking};
 use crate::pipeline::demand::DemandGuard;
 use crate::pipeline::output::{AttachOutput, OutputRequest};
 use crate::pipeline::render::{RenderThread, RingKey};
 use crate::pipeline::shared::{Opened, WaitPolicy};
 use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, Client};
-use crate::publish::{RingSpec, RingWriter};
+use crate::publish::{Amounts, PublishError, RingSpec, RingWriter};
 
 /// Slots of a ring: the newest, the one that is being written, and two for readers that still copy
 /// older ones.
@@ -38,15 +38,18 @@ impl Inner {
             let reason = "there are no masks: the service runs without a net, after repeated crashes";
             return Err(ServiceError::NotSupported(reason.into()));
         }
+        let user = client.user;
+        let share = self.budget.take(user, Amounts::ATTACHMENT).map_err(|error| busy(&error))?;
         let mut wait = self.shared.availability.start_wait();
         // The request comes first: it is for a retry that waits, and not for the attempt that the
         // demand itself starts.
         self.shared.demand.retry_now();
         let note = AttachNote::new(&self.journal, self.shared.name(), &client, stream);
-        let mut demand = Some(DemandGuard::new(&self.shared.demand, stream).noted(&note));
+        let demand = DemandGuard::new(&self.shared.demand, stream).noted(&note);
+        let mut joining = Some(Joining { client, demand, share });
         loop {
             let opened = wait.opened(policy).await?;
-            if let Some(attachment) = self.attach_to(opened, &client, stream, &options, &mut demand).await? {
+            if let Some(attachment) = self.attach_to(opened, user, stream, &options, &mut joining).await? {
                 note.attached();
                 return Ok(attachment);
             }
@@ -59,10 +62,10 @@ impl Inner {
     async fn attach_to(
         self: &Arc<Self>,
         Opened { format, generation }: Opened,
-        client: &Client,
+        user: u32,
         stream: StreamKind,
         options: &AttachOptions,
-        demand: &mut Option<DemandGuard>,
+        joining: &mut Option<Joining>,
     ) -> Result<Option<Attachment>, ServiceError> {
         let key = RingKey {
             stream,
@@ -74,12 +77,11 @@ impl Inner {
             generation,
         };
         self.release_closed_rings();
-        let place = self.rings.reserve(client)?;
         let mut made = None;
         loop {
             // The configuration may have changed while the camera was opened or the ring was made.
             let allowed = || self.check_source(stream, options.inset);
-            match self.rings.attach(&place, &key, made, options.interval(), demand, allowed)? {
+            match self.rings.attach(joining, &key, made, options.interval(), allowed)? {
                 Attempt::Attached { fds, layout, consumers } => {
                     self.shared.published.set_consumers(consumers);
                     return Ok(Some(Attachment { fds, layout }));
@@ -90,7 +92,7 @@ impl Inner {
                 }
                 Attempt::Missing(ring_place) => {
                     made = Some(ring_place.serial());
-                    self.make_ring(ring_place, &key, &format).await?;
+                    self.make_ring(ring_place, user, &key, &format).await?;
                 }
                 Attempt::Closed => return Ok(None),
             }
@@ -105,6 +107,7 @@ impl Inner {
     async fn make_ring(
         self: &Arc<Self>,
         place: RingPlace<'_>,
+        user: u32,
         key: &RingKey,
         format: &FrameFormat,
     ) -> Result<(), ServiceError> {
@@ -117,9 +120,9 @@ impl Inner {
             slots: SLOTS,
         };
         let bytes = spec.layout().map_err(|error| failed(&error))?.total_bytes();
-        let share = self.budget.take(bytes).map_err(|error| ServiceError::Busy(error.to_string()))?;
-        let allocate = move || RingWriter::new(&spec).map(|writer| (writer, share));
-        let (writer, share) = run_blocking("make-ring", allocate).await?.map_err(|error| failed(&error))?;
+        let share = self.budget.take(user, Amounts::ring(bytes)).map_err(|error| busy(&error))?;
+        let allocate = move || RingWriter::charged(&spec, share);
+        let writer = run_blocking(Worker::Rings, allocate).await?.map_err(|error| failed(&error))?;
         let clients = writer.clients();
         let thread = RenderThread::start(Arc::clone(&self.shared), *key, *format, writer);
         let thread = thread.map_err(|error| ServiceError::Failed(format!("the render thread: {error}")))?;
@@ -135,7 +138,7 @@ impl Inner {
             }
         });
         debug!(camera = self.shared.name(), stream = %key.stream, size = %key.size, "ring opened");
-        place.fill(LiveRing { clients, thread, watcher: watcher.abort_handle(), _share: share });
+        place.fill(LiveRing { clients, thread, watcher: watcher.abort_handle() });
         Ok(())
     }
 
@@ -199,16 +202,17 @@ impl Inner {
                 camera = self.shared.name(),
                 "the stream `source` or the option `inset` is not allowed any more: its clients are disconnected"
             );
-            self.release(|attached| shown.contains(&attached.serial));
+            self.ended(self.rings.expel(|attached| shown.contains(&attached.serial)));
         }
     }
 
     /// Ends the attachments of programs for which `which` holds, by client and stream.
     pub(super) fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {
-        self.release(|Attached { client, key, .. }| {
+        let ended = self.rings.expel(|Attached { client, key, .. }| {
             let also_source = key.inset != Inset::None;
             !client.is_output_node() && (which(client, key.stream) || also_source && which(client, StreamKind::Source))
         });
+        self.ended(ended);
     }
 
     /// Lets the rings of an earlier format go, which are closed and only take memory. Clients that
@@ -220,10 +224,20 @@ impl Inner {
 
     /// Ends the attachments for which `gone` holds, and the rings that have no others.
     pub(super) fn release(&self, gone: impl Fn(&Attached) -> bool) {
-        if let Some(consumers) = self.rings.release(gone) {
+        self.ended(self.rings.release(gone));
+    }
+
+    /// Attachments have ended, and this many are left; `None` if none has ended.
+    fn ended(&self, left: Option<usize>) {
+        if let Some(consumers) = left {
             self.shared.published.set_consumers(consumers);
         }
     }
+}
+
+/// The error of a client that is over a limit.
+pub(super) fn busy(error: &PublishError) -> ServiceError {
+    ServiceError::Busy(error.to_string())
 }
 
 /// Whether a ring shows the whole room, and not only the people and what is around them.

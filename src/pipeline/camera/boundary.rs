@@ -1,5 +1,7 @@
 //! The camera as the D-Bus objects use it.
 
+use std::os::fd::OwnedFd;
+
 use futures_util::future::BoxFuture;
 use portraitd_protocol::{FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
@@ -40,7 +42,7 @@ impl CameraService for Camera {
         Box::pin(self.inner.attach(request, WaitPolicy::OneAttempt))
     }
 
-    fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>> {
+    fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<OwnedFd, ServiceError>> {
         Box::pin(self.inner.snapshot(client, stream))
     }
 

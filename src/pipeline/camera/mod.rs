@@ -12,8 +12,8 @@
 //! | `journal` | who attaches and leaves, in the journal |
 //! | `boundary` | the trait that the D-Bus objects use |
 //!
-//! What takes time runs on threads of its own ([`run_blocking`](super::run_blocking)): loading a
-//! model, decoding a picture, allocating a ring, waiting for a snapshot's picture.
+//! What takes time runs on the workers of [`run_blocking`](super::run_blocking): loading a model,
+//! decoding a picture, allocating a ring, encoding a snapshot.
 
 mod attachments;
 mod boundary;
@@ -52,7 +52,7 @@ pub struct CameraOptions {
     pub config: config::CameraConfig,
     /// The models that clients may choose from.
     pub library: Library,
-    /// The memory limit that the rings of all cameras share.
+    /// What the clients of each user may use, of all cameras together.
     pub budget: RingBudget,
     /// How nets are run: `model`, and those that are loaded later.
     pub engine: EngineOptions,
@@ -90,6 +90,8 @@ struct Inner {
     rings: RingTable,
     privacy: PrivacyNotes,
     journal: Arc<AttachJournal>,
+    /// Held while a client's choice of a model is loaded.
+    model_turn: tokio::sync::Mutex<()>,
     runtime: Handle,
 }
 

@@ -17,12 +17,6 @@ use crate::pipeline::render::{RenderThread, RingKey};
 use crate::publish::dbus::service::Client;
 use crate::publish::{ClientFds, PublishError, RingClients, RingShare};
 
-/// The most rings of a camera. Each has a thread.
-const MAX_RINGS: usize = 16;
-/// The most attachments of one client to one camera. No program needs more, and a program that
-/// attaches again and again must leave places for others.
-const MAX_ATTACHMENTS: usize = 16;
-
 /// The owner of the table.
 #[derive(Default)]
 pub(super) struct RingTable(Mutex<Table>);
@@ -34,13 +28,13 @@ struct Table {
     next_number: u64,
     entries: Vec<Entry>,
     attachments: Vec<Attached>,
-    /// The clients of attaches under way, each with the number of its [`ClientPlace`].
-    reserved: Vec<(u64, Client)>,
 }
 
 struct Entry {
     serial: u64,
     key: RingKey,
+    /// Only clients of this user share the ring.
+    user: u32,
     ring: RingState,
 }
 
@@ -56,8 +50,6 @@ pub(super) struct LiveRing {
     pub(super) thread: RenderThread,
     /// The task that notices clients that have left.
     pub(super) watcher: AbortHandle,
-    /// Its part of the memory limit.
-    pub(super) _share: RingShare,
 }
 
 /// A client's use of a ring.
@@ -70,12 +62,15 @@ pub(super) struct Attached {
     /// The ring's number of the client.
     pub(super) id: u64,
     _demand: DemandGuard,
+    _share: RingShare,
 }
 
-/// A place among the attachments of a client. Dropping it gives the place back.
-pub(super) struct ClientPlace<'a> {
-    table: &'a RingTable,
-    number: u64,
+/// A client that attaches, and what it has reserved. Dropping it gives everything back.
+pub(super) struct Joining {
+    pub(super) client: Client,
+    pub(super) demand: DemandGuard,
+    /// One attachment of its user.
+    pub(super) share: RingShare,
 }
 
 /// A place for a ring that is being made. Dropping it gives the place back, and another attach may
@@ -99,9 +94,9 @@ pub(super) enum Attempt<'a> {
 }
 
 impl LiveRing {
-    /// Marks the ring closed for its clients and tells its render thread to end.
+    /// Wipes the ring and closes it for its clients, and tells its render thread to end.
     pub(super) fn end(&self) {
-        self.clients.close();
+        self.clients.wipe();
         self.thread.stop();
         self.watcher.abort();
     }
@@ -150,44 +145,22 @@ impl RingTable {
         self.lock().attachments.len()
     }
 
-    /// Reserves a place among the attachments of a client.
+    /// Attaches the client of `joining` to the ring `made`, or to an open ring of this key and its
+    /// user. Takes `joining` if it succeeds.
     ///
     /// # Errors
-    /// `Busy` if the client has [`MAX_ATTACHMENTS`]; `Failed` if the camera is stopped.
-    pub(super) fn reserve(&self, client: &Client) -> Result<ClientPlace<'_>, ServiceError> {
-        let mut table = self.lock();
-        if table.closed {
-            return Err(stopped());
-        }
-        let attached = table.attachments.iter().filter(|attached| attached.client.name == client.name).count();
-        let reserved = table.reserved.iter().filter(|(_, reserved)| reserved.name == client.name).count();
-        if attached + reserved >= MAX_ATTACHMENTS {
-            return Err(ServiceError::Busy(format!("this client is attached {MAX_ATTACHMENTS} times already")));
-        }
-        let number = table.next_number;
-        table.next_number += 1;
-        table.reserved.push((number, client.clone()));
-        Ok(ClientPlace { table: self, number })
-    }
-
-    /// Attaches the client of `place` to the ring `made`, or to an open ring of this key. Takes
-    /// `demand` if it succeeds.
-    ///
-    /// # Errors
-    /// The error of `allowed`; `Busy` if the camera has [`MAX_RINGS`] or the ring has too many
-    /// clients; `Failed` if the system has no descriptors left or the camera is stopped. A ring
+    /// The error of `allowed`; `Busy` if the ring has too many clients; `Failed` if the system has no descriptors left or the camera is stopped. A ring
     /// `made` that nobody uses has ended then.
     pub(super) fn attach(
         &self,
-        place: &ClientPlace<'_>,
+        joining: &mut Option<Joining>,
         key: &RingKey,
         made: Option<u64>,
         interval: Option<Duration>,
-        demand: &mut Option<DemandGuard>,
         allowed: impl FnOnce() -> Result<(), ServiceError>,
     ) -> Result<Attempt<'_>, ServiceError> {
         let mut table = self.lock();
-        let attempt = self.attach_locked(&mut table, place, key, made, interval, demand, allowed);
+        let attempt = self.attach_locked(&mut table, joining, key, made, interval, allowed);
         if !matches!(attempt, Ok(Attempt::Attached { .. }))
             && let Some(serial) = made
         {
@@ -196,37 +169,34 @@ impl RingTable {
         attempt
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the arguments of `attach`, and the locked table")]
     fn attach_locked(
         &self,
         table: &mut Table,
-        place: &ClientPlace<'_>,
+        joining: &mut Option<Joining>,
         key: &RingKey,
         made: Option<u64>,
         interval: Option<Duration>,
-        demand: &mut Option<DemandGuard>,
         allowed: impl FnOnce() -> Result<(), ServiceError>,
     ) -> Result<Attempt<'_>, ServiceError> {
         if table.closed {
             return Err(stopped());
         }
         allowed()?;
+        let Some(user) = joining.as_ref().map(|joining| joining.client.user) else {
+            return Err(ServiceError::Failed("the client is attached already".into()));
+        };
         let usable = |entry: &Entry| match made {
             Some(serial) => entry.serial == serial,
-            None => entry.key == *key && !entry.is_closed(),
+            None => entry.key == *key && entry.user == user && !entry.is_closed(),
         };
         let Some(entry) = table.entries.iter().find(|entry| usable(entry)) else {
             if made.is_some() {
                 return Ok(Attempt::Closed);
             }
-            if table.entries.len() >= MAX_RINGS {
-                let hint = format!("{MAX_RINGS} streams of different kinds and sizes are served already");
-                return Err(ServiceError::Busy(hint));
-            }
             let serial = table.next_number;
             table.next_number += 1;
             let ring = RingState::Pending(watch::Sender::new(()));
-            table.entries.push(Entry { serial, key: *key, ring });
+            table.entries.push(Entry { serial, key: *key, user, ring });
             return Ok(Attempt::Missing(RingPlace { table: self, serial }));
         };
         let serial = entry.serial;
@@ -241,9 +211,8 @@ impl RingTable {
             Err(error @ PublishError::Full(_)) => return Err(ServiceError::Busy(error.to_string())),
             Err(error) => return Err(ServiceError::Failed(error.to_string())),
         };
-        let client = table.reserved.iter().find(|(number, _)| *number == place.number);
-        if let (Some((_, client)), Some(demand)) = (client.cloned(), demand.take()) {
-            table.attachments.push(Attached { client, key: *key, serial, id: fds.id, _demand: demand });
+        if let Some(Joining { client, demand, share }) = joining.take() {
+            table.attachments.push(Attached { client, key: *key, serial, id: fds.id, _demand: demand, _share: share });
         }
         Ok(Attempt::Attached { fds, layout, consumers: table.attachments.len() })
     }
@@ -263,6 +232,22 @@ impl RingTable {
         let left = table.attachments.len();
         drop(table);
         // The demand of each attachment ends here, after the lock is released.
+        (!ended.is_empty()).then_some(left)
+    }
+
+    /// Ends the rings in which `which` holds for an attachment, and all of their attachments: a
+    /// client may keep what it has mapped, so the ring must not go on for others. Those attach
+    /// again. Returns the number of attachments that are left, or `None` if none has ended.
+    pub(super) fn expel(&self, which: impl Fn(&Attached) -> bool) -> Option<usize> {
+        let mut table = self.lock();
+        let serials: Vec<u64> =
+            table.attachments.iter().filter(|attached| which(attached)).map(|attached| attached.serial).collect();
+        let rings: Vec<Entry> = table.entries.extract_if(.., |entry| serials.contains(&entry.serial)).collect();
+        rings.iter().filter_map(Entry::live).for_each(LiveRing::end);
+        let ended: Vec<Attached> =
+            table.attachments.extract_if(.., |attached| serials.contains(&attached.serial)).collect();
+        let left = table.attachments.len();
+        drop(table);
         (!ended.is_empty()).then_some(left)
     }
 
@@ -289,12 +274,6 @@ impl RingTable {
             RingState::Pending(_) => None,
         };
         entries.into_iter().filter_map(thread).collect()
-    }
-}
-
-impl Drop for ClientPlace<'_> {
-    fn drop(&mut self) {
-        self.table.lock().reserved.retain(|(number, _)| *number != self.number);
     }
 }
 

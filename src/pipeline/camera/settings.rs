@@ -12,7 +12,7 @@ use tracing::warn;
 use super::{Camera, Inner, failed, invalid};
 use crate::pipeline::background::BackgroundSettings;
 use crate::pipeline::background_image;
-use crate::pipeline::blocking::run_blocking;
+use crate::pipeline::blocking::{Worker, run_blocking};
 use crate::pipeline::shared::{FramingChoice, Tuning};
 use crate::publish::dbus::service::{BackgroundStatus, Fractions, FramingStatus, SettingChange};
 use crate::service::config;
@@ -153,6 +153,10 @@ impl Inner {
         if self.mask_size.get().is_none() {
             return Err(ServiceError::NotSupported("the service runs without a net, after repeated crashes".into()));
         }
+        // One at a time: each net takes memory until the vision thread has it.
+        let Ok(_turn) = self.model_turn.try_lock() else {
+            return Err(ServiceError::Busy("another model is being loaded".into()));
+        };
         let model = self.load_model(name).await?;
         self.use_model(model);
         Ok(())
@@ -179,7 +183,7 @@ impl Inner {
             None => None,
             Some(bytes) => {
                 let decode = move || background_image::decode(&bytes, "the background picture".as_ref());
-                Some(run_blocking("background", decode).await??)
+                Some(run_blocking(Worker::Loader, decode).await??)
             }
         };
         self.shared.background.change(|background| background.image = image);
@@ -192,7 +196,7 @@ impl Inner {
 /// # Errors
 /// `Failed` if the library has no such net, or it cannot be loaded.
 pub async fn load_model(library: Library, name: String, engine: EngineOptions) -> Result<Model, ServiceError> {
-    let loaded = run_blocking("load-model", move || library.load(&name, engine)).await?;
+    let loaded = run_blocking(Worker::Loader, move || library.load(&name, engine)).await?;
     loaded.map_err(|error| failed(&error))
 }
 

@@ -85,6 +85,7 @@ impl Camera {
             rings: RingTable::default(),
             privacy,
             journal: Arc::default(),
+            model_turn: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
         });
         let (outputs, writers) = output_writers(&inner, &config);

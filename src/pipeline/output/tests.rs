@@ -40,7 +40,7 @@ impl Theatre {
     fn publish(&self, luma: u8) {
         let mut stage = self.stage();
         let ring = stage.rings.last_mut().expect("a ring");
-        let mut slot = ring.begin();
+        let mut slot = ring.begin().expect("open");
         let mut picture = slot.picture();
         (0..16).for_each(|y| picture.row_mut(0, y).fill(luma));
         (0..8).for_each(|y| picture.row_mut(1, y).fill(128));

@@ -1,4 +1,4 @@
-//! Pictures that are passed as descriptors: those of clients are read, and our own are sent.
+//! Pictures of clients, which are passed as descriptors.
 //!
 //! A client can pass any descriptor: a file, a memfd, a pipe, a socket or a device. It is read on a
 //! separate thread, not on one of the runtime. A read that never returns, for example from a file
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use portraitd_protocol::ServiceError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, MemfdFlags, SealFlags};
+use rustix::fs::FileType;
 use tokio::sync::oneshot;
 
 /// The largest accepted image, in bytes.
@@ -139,21 +139,6 @@ fn read_pipe(mut file: &File, limit: usize, deadline: Instant) -> Result<Vec<u8>
     }
 }
 
-/// A memfd that contains `bytes`, is sealed against changes, and has its position at the beginning.
-///
-/// # Errors
-/// `Failed` if the system has no memory or descriptor left.
-pub fn sealed_memfd(name: &str, bytes: &[u8]) -> Result<OwnedFd, ServiceError> {
-    let failed = |error: io::Error| ServiceError::Failed(format!("cannot create a memfd for the picture: {error}"));
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-        .map_err(|errno| failed(errno.into()))?;
-    let file = File::from(fd);
-    file.write_all_at(bytes, 0).map_err(failed)?;
-    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals).map_err(|errno| failed(errno.into()))?;
-    Ok(file.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,12 +191,5 @@ mod tests {
         let large = tempfile::tempfile().expect("file");
         large.set_len(101).expect("length");
         assert!(matches!(read_all(large.into(), 100, soon()), Err(ServiceError::InvalidArgument(_))));
-    }
-
-    #[test]
-    fn a_sealed_memfd_holds_its_bytes() {
-        let file = File::from(sealed_memfd("portraitd-test", b"png").expect("memfd"));
-        assert!((&file).write(b"x").is_err());
-        assert_eq!(std::io::read_to_string(file).expect("read"), "png");
     }
 }

@@ -15,7 +15,7 @@ use super::attach::parse_options;
 use super::changes::Announced;
 use super::client_watch::ClientWatch;
 use super::encode::{VariantMap, format_values, layout_values, variants};
-use super::image::{ImageReader, sealed_memfd};
+use super::image::ImageReader;
 use super::permissions::{Permissions, is_guarded_figure};
 use super::service::{
     AttachRequest, CameraService, Client, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
@@ -147,7 +147,7 @@ impl CameraObject {
         let (stream, client) = self.0.allowed(stream, connection, &header).await?;
         let png = self.0.service.snapshot(client.clone(), stream).await?;
         self.0.permissions.confirm(connection, &client, &[stream], epoch).await?;
-        Ok(sealed_memfd("portraitd-snapshot", &png)?.into())
+        Ok(png.into())
     }
 
     /// The name of the camera in the configuration.

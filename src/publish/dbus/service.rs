@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,12 +344,13 @@ pub trait CameraService: Send + Sync {
     /// `Busy`, `NotSupported` and `Failed`.
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>>;
 
-    /// The newest picture of a stream as PNG. The camera is opened if necessary. Counts as an
+    /// The newest picture of a stream as PNG, in a file that is positioned at its beginning and that
+    /// nobody can change. The camera is opened if necessary. Counts as an
     /// attachment of `client`.
     ///
     /// # Errors
     /// Those of [`CameraService::attach`].
-    fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<Vec<u8>, ServiceError>>;
+    fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<OwnedFd, ServiceError>>;
 
     /// Changes a setting. When this returns, [`CameraService::state`] contains the new value.
     ///
