@@ -71,7 +71,15 @@ fn it_lists_shows_and_sets() {
     assert_eq!(status["segmentation"]["People"], json!([[7, 0.1, 0.2, 0.3, 0.4]]));
     assert_eq!(status["camera"]["Stats"], json!({"framing_moves": 3, "latency_ms": 1.5, "frames": 12}));
     assert!(String::from_utf8_lossy(&run(&["status"]).stdout).contains("framing.Mode = manual\n"));
-    assert_eq!(json_of(&run(&["stats", "--json"])), json!({"latency_ms": 1.5, "frames": 12}));
+    assert_eq!(json_of(&run(&["stats", "--json"])), json!({"framing_moves": 3, "latency_ms": 1.5, "frames": 12}));
+
+    assert_eq!(status["camera"]["Private"], false);
+    assert!(run(&["set", "camera.private=on"]).status.success());
+    assert_eq!(json_of(&run(&["status", "--json"]))["camera"]["Private"], true);
+    assert!(run(&["set", "camera.private=off"]).status.success());
+    assert_eq!(json_of(&run(&["status", "--json"]))["camera"]["Private"], false);
+    let (code, text) = error_of(&run(&["set", "camera.private=perhaps"]));
+    assert!(code == Some(2) && text.contains("\"perhaps\" is not on or off"), "{code:?} {text}");
 
     let folder = tempfile::tempdir().expect("folder");
     let image = folder.path().join("image");
