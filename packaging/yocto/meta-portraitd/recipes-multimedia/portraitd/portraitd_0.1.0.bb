@@ -15,7 +15,7 @@ LIC_FILES_CHKSUM = "\
 
 SRC_URI = "git://github.com/portraitd/portraitd.git;protocol=https;branch=main"
 # `packaging/update REVISION` writes the version, this line, the sums above and the crates.
-SRCREV = "ef7f72282494290baa01751461a0f690e83e72a5"
+SRCREV = "49e2f6ec9d431852e24b9e96d1f95a629f2a050e"
 
 inherit cargo cargo-update-recipe-crates features_check systemd useradd
 require ${BPN}-crates.inc
