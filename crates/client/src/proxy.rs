@@ -83,8 +83,8 @@ pub trait Camera {
     #[zbus(property)]
     fn private(&self) -> Result<bool, ServiceError>;
 
-    /// Closes the camera until it is set to false again, and makes every picture black. Returns
-    /// when the camera is closed.
+    /// Closes the camera until it is set to false again. All rings are closed too; new ones show
+    /// black. Returns when the camera is closed.
     #[zbus(property)]
     fn set_private(&self, private: bool) -> Result<(), ServiceError>;
 

@@ -215,6 +215,11 @@ impl Inner {
         self.ended(ended);
     }
 
+    /// Ends all attachments, those of output nodes too, and wipes what their rings show.
+    pub(super) fn end_all_attachments(&self) {
+        self.ended(self.rings.expel(|_| true));
+    }
+
     /// Lets the rings of an earlier format go, which are closed and only take memory. Clients that
     /// still hold them have to attach again.
     fn release_closed_rings(&self) {

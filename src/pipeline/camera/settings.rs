@@ -138,6 +138,8 @@ impl Inner {
         shared.demand.set_private(private);
         shared.published.change(|state| state.camera.private = private);
         if private {
+            // At once, however long the driver takes to close.
+            self.end_all_attachments();
             let mut state = shared.published.subscribe();
             let closed = state.wait_for(|state| state.camera.state == CameraState::Private || !state.camera.private);
             if tokio::time::timeout(CLOSING, closed).await.is_err() {
@@ -145,6 +147,8 @@ impl Inner {
                     format!("the camera is not closed after {} s; it stays private when it is", CLOSING.as_secs());
                 return Err(ServiceError::Failed(text));
             }
+            // Whoever attached before the camera was closed may have seen a frame.
+            self.end_all_attachments();
         }
         Ok(())
     }

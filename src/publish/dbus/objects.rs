@@ -195,8 +195,8 @@ impl CameraObject {
     }
 
     /// Whether the camera is muted in software: closed, whoever is attached, with black pictures,
-    /// until a client sets this to false. Setting it returns when the camera is closed. It outlives
-    /// the client, a reload and a restart of the service, but not a stop.
+    /// until a client sets this to false. Setting it closes all rings, and returns when the camera
+    /// is closed. It outlives the client, a reload and a restart of the service, but not a stop.
     #[zbus(property)]
     fn private(&self) -> bool {
         self.0.read(|state| state.camera.private)

@@ -162,7 +162,7 @@ def kept_mapping(context):
     return f"{text}; the other user's ring goes on"
 
 
-@check("E3", "polkit takes a permission back, and gives it again", pending=True)
+@check("E3", "polkit takes a permission back, and gives it again")
 def withdrawn(context):
     context.daemon()
     bus, others = context.bus(bob), context.attach(context.bus(dave), "view")
@@ -259,7 +259,7 @@ def least_zoom(context):
     return f"{widest:.3f} of the frame at most"
 
 
-@check("E7", "private: any controller may set it, and only a controller may end it", pending=True)
+@check("E7", "private: any controller may set it, and only a controller may end it")
 def private(context):
     context.daemon()
     client, controller = context.bus(bob), context.bus(frank)
