@@ -18,6 +18,8 @@ pub(super) struct BackgroundSettings {
     pub(super) color: [u8; 3],
     /// Standard deviation of the blur, as a fraction of the picture's height.
     pub(super) blur: f64,
+    /// Whether a composite shows a frame only with the mask that was made from it.
+    pub(super) strict: bool,
     pub(super) image: Option<Arc<OwnedPicture>>,
 }
 

@@ -160,6 +160,7 @@ impl Capture {
         // The slot must not keep a frame of a closed stream. Readers that still hold one keep its
         // memory alive.
         self.shared.frames.clear();
+        self.shared.observed.clear();
         drop(stream);
         info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, "camera closed");
         ended
@@ -170,6 +171,7 @@ impl Capture {
         let mut watch = StallDetector::starting(stream.format().frame_rate, monotonic_ns());
         let mut delivery = Delivery::AwaitingFirst;
         let mut last = (0, 0);
+        let mut starved = 0;
         loop {
             if self.shared.demand.is_shut_down() {
                 return Ended::Shutdown;
@@ -209,7 +211,14 @@ impl Capture {
                     }
                     watch.frame(now_ns);
                     self.progress.advance();
-                    self.shared.statistics.frame_captured(stream.counters());
+                    let counters = stream.counters();
+                    if counters.starved > starved {
+                        // All buffers are lent. The one that the last observed frame is in serves
+                        // no reader that is quick enough.
+                        starved = counters.starved;
+                        self.shared.observed.clear();
+                    }
+                    self.shared.statistics.frame_captured(counters);
                     last = (frame.sequence, now_ns);
                     match &delivery {
                         Delivery::Blank(blank) => self.shared.frames.put(blank.frame(frame.sequence, frame.capture_ns)),

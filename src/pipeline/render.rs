@@ -2,12 +2,14 @@
 //! the next observation), asks the director for the crop, draws into the ring's next slot, and
 //! publishes the slot.
 //!
-//! It waits for a mask only if the stream needs the frame's own one (composites, and masks with
-//! refined edges), and no longer than `segmentation.budget_ms` after the capture.
+//! A mask with refined edges waits for the frame's own mask, but no longer than
+//! `segmentation.budget_ms` after the capture. Composites are in the module [`composite`].
 //!
-//! *Fail closed*: if the newest mask is missing or more than 400 ms older than the frame, a
-//! composite shows only the background. The room is never written to a composite's slot, not even
-//! for an instant.
+//! When pictures that were shown before must not be seen any more (the shutter or the camera has
+//! closed, or the format has changed), the thread wipes all slots of its ring before it draws
+//! again.
+
+mod composite;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,23 +22,20 @@ use portraitd_protocol::{CropMode, Inset, Person, RingLayout, SlotFlags, StreamK
 use tracing::warn;
 
 use super::shared::Shared;
-use crate::publish::{RingWriter, SlotInfo};
+use crate::publish::{RingWriter, SlotInfo, SlotWriter};
 use crate::service::logging::Repeat;
 use portraitd_framing::Shot;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::latest::WaitOutcome;
 use portraitd_media::{Frame, FrameFormat};
 use portraitd_media::{PixelFormat, PixelRect, Size};
-use portraitd_render::composite;
-use portraitd_render::composite::CompositeRenderer;
 use portraitd_render::mask::{EdgeRenderer, draw_mask};
+use portraitd_render::shown::MASK_TOO_OLD_NS;
 use portraitd_render::view::ViewRenderer;
 use portraitd_vision::Observation;
 
 /// The longest wait for a frame, after which the thread checks whether it is to end.
 const POLL: Duration = Duration::from_millis(100);
-/// A mask that is this much older than the frame is not used.
-const MASK_TOO_OLD_NS: u64 = 400_000_000;
 /// A mask that is this much older than the frame is marked as stale.
 const MASK_STALE_NS: u64 = 100_000_000;
 /// The least time between two equal log messages.
@@ -90,7 +89,8 @@ impl RenderThread {
         let stop = Arc::new(AtomicBool::new(false));
         let layout = *ring.layout();
         let log_limit = Repeat::new(REPEAT_NS);
-        let render = RenderLoop { shared, key, format, ring, stop: Arc::clone(&stop), log_limit };
+        let epoch = shared.picture_epoch();
+        let render = RenderLoop { shared, key, format, ring, stop: Arc::clone(&stop), epoch, log_limit };
         let thread = std::thread::Builder::new().name(format!("render-{}", key.stream)).spawn(move || render.run())?;
         Ok(Self { stop, layout, thread })
     }
@@ -105,12 +105,30 @@ struct RenderLoop {
     format: FrameFormat,
     ring: RingWriter,
     stop: Arc<AtomicBool>,
+    /// The picture epoch of what the slots show, see [`Shared::picture_epoch`].
+    epoch: u64,
     log_limit: Repeat,
 }
 
 impl RenderLoop {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::Acquire) || self.shared.availability.generation() > self.key.generation
+    }
+
+    /// Wipes the slots if what they show is over: when the shutter has closed, or when there is the
+    /// first frame after the camera was closed or its format changed. Until then clients may read
+    /// the last frame. To be called before a frame is taken.
+    fn wipe_if_over(&mut self) {
+        let epoch = self.shared.picture_epoch();
+        if epoch != self.epoch && (self.shared.published.is_private() || self.shared.frames.latest().is_some()) {
+            self.epoch = epoch;
+            self.ring.clear();
+        }
+    }
+
+    /// Whether a frame that was taken since [`Self::wipe_if_over`] may still be shown.
+    fn is_current(&self) -> bool {
+        !self.is_over() && self.shared.picture_epoch() == self.epoch
     }
 
     /// Draws until it is told to end, or until a frame has another format. Dropping the ring closes
@@ -128,18 +146,19 @@ impl RenderLoop {
             }
             // Composite, the only stream left. A stream that is added later must not show the room
             // by mistake.
-            _ => {
-                let mut renderer = CompositeRenderer::new();
-                self.draw_frames(|render, frame, shot| render.draw_composite(&mut renderer, frame, shot));
-            }
+            _ => self.draw_composites(),
         }
     }
 
     fn draw_frames(&mut self, mut draw: impl FnMut(&mut Self, &Frame, Shot)) {
         let mut seen = 0;
         while !self.is_over() {
+            self.wipe_if_over();
             match self.shared.frames.wait_newer(seen, POLL) {
                 WaitOutcome::New(frame, count) => {
+                    if !self.is_current() {
+                        continue;
+                    }
                     seen = count;
                     if frame.format != self.format {
                         return;
@@ -159,8 +178,12 @@ impl RenderLoop {
         let mut matte = Matte::new();
         let mut seen = 0;
         while !self.is_over() {
+            self.wipe_if_over();
             match self.shared.observations.wait_newer(seen, POLL) {
                 WaitOutcome::New(observation, count) => {
+                    if !self.is_current() {
+                        continue;
+                    }
                     seen = count;
                     if observation.frame != self.format.size {
                         continue;
@@ -177,7 +200,7 @@ impl RenderLoop {
                     }
                     let mut people = [Person::default(); MAX_PEOPLE];
                     let count = list_people(&observation, self.format.size, &mut people);
-                    slot.publish(&SlotInfo {
+                    let info = SlotInfo {
                         sequence: observation.sequence,
                         capture_ns: observation.capture_ns,
                         mask_sequence: observation.mask_sequence,
@@ -188,7 +211,8 @@ impl RenderLoop {
                             | flag(SlotFlags::PRIVATE, self.shared.published.is_private())
                             | degraded,
                         people: &people[..count],
-                    });
+                    };
+                    publish_current(&self.shared, self.epoch, slot, &info);
                     self.shared.statistics.frame_published(monotonic_ns().saturating_sub(observation.capture_ns));
                 }
                 WaitOutcome::TimedOut => {}
@@ -200,7 +224,9 @@ impl RenderLoop {
     /// Draws a mask of the frame's own size whose edges follow those of the frame. It waits for the
     /// frame's own mask, as a composite does.
     fn draw_edges(&mut self, renderer: &mut EdgeRenderer, frame: &Frame, shot: Shot) {
-        let observation = self.mask_for(frame);
+        let observation = self.mask_for(frame).filter(|observation| {
+            observation.capture_ns.abs_diff(frame.capture_ns) <= MASK_TOO_OLD_NS && !observation.mask.is_empty()
+        });
         let whole = PixelRect::of_size(frame.format.size);
         let degraded = self.degraded_flag();
         let Some(mut slot) = self.ring.begin() else { return };
@@ -216,7 +242,7 @@ impl RenderLoop {
         }
         let mut people = [Person::default(); MAX_PEOPLE];
         let info = slot_info(frame, shot.crop, observation.as_deref(), degraded, &mut people);
-        slot.publish(&info);
+        publish_current(&self.shared, self.epoch, slot, &info);
     }
 
     fn draw_view(&mut self, view: &mut ViewRenderer, frame: &Frame, shot: Shot) {
@@ -236,44 +262,12 @@ impl RenderLoop {
         }
         let mut people = [Person::default(); MAX_PEOPLE];
         let info = slot_info(frame, crop, observation.as_deref(), degraded, &mut people);
-        slot.publish(&info);
+        publish_current(&self.shared, self.epoch, slot, &info);
     }
 
-    fn draw_composite(&mut self, renderer: &mut CompositeRenderer, frame: &Frame, shot: Shot) {
-        let crop = match self.key.crop {
-            CropMode::Full => fit_aspect(PixelRect::of_size(frame.format.size), self.key.size),
-            _ => fit_aspect(shot.crop, self.key.size),
-        };
-        let observation = self.mask_for(frame);
-        let settings = self.shared.background.current();
-        let background = composite::PreparedBackground {
-            version: settings.version,
-            mode: settings.mode,
-            color: settings.color,
-            blur: settings.blur,
-            image: settings.image.as_deref(),
-        };
-        let mask = observation.as_ref().and_then(|observation| observation.mask_view());
-        let degraded = self.degraded_flag();
-        let Some(mut slot) = self.ring.begin() else { return };
-        if let Err(error) = renderer.render(&frame.picture(), crop, mask.as_ref(), &background, &mut slot.picture()) {
-            drop(slot);
-            self.log_failure(&error);
-            return;
-        }
-        let mut people = [Person::default(); MAX_PEOPLE];
-        let info = slot_info(frame, crop, observation.as_deref(), degraded, &mut people);
-        slot.publish(&info);
-    }
-
-    /// The frame's own mask if it comes within the budget, else the newest one if it is not too
-    /// old.
+    /// The frame's own mask if it comes within the budget, else the newest one of a frame of this
+    /// size.
     fn mask_for(&self, frame: &Frame) -> Option<Arc<Observation>> {
-        let usable = |observation: &Observation| {
-            observation.capture_ns.abs_diff(frame.capture_ns) <= MASK_TOO_OLD_NS
-                && observation.frame == frame.format.size
-                && !observation.mask.is_empty()
-        };
         let budget = self.shared.tuning.get().mask_budget;
         let mut seen = 0;
         let mut newest = None;
@@ -292,7 +286,7 @@ impl RenderLoop {
                 break;
             }
         }
-        newest.filter(|observation| usable(observation))
+        newest.filter(|observation| observation.frame == frame.format.size)
     }
 
     /// The slot flag for the time in which `Degraded` is not empty.
@@ -326,7 +320,7 @@ fn slot_info<'a>(
         SlotInfo { sequence: frame.sequence, capture_ns: frame.capture_ns, crop, flags, ..SlotInfo::default() };
     if let Some(observation) = observation {
         // A mask that was retained because nothing has moved counts as new, however old it is.
-        let late = frame.capture_ns.saturating_sub(observation.capture_ns) > MASK_STALE_NS;
+        let late = frame.capture_ns.saturating_sub(observation.confirmed_ns()) > MASK_STALE_NS;
         info.mask_sequence = observation.mask_sequence;
         info.mask_age_ns = frame.capture_ns.saturating_sub(observation.mask_capture_ns);
         info.flags |= SlotFlags::MASK_VALID;
@@ -336,6 +330,16 @@ fn slot_info<'a>(
         info.people = &people[..count];
     }
     info
+}
+
+/// Publishes the slot, unless what it shows must not be seen any more. Then the next
+/// [`RenderLoop::wipe_if_over`] zeroes it. Returns whether it was published.
+fn publish_current(shared: &Shared, epoch: u64, slot: SlotWriter<'_>, info: &SlotInfo<'_>) -> bool {
+    let is_current = shared.picture_epoch() == epoch;
+    if is_current {
+        slot.publish(info);
+    }
+    is_current
 }
 
 /// Writes the published people, with boxes in pixels of the frame. Returns how many there are.

@@ -1,6 +1,7 @@
 //! Tests of a whole camera on a scripted source: failures, limits and settings, as clients and
 //! D-Bus see them.
 
+mod fail_closed;
 mod quotas;
 
 use std::collections::VecDeque;
@@ -44,6 +45,8 @@ enum Step {
     Frame,
     /// A frame in which every pixel has changed.
     News,
+    /// A frame with these bytes.
+    Picture(Arc<Vec<u8>>),
     Size(Size),
     Shutter(bool),
     Fail(SourceError),
@@ -108,6 +111,15 @@ impl Stream for ScriptedStream {
             Ok(Step::News) => {
                 let luma = if self.sequence.is_multiple_of(2) { LUMA } else { LUMA / 4 };
                 Ok(self.frame(luma).map_or(StreamEvent::Nothing, StreamEvent::Frame))
+            }
+            Ok(Step::Picture(picture)) => {
+                self.sequence += 1;
+                let copy = |bytes: &mut [u8]| {
+                    bytes.copy_from_slice(&picture);
+                    Ok::<_, std::convert::Infallible>(())
+                };
+                let Ok(frame) = self.pool.fill(self.sequence, monotonic_ns(), copy);
+                Ok(frame.map_or(StreamEvent::Nothing, StreamEvent::Frame))
             }
             Ok(Step::Size(size)) => {
                 self.pool = MemoryPool::new(format(size), 8);
@@ -447,22 +459,24 @@ async fn people_of_an_earlier_scene_are_not_reported() {
     let shared = rig.camera.shared();
     let seen = |people: usize| {
         let person = TrackedPerson { id: 1, bounds: UnitRect::WHOLE, confidence: 1.0 };
-        Arc::new(Observation { people: vec![person; people], ..Observation::default() })
+        let mut observation = Observation::default();
+        observation.people.resize(people, person);
+        Arc::new(observation)
     };
     let scene = shared.scene();
-    assert!(shared.accept_observation(scene, seen(1), &[]));
+    assert!(shared.accept_observation(scene, None, seen(1), &[]));
     assert!(rig.state.borrow_and_update().segmentation.present);
     // The shutter closes during the inference on a frame.
     shared.set_state(CameraState::Private, None);
-    assert!(!shared.accept_observation(scene, seen(1), &[]));
+    assert!(!shared.accept_observation(scene, None, seen(1), &[]));
     assert!(!rig.state.borrow_and_update().segmentation.present);
     assert!(rig.camera.people().is_empty());
     let scene = shared.scene();
-    assert!(shared.accept_observation(scene, seen(1), &[]));
+    assert!(shared.accept_observation(scene, None, seen(1), &[]));
     shared.set_state(CameraState::Absent, None);
     assert!(!rig.state.borrow_and_update().segmentation.present, "a camera that is absent sees nobody");
     shared.published.mask_failed("the net failed");
-    assert!(shared.accept_observation(shared.scene(), seen(0), &[]));
+    assert!(shared.accept_observation(shared.scene(), None, seen(0), &[]));
     let state = rig.state.borrow().segmentation.clone();
     assert!(state.healthy && state.degraded.is_empty(), "{state:?}");
 }

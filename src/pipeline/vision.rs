@@ -13,8 +13,8 @@ use super::degrade::{Advice, Degradation, Level};
 use super::shared::Shared;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
-use portraitd_media::UnitRect;
 use portraitd_media::latest::WaitOutcome;
+use portraitd_media::{Frame, UnitRect};
 use portraitd_render::SubjectList;
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use portraitd_vision::{Observation, ObserveError, Observer, TrackedPerson};
@@ -67,15 +67,9 @@ impl Vision {
         progress: Progress,
     ) -> Result<Self, ObserveError> {
         let chosen = model.manifest().name.clone();
-        Ok(Self {
-            shared,
-            observer: Observer::new(model)?,
-            library,
-            engine,
-            chosen,
-            degradation: Degradation::new(),
-            progress,
-        })
+        let observer = Observer::new(model)?;
+        shared.set_observing(true);
+        Ok(Self { shared, observer, library, engine, chosen, degradation: Degradation::new(), progress })
     }
 
     /// Whether an attached stream needs to know where people are.
@@ -89,6 +83,8 @@ impl Vision {
 
     /// Runs until the camera is to stop.
     pub(super) fn run(mut self) {
+        // Also if this thread panics: composites then show only their background.
+        let _ended = Ended(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
         let mut pool = Pool::default();
         let mut log_limit = Repeat::new(REPEAT_NS);
@@ -135,20 +131,27 @@ impl Vision {
             let observed = pool.fill(|observation| {
                 self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, is_ignored, observation)
             });
-            drop(frame);
             let took = started.elapsed();
+            let frame = shared.wants_observed_frames().then_some(frame);
+            if frame.is_none() {
+                // The lease on its buffer ends.
+                shared.observed.clear();
+            }
             self.progress.advance();
             self.progress.idle(true);
             match observed {
                 Ok(observation) => {
                     let inferences = observation.inferences;
-                    publish(&shared, scene, observation);
+                    publish(&shared, scene, frame, observation);
                     if inferences > 0 {
                         last_pass = took / inferences;
                         self.adapt(last_pass, tuning.mask_budget);
                     }
                 }
                 Err(failure) => {
+                    if let Some(frame) = frame {
+                        shared.frame_not_observed(scene, frame);
+                    }
                     shared.published.mask_failed(&failure.to_string());
                     if let Some(repeats) = log_limit.check(portraitd_media::clock::monotonic_ns()) {
                         error!(camera = shared.name(), repeats, "no mask could be made from a frame: {failure}");
@@ -246,10 +249,22 @@ impl Vision {
     }
 }
 
-/// Publishes an observation, made of a frame of `scene`.
-fn publish(shared: &Shared, scene: u64, observation: Arc<Observation>) {
+/// Says that nothing is observed any more when it is dropped.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.set_observing(false);
+        // The last mask must not be used any longer.
+        self.0.start_new_scene();
+    }
+}
+
+/// Publishes an observation, made of a frame of `scene`. `frame` is that frame, if a composite
+/// waits for it.
+fn publish(shared: &Shared, scene: u64, frame: Option<Frame>, observation: Arc<Observation>) {
     let subjects = SubjectList::of(&observation);
-    if !shared.accept_observation(scene, observation, subjects.as_slice()) {
+    if !shared.accept_observation(scene, frame, observation, subjects.as_slice()) {
         debug!(
             camera = shared.name(),
             "an observation is discarded: a new scene has started since its frame was taken"

@@ -252,10 +252,12 @@ fn settings_are_checked_applied_and_announced_once() {
         background.set_mode(BackgroundMode::Blur.into()).await.expect("Mode");
         background.set_color("#FF0080").await.expect("Color");
         background.set_blur(0.1).await.expect("Blur");
+        background.set_strict(false).await.expect("Strict");
         assert_eq!(framing.mode().await.expect("Mode"), FramingMode::Manual);
         assert_eq!(framing.manual_crop().await.expect("ManualCrop"), (0.5, 0.5, 0.5, 0.5));
         assert_eq!(framing.zones().await.expect("Zones"), [(0.0, 0.0, 0.1, 0.1)]);
         assert_eq!(background.color().await.expect("Color"), "#ff0080");
+        assert!(!background.strict().await.expect("Strict"));
 
         // A change by the service marks the end of the signals.
         peers.camera.change(|state| state.camera.last_error = "the end".into());
@@ -275,6 +277,7 @@ fn settings_are_checked_applied_and_announced_once() {
             "Background1.Blur",
             "Background1.Color",
             "Background1.Mode",
+            "Background1.Strict",
             "Camera1.LastError",
             "Framing1.ManualCrop",
             "Framing1.MaxZoom",

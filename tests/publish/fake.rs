@@ -263,6 +263,7 @@ impl CameraService for FakeCamera {
                 SettingChange::BackgroundMode(mode) => state.background.mode = mode,
                 SettingChange::BackgroundColor(color) => state.background.color = color,
                 SettingChange::BackgroundBlur(blur) => state.background.blur = blur,
+                SettingChange::BackgroundStrict(strict) => state.background.strict = strict,
             });
             Ok(())
         }

@@ -229,6 +229,14 @@ pub trait Background {
     /// height, 0 to 0.25.
     #[zbus(property)]
     fn set_blur(&self, blur: f64) -> Result<(), ServiceError>;
+
+    /// Whether a composite shows a frame only with the mask that was made from it.
+    #[zbus(property)]
+    fn strict(&self) -> Result<bool, ServiceError>;
+
+    /// Sets whether a composite shows a frame only with the mask that was made from it.
+    #[zbus(property)]
+    fn set_strict(&self, strict: bool) -> Result<(), ServiceError>;
 }
 
 #[cfg(test)]

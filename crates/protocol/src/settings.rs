@@ -180,6 +180,8 @@ pub const MAX_ZOOM: NumberRange = NumberRange::new(1.0, 4.0, 2.0);
 pub const MIN_ZOOM: NumberRange = NumberRange::new(1.0, 4.0, 1.0);
 /// Framing: the extra room in the direction in which people walk, as a fraction of the crop.
 pub const LEAD_ROOM: NumberRange = NumberRange::new(0.0, 0.25, 0.0);
+/// Background: whether a composite shows a frame only with the mask that was made from it.
+pub const BACKGROUND_STRICT: bool = true;
 /// Background: the standard deviation of the blur, as a fraction of the picture's height.
 pub const BLUR: NumberRange = NumberRange::new(0.0, 0.25, 0.05);
 /// Camera: frames per second; 0 means the source's own rate.

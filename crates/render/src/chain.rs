@@ -13,6 +13,7 @@ use portraitd_vision::{Observation, ObserveError, Observer};
 use crate::composite::{CompositeRenderer, PreparedBackground};
 use crate::error::RenderError;
 use crate::mask::draw_mask;
+use crate::shown::MatteRules;
 use crate::view::ViewRenderer;
 
 /// The interval between two steps of the director that frames a still picture, nanoseconds.
@@ -86,6 +87,7 @@ pub struct Chain {
     matte: Matte,
     view: ViewRenderer,
     composite: CompositeRenderer,
+    rules: MatteRules,
 }
 
 impl Chain {
@@ -101,6 +103,7 @@ impl Chain {
             matte: Matte::new(),
             view: ViewRenderer::new(),
             composite: CompositeRenderer::new(),
+            rules: MatteRules::new(),
         })
     }
 
@@ -220,8 +223,10 @@ impl Chain {
         background: &PreparedBackground<'_>,
         output: &mut PictureMut<'_>,
     ) -> Result<(), ChainError> {
-        let mask = mask_of(&self.observation)?;
-        Ok(self.composite.render(picture, crop, Some(&mask), background, output)?)
+        mask_of(&self.observation)?;
+        let frame = (self.observation.sequence, self.observation.capture_ns);
+        let matte = self.rules.own(&self.observation, frame, picture.size());
+        Ok(self.composite.render(picture, crop, matte, background, output)?)
     }
 }
 

@@ -4,16 +4,19 @@
 //! output. The exception is the mode `blur`, which shows the room blurred beyond recognition, and
 //! only if there is a mask that separates people from the room.
 
-use portraitd_kernels::blend::{Backdrop, Blur, Compositor, Edge, MaskView};
+use portraitd_kernels::blend::{Backdrop, Blur, Compositor, Edge};
 use portraitd_kernels::convert::rgb_to_ycc;
 use portraitd_kernels::scale::{Filter, Scaler};
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use portraitd_protocol::BackgroundMode;
 
 use crate::error::RenderError;
+use crate::shown::ShownMatte;
 
-/// The least blur, as a fraction of the output's height. With less, faces could be recognised.
-const LEAST_BLUR: f64 = 0.02;
+/// The least standard deviation of the blur, as a fraction of the *source's* height, whatever part
+/// of it the output shows and in which size. Stripes of a thirtieth of the source's height, and
+/// letters of a fifteenth, then keep less than 1 % of their contrast.
+pub const LEAST_BLUR: f32 = 0.04;
 
 /// A background that is ready to be drawn: its image, if it has one, is decoded.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +29,8 @@ pub struct PreparedBackground<'a> {
     /// Red, green and blue of the mode `color`. Also used by `image` without an image, and by
     /// `blur` without a mask.
     pub color: [u8; 3],
-    /// Standard deviation of the blur in the mode `blur`, as a fraction of the output's height; at
-    /// least 0.02 is used.
+    /// Standard deviation of the blur in the mode `blur`, as a fraction of the output's height. It
+    /// is at least [`LEAST_BLUR`] of the source's height.
     pub blur: f64,
     /// The image of the mode `image` (RGB24). It covers the output; what exceeds the output's
     /// aspect is cut off equally on both sides.
@@ -65,7 +68,7 @@ impl CompositeRenderer {
     }
 
     /// Fills `output` (NV12 or RGB24) with the people in `crop` (pixels of `source`) in front of
-    /// `background`. Without a mask, only the background is drawn.
+    /// `background`, as far as `matte` lets them be shown. Nothing else of the source is drawn.
     ///
     /// # Errors
     /// [`RenderError`]; in this case nothing of the source has been written to `output`.
@@ -73,7 +76,7 @@ impl CompositeRenderer {
         &mut self,
         source: &Picture<'_>,
         crop: PixelRect,
-        mask: Option<&MaskView<'_>>,
+        matte: ShownMatte<'_>,
         background: &PreparedBackground<'_>,
         output: &mut PictureMut<'_>,
     ) -> Result<(), RenderError> {
@@ -83,16 +86,18 @@ impl CompositeRenderer {
             Backdrop::Color(if nv12 { rgb_to_ycc(rgb, color) } else { rgb })
         };
         let Self { compositor, blur, scaled } = self;
+        let mask = matte.mask();
         let backdrop = match (background.mode, background.image, mask) {
             (BackgroundMode::None, ..) => plain([0; 3]),
             (BackgroundMode::Image, Some(image), _) => {
                 Backdrop::Picture(scaled_image(scaled, image, background.version, format, size, color)?)
             }
             (BackgroundMode::Blur, _, Some(mask)) => {
-                let radius = background.blur.max(LEAST_BLUR) * f64::from(size.height);
-                #[expect(clippy::cast_possible_truncation, reason = "a radius in pixels: rounding only")]
-                let radius = radius as f32;
-                Backdrop::Stretched(blur.scene_background(source, crop, Some(mask), radius, size, format)?)
+                #[expect(clippy::cast_possible_truncation, reason = "a fraction: rounding only")]
+                let wanted = background.blur as f32 * crop.height;
+                let radius = wanted.max(LEAST_BLUR * source.size().height as f32);
+                let (room, part) = blur.scene_background(source, crop, Some(mask), radius, format)?;
+                Backdrop::Stretched(room, part)
             }
             // Without a mask, a blur would include the people. A plain colour shows neither them
             // nor the room.
@@ -142,7 +147,8 @@ fn cover(source: Size, output: Size) -> PixelRect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portraitd_kernels::blend::MaskValues;
+    use crate::shown::MatteRules;
+    use portraitd_vision::Observation;
 
     const SIZE: Size = Size::new(32, 32);
 
@@ -157,12 +163,14 @@ mod tests {
         let source = Picture::packed(PixelFormat::Rgb24, SIZE, color, &bytes).expect("a picture");
         let values: Vec<f32> = (0..32 * 32).map(|index| if index % 32 < 16 { 1.0 } else { 0.0 }).collect();
         let covers = PixelRect::of_size(SIZE);
-        let mask = MaskView::new(MaskValues::Float(&values), SIZE, covers).expect("a mask");
+        let observation = Observation::of_mask(3, 9, SIZE, values, SIZE, covers);
+        let mut rules = MatteRules::new();
+        let matte = if with_mask { rules.own(&observation, (3, 9), SIZE) } else { ShownMatte::nothing() };
         let mut out = vec![77; 32 * 32 * 3];
         let mut output = PictureMut::packed(PixelFormat::Rgb24, SIZE, &mut out).expect("a picture");
         let background = PreparedBackground { version: 1, mode, color: [1, 2, 3], blur: 0.05, image };
         CompositeRenderer::new()
-            .render(&source, PixelRect::of_size(SIZE), with_mask.then_some(&mask), &background, &mut output)
+            .render(&source, PixelRect::of_size(SIZE), matte, &background, &mut output)
             .expect("drawn");
         out
     }

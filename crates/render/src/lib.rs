@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`view`] | a crop of the source, with an optional inset of the whole frame |
 //! | [`composite`] | people in front of another background; fails closed without a mask |
+//! | [`shown`] | decides what of a frame a composite may show |
 //! | [`mask`] | masks at a requested size, also with edges that follow the picture |
 //! | [`chain`] | observe, direct and render without threads, for tools and tests |
 //!
@@ -15,10 +16,10 @@
 //! A composite of a picture whose left half is a person:
 //!
 //! ```
-//! use portraitd_kernels::blend::{MaskValues, MaskView};
 //! use portraitd_media::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, Size};
 //! use portraitd_protocol::BackgroundMode;
-//! use portraitd_render::{CompositeRenderer, PreparedBackground};
+//! use portraitd_render::{CompositeRenderer, MatteRules, PreparedBackground};
+//! use portraitd_vision::Observation;
 //!
 //! let size = Size::new(32, 32);
 //! let whole = PixelRect::of_size(size);
@@ -27,7 +28,10 @@
 //!
 //! // The probability that each pixel belongs to a person.
 //! let values: Vec<f32> = (0..32 * 32).map(|i| if i % 32 < 16 { 1.0 } else { 0.0 }).collect();
-//! let mask = MaskView::new(MaskValues::Float(&values), size, whole)?;
+//! // Frame 7 was captured at 1000 ns. The observation is of this frame, so all of it may be shown.
+//! let observation = Observation::of_mask(7, 1000, size, values, size, whole);
+//! let mut rules = MatteRules::new();
+//! let matte = rules.own(&observation, (7, 1000), size);
 //!
 //! let background = PreparedBackground {
 //!     version: 1,
@@ -38,7 +42,7 @@
 //! };
 //! let mut drawn = vec![0; 32 * 32 * 3];
 //! let mut output = PictureMut::packed(PixelFormat::Rgb24, size, &mut drawn)?;
-//! CompositeRenderer::new().render(&source, whole, Some(&mask), &background, &mut output)?;
+//! CompositeRenderer::new().render(&source, whole, matte, &background, &mut output)?;
 //!
 //! let pixel = |x: usize, y: usize| &drawn[(y * 32 + x) * 3..][..3];
 //! assert_eq!(pixel(4, 16), [200, 150, 100]);
@@ -60,10 +64,12 @@ pub mod chain;
 pub mod composite;
 mod error;
 pub mod mask;
+pub mod shown;
 pub mod view;
 
 pub use chain::{Chain, ChainError, SubjectList, subjects};
 pub use composite::{CompositeRenderer, PreparedBackground};
 pub use error::RenderError;
 pub use mask::{EdgeRenderer, draw_mask};
+pub use shown::{MatteRules, ShownMatte};
 pub use view::ViewRenderer;

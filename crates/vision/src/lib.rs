@@ -62,10 +62,12 @@
 
 mod attention;
 mod grid;
+mod ignored;
 mod label;
 mod mask;
 mod motion_gate;
 pub mod net;
+mod observation;
 mod observer;
 mod regions;
 mod smooth;
@@ -73,8 +75,9 @@ mod tracker;
 
 pub use attention::{Attention, Pass};
 pub use mask::THRESHOLD;
-pub use motion_gate::MotionDetector;
-pub use observer::{Inference, Observation, ObserveError, Observer, sample_input};
+pub use motion_gate::{GRID, GateReference, GateSampler, MotionDetector};
+pub use observation::{CellOrigin, Observation};
+pub use observer::{Inference, ObserveError, Observer, sample_input};
 pub use regions::{Region, RegionFinder};
 pub use smooth::Smoother;
 pub use tracker::{TrackedPerson, Tracker};

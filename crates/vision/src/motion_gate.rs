@@ -1,17 +1,23 @@
 //! The motion gate: finds out whether and where the frame has changed since the last mask.
 //!
-//! It compares the luma of frames on a coarse grid. A cell averages about fifty pixels of a 720p
-//! frame (ten columns of every second row, see [`row_step`]). The noise of the sensor nearly
-//! cancels out in the average, but a moving edge does not. The comparison is with the frame that
-//! made the last mask and not with the previous frame, so slow changes add up until they count.
+//! It compares frames on a coarse grid. A cell averages about fifty pixels of a 720p frame (ten
+//! columns of every second row, see [`row_step`]), in luma and in both chromas, so that somebody
+//! whose clothes are as bright as the wall is seen too. The noise of the sensor nearly cancels out
+//! in the average, but a moving edge does not. The comparison is with the frame that made the last
+//! mask and not with the previous frame, so slow changes add up until they count.
 //!
-//! The module is pure. A detector belongs to the vision thread and allocates only when it is
-//! created and when it gets its first reference.
+//! The module is pure. A [`MotionDetector`] belongs to the vision thread. Other threads compare
+//! their own frames with the same [`GateReference`], which comes with each observation. Both
+//! allocate only when they are created and when they get their first reference.
 
-use portraitd_media::{Size, UnitRect};
+use portraitd_kernels::sample::{SampleError, SampleSpec, Sampler};
+use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
 /// Size of the grid, in cells.
-pub(crate) const GRID: Size = Size::new(128, 72);
+pub const GRID: Size = Size::new(128, 72);
+
+/// The number of cells.
+const CELLS: usize = GRID.width as usize * GRID.height as usize;
 
 /// The number of rows of the frame that a cell averages. More would cost more: nearly all time of
 /// the motion gate is spent reading the frame.
@@ -36,19 +42,90 @@ const NOISE_FACTOR: f32 = 6.0;
 /// The weight of one frame in the estimate of the noise.
 const NOISE_GAIN: f32 = 0.1;
 
+/// The mean difference of luma, Cb and Cr that is assumed before it is measured, in levels. A cell
+/// averages few samples of chroma, so its noise counts from the first frame on.
+const FIRST_NOISE: [f32; 3] = [0.0, 0.7, 0.7];
+
+/// Reduces frames to the cells that the gate compares.
+#[derive(Clone, Debug)]
+pub struct GateSampler {
+    sampler: Sampler,
+    cells: Vec<u8>,
+}
+
+impl GateSampler {
+    /// A sampler that has seen no frame.
+    ///
+    /// # Errors
+    /// [`SampleError`] if the grid cannot be sampled, which does not happen.
+    pub fn new() -> Result<Self, SampleError> {
+        Ok(Self { sampler: Sampler::new(SampleSpec::new(GRID))?, cells: vec![128; 3 * CELLS] })
+    }
+
+    /// The cells of a frame: luma, Cb and Cr, `[3, 72, 128]`.
+    ///
+    /// # Errors
+    /// [`SampleError`] if the picture cannot be sampled.
+    pub fn sample(&mut self, picture: &Picture<'_>) -> Result<&[u8], SampleError> {
+        let step = row_step(picture.size());
+        self.sampler.sample_cells(picture, PixelRect::of_size(picture.size()), [step, step], &mut self.cells)?;
+        Ok(&self.cells)
+    }
+}
+
+/// What the frame of a mask looked like, and by how much a cell must differ from it to count as
+/// changed.
+#[derive(Clone, Debug, Default)]
+pub struct GateReference {
+    /// The cells of the frame; empty if there is none.
+    cells: Vec<u8>,
+    /// The least difference that counts, of luma, Cb and Cr.
+    limits: [u8; 3],
+}
+
+impl GateReference {
+    /// Marks in `changed`, row-major, the cells of [`GRID`] in which `cells` differ from the
+    /// reference. Returns whether there are any. Without a reference, or if the numbers of cells
+    /// differ, everything has changed.
+    pub fn compare(&self, cells: &[u8], changed: &mut Vec<bool>) -> bool {
+        changed.clear();
+        if self.cells.is_empty() || self.cells.len() != cells.len() {
+            changed.resize(CELLS, true);
+            return true;
+        }
+        changed.resize(CELLS, false);
+        let mut any = false;
+        let planes = cells.chunks_exact(CELLS).zip(self.cells.chunks_exact(CELLS));
+        for ((new, old), limit) in planes.zip(self.limits) {
+            for ((changed, new), old) in changed.iter_mut().zip(new).zip(old) {
+                *changed |= new.abs_diff(*old) >= limit;
+                any |= *changed;
+            }
+        }
+        any
+    }
+
+    /// Copies `other` without an allocation, if the sizes are equal.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.cells.clear();
+        self.cells.extend_from_slice(&other.cells);
+        self.limits = other.limits;
+    }
+}
+
 /// Compares frames with the frame that made the last mask.
 #[derive(Clone, Debug)]
 pub struct MotionDetector {
-    /// Luma of the frame that made the last mask; `None` before the first mask.
-    reference: Option<Vec<u8>>,
-    /// Luma of the newest frame.
+    /// The frame that made the last mask.
+    reference: GateReference,
+    /// The cells of the newest frame.
     newest: Vec<u8>,
     /// Which cells have changed.
     changed: Vec<bool>,
     /// Whether any cell has changed.
     any: bool,
-    /// The mean difference of unchanged cells, in levels.
-    noise: f32,
+    /// The mean difference of unchanged cells, in levels, of luma, Cb and Cr.
+    noise: [f32; 3],
 }
 
 impl Default for MotionDetector {
@@ -60,48 +137,66 @@ impl Default for MotionDetector {
 impl MotionDetector {
     /// A detector without a reference: every cell counts as changed.
     pub fn new() -> Self {
-        let cells = GRID.width as usize * GRID.height as usize;
-        Self { reference: None, newest: vec![0; cells], changed: vec![true; cells], any: true, noise: 0.0 }
+        Self {
+            reference: GateReference::default(),
+            newest: Vec::new(),
+            changed: vec![true; CELLS],
+            any: true,
+            noise: FIRST_NOISE,
+        }
     }
 
     /// Discards the reference: every cell counts as changed.
     pub fn reset(&mut self) {
-        self.reference = None;
+        self.reference.cells.clear();
         self.changed.fill(true);
         self.any = true;
     }
 
-    /// Compares the luma of the newest frame, `[72, 128]` row-major, with the reference. If `luma`
-    /// has another length, nothing changes.
-    pub fn compare(&mut self, luma: &[u8]) {
-        if luma.len() != self.newest.len() {
+    /// Compares the cells of the newest frame ([`GateSampler::sample`], or luma alone: `[72, 128]`)
+    /// with the reference. If `cells` has another length, nothing changes.
+    pub fn compare(&mut self, cells: &[u8]) {
+        if cells.len() != CELLS && cells.len() != 3 * CELLS {
             return;
         }
-        self.newest.copy_from_slice(luma);
-        let Some(reference) = &self.reference else { return };
-        let limit = (MIN_CHANGE + NOISE_FACTOR * self.noise).min(MAX_CHANGE);
-        let (mut unchanged_sum, mut unchanged_count) = (0u32, 0u32);
-        self.any = false;
-        for ((changed, new), old) in self.changed.iter_mut().zip(luma).zip(reference) {
-            let difference = new.abs_diff(*old);
-            *changed = f32::from(difference) >= limit;
-            self.any |= *changed;
-            if !*changed {
-                unchanged_sum += u32::from(difference);
-                unchanged_count += 1;
+        self.newest.clear();
+        self.newest.extend_from_slice(cells);
+        self.set_limits();
+        self.any = self.reference.compare(cells, &mut self.changed);
+        let planes = cells.chunks_exact(CELLS).zip(self.reference.cells.chunks_exact(CELLS));
+        for ((new, old), noise) in planes.zip(&mut self.noise) {
+            let (mut sum, mut count) = (0u32, 0u32);
+            for ((changed, new), old) in self.changed.iter().zip(new).zip(old) {
+                let unchanged = u32::from(!*changed);
+                sum += unchanged * u32::from(new.abs_diff(*old));
+                count += unchanged;
+            }
+            if count > 0 {
+                *noise += (sum as f32 / count as f32 - *noise) * NOISE_GAIN;
             }
         }
-        if unchanged_count > 0 {
-            self.noise += (unchanged_sum as f32 / unchanged_count as f32 - self.noise) * NOISE_GAIN;
-        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "3 to 12")]
+    fn set_limits(&mut self) {
+        self.reference.limits =
+            self.noise.map(|noise| (MIN_CHANGE + NOISE_FACTOR * noise).min(MAX_CHANGE).ceil() as u8);
     }
 
     /// Makes the newest frame the reference. To be called when the frame makes a mask.
     pub fn set_reference(&mut self) {
-        match &mut self.reference {
-            Some(reference) => reference.copy_from_slice(&self.newest),
-            None => self.reference = Some(self.newest.clone()),
-        }
+        self.reference.cells.clear();
+        self.reference.cells.extend_from_slice(&self.newest);
+    }
+
+    /// The frame that made the last mask, for threads that compare frames of their own with it.
+    pub const fn reference(&self) -> &GateReference {
+        &self.reference
+    }
+
+    /// Which cells of [`GRID`] have changed, row-major.
+    pub fn changed(&self) -> &[bool] {
+        &self.changed
     }
 
     /// Whether no cell has changed.
@@ -196,9 +291,28 @@ mod tests {
         for frame in 0..60 {
             detector.compare(&luma(|x, y| 96 + hash(x, y, frame) as u8));
         }
-        assert!(detector.is_still(), "{}", detector.noise);
+        assert!(detector.is_still(), "{:?}", detector.noise);
         detector.compare(&luma(|x, y| if x > 100 && y > 50 { 140 } else { 96 + hash(x, y, 61) as u8 }));
         assert!(!detector.is_still());
+    }
+
+    #[test]
+    fn a_change_of_colour_alone_counts() {
+        // As bright as the wall, of another colour.
+        let cells = |cb: u8| [vec![100; CELLS], vec![128; CELLS / 2], vec![cb; CELLS / 2], vec![128; CELLS]].concat();
+        let mut detector = MotionDetector::new();
+        detector.compare(&cells(128));
+        detector.set_reference();
+        detector.compare(&cells(130));
+        assert!(detector.is_still(), "noise");
+        detector.compare(&cells(150));
+        assert!(!detector.is_still());
+        assert_eq!(detector.changed().iter().filter(|changed| **changed).count(), CELLS / 2);
+        let mut changed = Vec::new();
+        assert!(detector.reference().compare(&cells(150), &mut changed), "another thread finds the same");
+        assert_eq!(changed, detector.changed());
+        assert!(!detector.reference().compare(&cells(128), &mut changed));
+        assert!(GateReference::default().compare(&cells(128), &mut changed), "without a reference");
     }
 
     #[test]

@@ -7,47 +7,17 @@
 //! It has no thread and no clock and does no I/O. The vision thread calls it live; the laboratory
 //! calls it for files.
 
-use portraitd_kernels::blend::{MaskValues, MaskView};
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
 use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
 use crate::attention::{Attention, Pass};
-use crate::motion_gate::{self, MotionDetector};
+use crate::ignored::IgnoredCells;
+use crate::motion_gate::{GateSampler, MotionDetector};
 use crate::net::{ColorOrder, Fit, Input, Manifest, Model, ModelError, TensorLayout};
+use crate::observation::{Observation, PASSES};
 use crate::regions::{Region, RegionFinder};
 use crate::smooth::Smoother;
 use crate::tracker::{TrackedPerson, Tracker};
-
-/// The result for one frame.
-#[derive(Clone, Debug, Default)]
-pub struct Observation {
-    /// The sequence number of the frame.
-    pub sequence: u64,
-    /// The capture time of the frame, `CLOCK_MONOTONIC` nanoseconds.
-    pub capture_ns: u64,
-    /// The sequence number of the frame that the mask was made from. It is that of an earlier frame
-    /// if the mask is retained.
-    pub mask_sequence: u64,
-    /// The capture time of that frame.
-    pub mask_capture_ns: u64,
-    /// Whether no inference pass ran, because nothing has moved since the mask was made.
-    pub still: bool,
-    /// Size of the mask, in cells.
-    pub size: Size,
-    /// The probability, 0..=1, that each cell belongs to a person; row-major.
-    pub mask: Vec<f32>,
-    /// Size of the frame, in pixels.
-    pub frame: Size,
-    /// The area that the mask covers, in pixels of the frame: the window around the people, or the
-    /// whole frame. It may extend beyond the frame. Outside it there is nobody.
-    pub covers: PixelRect,
-    /// The people, with boxes in fractions of the frame.
-    pub people: Vec<TrackedPerson>,
-    /// The number of inference passes that ran.
-    pub inferences: u32,
-    /// The duration of these passes; 0 if none ran.
-    pub inference_ns: u64,
-}
 
 /// The result of one inference pass, apart from the probabilities ([`Observer::probabilities`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,8 +53,8 @@ struct CurrentMask {
 pub struct Observer {
     model: Model,
     sampler: Sampler,
-    /// Samples the luma for the motion gate.
-    luma_sampler: Sampler,
+    /// Samples the cells of the motion gate.
+    gate_sampler: GateSampler,
     motion: MotionDetector,
     attention: Attention,
     /// The net's input.
@@ -99,6 +69,7 @@ pub struct Observer {
     /// The regions of the last pass, in fractions of the frame.
     in_frame: Vec<Region>,
     current: CurrentMask,
+    ignored: IgnoredCells,
     /// Size of the observed frames.
     frame_size: Size,
     /// The number of next frames of which one may have a second pass.
@@ -116,13 +87,6 @@ pub enum ObserveError {
     Model(#[from] ModelError),
 }
 
-impl Observation {
-    /// The mask as the renderers take it; `None` if there is no mask yet.
-    pub fn mask_view(&self) -> Option<MaskView<'_>> {
-        MaskView::new(MaskValues::Float(&self.mask), self.size, self.covers).ok()
-    }
-}
-
 impl Observer {
     /// An observer that has seen no frame.
     ///
@@ -136,7 +100,7 @@ impl Observer {
             input: vec![0.0; model.input_len()],
             probabilities: vec![0.0; pixels],
             sampler,
-            luma_sampler: Sampler::new(SampleSpec::new(motion_gate::GRID))?,
+            gate_sampler: GateSampler::new()?,
             motion: MotionDetector::new(),
             attention: Attention::new(model.output_size()),
             model,
@@ -146,6 +110,7 @@ impl Observer {
             candidates: Vec::new(),
             in_frame: Vec::new(),
             current: CurrentMask::default(),
+            ignored: IgnoredCells::default(),
             frame_size: Size::new(0, 0),
             second_pass_frames: 0,
         })
@@ -236,7 +201,8 @@ impl Observer {
     }
 
     /// Observes the frame `sequence`, which was captured at `capture_ns`, and fills `observation`.
-    /// People for whom `ignored` is true are left out of the list; their pixels stay in the mask.
+    /// People for whom `ignored` is true are left out of the list. Their pixels stay in the mask
+    /// and are marked as theirs ([`CellOrigin::Ignored`](crate::CellOrigin)).
     ///
     /// One inference pass runs, or none if nothing has moved. In the first frames after such a
     /// frame, a second pass runs if the first one made no mask or found nobody.
@@ -258,9 +224,7 @@ impl Observer {
             self.reset();
             self.frame_size = picture.size();
         }
-        let row_step = motion_gate::row_step(picture.size());
-        self.luma_sampler.sample_luma(picture, PixelRect::of_size(picture.size()), row_step)?;
-        self.motion.compare(self.luma_sampler.luma());
+        self.motion.compare(self.gate_sampler.sample(picture)?);
         // After a frame without a pass there is time for a second one, so that somebody who moves
         // suddenly is found in the same frame.
         let max_inferences = if self.second_pass_frames > 0 { 2 } else { 1 };
@@ -298,8 +262,21 @@ impl Observer {
         observation.mask.clear();
         observation.mask.extend_from_slice(&current.mask);
         observation.covers = current.covers;
+        // Every cell comes from the same pass, since a pass makes the whole mask.
+        observation.passes = [current.capture_ns; PASSES];
+        observation.reference.copy_from(self.motion.reference());
+        observation.changed.clear();
+        if current.capture_ns != capture_ns && !self.motion.is_still() {
+            observation.changed.extend_from_slice(self.motion.changed());
+        }
         observation.people.clear();
         observation.people.extend(current.people.iter().filter(|person| !ignored(person)));
+        observation.origins.clear();
+        if observation.people.len() < current.people.len() {
+            let origins = &mut observation.origins;
+            let (mask, covers) = ((&current.mask[..], observation.size), (current.covers, picture.size()));
+            self.ignored.mark(mask, covers, &current.people, &ignored, origins);
+        }
         observation.inferences = inferences;
         observation.inference_ns = inference_ns;
         Ok(())

@@ -67,7 +67,8 @@ impl Camera {
         inner.release_source_clients();
         let zones = Arc::clone(&tuning.zones);
         shared.tuning.set(tuning);
-        let status = BackgroundStatus { mode: background.mode, color: background.color, blur: background.blur };
+        let BackgroundSettings { mode, color, blur, strict, .. } = background;
+        let status = BackgroundStatus { mode, color, blur, strict };
         shared.background.change(|current| *current = background);
         let published = |framing: &mut FramingStatus| {
             framing.mode = choice.mode;
@@ -121,6 +122,10 @@ impl Inner {
             SettingChange::BackgroundBlur(blur) => {
                 shared.background.change(|background| background.blur = blur);
                 shared.published.change(|state| state.background.blur = blur);
+            }
+            SettingChange::BackgroundStrict(strict) => {
+                shared.background.change(|background| background.strict = strict);
+                shared.published.change(|state| state.background.strict = strict);
             }
         }
         Ok(())
@@ -255,6 +260,7 @@ pub(super) fn background_of(
         mode: background.mode,
         color: background.color.into(),
         blur: background.blur,
+        strict: background.strict,
         image,
     }
 }

@@ -125,6 +125,7 @@ pub(super) fn first_state(
             mode: config.background.mode,
             color: config.background.color.into(),
             blur: config.background.blur,
+            strict: config.background.strict,
         },
     }
 }

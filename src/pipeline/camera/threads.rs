@@ -134,6 +134,7 @@ impl Camera {
         shared.demand.shut_down();
         shared.frames.close();
         shared.observations.close();
+        shared.observed.close();
         shared.published.set_consumers(0);
     }
 

@@ -12,8 +12,9 @@ use portraitd_media::{PixelRect, Size, UnitRect, even_size};
 use portraitd_protocol::{FramingMode, FramingSpeed, FramingState};
 use tracing::error;
 
-/// The number of frames whose answers are remembered: more than a render thread can lag behind.
-const REMEMBERED: usize = 16;
+/// The number of frames whose answers are remembered. A composite of a slow board lags behind the
+/// views by as many frames as pass during an inference pass.
+const REMEMBERED: usize = 64;
 /// The frame size that settings are checked with before the source's is known.
 const ASSUMED_FRAME: Size = Size::new(1280, 720);
 

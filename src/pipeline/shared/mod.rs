@@ -28,11 +28,12 @@ mod statistics;
 mod value;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use portraitd_framing::{SettingsError, Shot, Subject};
 use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, UnitRect};
-use portraitd_protocol::CameraState;
+use portraitd_protocol::{CameraState, StreamKind};
 use portraitd_vision::Observation;
 use portraitd_vision::net::Model;
 
@@ -62,12 +63,23 @@ pub(super) struct Tuning {
     pub(super) zones: Arc<[UnitRect]>,
 }
 
+/// A frame with what was observed in it.
+#[derive(Clone)]
+pub(super) struct ObservedFrame {
+    pub(super) frame: Frame,
+    /// `None` if the net failed.
+    pub(super) observation: Option<Arc<Observation>>,
+}
+
 /// What the threads of one camera share.
 pub(super) struct Shared {
     name: String,
     pub(super) demand: Arc<Demand>,
     pub(super) frames: Latest<Frame>,
     pub(super) observations: Latest<Arc<Observation>>,
+    /// The newest observed frame, for composites that show a frame with its own mask only. It holds
+    /// one lease on a buffer of the source, and none while no such composite is shown.
+    pub(super) observed: Latest<ObservedFrame>,
     pub(super) director: SharedDirector,
     pub(super) published: Published,
     pub(super) availability: Availability,
@@ -77,6 +89,10 @@ pub(super) struct Shared {
     /// A loaded model that the vision thread is to use from now on.
     pub(super) next_model: SharedValue<Option<Model>>,
     scene: Scene,
+    /// Increases when what was shown so far must not be seen any more, see [`Shared::picture_epoch`].
+    picture_epoch: AtomicU64,
+    /// Whether the vision thread runs.
+    observing: AtomicBool,
 }
 
 impl Shared {
@@ -92,6 +108,7 @@ impl Shared {
             demand: Arc::default(),
             frames: Latest::default(),
             observations: Latest::default(),
+            observed: Latest::default(),
             director: SharedDirector::new(name, choice),
             availability: Availability::new(state.camera.device.clone()),
             published: Published::new(state),
@@ -100,6 +117,8 @@ impl Shared {
             background: Background::new(background),
             next_model: SharedValue::new(None),
             scene: Scene::default(),
+            picture_epoch: AtomicU64::new(0),
+            observing: AtomicBool::new(false),
         }
     }
 
@@ -117,8 +136,9 @@ impl Shared {
         self.published.set_camera_state(state, !is_closed, text);
         if is_closed || state == CameraState::Private {
             // From now on it is unknown who is in the room. An old mask must not be combined with a
-            // later picture.
+            // later picture, and what the slots show is over.
             self.start_new_scene();
+            self.picture_epoch.fetch_add(1, Ordering::AcqRel);
         }
         if is_closed {
             self.director.restart();
@@ -143,7 +163,29 @@ impl Shared {
         self.published.set_format(format, generation, self.director.limits());
         if changed {
             self.start_new_scene();
+            self.picture_epoch.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// The number of times that pictures which were shown before became a thing of the past: the
+    /// shutter or the camera closed, or the format changed. A render thread wipes its slots when it
+    /// differs, and publishes no frame that it took before.
+    pub(super) fn picture_epoch(&self) -> u64 {
+        self.picture_epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether frames are observed: the vision thread exists and has not ended.
+    pub(super) fn is_observing(&self) -> bool {
+        self.observing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_observing(&self, observing: bool) {
+        self.observing.store(observing, Ordering::Release);
+    }
+
+    /// Whether a composite is shown that takes only observed frames.
+    pub(super) fn wants_observed_frames(&self) -> bool {
+        self.demand.clients_of(StreamKind::Composite) > 0 && self.background.current().strict
     }
 
     /// The number of the current scene; for [`Shared::accept_observation`]. To be read before a
@@ -156,6 +198,7 @@ impl Shared {
     pub(super) fn start_new_scene(&self) {
         let scene = self.scene.start_new(|| {
             self.observations.clear();
+            self.observed.clear();
             self.published.clear_present();
         });
         self.director.enter_scene(scene);
@@ -164,14 +207,22 @@ impl Shared {
     /// Discards the last observation, if there is one: while no client needs masks, it would be
     /// shown forever.
     pub(super) fn discard_observation(&self) {
+        self.observed.clear();
         if self.observations.latest().is_some() {
             self.start_new_scene();
         }
     }
 
-    /// Gives an observation to the director, the render threads and D-Bus. Returns false, and
-    /// publishes nothing, if a new scene has started since `scene`.
-    pub(super) fn accept_observation(&self, scene: u64, observation: Arc<Observation>, subjects: &[Subject]) -> bool {
+    /// Gives an observation to the director, the render threads and D-Bus, with its `frame` if a
+    /// composite waits for it. Returns false, and publishes nothing, if a new scene has started
+    /// since `scene`.
+    pub(super) fn accept_observation(
+        &self,
+        scene: u64,
+        frame: Option<Frame>,
+        observation: Arc<Observation>,
+        subjects: &[Subject],
+    ) -> bool {
         if !self.director.observe(scene, observation.capture_ns, subjects) {
             return false;
         }
@@ -180,12 +231,21 @@ impl Shared {
         let (capture_ns, inference_ns) = (observation.capture_ns, observation.inference_ns);
         let accepted = self.scene.while_current(scene, || {
             self.published.mask_made(!observation.people.is_empty());
+            if let Some(frame) = frame {
+                self.observed.put(ObservedFrame { frame, observation: Some(Arc::clone(&observation)) });
+            }
             self.observations.put(observation);
         });
         if accepted {
             self.statistics.mask_made(capture_ns, inference_ns);
         }
         accepted
+    }
+
+    /// Gives a frame in which nothing could be observed to the composites that wait for it: they
+    /// show only their background.
+    pub(super) fn frame_not_observed(&self, scene: u64, frame: Frame) {
+        self.scene.while_current(scene, || self.observed.put(ObservedFrame { frame, observation: None }));
     }
 
     /// The shot of the frame with this number and capture timestamp. Publishes the director's state

@@ -91,7 +91,8 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
     let background = compare()
         .of("Mode", &was.mode, &is.mode, |mode| mode.as_str().into())
         .of("Color", &was.color, &is.color, |color| Color::from(*color).to_string().into())
-        .of("Blur", &was.blur, &is.blur, |blur| (*blur).into());
+        .of("Blur", &was.blur, &is.blur, |blur| (*blur).into())
+        .of("Strict", &was.strict, &is.strict, |strict| (*strict).into());
     [
         (names::CAMERA_INTERFACE, camera),
         (names::FRAMING_INTERFACE, framing),

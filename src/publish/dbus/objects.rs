@@ -480,6 +480,21 @@ impl BackgroundObject {
         };
         self.0.apply(SettingChange::BackgroundBlur(blur), note).await
     }
+
+    /// Whether a composite shows a frame only with the mask that was made from it. If not, it shows
+    /// the newest frame, and of that only people who have not moved since a mask of at most 400 ms.
+    #[zbus(property)]
+    fn strict(&self) -> bool {
+        self.0.read(|state| state.background.strict)
+    }
+
+    #[zbus(property)]
+    async fn set_strict(&self, strict: bool) -> Result<(), ServiceError> {
+        let note = |announced: &mut PublishedState, new: &PublishedState| {
+            announced.background.strict = new.background.strict;
+        };
+        self.0.apply(SettingChange::BackgroundStrict(strict), note).await
+    }
 }
 
 /// The object paths of the published cameras.

@@ -193,6 +193,8 @@ pub enum SettingChange {
     BackgroundColor([u8; 3]),
     /// `Background1.Blur`: 0 to 0.25.
     BackgroundBlur(f64),
+    /// `Background1.Strict`.
+    BackgroundStrict(bool),
 }
 
 /// The properties of `Camera1`.
@@ -259,6 +261,8 @@ pub struct BackgroundStatus {
     /// Standard deviation of the mode `blur`, as a fraction of the picture's height, 0 to
     /// 0.25.
     pub blur: f64,
+    /// Whether a composite shows a frame only with the mask that was made from it.
+    pub strict: bool,
 }
 
 /// The state of a camera whose changes are announced.
@@ -306,6 +310,7 @@ impl Default for PublishedState {
                 mode: settings::BACKGROUND_MODE,
                 color: settings::BACKGROUND_COLOR.into(),
                 blur: settings::BLUR.default,
+                strict: settings::BACKGROUND_STRICT,
             },
         }
     }

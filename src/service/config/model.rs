@@ -211,10 +211,14 @@ pub struct BackgroundConfig {
     #[serde(deserialize_with = "values::optional_path", serialize_with = "values::write_optional_path")]
     pub image: Option<PathBuf>,
     /// Standard deviation of the mode `blur` as a fraction of the picture's height, 0 to 0.25.
-    /// Values below 0.02 have the effect of 0.02, so that nobody in the background can be
-    /// recognised. Default 0.05.
+    /// It is at least 0.04 of the camera's height, so that nobody in the background can be
+    /// recognised and nothing can be read. Default 0.05.
     #[serde(deserialize_with = "values::blur")]
     pub blur: f64,
+    /// Whether a composite shows a frame only with the mask that was made from it. On a slow board
+    /// this lowers the frame rate of composites. If not, it shows the newest frame, and of that
+    /// only people who have not moved since a mask of at most 400 ms. Default true.
+    pub strict: bool,
 }
 
 impl Default for BackgroundConfig {
@@ -224,6 +228,7 @@ impl Default for BackgroundConfig {
             color: settings::BACKGROUND_COLOR,
             image: None,
             blur: settings::BLUR.default,
+            strict: settings::BACKGROUND_STRICT,
         }
     }
 }

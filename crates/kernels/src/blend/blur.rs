@@ -1,7 +1,8 @@
 //! A blurred scene background without the people.
 //!
-//! The picture is reduced to an eighth of the output in each direction. Each cell is weighted by
-//! how much it is *not* a person. Three box filters in a row, which approximate a Gaussian, blur
+//! The radius is a length in the source, so the room is hidden equally well in an output of any
+//! size, shape or zoom. The crop and what lies around it, as far as the blur reaches, are reduced to
+//! cells of a fraction of the radius. Each cell is weighted by how much it is *not* a person. Three box filters in a row, which approximate a Gaussian, blur
 //! the weighted cells, and the same filters blur the weights. The quotient (normalised convolution,
 //! Knutsson and Westin, CVPR 1993) keeps the colours of people from spreading into the background.
 //! Running sums make the cost independent of the radius.
@@ -10,10 +11,15 @@ use super::error::BlendError;
 use super::matte::{Edge, MaskView, Matte};
 use crate::cast;
 use crate::picture::{Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
-use crate::scale::{Filter, Scaler};
+use crate::scale::{Filter, ScaleError, Scaler};
 
-/// Output pixels per cell, in each direction.
-const CELL: u32 = 8;
+/// Cells per radius, in each direction. With fewer, the cells themselves could be seen.
+const CELLS_PER_RADIUS: f32 = 4.0;
+/// A cell is at most this share of the source's height, so that only what is near a person is left
+/// out with the person.
+const LARGEST_CELL: f32 = 1.0 / 45.0;
+/// Three boxes reach this many times their radius.
+const REACH: f32 = 3.0;
 
 /// The thresholds at which a cell counts as a person. They are low, because a cell that is partly a
 /// person contains their colours.
@@ -58,12 +64,12 @@ impl Blur {
         }
     }
 
-    /// The blurred background behind an output of `size` and `format` (NV12 or RGB24) that shows
-    /// `crop` of `source`. The result is a small picture that is stretched over the output
+    /// The blurred background behind an output of `format` (NV12 or RGB24) that shows `crop` of
+    /// `source`. The result is a small picture, and the part of it that is stretched over the output
     /// ([`super::Backdrop::Stretched`]).
     ///
-    /// `radius` is the radius of one box in output pixels; the three boxes together have about this
-    /// standard deviation. Without a `mask`, people are blurred together with the background.
+    /// `radius` is the standard deviation of the blur in source pixels; the three boxes together
+    /// have at least this one. Without a `mask`, people are blurred together with the background.
     ///
     /// # Errors
     /// [`BlendError`] if the crop cannot be scaled or the format is not supported.
@@ -73,28 +79,48 @@ impl Blur {
         crop: PixelRect,
         mask: Option<&MaskView<'_>>,
         radius: f32,
-        size: Size,
         format: PixelFormat,
-    ) -> Result<Picture<'_>, BlendError> {
+    ) -> Result<(Picture<'_>, PixelRect), BlendError> {
         if !matches!(format, PixelFormat::Nv12 | PixelFormat::Rgb24) {
             return Err(BlendError::Format(format));
         }
-        self.size = Size::new(size.width.div_ceil(CELL).max(2), size.height.div_ceil(CELL).max(2));
+        if !crop.is_valid() {
+            return Err(ScaleError::PixelRect(crop).into());
+        }
+        let (source_width, source_height) = (source.size().width as f32, source.size().height as f32);
+        let radius = radius.clamp(1.0, source_width.max(source_height));
+        let cell = (radius / CELLS_PER_RADIUS).min(source_height * LARGEST_CELL).max(1.0);
+        // The crop, and what the blur mixes into it.
+        let reach = radius * REACH;
+        let axis = |from: f32, extent: f32, source: f32| {
+            let (start, end) =
+                ((from - reach).max(from.min(0.0)), (from + extent + reach).min((from + extent).max(source)));
+            let cells = (((end - start) / cell).ceil()).clamp(2.0, 4096.0);
+            (start, end - start, cells)
+        };
+        let (x, width, columns) = axis(crop.x, crop.width, source_width);
+        let (y, height, rows) = axis(crop.y, crop.height, source_height);
+        let region = PixelRect::new(x, y, width, height);
+        let count = |cells: f32| u32::try_from(cast::index(cells)).unwrap_or(2);
+        self.size = Size::new(count(columns), count(rows));
+        // Cells per source pixel.
+        let (across, down) = (columns / width, rows / height);
+        let part = PixelRect::new((crop.x - x) * across, (crop.y - y) * down, crop.width * across, crop.height * down);
         self.small.resize(packed_bytes(format, self.size), 0);
         let mut small = PictureMut::packed(format, self.size, &mut self.small).expect("resized to its bytes");
-        let color = self.scaler.scale(source, crop, &mut small)?;
-        self.weigh(mask, crop)?;
+        let color = self.scaler.scale(source, region, &mut small)?;
+        self.weigh(mask, region)?;
         let (width, height) = (self.size.width as usize, self.size.height as usize);
-        let cells = cast::index(radius / CELL as f32 + 0.5).clamp(1, width.max(height));
+        let boxes = [(radius * across), (radius * down)];
         if format == PixelFormat::Rgb24 {
-            self.blur_channels(0, 3, (width, height), cells);
+            self.blur_channels(0, 3, (width, height), boxes.map(box_radius));
         } else {
-            self.blur_channels(0, 1, (width, height), cells);
+            self.blur_channels(0, 1, (width, height), boxes.map(box_radius));
             self.halve_weights(width, height);
             let chroma = (width.div_ceil(2), height.div_ceil(2));
-            self.blur_channels(width * height, 2, chroma, (cells / 2).max(1));
+            self.blur_channels(width * height, 2, chroma, boxes.map(|radius| box_radius(radius / 2.0)));
         }
-        Ok(Picture::packed(format, self.size, color, &self.small).expect("resized to its bytes"))
+        Ok((Picture::packed(format, self.size, color, &self.small).expect("resized to its bytes"), part))
     }
 
     /// Computes the weights of the cells. A cell has weight 0 if it or a neighbour is a person.
@@ -138,7 +164,7 @@ impl Blur {
     }
 
     /// Blurs `channels` interleaved channels of `small` from byte `start` on.
-    fn blur_channels(&mut self, start: usize, channels: usize, (width, height): (usize, usize), radius: usize) {
+    fn blur_channels(&mut self, start: usize, channels: usize, (width, height): (usize, usize), radius: [usize; 2]) {
         let count = width * height;
         let total: u64 = self.weights.iter().map(|&weight| u64::from(weight)).sum();
         self.blurred_weights.clear();
@@ -163,14 +189,21 @@ impl Blur {
     }
 }
 
-/// Applies three box filters of `radius` in both directions, in place. Borders are replicated.
-fn boxes(values: &mut [u16], scratch: &mut Vec<u16>, column: &mut Vec<u32>, width: usize, radius: usize) {
+/// The least radius, in cells, of three boxes that together have a standard deviation of at least
+/// `cells`. The variance of a box of `2 r + 1` cells is a twelfth of `(2 r + 1)^2 - 1`.
+fn box_radius(cells: f32) -> usize {
+    cast::index((((4.0 * cells * cells + 1.0).sqrt() - 1.0) / 2.0).ceil()).clamp(1, 4096)
+}
+
+/// Applies three box filters in both directions, in place. `radius` is that along the rows, and that
+/// down the columns. Borders are replicated.
+fn boxes(values: &mut [u16], scratch: &mut Vec<u16>, column: &mut Vec<u32>, width: usize, radius: [usize; 2]) {
     scratch.resize(values.len(), 0);
     for _ in 0..3 {
         for (row, out) in values.chunks_exact(width).zip(scratch.chunks_exact_mut(width)) {
-            box_along(row, out, radius);
+            box_along(row, out, radius[0]);
         }
-        box_down(scratch, values, column, width, radius);
+        box_down(scratch, values, column, width, radius[1]);
     }
 }
 

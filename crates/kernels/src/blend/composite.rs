@@ -17,9 +17,9 @@ pub enum Backdrop<'a> {
     Color([u8; 3]),
     /// A picture of the output's size and format, with the colorimetry of the source.
     Picture(Picture<'a>),
-    /// A picture of the output's format with the colorimetry of the source, which is stretched over
-    /// the output. A blurred background needs few pixels.
-    Stretched(Picture<'a>),
+    /// A picture of the output's format with the colorimetry of the source, of which a part (in its
+    /// own pixels) is stretched over the output. A blurred background needs few pixels.
+    Stretched(Picture<'a>, PixelRect),
 }
 
 /// Mixes pictures with backgrounds. Owns a few rows.
@@ -101,10 +101,10 @@ impl Compositor {
             Backdrop::Picture(picture) if picture.size() == size && picture.format() == format => {
                 BackdropRows::Picture(*picture)
             }
-            Backdrop::Stretched(picture) if picture.format() == format => {
-                BackdropRows::Stretched(behind.start(*picture, PixelRect::of_size(picture.size()), size, format)?)
+            Backdrop::Stretched(picture, part) if picture.format() == format => {
+                BackdropRows::Stretched(behind.start(*picture, *part, size, format)?)
             }
-            Backdrop::Picture(picture) | Backdrop::Stretched(picture) => {
+            Backdrop::Picture(picture) | Backdrop::Stretched(picture, _) => {
                 let (found_format, found) = (picture.format(), picture.size());
                 return Err(BlendError::Backdrop { format, size, found_format, found });
             }

@@ -70,9 +70,10 @@ struct Reading {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     spec: SampleSpec,
-    key: Option<(PixelFormat, Size, PixelRect, usize)>,
-    /// One of this many rows of the source is read.
-    every: usize,
+    key: Option<(PixelFormat, Size, PixelRect, [usize; 2])>,
+    /// One of this many rows of the source is read: of planes of full resolution, and of chroma
+    /// planes.
+    every: [usize; 2],
     /// The tables for full resolution, and for chroma.
     groups: [ResolutionGroup; 2],
     passes: [ColumnPass; 3],
@@ -102,7 +103,7 @@ impl Sampler {
         Ok(Self {
             spec,
             key: None,
-            every: 1,
+            every: [1, 1],
             groups: Default::default(),
             passes: Default::default(),
             pass_count: 0,
@@ -157,7 +158,7 @@ impl Sampler {
         if output.len() != pixels * 3 {
             return Err(SampleError::Output { expected: pixels * 3, found: output.len() });
         }
-        let sampled = self.prepare(source, region, 1)?;
+        let sampled = self.prepare(source, region, [1, 1])?;
         let conversion = self.conversion(source);
         let grey = source.format() == PixelFormat::Grey;
         let luma = self.luma_weights(source);
@@ -204,7 +205,8 @@ impl Sampler {
         region: PixelRect,
         every: usize,
     ) -> Result<Sampled, SampleError> {
-        let sampled = self.prepare(source, region, every.clamp(1, source.size().height as usize))?;
+        let every = every.clamp(1, source.size().height as usize);
+        let sampled = self.prepare(source, region, [every, every])?;
         let luma = self.luma_weights(source);
         let width = self.spec.size.width as usize;
         let needed = if source.format().is_rgb() { 3 } else { 1 };
@@ -212,6 +214,55 @@ impl Sampler {
             self.components(source, y, needed);
             let components = self.row.each_ref().map(|row| &row[..width]);
             weigh(components, luma, &mut self.luma[y * width..(y + 1) * width]);
+        }
+        Ok(sampled)
+    }
+
+    /// Samples luma and chroma as bytes, to detect motion: fills `cells` with three planes of the
+    /// grid, luma, Cb and Cr, each row-major. Luma is as in [`Sampler::sample_luma`]; the chroma of
+    /// an RGB source is computed from its components, and that of a grey one is 128.
+    ///
+    /// Only the middle one of every `every[0]` rows is read, and of every `every[1]` rows of a
+    /// chroma plane.
+    ///
+    /// # Errors
+    /// [`SampleError`] if the region is not valid or `cells` has the wrong length. Nothing is
+    /// written in that case.
+    pub fn sample_cells(
+        &mut self,
+        source: &Picture<'_>,
+        region: PixelRect,
+        every: [usize; 2],
+        cells: &mut [u8],
+    ) -> Result<Sampled, SampleError> {
+        let pixels = self.luma.len();
+        if cells.len() != 3 * pixels {
+            return Err(SampleError::Output { expected: 3 * pixels, found: cells.len() });
+        }
+        let height = source.size().height as usize;
+        let sampled = self.prepare(source, region, every.map(|every| every.clamp(1, height)))?;
+        let scales = self.scales();
+        let map = Affine::from_rgb(Colorimetry { range: crate::picture::Range::Full, ..source.color() });
+        let count = self.reading_count;
+        let width = self.spec.size.width as usize;
+        for y in 0..self.spec.size.height as usize {
+            self.components(source, y, count);
+            let components = self.row.each_ref().map(|row| &row[..width]);
+            for (plane, cells) in cells.chunks_exact_mut(pixels).enumerate() {
+                let out = &mut cells[y * width..(y + 1) * width];
+                if source.format().is_rgb() {
+                    let weights: [f32; 3] = std::array::from_fn(|i| map.matrix[plane][i] * scales[i]);
+                    let [a, b, c] = components;
+                    for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                        let value = weights[0] * a + weights[1] * b + weights[2] * c + map.offset[plane];
+                        *out = cast::byte(value);
+                    }
+                } else if plane < count {
+                    weigh([components[plane]; 3], [scales[plane], 0.0, 0.0], out);
+                } else {
+                    out.fill(128);
+                }
+            }
         }
         Ok(sampled)
     }
@@ -224,7 +275,7 @@ impl Sampler {
 
     /// Prepares for a picture. The tables are computed again if the format, the size, the region or
     /// the selection of rows has changed.
-    fn prepare(&mut self, source: &Picture<'_>, region: PixelRect, every: usize) -> Result<Sampled, SampleError> {
+    fn prepare(&mut self, source: &Picture<'_>, region: PixelRect, every: [usize; 2]) -> Result<Sampled, SampleError> {
         if !region.is_valid() {
             return Err(SampleError::PixelRect(region));
         }
@@ -246,11 +297,11 @@ impl Sampler {
     fn build(&mut self, source: &Picture<'_>, covers: PixelRect) {
         let all = components(source.format());
         self.reading_count = if source.format() == PixelFormat::Grey { 1 } else { 3 };
-        for (group, component) in self.groups.iter_mut().zip([all[0], all[1]]) {
+        for ((group, component), every) in self.groups.iter_mut().zip([all[0], all[1]]).zip(self.every) {
             let (x, y) = spans(&component, source, covers, self.spec.size);
             group.x.build(x, Filter::Linear, 4);
             group.x.rebase();
-            group.y.build(y.thinned(self.every));
+            group.y.build(y.thinned(every));
         }
         self.pass_count = 0;
         let mut most = 0;
@@ -296,8 +347,9 @@ impl Sampler {
         for pass in &mut passes[..(last_pass + 1).min(*pass_count)] {
             let ColumnPass { plane, group, last_row, first, length, sums } = pass;
             let plane = source.plane(*plane);
+            let every = every[*group];
             let bytes = |row: usize| {
-                let start = (row * *every + *every / 2).min(*last_row) * plane.stride_bytes + *first;
+                let start = (row * every + every / 2).min(*last_row) * plane.stride_bytes + *first;
                 &plane.data[start..start + *length]
             };
             groups[*group].y.sum(Usable::chosen(), y, bytes, &mut sums[..*length]);

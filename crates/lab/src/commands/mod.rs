@@ -10,6 +10,7 @@ mod eval;
 mod layers;
 mod model;
 mod progress;
+mod room;
 mod scene;
 mod segment;
 mod sheet;
@@ -55,6 +56,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Compare the tensors of a net between the engines, and with those of another framework
     Layers(layers::Arguments),
+    /// Count the room in composites while the net is slow
+    Room(room::Arguments),
     /// The client process of `demo`
     #[command(hide = true)]
     DemoClient(demo_client::Arguments),
@@ -73,6 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Layers(arguments) => layers::run(&arguments),
+        Command::Room(arguments) => room::run(&arguments),
         Command::DemoClient(arguments) => demo_client::run(&arguments),
     };
     exit_code("portraitd-lab", outcome)

@@ -8,6 +8,7 @@
 //! | [`chain`] | the chain of `portraitd-render`, and beside it the net alone |
 //! | [`video`] | all figures of a video, which passes through [`chain`] |
 //! | [`page`] | self-contained HTML pages |
+//! | [`room`] | how much of the room a composite shows |
 //!
 //! There are no threads, clocks or I/O. `docs/quality.md` defines the figures and gives today's
 //! values.
@@ -15,6 +16,7 @@
 pub mod chain;
 pub mod masks;
 pub mod page;
+pub mod room;
 pub mod score;
 pub mod stability;
 pub mod video;

@@ -37,6 +37,7 @@ pub(crate) fn keys() -> String {
   background.mode        {backgrounds}
   background.color       #rrggbb
   background.blur        {} to {}, as a fraction of the picture's height
+  background.strict      on or off: whether a composite waits for the frame's own mask
   background.image       a PNG or JPEG file, or empty to remove the image",
         zoom.lowest, zoom.highest, blur.lowest, blur.highest
     )
@@ -68,10 +69,19 @@ pub(crate) enum Setting {
     BackgroundMode(String),
     Color(String),
     Blur(f64),
+    Strict(bool),
     Image(Option<PathBuf>),
 }
 
 // Ranges are checked by the service alone: it may be of another release, with other ranges.
+
+fn switch(text: &str) -> Result<bool, AssignmentError> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(AssignmentError::Switch { text: text.to_owned() }),
+    }
+}
 
 fn rectangle(text: &str) -> Result<Fractions, SettingError> {
     parse_rectangle(text).map(Into::into)
@@ -91,6 +101,7 @@ impl Setting {
             Self::BackgroundMode(_) => "background.mode",
             Self::Color(_) => "background.color",
             Self::Blur(_) => "background.blur",
+            Self::Strict(_) => "background.strict",
             Self::Image(_) => "background.image",
         }
     }
@@ -104,11 +115,7 @@ impl FromStr for Setting {
             text.split_once('=').ok_or_else(|| AssignmentError::NoAssignment { text: text.to_owned() })?;
         let value_text = value.to_owned();
         Ok(match key {
-            "camera.private" => Self::Private(match value {
-                "on" | "true" => true,
-                "off" | "false" => false,
-                _ => return Err(AssignmentError::Switch { text: value_text }),
-            }),
+            "camera.private" => Self::Private(switch(value)?),
             "framing.mode" => Self::FramingMode(value_text),
             "framing.manual-crop" => Self::ManualCrop(rectangle(value)?),
             "framing.max-zoom" => Self::MaxZoom(parse_number(value)?),
@@ -119,6 +126,7 @@ impl FromStr for Setting {
             "background.mode" => Self::BackgroundMode(value_text),
             "background.color" => Self::Color(value_text),
             "background.blur" => Self::Blur(parse_number(value)?),
+            "background.strict" => Self::Strict(switch(value)?),
             "background.image" => Self::Image((!value.is_empty()).then(|| value.into())),
             _ => return Err(AssignmentError::UnknownKey { key: key.to_owned() }),
         })
@@ -147,6 +155,7 @@ pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings:
                 Setting::BackgroundMode(mode) => background.set_mode(mode.as_str().into()).await?,
                 Setting::Color(color) => background.set_color(color).await?,
                 Setting::Blur(blur) => background.set_blur(*blur).await?,
+                Setting::Strict(strict) => background.set_strict(*strict).await?,
                 Setting::Image(None) => background.clear_image().await?,
                 Setting::Image(Some(path)) => {
                     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
@@ -181,6 +190,8 @@ mod tests {
         assert_eq!(parse("background.image="), Ok(Setting::Image(None)));
         assert_eq!(parse("framing.max-zoom=big"), Err("\"big\" is not a number".into()));
         assert_eq!(parse("framing.zones=1,2"), Err("\"1,2\" is not x,y,width,height".into()));
+        assert_eq!(parse("background.strict=off"), Ok(Setting::Strict(false)));
+        assert_eq!(parse("background.strict=no"), Err("\"no\" is not on or off".into()));
         assert_eq!(parse("volume=11"), Err("unknown key \"volume\"".into()));
         assert_eq!(parse("volume"), Err("\"volume\" is not KEY=VALUE".into()));
     }

@@ -10,7 +10,8 @@
 //! | people fill most of the frame | [`Pass::FullFrame`] |
 //! | people are in a window | [`Pass::Window`], and sometimes [`Pass::FullFrameCheck`] |
 //!
-//! A check runs once a second, or when something moves outside the window. A person who is found in
+//! A check runs once a second, or when something moves outside the window, but at most on
+//! every third frame. A person who is found in
 //! a tile, or outside the window by a check, is a candidate. The next window pass covers the
 //! candidate and confirms or rejects it. While nothing moves, there is only one pass per 0.9 s.
 //!
@@ -46,6 +47,9 @@ const CHECK_INTERVAL_NS: u64 = 1_000_000_000;
 /// The shortest interval between checks that motion outside the window causes. Without it, a fan
 /// would take every second pass.
 const MOTION_CHECK_INTERVAL_NS: u64 = 250_000_000;
+/// The least number of other frames between two checks. On a board that does few passes per second,
+/// checks would otherwise take every pass, and the mask would never be made again.
+const FRAMES_BETWEEN_CHECKS: u32 = 2;
 /// The interval of passes while nobody is known and nothing moves.
 const SCAN_INTERVAL_NS: u64 = 450_000_000;
 /// After a longer gap between frames, or a step back in time, everything is forgotten.
@@ -119,6 +123,8 @@ pub struct Attention {
     last_pass_ns: Option<u64>,
     /// Capture time of the frame with the last pass on the whole frame.
     last_full_frame_ns: Option<u64>,
+    /// Observed frames since the last pass on the whole frame.
+    frames_since: u32,
     /// Index of the next tile.
     next_tile: usize,
     /// Whether the next pass is on a tile while nobody is known.
@@ -135,6 +141,7 @@ impl Attention {
             newest_ns: None,
             last_pass_ns: None,
             last_full_frame_ns: None,
+            frames_since: 0,
             next_tile: 0,
             tile_is_next: false,
         }
@@ -174,7 +181,8 @@ impl Attention {
             Focus::FullFrame => Pass::FullFrame,
             Focus::Window(window) => {
                 let outside = since_full_frame >= MOTION_CHECK_INTERVAL_NS && motion.has_changed_outside(&window);
-                if since_full_frame >= CHECK_INTERVAL_NS || outside {
+                let is_turn = since_full_frame == u64::MAX || self.frames_since >= FRAMES_BETWEEN_CHECKS;
+                if is_turn && (since_full_frame >= CHECK_INTERVAL_NS || outside) {
                     Pass::FullFrameCheck
                 } else if still && since_pass < REFRESH_NS {
                     Pass::Keep
@@ -183,9 +191,12 @@ impl Attention {
                 }
             }
         };
+        self.frames_since = self.frames_since.saturating_add(1);
         match pass {
             Pass::Keep => return pass,
-            Pass::FullFrame | Pass::FullFrameCheck => self.last_full_frame_ns = Some(capture_ns),
+            Pass::FullFrame | Pass::FullFrameCheck => {
+                (self.last_full_frame_ns, self.frames_since) = (Some(capture_ns), 0);
+            }
             Pass::Window(_) | Pass::Tile(_) => {}
         }
         self.last_pass_ns = Some(capture_ns);

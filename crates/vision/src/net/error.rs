@@ -96,6 +96,9 @@ pub enum EngineError {
     /// tract failed. The text is its error with all causes, in one line.
     #[error("tract: {0}")]
     Tract(String),
+    /// A net that runs elsewhere failed ([`super::Model::from_fn`]).
+    #[error("{0}")]
+    Elsewhere(String),
     /// The output has another length than the shape that was known when the model was loaded.
     #[error("the output has {actual} values instead of {expected}")]
     OutputLength {

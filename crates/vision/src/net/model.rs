@@ -5,8 +5,8 @@ use portraitd_kernels::simd::Isa;
 use portraitd_media::Size;
 
 use super::engine::{Engine, EngineChoice, EngineOptions};
-use super::error::{ModelError, shape_text};
-use super::manifest::{Activation, Manifest, TensorLayout};
+use super::error::{EngineError, ModelError, shape_text};
+use super::manifest::{Activation, Manifest, Output, TensorLayout, tensor_shape};
 use super::package::Package;
 use super::plan_engine::PlanEngine;
 use super::tract::{TractEngine, import_onnx};
@@ -68,6 +68,24 @@ impl Model {
         }
         let output = vec![0.0; channels * height * width];
         Ok(Self { manifest, engine, output_size, output })
+    }
+
+    /// A model that calls `segment` for each pass. For nets that run elsewhere, and for tests that
+    /// need a net of known behaviour: one that is slow, fails, or knows the truth.
+    ///
+    /// `segment` gets the input tensor of `manifest` (in its own layout) and fills the mask of
+    /// `mask_size`, row-major, with the probability 0..=1 that each cell belongs to a person. The
+    /// `[output]` of the manifest is replaced accordingly.
+    pub fn from_fn(
+        mut manifest: Manifest,
+        mask_size: Size,
+        segment: impl FnMut(&[f32], &mut [f32]) -> Result<(), EngineError> + Send + 'static,
+    ) -> Self {
+        manifest.output =
+            Output { layout: TensorLayout::Nchw, channels: 1, activation: Activation::None, person_channel: 0 };
+        let engine = FunctionEngine { layout: manifest.input.layout, mask_size, segment };
+        let output = vec![0.0; mask_size.width as usize * mask_size.height as usize];
+        Self { manifest, engine: Box::new(engine), output_size: mask_size, output }
     }
 
     /// The manifest with which the model was loaded.
@@ -152,6 +170,35 @@ impl Model {
             }
         }
         Ok(())
+    }
+}
+
+/// The engine of [`Model::from_fn`].
+struct FunctionEngine<F> {
+    layout: TensorLayout,
+    mask_size: Size,
+    segment: F,
+}
+
+impl<F: FnMut(&[f32], &mut [f32]) -> Result<(), EngineError> + Send> Engine for FunctionEngine<F> {
+    fn name(&self) -> &'static str {
+        "function"
+    }
+
+    fn input_layout(&self) -> TensorLayout {
+        self.layout
+    }
+
+    fn output_layout(&self) -> TensorLayout {
+        TensorLayout::Nchw
+    }
+
+    fn output_shape(&self) -> [usize; 4] {
+        tensor_shape(TensorLayout::Nchw, 1, self.mask_size)
+    }
+
+    fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
+        (self.segment)(input, output)
     }
 }
 
