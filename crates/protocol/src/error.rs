@@ -39,7 +39,7 @@ impl From<zbus::fdo::Error> for ServiceError {
 
 impl ServiceError {
     /// Whether the call failed because the service does not run: no process owns its name on the
-    /// bus, and the bus cannot start one.
+    /// bus, and the bus cannot start one: the service is not installed, or not enabled.
     pub fn is_not_running(&self) -> bool {
         let Self::Bus(error) = self else { return false };
         match error {
@@ -48,7 +48,10 @@ impl ServiceError {
             }
             zbus::Error::MethodError(name, ..) => matches!(
                 name.as_str(),
-                "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner"
+                "org.freedesktop.DBus.Error.ServiceUnknown"
+                    | "org.freedesktop.DBus.Error.NameHasNoOwner"
+                    | "org.freedesktop.systemd1.NoSuchUnit"
+                    | "org.freedesktop.systemd1.UnitMasked"
             ),
             _ => false,
         }
