@@ -11,6 +11,10 @@
 //!      waits 0.5 s, doubling to 30 s; a change of /dev or another client ends the wait
 //! ```
 //!
+//! Clients can end that wait as often as they like, so after a failure the next attempt starts a
+//! quarter of a second after the failed one at the earliest, whatever asks for it. A client that
+//! comes while nothing has failed lately does not wait.
+//!
 //! A camera that is not available keeps the state that names the failure (absent, failed, stalled)
 //! until it is available, or until no client has asked for it for the grace period. `LastError`
 //! keeps the reason.
@@ -33,6 +37,7 @@ use tracing::{debug, info, warn};
 use super::backoff::Backoff;
 use super::demand::Wake;
 use super::shared::{OutageReason, Shared};
+use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{
@@ -46,6 +51,14 @@ const POLL: Duration = Duration::from_millis(100);
 const BLANK_INTERVAL_NS: u64 = 1_000_000_000;
 /// The time between two black frames while a client keeps the camera private.
 const PRIVATE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The shortest time from the start of an attempt that failed to the start of the next one.
+pub(super) const ATTEMPT_INTERVAL: Duration = Duration::from_millis(250);
+/// A failure that repeats is logged once in this time, in nanoseconds.
+pub(super) const FAILURE_LOG_NS: u64 = 60_000_000_000;
+/// The opening and the closing of the camera are logged once in this time, in nanoseconds: clients
+/// cause them.
+const OPENING_LOG_NS: u64 = 1_000_000_000;
 
 /// Why a stream was closed.
 #[derive(Debug)]
@@ -71,16 +84,52 @@ pub(super) struct Capture {
     shared: Arc<Shared>,
     source: Box<dyn Source>,
     progress: Progress,
+    log: CaptureLog,
+}
+
+/// Limits what clients can make this thread log.
+pub(super) struct CaptureLog {
+    /// The failure that was logged last.
+    failure: String,
+    failures: Repeat,
+    openings: Repeat,
+    closings: Repeat,
+}
+
+impl CaptureLog {
+    pub(super) fn new() -> Self {
+        Self {
+            failure: String::new(),
+            failures: Repeat::new(FAILURE_LOG_NS),
+            openings: Repeat::new(OPENING_LOG_NS),
+            closings: Repeat::new(OPENING_LOG_NS),
+        }
+    }
+
+    /// Whether to log this failure, as in [`Repeat::check`]. Another one than the last is news.
+    pub(super) fn failed(&mut self, failure: &str, now_ns: u64) -> Option<u64> {
+        if self.failure != failure {
+            failure.clone_into(&mut self.failure);
+            self.failures.reset();
+        }
+        self.failures.check(now_ns)
+    }
+
+    /// The source delivers: the next failure is news.
+    pub(super) fn works(&mut self) {
+        self.failure.clear();
+    }
 }
 
 impl Capture {
     pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>, progress: Progress) -> Self {
-        Self { shared, source, progress }
+        Self { shared, source, progress, log: CaptureLog::new() }
     }
 
     /// Runs until the camera is to stop.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let mut backoff = Backoff::new();
+        let mut earliest = Instant::now();
         loop {
             self.progress.idle(true);
             if self.shared.demand.is_private() {
@@ -93,6 +142,7 @@ impl Capture {
                 _ => {}
             }
             while !self.shared.demand.is_shut_down() {
+                self.shared.demand.rest(earliest);
                 self.progress.idle(false);
                 let retry_requests = self.shared.demand.retry_requests();
                 let started = Instant::now();
@@ -110,7 +160,16 @@ impl Capture {
                     Ended::Finished => (CameraState::Absent, absent(format!("{}: has ended", self.source.name()))),
                     Ended::Failed(error) => outage_of(&error),
                 };
-                warn!(camera = self.shared.name(), "{}; trying again in {:?}", reason.text, backoff.wait());
+                earliest = started + ATTEMPT_INTERVAL;
+                if let Some(repeats) = self.log.failed(&reason.text, monotonic_ns()) {
+                    warn!(
+                        camera = self.shared.name(),
+                        repeats,
+                        "{}; trying again in {:?}",
+                        reason.text,
+                        backoff.wait()
+                    );
+                }
                 self.shared.set_state(state, Some(reason));
                 self.shared.statistics.count_reopen();
                 match self.shared.demand.wait_retry(retry_requests, backoff.wait(), self.shared.tuning.get().idle_close)
@@ -145,7 +204,7 @@ impl Capture {
     }
 
     /// Opens the source and passes its frames on until it ends.
-    fn run_once(&self) -> Ended {
+    fn run_once(&mut self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
         let wanted = self.shared.tuning.get().wanted;
         let mut stream = match self.source.open(&wanted) {
@@ -153,8 +212,10 @@ impl Capture {
             Err(error) => return Ended::Failed(error),
         };
         let format = stream.format();
-        info!(camera = self.shared.name(), source = self.source.name(), size = %format.size, pixel_format = %format.pixel_format,
-            "camera opened");
+        if let Some(repeats) = self.log.openings.check(monotonic_ns()) {
+            info!(camera = self.shared.name(), source = self.source.name(), size = %format.size,
+                pixel_format = %format.pixel_format, repeats, "camera opened");
+        }
         self.shared.set_format(format);
         let ended = self.pump(stream.as_mut(), wanted);
         // The slot must not keep a frame of a closed stream. Readers that still hold one keep its
@@ -162,12 +223,14 @@ impl Capture {
         self.shared.frames.clear();
         self.shared.observed.clear();
         drop(stream);
-        info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, "camera closed");
+        if let Some(repeats) = self.log.closings.check(monotonic_ns()) {
+            info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, repeats, "camera closed");
+        }
         ended
     }
 
     /// Passes frames on until the stream ends.
-    fn pump(&self, stream: &mut dyn Stream, wanted: FormatRequest) -> Ended {
+    fn pump(&mut self, stream: &mut dyn Stream, wanted: FormatRequest) -> Ended {
         let mut watch = StallDetector::starting(stream.format().frame_rate, monotonic_ns());
         let mut delivery = Delivery::AwaitingFirst;
         let mut last = (0, 0);
@@ -207,6 +270,7 @@ impl Capture {
                     if matches!(delivery, Delivery::AwaitingFirst) {
                         watch = StallDetector::new(frame.format.frame_rate, now_ns);
                         self.shared.set_state(CameraState::Running, None);
+                        self.log.works();
                         delivery = Delivery::Frames;
                     }
                     watch.frame(now_ns);

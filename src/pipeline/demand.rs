@@ -183,6 +183,18 @@ impl Demand {
         }
     }
 
+    /// Sleeps until `until`, or until the camera is to stop.
+    pub(super) fn rest(&self, until: Instant) {
+        let mut state = self.lock();
+        while !state.shutdown {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// The number of requests to retry so far; for [`Demand::wait_retry`].
     pub(super) fn retry_requests(&self) -> u64 {
         self.lock().retry_requests

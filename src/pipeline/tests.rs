@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use portraitd_client::{FrameCopy, Ring, Wait};
@@ -17,6 +17,7 @@ use portraitd_protocol::SlotFlags;
 use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
 
+use super::capture::{ATTEMPT_INTERVAL, CaptureLog, FAILURE_LOG_NS};
 use super::{Camera, CameraOptions};
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, CameraService, Client, ClientName, DictionaryValue, PublishedState, SettingChange,
@@ -284,6 +285,36 @@ async fn a_device_that_comes_back_is_opened_at_once_and_clients_keep_their_rings
     assert_eq!(luma(&read(&mut ring)), LUMA, "the same ring goes on");
     let state = rig.until(CameraState::Running).await;
     assert_eq!((state.camera.generation, state.camera.consumers), (1, 1));
+}
+
+#[tokio::test]
+async fn attaching_in_a_loop_tries_an_absent_device_four_times_a_second_and_no_more() {
+    let rig = Rig::new(60.0);
+    let tries = || match rig.camera.stats()["reopened"] {
+        DictionaryValue::U64(tries) => u32::try_from(tries).expect("few"),
+        DictionaryValue::F64(_) => panic!("a count"),
+    };
+    let started = Instant::now();
+    for _ in 0..5 {
+        let refused = rig.attach().await.err().expect("nothing to open");
+        assert!(matches!(refused, ServiceError::CameraAbsent(_)), "{refused}");
+    }
+    // Every client waits for an attempt, and every attempt after the first for its time.
+    let tries = tries();
+    assert!(tries >= 2, "{tries}");
+    assert!(started.elapsed() >= ATTEMPT_INTERVAL * (tries - 2), "{tries} tries in {:?}", started.elapsed());
+}
+
+#[test]
+fn a_failure_is_logged_when_it_is_news_and_then_counted() {
+    let mut log = CaptureLog::new();
+    assert_eq!(log.failed("absent", 1), Some(0));
+    assert!((2..1000).all(|now| log.failed("absent", now).is_none()));
+    assert_eq!(log.failed("busy", 1000), Some(0), "another failure is news");
+    assert_eq!(log.failed("busy", 1001), None);
+    log.works();
+    assert_eq!(log.failed("busy", 1002), Some(0), "it worked in between");
+    assert_eq!(log.failed("busy", 1002 + FAILURE_LOG_NS), Some(0), "once a minute");
 }
 
 #[tokio::test]

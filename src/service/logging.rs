@@ -184,7 +184,7 @@ pub struct Repeat {
 impl Repeat {
     /// Allows one message per interval, in nanoseconds. With 0, every message passes.
     #[must_use]
-    pub fn new(interval_ns: u64) -> Self {
+    pub const fn new(interval_ns: u64) -> Self {
         Self { interval_ns, logged_ns: None, suppressed: 0 }
     }
 
