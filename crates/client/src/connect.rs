@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 
 use zbus::connection::Builder;
-use zbus::{Connection, OwnedObjectPath};
+use zbus::{Address, Connection, OwnedObjectPath};
 
 pub use portraitd_protocol::names::{CAMERAS_PATH, ROOT_PATH, SERVICE_NAME};
 
@@ -28,6 +28,16 @@ pub enum Bus {
 }
 
 impl Bus {
+    /// The D-Bus address of the bus, or `None` for [`Bus::None`].
+    pub fn address(&self) -> Option<zbus::Result<Address>> {
+        match self {
+            Self::System => Some(Address::system()),
+            Self::Session => Some(Address::session()),
+            Self::Address(address) => Some(address.as_str().try_into()),
+            Self::None => None,
+        }
+    }
+
     /// A builder for a connection to the bus, or `None` for [`Bus::None`].
     pub fn builder(&self) -> Option<Builder<'static>> {
         match self {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use portraitd_protocol::settings::excerpt;
 use tokio::net::unix::pipe::Receiver;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath, Variant};
@@ -192,7 +193,9 @@ pub async fn find_camera(connection: &Connection, name: Option<&str>) -> Result<
         Some(name) => {
             let wanted = camera_path(name);
             paths.retain(|path| *path == wanted);
-            paths.pop().ok_or_else(|| ServiceError::CameraAbsent(format!("there is no camera named {name:?}")))?
+            paths
+                .pop()
+                .ok_or_else(|| ServiceError::CameraAbsent(format!("there is no camera named \"{}\"", excerpt(name))))?
         }
         None if paths.len() > 1 => {
             return Err(ServiceError::CameraAbsent(format!("there are {} cameras, and none was named", paths.len())));

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use portraitd_kernels::picture::Size;
+use portraitd_protocol::settings::excerpt;
 
 use crate::playback::{FrameRate, Playback};
 
@@ -11,7 +12,7 @@ use crate::playback::{FrameRate, Playback};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// The text names no known kind of source.
-    #[error("unknown source {text:?}: expected auto, /dev/..., scene[:NAME], file:PATH or -")]
+    #[error("unknown source \"{}\": expected auto, /dev/..., scene[:NAME], file:PATH or -", excerpt(text))]
     UnknownSource {
         /// The whole text.
         text: String,
@@ -20,7 +21,7 @@ pub enum SpecError {
     #[error("file: needs a path, as in file:people.y4m")]
     NoPath,
     /// There is no scene of this name.
-    #[error("unknown scene {name:?}: there are {known}")]
+    #[error("unknown scene \"{}\": there are {known}", excerpt(name))]
     UnknownScene {
         /// The unknown name.
         name: String,
@@ -28,7 +29,7 @@ pub enum SpecError {
         known: String,
     },
     /// The kind of source has no option of this name.
-    #[error("{kind}: unknown option {option:?}: there are {known}")]
+    #[error("{kind}: unknown option \"{}\": there are {known}", excerpt(option))]
     UnknownOption {
         /// The kind of source: `file` or `scene`.
         kind: &'static str,
@@ -38,7 +39,7 @@ pub enum SpecError {
         known: &'static str,
     },
     /// The value of an option is not valid.
-    #[error("{kind}: option {option}: {value:?} is not {expected}")]
+    #[error("{kind}: option {option}: \"{}\" is not {expected}", excerpt(value))]
     BadValue {
         /// The kind of source: `file` or `scene`.
         kind: &'static str,

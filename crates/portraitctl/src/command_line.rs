@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use portraitd_client::protocol::settings::excerpt;
 use portraitd_client::{CropMode, Inset, MaskResolution, PixelFormat, StreamKind};
 
 use crate::commands::set;
@@ -109,7 +110,7 @@ fn parse_format(text: &str) -> Result<PixelFormat, String> {
     <[u8; 4]>::try_from(text.as_bytes())
         .ok()
         .and_then(PixelFormat::from_fourcc)
-        .ok_or_else(|| format!("{text:?} is not one of NV12 RGB3 GREY"))
+        .ok_or_else(|| format!("\"{}\" is not one of NV12 RGB3 GREY", excerpt(text)))
 }
 
 #[cfg(test)]

@@ -65,13 +65,26 @@ pub enum SettingError {
     },
 }
 
-/// The first 60 characters of a text, with control characters and quotes escaped: fit for one line
-/// of a message.
+/// The number of characters of a stranger's text that a message repeats.
+pub const EXCERPT_CHARACTERS: usize = 80;
+
+/// A stranger's text, for one line of an error or a log: its first 80 characters, with control
+/// characters and quotes escaped, and `...` if it is longer.
+///
+/// The texts of clients, files and devices may be of any length. Every message that repeats one does
+/// so through this function.
+///
+/// ```
+/// use portraitd_protocol::settings::excerpt;
+/// assert_eq!(excerpt("fps"), "fps");
+/// assert_eq!(excerpt("a\nb\u{1b}[2J"), "a\\nb\\u{1b}[2J");
+/// assert_eq!(excerpt(&"x".repeat(81)), format!("{}...", "x".repeat(80)));
+/// ```
 #[must_use]
 pub fn excerpt(text: &str) -> String {
-    let short: String = text.chars().take(60).collect();
-    let dots = if short.len() < text.len() { "..." } else { "" };
-    format!("{}{dots}", short.escape_debug())
+    let end = text.char_indices().nth(EXCERPT_CHARACTERS).map_or(text.len(), |(at, _)| at);
+    let dots = if end < text.len() { "..." } else { "" };
+    format!("{}{dots}", text[..end].escape_debug())
 }
 
 /// The numbers that a setting accepts: `lowest` to `highest`, both included.

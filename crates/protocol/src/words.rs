@@ -12,7 +12,7 @@ use std::fmt;
 #[error("`{}` is not one of {expected}", .word.escape_debug())]
 #[non_exhaustive]
 pub struct UnknownWord {
-    /// The first 60 characters of the word.
+    /// The first [`EXCERPT_CHARACTERS`](crate::settings::EXCERPT_CHARACTERS) characters of the word.
     pub word: String,
     /// The words that the enum knows, separated by a comma and a space.
     pub expected: String,
@@ -118,7 +118,7 @@ macro_rules! words {
                     _ => Err(UnknownWord {
                         // Words are short. The beginning is sufficient to recognize one that was
                         // not meant.
-                        word: word.chars().take(60).collect(),
+                        word: word.chars().take($crate::settings::EXCERPT_CHARACTERS).collect(),
                         expected: [$($word),+].join(", "),
                     }),
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portraitd_protocol::settings::{ATTACH_RATE, ATTACH_SIDE, CountRange};
+use portraitd_protocol::settings::{ATTACH_RATE, ATTACH_SIDE, CountRange, excerpt};
 use portraitd_protocol::{CropMode, Inset, MaskResolution, ServiceError, StreamKind};
 use zbus::{OwnedVariant, Variant};
 
@@ -16,14 +16,14 @@ fn invalid(text: impl Into<String>) -> ServiceError {
 fn number(key: &str, value: &OwnedVariant) -> Result<u32, ServiceError> {
     u32::try_from(value).map_err(|_| {
         let found = Variant::try_from(value).map(|value| value.value_signature().to_string()).unwrap_or_default();
-        invalid(format!("option `{key}`: a value of type `u` is wanted, not `{found}`"))
+        invalid(format!("option `{key}`: a value of type `u` is wanted, not `{}`", excerpt(&found)))
     })
 }
 
 fn word<'a>(key: &str, value: &'a OwnedVariant) -> Result<&'a str, ServiceError> {
     <&str>::try_from(value).map_err(|_| {
         let found = Variant::try_from(value).map(|value| value.value_signature().to_string()).unwrap_or_default();
-        invalid(format!("option `{key}`: a value of type `s` is wanted, not `{found}`"))
+        invalid(format!("option `{key}`: a value of type `s` is wanted, not `{}`", excerpt(&found)))
     })
 }
 
@@ -37,7 +37,10 @@ fn format(stream: StreamKind, word: &str) -> Result<PixelFormat, ServiceError> {
         _ => (&[PixelFormat::Nv12, PixelFormat::Rgb24], "NV12 or RGB3"),
     };
     let format = known.iter().find(|format| format.fourcc() == word.as_bytes());
-    format.copied().ok_or_else(|| invalid(format!("option `format`: {word:?} is not {expected} (stream {stream})")))
+    format.copied().ok_or_else(|| {
+        let word = excerpt(word);
+        invalid(format!("option `format`: \"{word}\" is not {expected} (stream {stream})"))
+    })
 }
 
 /// Reads and checks the options of a request for `stream`.
@@ -74,7 +77,7 @@ pub fn parse_options(
             "resolution" => return Err(invalid(format!("option `resolution`: of the mask only, not of {stream}"))),
             _ => {
                 let known = "width, height, format, fps, crop, resolution, inset";
-                return Err(invalid(format!("option `{key}`: unknown (known are {known})")));
+                return Err(invalid(format!("option `{}`: unknown (known are {known})", excerpt(key))));
             }
         }
     }

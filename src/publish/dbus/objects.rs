@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portraitd_protocol::settings::{BLUR, Color, MAX_ZOOM, SettingError, check_rectangle, check_zone_count};
+use portraitd_protocol::settings::{BLUR, Color, MAX_ZOOM, SettingError, check_rectangle, check_zone_count, excerpt};
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
 use tokio::sync::watch;
 use zbus::message::{Flags, Header};
@@ -354,7 +354,7 @@ impl SegmentationObject {
     async fn set_model(&self, model: String) -> Result<(), ServiceError> {
         let models = self.0.read(|state| state.segmentation.models.clone());
         if !models.contains(&model) {
-            return Err(invalid(format!("Model: {model:?} is not one of {}", models.join(" "))));
+            return Err(invalid(format!("Model: \"{}\" is not one of {}", excerpt(&model), models.join(" "))));
         }
         let note = |announced: &mut PublishedState, new: &PublishedState| {
             announced.segmentation.model.clone_from(&new.segmentation.model);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use portraitd_client::feed::find_camera;
-use portraitd_client::protocol::settings::{self, SettingError, parse_number, parse_rectangle};
+use portraitd_client::protocol::settings::{self, SettingError, excerpt, parse_number, parse_rectangle};
 use portraitd_client::proxy::{BackgroundProxy, Fractions, FramingProxy, SegmentationProxy};
 use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed};
 use serde_json::json;
@@ -46,9 +46,9 @@ pub(crate) fn keys() -> String {
 /// Why a text is not an assignment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AssignmentError {
-    #[error("{text:?} is not KEY=VALUE")]
+    #[error("\"{}\" is not KEY=VALUE", excerpt(text))]
     NoAssignment { text: String },
-    #[error("unknown key {key:?}")]
+    #[error("unknown key \"{}\"", excerpt(key))]
     UnknownKey { key: String },
     #[error("{text:?} is not on or off")]
     Switch { text: String },

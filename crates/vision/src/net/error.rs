@@ -21,7 +21,7 @@ pub enum ModelError {
     /// There is no model with this name.
     #[error("no model named `{name}`; there are: {known}")]
     Unknown {
-        /// The name that was asked for.
+        /// The name that was asked for, see [`portraitd_protocol::settings::excerpt`].
         name: String,
         /// The names of all models, separated by commas.
         known: String,

@@ -108,6 +108,6 @@ impl Library {
                 return Package::new(Manifest::parse(text, &path)?, &path, Cow::Borrowed(onnx));
             }
         }
-        Err(ModelError::Unknown { name: name.to_owned(), known: self.names().join(", ") })
+        Err(ModelError::Unknown { name: portraitd_protocol::settings::excerpt(name), known: self.names().join(", ") })
     }
 }

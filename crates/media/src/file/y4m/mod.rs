@@ -10,6 +10,7 @@
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use portraitd_kernels::picture::{Colorimetry, Picture, PixelFormat, Range, Size, packed_bytes};
+use portraitd_protocol::settings::excerpt;
 
 use crate::image::MAX_SIDE_PX;
 use crate::owned::OwnedPicture;
@@ -103,7 +104,9 @@ impl Y4mHeader {
             let key = characters.next();
             let value = characters.as_str();
             let side = |name: &str| {
-                value.parse::<u32>().map_err(|_| header(format!("{name} {value:?} is not a number of pixels")))
+                value
+                    .parse::<u32>()
+                    .map_err(|_| header(format!("{name} \"{}\" is not a number of pixels", excerpt(value))))
             };
             match key {
                 Some('W') => width = Some(side("width")?),
@@ -111,7 +114,7 @@ impl Y4mHeader {
                 Some('F') => {
                     let numbers = value.split_once(':').and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
                     let Some((numerator, denominator)) = numbers else {
-                        return Err(header(format!("frame rate {value:?} is not of the form 30:1")));
+                        return Err(header(format!("frame rate \"{}\" is not of the form 30:1", excerpt(value))));
                     };
                     // 0:0 and other invalid rates mean "unknown".
                     frame_rate = FrameRate::new(numerator, denominator);
