@@ -15,6 +15,7 @@ use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
 use portraitd::publish::dbus::{Bus, Publication, Server, serve};
+use portraitd::service::allocator;
 use portraitd::service::config::{BusConfig, CameraConfig, Config, ConfigSources, Flags};
 use portraitd::service::crash::CrashGuard;
 use portraitd::service::logging;
@@ -34,7 +35,8 @@ use tracing::{error, info, warn};
 
 use super::library_of;
 
-/// The interval in which metrics are written and the status line is updated.
+/// The interval in which metrics are written, the status line is updated, and freed memory is given
+/// back.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
@@ -70,6 +72,7 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    allocator::configure();
     let sources = arguments.sources();
     let config = Config::load(&sources)?;
     let logging = Arc::new(logging::init(&config.log)?);
@@ -468,6 +471,7 @@ async fn main_loop(
             },
             _ = report.tick() => {
                 factory.budget.sweep();
+                allocator::trim();
                 let cameras = manager.cameras();
                 let _ = notify::status(&status_line(&cameras));
                 let metrics_file = manager.config().metrics_file.clone();

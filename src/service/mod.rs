@@ -5,6 +5,7 @@
 //! with time as an argument (nanoseconds of a monotonic clock). Thin functions around them access
 //! files, sockets and variables.
 
+pub mod allocator;
 pub mod config;
 pub mod crash;
 pub mod logging;
