@@ -296,7 +296,7 @@ async fn attaching_in_a_loop_tries_an_absent_device_four_times_a_second_and_no_m
     };
     let started = Instant::now();
     for _ in 0..5 {
-        let refused = rig.attach().await.err().expect("nothing to open");
+        let refused = rig.attach().await.expect_err("nothing to open");
         assert!(matches!(refused, ServiceError::CameraAbsent(_)), "{refused}");
     }
     // Every client waits for an attempt, and every attempt after the first for its time.

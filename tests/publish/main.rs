@@ -11,6 +11,7 @@ mod counting;
 mod dbus;
 mod fake;
 mod headers;
+mod hostile;
 mod interfaces;
 mod permissions;
 mod process;

@@ -20,24 +20,26 @@ use crate::fake::{FakeCamera, eventually, open_descriptors, publication, runtime
 /// The variable with the part that this process plays.
 const PART: &str = "PORTRAITD_TEST_PART";
 
-/// Starts this test program again, for one test.
-fn again(test: &str, stdin: Stdio) -> Child {
+/// Starts this test program again, for one test, with further variables.
+pub fn again(test: &str, stdin: Stdio, variables: &[(&str, &str)]) -> Child {
     Command::new(std::env::current_exe().expect("our own path"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(PART, test)
+        .envs(variables.iter().copied())
         .stdin(stdin)
         .stdout(Stdio::piped())
         .spawn()
         .expect("this program again")
 }
 
-fn plays(part: &str) -> bool {
+/// Whether this process was started for the test `part`.
+pub fn plays(part: &str) -> bool {
     std::env::var(PART).is_ok_and(|named| named == part)
 }
 
 #[test]
 fn a_client_that_is_killed_leaves_nothing_behind() {
-    let output = again("process::server_alone", Stdio::null()).wait_with_output().expect("the server");
+    let output = again("process::server_alone", Stdio::null(), &[]).wait_with_output().expect("the server");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("killed and nothing left: 3 times"), "{text}");
@@ -58,7 +60,7 @@ fn server_alone() {
         let mut before = None;
         for _ in 0..4 {
             let (ours, theirs) = UnixStream::pair().expect("sockets");
-            let mut client = again("process::client_alone", std::os::fd::OwnedFd::from(theirs).into());
+            let mut client = again("process::client_alone", std::os::fd::OwnedFd::from(theirs).into(), &[]);
             let server = serve_peer(ours.into(), publication(&[&camera])).await.expect("a client");
             let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();
             // Waiting for the client's first frame blocks, so it runs on a thread of its own.

@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
+use portraitd_media::clock::monotonic_ns;
 use portraitd_protocol::{ServiceError, StreamKind};
 use tokio::time::timeout;
 use zbus::message::Type;
@@ -19,6 +21,7 @@ use zbus::{Connection, MatchRule, Message, MessageStream, Variant};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 use super::service::Client;
+use crate::service::logging::Repeat;
 
 /// How long polkit may take to answer without asking anybody.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -116,6 +119,10 @@ impl Authority for AllowAll {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Polkit;
 
+/// Limits the warnings that polkit cannot be asked: any user can cause one with each call. One in
+/// ten seconds, for all connections of the process.
+static UNASKED: Mutex<Repeat> = Mutex::new(Repeat::new(10_000_000_000));
+
 /// The polkit action of a stream.
 pub fn action_of(stream: StreamKind) -> String {
     format!("org.portraitd.attach-{stream}")
@@ -189,10 +196,13 @@ impl Authority for Polkit {
                 );
                 return Ok(Grant::Standing);
             }
-            tracing::warn!(
-                %error, %action, client = %request.client,
-                "polkit cannot be asked, so the request is refused; check that polkit is installed and knows the action"
-            );
+            let repeats = UNASKED.lock().unwrap_or_else(PoisonError::into_inner).check(monotonic_ns());
+            if let Some(repeats) = repeats {
+                tracing::warn!(
+                    %error, %action, client = %request.client, repeats,
+                    "polkit cannot be asked, so the request is refused; check that polkit is installed and knows the action"
+                );
+            }
             Err(Refusal::Unknown(format!(
                 "polkit cannot be asked about {action}, and without polkit only root is allowed: {error}"
             )))

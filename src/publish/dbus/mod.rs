@@ -16,6 +16,7 @@
 //! | `permissions` | asking again when permissions may have ended; who may know of people |
 //! | `client_watch` | clients that leave the bus |
 //! | [`image`] | pictures that are passed as descriptors |
+//! | `transport` | the socket below zbus, which bounds what a message can cost |
 
 pub mod attach;
 pub mod authority;
@@ -27,6 +28,7 @@ mod managed;
 mod objects;
 mod permissions;
 pub mod service;
+mod transport;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -46,6 +48,7 @@ use objects::{
 };
 use permissions::Permissions;
 use service::{CameraService, Client, ClientName, ManagerService};
+use transport::Transport;
 
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
 
@@ -113,7 +116,8 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
         zbus::Error::NameTaken => ServeError::NameTaken { bus: bus.clone() },
         error => ServeError::Bus { bus: bus.clone(), error },
     };
-    let builder = bus.builder().expect("a bus to serve on");
+    let address = bus.address().expect("a bus to serve on").map_err(failed)?;
+    let builder = Builder::socket(Transport::connect(&address).await.map_err(failed)?);
     // The objects exist before the name is requested: a client that waits for the name finds them.
     let server = serve_on(builder, publication, (rustix::process::geteuid().as_raw(), None), failed).await?;
     // The library's default flags would allow another process to take the name away.
@@ -131,7 +135,8 @@ pub async fn serve_peer(socket: OwnedFd, publication: Publication) -> Result<Ser
     let peer = rustix::net::sockopt::socket_peercred(&socket);
     let peer = peer.map_err(|errno| ServeError::Peer(std::io::Error::from(errno).into()))?;
     let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
-    let builder = Builder::unix_stream(UnixStream::from(socket)).server(Guid::generate()).p2p();
+    let transport = Transport::new(UnixStream::from(socket), false).map_err(|error| ServeError::Peer(error.into()))?;
+    let builder = Builder::socket(transport).server(Guid::generate()).p2p();
     serve_on(builder, publication, (peer.uid.as_raw(), process), ServeError::Peer).await
 }
 
