@@ -36,7 +36,7 @@ def figures(daemon, had, errors):
     return f"{text}; charged at most {daemon.group.peak:.0f} MiB, {daemon.threads} threads, {daemon.descriptors} descriptors"
 
 
-@check("C1", "16 tiny masks of different sizes; another user still gets mask and view", pending=True)
+@check("C1", "16 tiny masks of different sizes; another user still gets mask and view")
 def tiny_masks(context):
     daemon = context.daemon()
     had, errors = attempts(context, context.bus(bob), "mask", [{"width": 16, "height": 16 + 2 * number} for number in range(20)])
@@ -44,7 +44,7 @@ def tiny_masks(context):
     return figures(daemon, had, errors)
 
 
-@check("C2", "five rings of 123 MiB; another user still gets mask and view", pending=True)
+@check("C2", "five rings of 123 MiB; another user still gets mask and view")
 def large_rings(context):
     daemon = context.daemon()
     every = [{"width": 4096, "height": 2620 - 2 * number, "format": "RGB3"} for number in range(5)]
@@ -53,7 +53,7 @@ def large_rings(context):
     return figures(daemon, had, errors)
 
 
-@check("C3", "4 connections with 16 attachments each, to one ring and to many", pending=True)
+@check("C3", "4 connections with 16 attachments each, to one ring and to many")
 def many_connections(context):
     daemon = context.daemon()
     had, errors = [], set()
@@ -85,7 +85,7 @@ def keep_and_leave(context, user, times, kept):
     return had, errors
 
 
-@check("C4", "attach, keep the memory, close the pipe, repeat: one user, and two in turns", pending=True)
+@check("C4", "attach, keep the memory, close the pipe, repeat: one user, and two in turns")
 def keep_memory(context):
     daemon = context.daemon()
     kept = []
@@ -104,7 +104,7 @@ def keep_memory(context):
             f"charged at most {daemon.group.peak:.0f} MiB")
 
 
-@check("C5", "187 snapshots kept", pending=True)
+@check("C5", "187 snapshots kept")
 def kept_snapshots(context):
     daemon = context.daemon()
     bus, kept, errors = context.bus(bob), [], set()
@@ -123,7 +123,7 @@ def kept_snapshots(context):
     return (f"{len(kept) - 1} kept with {total:.0f} MiB, then {' '.join(errors) or 'no error'}; charged at most {daemon.group.peak:.0f} MiB")
 
 
-@check("C6", "300 changes of the model at once", pending=True)
+@check("C6", "300 changes of the model at once")
 def model_changes(context):
     daemon = context.daemon()
     buses = [context.bus(carol) for _ in range(3)]
@@ -171,7 +171,7 @@ def collect(bus, serials, outcome):
             outcome[error.short] = outcome.get(error.short, 0) + 1
 
 
-@check("C7", "16 snapshots at once beside a composite of 4096x2304", pending=True)
+@check("C7", "16 snapshots at once beside a composite of 4096x2304")
 def snapshots_beside_composite(context):
     daemon = context.daemon()
     bus, outcome = context.bus(bob), {}
@@ -190,7 +190,7 @@ def snapshots_beside_composite(context):
     return f"{outcome}; charged at most {daemon.group.peak:.0f} MiB, peak resident {daemon.peak:.0f} MiB"
 
 
-@check("C8", "14 snapshots in flight at any time beside a client that watches", pending=True)
+@check("C8", "14 snapshots in flight at any time beside a client that watches")
 def snapshots_beside_watcher(context):
     daemon = context.daemon()
     ring = context.attach(context.bus(dave), "view")

@@ -160,7 +160,7 @@ def silent_pipe(context):
     return f"another user's image is set after {took:.2f} s"
 
 
-@check("G6", "the position of a ring's descriptor belongs to one client", pending=True)
+@check("G6", "the position of a ring's descriptor belongs to one client")
 def file_offset(context):
     from ring import raw_attach
     context.daemon()
