@@ -58,6 +58,9 @@ class Recipe:
     pictures: int | None = None
 
 
+LEAST_RELEASED = 0.6
+"""Least share of the released weights in a blend. Training and validation are street fashion both: what fine-tuning
+loses on other photographs, the validation split cannot see."""
 BLENDS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RECIPES = {
     "selfie-landscape": Recipe(steps=6000, batch=16, learning_rate=3e-4, warm_up=200, blends=BLENDS),
@@ -226,8 +229,9 @@ class Run:
         return path
 
     def blend(self) -> None:
-        """`share * released + (1 - share) * tuned` for each share; keeps the one with the best mean on the
-        validation split among those that lose at most 0.003 on every set. 1.0, the released net, is one of them."""
+        """`share * released + (1 - share) * tuned` for each share. Keeps the one with the best mean on the validation
+        split among those of at least [`LEAST_RELEASED`] that lose at most 0.003 on every set. 1.0, the released net,
+        is one of them; smaller shares are measured for the table alone."""
         released = nets.make(self.name).state_dict()
         tuned = copy.deepcopy(self.mean.state_dict())
         rows = {}
@@ -236,7 +240,11 @@ class Run:
             self.mean.load_state_dict({key: torch.lerp(tuned[key], released[key], share) for key in tuned})
             rows[share] = self.validation.measure(self.mean)
             self.log("blend.tsv", {"released": share, **rows[share]})
-        allowed = [share for share in rows if all(rows[share][key] >= rows[1.0][key] - 0.003 for key in rows[share])]
+        allowed = [
+            share
+            for share, row in rows.items()
+            if share >= LEAST_RELEASED and all(row[key] >= rows[1.0][key] - 0.003 for key in row)
+        ]
         best = max(allowed, key=lambda share: rows[share]["mean"])
         print(
             f"{self.name}: blend with {best} of the released weights: {rows[best]}; released: {rows[1.0]}", flush=True

@@ -39,7 +39,7 @@ class Validation:
             if box is not None:
                 high, wide = truth.shape
                 fractions = box.x / wide, box.y / high, box.width / wide, box.height / high
-                window = sampling.window_for(fractions, (wide / width) / (high / height)) or (0.0, 0.0, 1.0, 1.0)
+                window = sampling.window_for(fractions, (wide / width) / (high / height))
                 seen = sampling.Rectangle(window[0] * wide, window[1] * high, window[2] * wide, window[3] * high)
                 found["wide"].append(self._pair(picture, truth, seen, height, width))
         composer = Composer(cache, "validation", width, height, SEED)
