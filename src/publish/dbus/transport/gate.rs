@@ -12,6 +12,10 @@ pub(super) const SENDER_CALLS: usize = 16;
 pub(super) const USER_CALLS: usize = 96;
 /// Calls in flight in all.
 pub(super) const TOTAL_CALLS: usize = 256;
+/// A call of somebody whose user is not known yet is refused from this number in all: when the user
+/// becomes known, the calls count as that user's, who could take everything otherwise. The rest is for
+/// users that are known.
+pub(super) const STRANGERS_UNTIL: usize = TOTAL_CALLS / 2;
 /// Bytes of the calls in flight of one user.
 pub(super) const USER_BYTES: usize = 512 << 10;
 /// Bytes of the calls in flight in all.
@@ -123,7 +127,8 @@ impl Gate {
         if of_user.0 >= USER_CALLS || of_user.1 + bytes > USER_BYTES {
             return Err(Full::User);
         }
-        if total.0 >= TOTAL_CALLS || total.1 + bytes > TOTAL_BYTES {
+        let room = if user.is_some() { TOTAL_CALLS } else { STRANGERS_UNTIL };
+        if total.0 >= room || total.1 + bytes > TOTAL_BYTES {
             return Err(Full::Total);
         }
         self.calls.entry(sender.into()).or_default().push(Call { serial, bytes, silent, since: now });
@@ -246,6 +251,21 @@ mod tests {
         gate.finish(":new.0", 1);
         know(&mut gate, ":9.0", 9);
         assert_eq!(flood(&mut gate, ":9.0", 100), (1, Full::Total));
+    }
+
+    #[test]
+    fn a_user_who_comes_with_new_connections_leaves_room_for_those_that_are_known() {
+        let mut gate = Gate::default();
+        know(&mut gate, ":dave", 2);
+        for n in 0..1000 {
+            let sender = format!(":1.{n}");
+            let serial = gate.ask_user(&sender).expect("not known");
+            let _ = gate.admit(&sender, 1, 100, false, Instant::now());
+            gate.answer(serial, Some(1));
+            let _ = gate.admit(&sender, 2, 100, false, Instant::now());
+        }
+        assert_eq!(gate.in_flight(), STRANGERS_UNTIL);
+        assert_eq!(flood(&mut gate, ":dave", 100), (SENDER_CALLS, Full::Sender));
     }
 
     #[test]
