@@ -30,6 +30,42 @@ fn configurations_and_sources() {
     refused(&["run", "--bus", "none", "--source", "scene:nowhere"], &["nowhere"]);
 }
 
+/// Files that never end, or whose opening waits, in every place where the configuration names one.
+#[test]
+fn files_that_are_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::RUSR).expect("a FIFO");
+    for (path, kind) in [(at("fifo"), "a FIFO"), ("/dev/zero".into(), "a device")] {
+        let name = path.to_string_lossy();
+        refused(&["check-config", "--config", &name], &[&name, kind]);
+        refused(&["run", "--bus", "none", "--config", &name], &[&name, kind]);
+        let configured = |text: String, commands: &[&[&str]], named: &str| {
+            std::fs::write(at("portraitd.toml"), text).expect("written");
+            for command in commands {
+                let file = at("portraitd.toml").to_string_lossy().into_owned();
+                refused(&[command, &["--config", &file][..]].concat(), &[named, kind]);
+            }
+        };
+        let check: &[&str] = &["check-config"];
+        let image = format!("[[camera]]\n[camera.background]\nmode = \"image\"\nimage = {path:?}\n");
+        configured(image, &[check], &name);
+        // A manifest, and the net beside a good manifest.
+        let models = tempfile::tempdir().expect("a folder");
+        let text = format!("models_dir = {:?}\n[[camera]]\nsegmentation.model = \"endless\"\n", models.path());
+        let commands: &[&[&str]] = &[check, &["run", "--bus", "none"]];
+        let manifest = models.path().join("endless.toml");
+        std::os::unix::fs::symlink(&path, &manifest).expect("a link");
+        configured(text.clone(), commands, "endless.toml");
+        std::fs::remove_file(&manifest).expect("removed");
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/selfie-landscape.toml");
+        let shipped = std::fs::read_to_string(shipped).expect("a manifest");
+        std::fs::write(&manifest, shipped.replace("selfie-landscape.onnx", "endless.onnx")).expect("written");
+        std::os::unix::fs::symlink(&path, models.path().join("endless.onnx")).expect("a link");
+        configured(text, commands, "endless.onnx");
+    }
+}
+
 #[test]
 fn a_command_that_has_moved_names_its_new_program() {
     for name in ["demo", "segment", "direct", "eval", "bench", "layers"] {

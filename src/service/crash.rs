@@ -11,6 +11,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use portraitd_media::bounded::read_regular;
+
 /// The number of crashes that leads to safe mode.
 pub const CRASHES: usize = 3;
 
@@ -18,6 +20,8 @@ pub const CRASHES: usize = 3;
 pub const WINDOW_NS: u64 = 60_000_000_000;
 
 const FILE: &str = "starts";
+/// The largest file that is read, in bytes; what this module writes has less than 1 KiB.
+const MAX_FILE_BYTES: u64 = 64 << 10;
 const HEADER: &str = "portraitd starts 1";
 /// The most records in the file. More would not change any decision.
 const MOST_RECORDS: usize = 16;
@@ -99,7 +103,8 @@ impl CrashGuard {
     #[must_use]
     pub fn begin(folder: &Path, boot: &str, now_ns: u64) -> Self {
         let path = folder.join(FILE);
-        let before = std::fs::read_to_string(&path).ok().and_then(|text| Starts::parse(&text)).unwrap_or_default();
+        let text = read_regular(&path, MAX_FILE_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let before = text.and_then(|text| Starts::parse(&text)).unwrap_or_default();
         let (starts, crashes) = before.begin(boot, now_ns);
         if let Err(error) = super::metrics::replace_file(&path, starts.to_text().as_bytes()) {
             tracing::warn!(

@@ -10,6 +10,7 @@
 //! | [`playback`] | frame rates, and the timing of sources that have no clock |
 //! | [`latest`] | a slot that passes the newest value between threads |
 //! | [`blank`] | black frames, for a closed shutter |
+//! | [`bounded`] | reads files whose names come from outside, within limits |
 //! | [`options`] | the options in the name of a source |
 //! | [`clock`] | the monotonic clock |
 //! | [`text`] | line and column of an error in a text |
@@ -49,6 +50,7 @@
 )]
 
 pub mod blank;
+pub mod bounded;
 pub mod clock;
 pub mod file;
 pub mod frame;

@@ -20,6 +20,11 @@ pub enum Place {
         /// Its name.
         variable: String,
     },
+    /// In the environment or a folder as a whole.
+    All {
+        /// The name of the folder, or `the environment`.
+        name: String,
+    },
     /// On the command line.
     Flag {
         /// The flag, with its dashes.
@@ -34,6 +39,7 @@ impl fmt::Display for Place {
         match self {
             Self::File { path, line, column } => write!(out, "{}:{line}:{column}", path.display()),
             Self::Environment { variable } => out.write_str(variable),
+            Self::All { name } => out.write_str(name),
             Self::Flag { flag } => out.write_str(flag),
             Self::Default => out.write_str("built-in default"),
         }
@@ -56,6 +62,17 @@ pub enum ConfigError {
     NotText {
         /// The first byte that is not UTF-8.
         place: Place,
+    },
+    /// There is more of something than is accepted. The limits keep a wrong or hostile
+    /// configuration from taking long to read.
+    #[error("{place}: more than {limit} {what}, the limit")]
+    TooMany {
+        /// The first one too many, or the place of all.
+        place: Place,
+        /// What there is too much of, in the plural.
+        what: &'static str,
+        /// How many are accepted.
+        limit: usize,
     },
     /// A file is not TOML.
     #[error("{place}: not TOML: {message}")]

@@ -6,8 +6,9 @@
 //! tables and replaces lists, so it merges cameras by name.
 
 use super::error::{ConfigError, Conflict, Place, Warning};
-use super::model::Config;
+use super::model::{Config, MAX_CAMERAS};
 use super::renamed::{OldName, RENAMED_KEYS, RenamedKey, replace_old_names};
+use portraitd_media::bounded::read_regular;
 use portraitd_media::text::line_and_column;
 use portraitd_protocol::settings::{CAMERA_NAME, excerpt};
 use serde::Deserialize;
@@ -16,6 +17,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
+
+/// The largest file that is read, in bytes. The example with every key has less than 8 KiB.
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
+/// The most keys of one layer, the items of lists included.
+const MAX_KEYS: usize = 4096;
 
 /// The origin of a layer.
 #[derive(Clone, Debug)]
@@ -57,7 +63,7 @@ pub(super) struct Layer {
 impl Layer {
     /// Reads a file. The result is `Ok(None)` if it does not exist.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match read_regular(path, MAX_FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
@@ -179,6 +185,10 @@ impl Keys<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), ConfigError> {
         self.list_of_tables("camera", key.span().start, value.get_ref())?;
+        if let Some(surplus) = value.get_ref().as_array().and_then(|list| list.get(MAX_CAMERAS)) {
+            let at = self.origin.place(self.text, surplus.span().start);
+            return Err(ConfigError::TooMany { place: at, what: "cameras", limit: MAX_CAMERAS });
+        }
         for camera in value.get_ref().as_array().into_iter().flat_map(|list| list.iter()) {
             let Some(table) = camera.get_ref().as_table() else { continue };
             let given = table.get("name");
@@ -209,6 +219,7 @@ impl Keys<'_> {
         at: Range<usize>,
         value: &Spanned<DeValue<'_>>,
     ) -> Result<(), ConfigError> {
+        self.count(at.start)?;
         let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
         let whole = at.start.min(value.span().start)..at.end.max(value.span().end);
         let is_table = value.get_ref().is_table();
@@ -218,6 +229,15 @@ impl Keys<'_> {
             self.list_of_tables(&path, at.start, value.get_ref())?;
         }
         self.inside(&path, value.get_ref())
+    }
+
+    /// Refuses a layer with more than [`MAX_KEYS`] keys. What follows looks at every key, and at the
+    /// text before it.
+    fn count(&self, at: usize) -> Result<(), ConfigError> {
+        if self.found.len() < MAX_KEYS {
+            return Ok(());
+        }
+        Err(ConfigError::TooMany { place: self.origin.place(self.text, at), what: "keys", limit: MAX_KEYS })
     }
 
     /// Records the keys inside a value.
@@ -230,6 +250,7 @@ impl Keys<'_> {
             }
             DeValue::Array(list) => {
                 for (index, value) in list.iter().enumerate() {
+                    self.count(value.span().start)?;
                     let item = format!("{path}[{index}]");
                     self.found.push(Key {
                         path: item.clone(),

@@ -23,7 +23,7 @@ mod tests;
 mod values;
 
 pub use error::{ConfigError, Conflict, Place, ValueError, Warning};
-pub use model::{BackgroundConfig, CameraConfig, Config, FramingConfig, OutputConfig, SegmentationConfig};
+pub use model::{BackgroundConfig, CameraConfig, Config, FramingConfig, MAX_CAMERAS, OutputConfig, SegmentationConfig};
 pub use values::BusConfig;
 
 use layers::{Layer, Origin};
@@ -33,6 +33,11 @@ use renamed::RENAMED_KEYS;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+
+/// The most drop-in files that are read.
+const MAX_DROP_INS: usize = 64;
+/// The most variables `PORTRAITD_*` that are read. Each one that is a setting is a layer.
+const MAX_VARIABLES: usize = 256;
 
 /// The settings of the command line. `None` sets nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,6 +118,10 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         if !hidden && path.extension() == Some(OsStr::new("toml")) {
             paths.push(path);
         }
+        if paths.len() > MAX_DROP_INS {
+            let place = Place::All { name: folder.display().to_string() };
+            return Err(ConfigError::TooMany { place, what: "files", limit: MAX_DROP_INS });
+        }
     }
     paths.sort();
     Ok(paths)
@@ -166,6 +175,10 @@ fn environment(
         .filter_map(|(variable, value)| Some((variable.to_str()?, value)))
         .filter(|(variable, _)| variable.starts_with("PORTRAITD_"))
         .collect();
+    if ours.len() > MAX_VARIABLES {
+        let place = Place::All { name: "the environment".to_owned() };
+        return Err(ConfigError::TooMany { place, what: "variables PORTRAITD_*", limit: MAX_VARIABLES });
+    }
     ours.sort_unstable();
     for (variable, value) in ours {
         let place = || Place::Environment { variable: variable.to_owned() };
@@ -268,6 +281,10 @@ fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
         |(key, place): (String, Place), conflict: Conflict| Err(ConfigError::Conflict { place, key, conflict });
     // Every device or file that is in use, with the key that uses it.
     let mut used: BTreeMap<&str, String> = BTreeMap::new();
+    if let Some(surplus) = config.cameras.get(MAX_CAMERAS) {
+        let (_, place) = places.first(&[&format!("camera.{}", surplus.name)]);
+        return Err(ConfigError::TooMany { place, what: "cameras", limit: MAX_CAMERAS });
+    }
     for camera in &config.cameras {
         let at = format!("camera.{}", camera.name);
         if (camera.width == 0) != (camera.height == 0) {

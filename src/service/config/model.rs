@@ -9,6 +9,10 @@ use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// The most cameras of a configuration. Each has threads, a net and buffers; the unit allows 64
+/// threads and 256 MiB.
+pub const MAX_CAMERAS: usize = 16;
+
 /// The whole configuration. It is complete: a key that no layer sets has its default.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,7 +33,7 @@ pub struct Config {
     #[serde(deserialize_with = "values::log")]
     pub log: String,
     /// The cameras, in the order in which the layers first name them. After loading there
-    /// is at least one.
+    /// is at least one, and at most [`MAX_CAMERAS`].
     #[serde(rename = "camera")]
     pub cameras: Vec<CameraConfig>,
     /// What was accepted although it should be changed.

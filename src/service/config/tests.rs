@@ -293,7 +293,8 @@ fn files_that_cannot_be_read() {
     fs::create_dir_all(&path).expect("folder");
     assert_eq!(
         system.load(),
-        Err("/etc/portraitd/portraitd.toml: cannot be read: Is a directory (os error 21)".to_owned())
+        Err("/etc/portraitd/portraitd.toml: cannot be read: a regular file is needed here, and this is a folder"
+            .to_owned())
     );
     fs::remove_dir(&path).expect("folder");
     fs::write(&path, b"threads = 1\nlog = \"\xff\"").expect("file");
@@ -633,5 +634,68 @@ mod properties {
             let system = System::new(&[]).variable(&name, &value);
             let _ = system.load();
         }
+    }
+}
+
+#[test]
+fn more_than_the_limits_is_refused_at_the_first_one_too_many() {
+    let cameras = |count: usize| (0..count).map(|n| format!("[[camera]]\nname = \"c{n}\"\n")).collect::<String>();
+    assert_eq!(System::new(&[(ADMIN, &cameras(MAX_CAMERAS))]).good().cameras.len(), MAX_CAMERAS);
+    assert_eq!(complaint(&cameras(MAX_CAMERAS + 1)), "33:1: more than 16 cameras, the limit");
+    assert_eq!(complaint(&cameras(10_000)), "33:1: more than 16 cameras, the limit");
+    // Each layer keeps to the limit, and together they do not.
+    let system = System::new(&[(VENDOR, &cameras(MAX_CAMERAS)), (ADMIN, "[[camera]]\nname = \"extra\"\n")]);
+    assert_eq!(system.load().expect_err("17"), "/etc/portraitd/portraitd.toml:2:8: more than 16 cameras, the limit");
+    // Lists and tables inside a known key, which the parser would refuse only after a walk of them.
+    let zones = format!("[[camera]]\n[camera.framing]\nzones = [{}]\n", "[0.0, 0.0, 1.0, 1.0],".repeat(2000));
+    assert!(complaint(&zones).ends_with("more than 4096 keys, the limit"), "{}", complaint(&zones));
+    let large = "#".repeat(300 << 10);
+    assert_eq!(complaint(&large), " cannot be read: larger than 256 KiB, the limit for this file");
+}
+
+#[test]
+fn more_variables_and_files_than_the_limits_are_refused() {
+    let variables = |count: usize| {
+        let mut system = System::new(&[]);
+        for n in 0..count {
+            system = system.variable(&format!("PORTRAITD_CAMERA__MAIN__FRAMING__MAX_ZOOM_{n:04}"), "1.5");
+        }
+        system
+    };
+    // An unknown key, and not the number of variables, is what is wrong with these.
+    assert!(variables(MAX_VARIABLES).load().expect_err("unknown").contains("max_zoom_0000"));
+    assert_eq!(
+        variables(3000).load().expect_err("many"),
+        "the environment: more than 256 variables PORTRAITD_*, the limit"
+    );
+    // Others' variables do not count.
+    let mut system = System::new(&[]);
+    for n in 0..3000 {
+        system = system.variable(&format!("OTHER_{n}"), "1");
+    }
+    assert_eq!(system.good(), Config::default());
+    let names: Vec<String> =
+        (0..=MAX_DROP_INS).map(|n| format!("etc/portraitd/portraitd.toml.d/{n:03}.toml")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "threads = 1\n")).collect();
+    assert_eq!(System::new(&files[1..]).good().files.len(), MAX_DROP_INS);
+    assert_eq!(
+        System::new(&files).load().expect_err("many"),
+        "/etc/portraitd/portraitd.toml.d: more than 64 files, the limit"
+    );
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_without_waiting_for_it() {
+    let system = System::new(&[("etc/portraitd/portraitd.toml.d/20-x.toml", "")]);
+    let fifo = system.root.path().join(ADMIN);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).expect("FIFO");
+    assert_eq!(
+        system.load().expect_err("a FIFO"),
+        "/etc/portraitd/portraitd.toml: cannot be read: a regular file is needed here, and this is a FIFO"
+    );
+    for device in ["/dev/zero", "/dev/null"] {
+        let sources = ConfigSources { file: Some(device.into()), ..ConfigSources::default() };
+        let error = Config::load(&sources).expect_err("a device").to_string();
+        assert_eq!(error, format!("{device}: cannot be read: a regular file is needed here, and this is a device"));
     }
 }

@@ -4,16 +4,17 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek};
 use std::path::Path;
 
+use crate::bounded::open_regular;
 use crate::image::{Content, sniff};
 
 /// Opens the file at `path` and detects its type from its first bytes. A y4m video is at its first
 /// byte again.
 ///
 /// # Errors
-/// The file cannot be opened or read, or it is a y4m pipe, which cannot be rewound (use standard
-/// input for those).
+/// The file cannot be opened or read, or it is not a regular file. A pipe can be read as standard
+/// input only.
 pub(super) fn open(path: &Path) -> io::Result<(File, Content)> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let mut first = [0; 64];
     let length = read_up_to(&mut file, &mut first)?;
     let content = sniff(&first[..length]);

@@ -22,10 +22,10 @@ mod png;
 pub use content::{Content, sniff};
 pub use error::{ImageError, MAX_FILE_BYTES, MAX_SIDE_PX, Reason};
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use crate::bounded::read_regular;
 use crate::owned::OwnedPicture;
 use portraitd_kernels::picture::{Colorimetry, Picture, PixelFormat, Size};
 
@@ -113,14 +113,10 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, Reason> {
-    let file = File::open(path).map_err(Reason::Read)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed, so that reading an endless file (a device) ends too.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Reason::Read)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Reason::FileTooLarge);
-    }
-    Ok(bytes)
+    read_regular(path, MAX_FILE_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Reason::FileTooLarge,
+        _ => Reason::Read(error),
+    })
 }
 
 fn decode_as(bytes: &[u8], wanted: PixelFormat) -> Result<OwnedPicture, Reason> {

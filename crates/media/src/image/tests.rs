@@ -117,7 +117,7 @@ fn errors_are_one_line_with_the_name() {
     let missing = read(Path::new("/nowhere/a.png")).expect_err("missing").to_string();
     assert_eq!(missing, "/nowhere/a.png: cannot be read: No such file or directory (os error 2)");
     let endless = read(Path::new("/dev/zero")).expect_err("endless").to_string();
-    assert!(endless.contains("the limit for a picture file"), "{endless}");
+    assert!(endless.ends_with("and this is a device"), "{endless}");
 }
 
 #[test]
