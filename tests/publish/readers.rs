@@ -6,7 +6,12 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::os::unix::fs::FileExt;
+
 use portraitd::publish::dbus::serve;
+use portraitd_client::{Ring, Wait};
+use portraitd_protocol::layout::HEADER_BYTES;
+use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, Size, StreamKind};
 
 use crate::bus::PrivateBus;
 use crate::fake::{FakeCamera, publication, runtime};
@@ -120,31 +125,107 @@ fn the_c_reader_compiles_without_a_warning_and_reads() {
     });
 }
 
-#[test]
-fn the_c_header_refuses_what_our_reader_refuses() {
-    let folder = tempfile::tempdir().expect("folder");
-    let program = folder.path().join("parse");
-    let source = client_crate().join("tests/parse.c");
-    if compile(&source, &program, &[]).is_none() {
-        return;
-    }
+/// Headers with damage, in the form that both programs read.
+fn damaged_headers(folder: &Path) -> (Vec<(Box<[u8; HEADER_BYTES]>, u64)>, PathBuf) {
     let headers = crate::headers::mutated(2000);
     let input: Vec<u8> =
         headers.iter().flat_map(|(header, size)| [header.as_slice(), &size.to_le_bytes()].concat()).collect();
-    let file = folder.path().join("headers");
+    let file = folder.join("headers");
     std::fs::write(&file, input).expect("write");
-    let output = Command::new(&program).arg(&file).output().expect("the program");
-    assert!(output.status.success(), "{}", text(&output));
-    let verdicts = String::from_utf8(output.stdout).expect("text");
+    (headers, file)
+}
+
+/// Checks that a program accepted the same headers as our own reader.
+fn assert_same_verdicts(headers: &[(Box<[u8; HEADER_BYTES]>, u64)], output: &Output) {
+    assert!(output.status.success(), "{}", text(output));
+    let verdicts = String::from_utf8_lossy(&output.stdout);
     let mut accepted = 0;
     for ((header, size), verdict) in headers.iter().zip(verdicts.lines()) {
         let ours = portraitd_protocol::RingLayout::parse(header, *size);
         accepted += u32::from(ours.is_ok());
-        assert_eq!(verdict == "0", ours.is_ok(), "C says {verdict}, Rust says {ours:?}");
+        assert_eq!(verdict == "0", ours.is_ok(), "the program says {verdict}, Rust says {ours:?}");
     }
     assert_eq!(verdicts.lines().count(), headers.len());
     assert!(
         accepted > 100 && accepted < 1900,
         "{accepted} of 2000 were accepted: the mutations must lead to both results"
     );
+}
+
+#[test]
+fn the_c_header_refuses_what_our_reader_refuses() {
+    let folder = tempfile::tempdir().expect("folder");
+    let program = folder.path().join("parse");
+    if compile(&client_crate().join("tests/parse.c"), &program, &[]).is_none() {
+        return;
+    }
+    let (headers, file) = damaged_headers(folder.path());
+    assert_same_verdicts(&headers, &Command::new(&program).arg(&file).output().expect("the program"));
+}
+
+/// A stride of 0, for example, made `save` write rows without end.
+#[test]
+fn the_python_reader_refuses_what_our_reader_refuses() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("SKIPPED, NOT TESTED: there is no python3");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    let (headers, file) = damaged_headers(folder.path());
+    let mut command = Command::new("python3");
+    command.arg(client_crate().join("tests/reader.py")).arg("headers").arg(&file);
+    assert_same_verdicts(&headers, &command.output().expect("the program"));
+}
+
+/// The memory of a ring without a frame, sealed.
+fn empty_ring() -> std::fs::File {
+    let layout = RingLayout::new(StreamKind::View, 1, PixelFormat::Rgb24, Colorimetry::default(), Size::new(64, 36), 4);
+    let layout = layout.expect("valid");
+    let flags = rustix::fs::MemfdFlags::ALLOW_SEALING;
+    let memory = std::fs::File::from(rustix::fs::memfd_create("test", flags).expect("memfd"));
+    memory.set_len(layout.total_bytes() as u64).expect("length");
+    memory.write_all_at(&layout.encode()[..], 0).expect("write");
+    rustix::fs::fcntl_add_seals(&memory, rustix::fs::SealFlags::SHRINK).expect("seal");
+    memory
+}
+
+/// Runs a reader that waits for `wait`, in the descriptors 3 and 4 of the shell that starts it.
+fn waits_on(event: &Path, command: &str) -> String {
+    let memory = empty_ring();
+    let memory = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&memory));
+    // The shell opens the descriptors for its child, so nothing here has to do so unsafely.
+    let script = format!("exec {command} 3<{memory} 4<{}", event.display());
+    let output = Command::new("sh").args(["-c", &script]).output().expect("the program");
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// An event that is readable without end, and brings no frame, does not prolong the timeout. A file
+/// at its end is readable too, and means that the service has gone.
+#[test]
+fn a_timeout_ends_although_the_event_is_always_readable() {
+    let folder = tempfile::tempdir().expect("folder");
+    let ended = folder.path().join("ended");
+    std::fs::write(&ended, "").expect("write");
+    let endless = Path::new("/dev/zero");
+    let program = folder.path().join("wait");
+    if compile(&client_crate().join("tests/wait.c"), &program, &[]).is_some() {
+        let program = program.display();
+        assert_eq!(waits_on(endless, &format!("{program} 50")), "0");
+        assert_eq!(waits_on(endless, &format!("{program} 0")), "0");
+        assert_eq!(waits_on(&ended, &format!("{program} -1")), (-32).to_string());
+    }
+    if Command::new("python3").arg("--version").output().is_ok() {
+        let program = client_crate().join("tests/reader.py");
+        let program = program.display();
+        assert_eq!(waits_on(endless, &format!("python3 {program} wait 0.05 3 4")), "0");
+        assert_eq!(waits_on(&ended, &format!("python3 {program} wait 1000 3 4")), "-32");
+    }
+    for (event, timeout, expected) in
+        [(endless, Some(Duration::from_millis(50)), Wait::Timeout), (&ended, None, Wait::Closed)]
+    {
+        let event = std::fs::File::open(event).expect("event");
+        let mut ring = Ring::open(empty_ring().into(), event.into()).expect("a ring");
+        assert_eq!(ring.wait(timeout).expect("a result"), expected);
+    }
 }

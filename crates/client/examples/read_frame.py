@@ -20,9 +20,12 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 HEADER_BYTES = 4096
 SLOT_HEADER_BYTES = 512
+ALIGNMENT = 64
+MAX_SIDE = 16384
 
 
 class Ring:
@@ -36,24 +39,52 @@ class Ring:
         self.map = mmap.mmap(memory, size, mmap.MAP_SHARED, mmap.PROT_READ)
         os.close(memory)  # the mapping keeps the memory alive
         self.event = event
-        header = self.map[:HEADER_BYTES]
+        self.parse(self.map[:HEADER_BYTES], size)
+        self.last = self.torn = self.skipped = 0
+        self.barrier = threading.Lock()
+
+    def parse(self, header, size):
+        """Checks every value of a header before it is used. `size` is that of the memory, in bytes."""
         magic, version, header_bytes, self.slot_count, self.slot_bytes, self.generation, self.stream = struct.unpack_from(
             "<8s6I", header, 0
         )
         self.fourcc, self.width, self.height, planes = struct.unpack_from("<4s3I", header, 32)
+        matrix, color_range = struct.unpack_from("<2I", header, 96)
         if magic != b"PORTRAIT" or version != 1 or header_bytes != HEADER_BYTES:
             raise ValueError("not a ring of version 1")
-        if self.slot_count < 4 or self.slot_bytes < SLOT_HEADER_BYTES or not 1 <= planes <= 4:
-            raise ValueError("the header is not valid")
+        if not 4 <= self.slot_count <= 64 or self.slot_bytes < SLOT_HEADER_BYTES or self.slot_bytes % ALIGNMENT:
+            raise ValueError("the slots are not valid")
+        if not 1 <= self.width <= MAX_SIDE or not 1 <= self.height <= MAX_SIDE:
+            raise ValueError("the size is not valid")
+        if not 1 <= self.stream <= 4 or matrix > 3 or color_range > 2:
+            raise ValueError("the stream or its colours are not valid")
         if HEADER_BYTES + self.slot_count * self.slot_bytes > size:
             raise ValueError("the memory is smaller than its header says")
+        expected = self.expected_planes(self.fourcc, self.width, self.height)
+        if planes != len(expected):
+            raise ValueError("the format has another number of planes")
         numbers = struct.unpack_from("<12I", header, 48)
         self.planes = list(zip(numbers[0:4], numbers[4:8], numbers[8:12]))[:planes]
-        for offset, stride, rows in self.planes:
-            if offset + stride * rows > self.slot_bytes:
+        for (offset, stride, rows), (row_bytes, expected_rows) in zip(self.planes, expected):
+            if stride < row_bytes or stride % ALIGNMENT or rows != expected_rows:
+                raise ValueError("the rows of a plane are not valid")
+            if offset < SLOT_HEADER_BYTES or offset % ALIGNMENT or offset + stride * rows > self.slot_bytes:
                 raise ValueError("a plane does not lie within its slot")
-        self.last = self.torn = self.skipped = 0
-        self.barrier = threading.Lock()
+
+    @staticmethod
+    def expected_planes(fourcc, width, height):
+        """The bytes of a row and the rows of each plane; none for an unknown format."""
+        half, half_rows = (width + 1) // 2, (height + 1) // 2
+        packed = {b"GREY": width, b"RGB3": 3 * width, b"BGR3": 3 * width, b"XB24": 4 * width, b"XR24": 4 * width}
+        packed |= {b"YUYV": 4 * half, b"UYVY": 4 * half}
+        if fourcc in packed:
+            return [(packed[fourcc], height)]
+        return {
+            b"NV12": [(width, height), (2 * half, half_rows)],
+            b"NV21": [(width, height), (2 * half, half_rows)],
+            b"YU12": [(width, height), (half, half_rows), (half, half_rows)],
+            b"422P": [(width, height), (half, height), (half, height)],
+        }.get(fourcc, [])
 
     def word(self, offset):
         return struct.unpack_from("<Q", self.map, offset)[0]
@@ -70,15 +101,18 @@ class Ring:
 
     def wait(self, timeout=None):
         """Waits for a frame. Returns False after the timeout; raises EOFError at the end."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            readable, _, _ = select.select([self.event], [], [], timeout)
+            # A wake-up without a new frame does not restart the timeout.
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([self.event], [], [], left)
             if readable:
                 at_end = os.read(self.event, 4096) == b""
                 if self.word(128) > self.last:
                     return True
                 if at_end or self.closed():
                     raise EOFError("the ring is closed; attach again")
-            else:
+            if left == 0.0:
                 return False
 
     def read(self):

@@ -33,6 +33,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -320,27 +321,51 @@ static inline uint64_t portraitd_ring_newest(const struct portraitd_ring *ring)
     return atomic_load_explicit(latest, memory_order_acquire);
 }
 
+/* Milliseconds of a clock, for timeouts. CLOCK_MONOTONIC needs _POSIX_C_SOURCE >= 199309L, which
+ * compilers define unless -std=c11 is given. Without it the clock is that of C11, which follows
+ * changes of the system's time. */
+static inline int64_t portraitd_clock_ms(void)
+{
+    struct timespec now = {0, 0};
+#ifdef CLOCK_MONOTONIC
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#else
+    timespec_get(&now, TIME_UTC);
+#endif
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Waits for a frame that is newer than the last one read. Returns 1 if there is one, and 0 if none
- * came within `timeout_ms` (-1: no limit; a spurious wake-up restarts the timeout). Returns -EPIPE
- * if the ring is closed or the service has gone, and -EINTR on a signal. */
+ * came within `timeout_ms` (-1: no limit). Returns -EPIPE if the ring is closed or the service has
+ * gone, and -EINTR on a signal. */
 static inline int portraitd_ring_wait(struct portraitd_ring *ring, int timeout_ms)
 {
+    int64_t begun = timeout_ms > 0 ? portraitd_clock_ms() : 0;
+    int left = timeout_ms;
     for (;;) {
         struct pollfd poller = {.fd = ring->event, .events = POLLIN, .revents = 0};
         char bytes[4096];
-        int ready = poll(&poller, 1, timeout_ms);
+        int at_end = 0;
+        int ready = poll(&poller, 1, left);
         if (ready < 0)
             return -errno;
         if (poller.revents & POLLIN) {
-            if (read(ring->event, bytes, sizeof bytes) < 0 && errno != EAGAIN)
+            ssize_t count = read(ring->event, bytes, sizeof bytes);
+            if (count < 0 && errno != EAGAIN)
                 return -errno;
+            at_end = count == 0;
             /* Check after the read: a frame is published before its byte is written. */
             if (portraitd_ring_newest(ring) > ring->last)
                 return 1;
         }
-        if (portraitd_ring_closed(ring) || (poller.revents & (POLLHUP | POLLERR | POLLNVAL)))
+        if (at_end || portraitd_ring_closed(ring) || (poller.revents & (POLLHUP | POLLERR | POLLNVAL)))
             return -EPIPE;
-        if (ready == 0)
+        /* A wake-up without a new frame does not restart the timeout. */
+        if (timeout_ms > 0) {
+            int64_t spent = portraitd_clock_ms() - begun;
+            left = spent < 0 ? timeout_ms : spent < timeout_ms ? (int)(timeout_ms - spent) : 0;
+        }
+        if (ready == 0 || left == 0)
             return 0;
     }
 }

@@ -291,7 +291,10 @@ impl Feed {
             }
             if !open || ring.closed() {
                 self.detach();
+                continue;
             }
+            // A pipe that is always readable must not keep other tasks, or a timeout, from running.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -293,16 +293,15 @@ impl Ring {
                 Err(errno) => return Err(system("poll")(errno)),
             }
             let events = fds[0].revents();
-            if events.contains(PollFlags::IN) {
-                self.drain()?;
-            }
+            // A pipe whose writer has gone is readable, and a read returns no byte.
+            let at_end = events.contains(PollFlags::IN) && self.read_event()? == Some(0);
             // Loaded after the drain. The writer publishes a frame before it writes the byte, so a
             // frame whose byte was drained is visible here, and the byte of a frame that is not
             // visible here is still to come.
             if events.contains(PollFlags::IN) && newest(self.memory.word(header::LATEST)) > self.last {
                 return Ok(Wait::Frame);
             }
-            if self.closed() || (events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)) {
+            if at_end || self.closed() || (events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)) {
                 return Ok(Wait::Closed);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -319,9 +318,15 @@ impl Ring {
     /// # Errors
     /// [`RingError::System`] if reading the pipe fails.
     pub fn drain(&mut self) -> Result<(), RingError> {
+        self.read_event().map(drop)
+    }
+
+    /// Reads waiting bytes and returns their number, 0 at the end; `None` if there is nothing yet.
+    fn read_event(&mut self) -> Result<Option<usize>, RingError> {
         let mut bytes = [0; 4096];
         match rustix::io::read(&self.event, &mut bytes) {
-            Ok(_) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(()),
+            Ok(count) => Ok(Some(count)),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(None),
             Err(errno) => Err(system("read")(errno)),
         }
     }
