@@ -1,9 +1,12 @@
 //! Pictures of clients, which are passed as descriptors.
 //!
-//! A client can pass any descriptor: a file, a memfd, a pipe, a socket or a device. It is read on a
+//! A client can pass any descriptor: a memfd, a file, a pipe, a socket or a device. It is read on a
 //! separate thread, not on one of the runtime. A read that never returns, for example from a file
-//! on a dead network, then blocks that thread only. Each camera has at most one such read at a
-//! time.
+//! on a dead network, then blocks that thread only.
+//!
+//! A camera reads one image of each [`Kind`] at a time. A pipe that brings nothing, or a file whose
+//! file system does not answer, therefore makes only others of its kind wait. Reading a memfd never
+//! waits for anybody, so a client that passes one is never `Busy` because of a slow one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,30 +23,68 @@ use tokio::sync::oneshot;
 
 /// The largest accepted image, in bytes.
 pub const MAX_IMAGE_BYTES: usize = 32 << 20;
-/// How long the transfer through a pipe may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the transfer through a pipe, or from a file, may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a pipe may bring nothing.
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Reads images for one camera, one at a time.
+/// What an image is read from, by what reading it can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Memory: a memfd, or a file on a tmpfs. Reading never waits.
+    Memory,
+    /// Another file. Reading may wait for a disk, a server, or a program (FUSE).
+    File,
+    /// A pipe or socket. Reading waits for its writer.
+    Pipe,
+}
+
+impl Kind {
+    /// The kind of `fd`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if no image is read from such a descriptor.
+    fn of(fd: &OwnedFd) -> Result<Self, ServiceError> {
+        // Only memory has seals; everything else gives EINVAL. It also asks no file system, which
+        // might not answer.
+        if rustix::fs::fcntl_get_seals(fd).is_ok() {
+            return Ok(Self::Memory);
+        }
+        match FileType::from_raw_mode(rustix::fs::fstat(fd).map_err(failed)?.st_mode) {
+            FileType::RegularFile => Ok(Self::File),
+            FileType::Fifo | FileType::Socket => Ok(Self::Pipe),
+            other => {
+                let text = format!("the image must be a file, a pipe or a socket, not a {other:?}");
+                Err(ServiceError::InvalidArgument(text))
+            }
+        }
+    }
+}
+
+/// Reads images for one camera, one of each kind at a time.
 #[derive(Debug, Default)]
 pub struct ImageReader {
-    busy: Arc<AtomicBool>,
+    busy: [Arc<AtomicBool>; 3],
 }
 
 impl ImageReader {
     /// Reads all of `fd`: a file or memfd from its beginning, a pipe or socket until its end.
     ///
     /// # Errors
-    /// `Busy` while another image is read. `InvalidArgument` for a descriptor of another kind, an
-    /// empty image, or one of more than [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes
-    /// longer than ten seconds.
+    /// `Busy` while another image of the same kind is read. `InvalidArgument` for a descriptor of
+    /// another kind, an empty image, or one of more than [`MAX_IMAGE_BYTES`]. `Failed` if reading
+    /// fails or takes longer than three seconds, or if a pipe brings nothing for half a second.
     pub async fn read(&self, fd: OwnedFd) -> Result<Vec<u8>, ServiceError> {
-        if self.busy.swap(true, Ordering::AcqRel) {
-            return Err(ServiceError::Busy("another image is being read".into()));
+        let kind = Kind::of(&fd)?;
+        let busy = &self.busy[kind as usize];
+        if busy.swap(true, Ordering::AcqRel) {
+            let text = "another image is being read; pass this one as a memfd, or try again";
+            return Err(ServiceError::Busy(text.into()));
         }
-        let busy = BusyGuard(Arc::clone(&self.busy));
+        let busy = BusyGuard(Arc::clone(busy));
         let (sender, receiver) = oneshot::channel();
         let work = move || {
-            let result = read_all(fd, MAX_IMAGE_BYTES, Instant::now() + READ_TIMEOUT);
+            let result = read_all(fd, kind, MAX_IMAGE_BYTES, Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT);
             drop(busy);
             // The caller may have stopped waiting.
             let _ = sender.send(result);
@@ -72,6 +113,11 @@ fn too_slow() -> ServiceError {
     ServiceError::Failed(format!("reading the image took longer than {} s", READ_TIMEOUT.as_secs()))
 }
 
+fn too_silent(silence: Duration) -> ServiceError {
+    let text = format!("the pipe of the image brought nothing for {} ms; pass a file or a memfd", silence.as_millis());
+    ServiceError::Failed(text)
+}
+
 fn too_large(limit: usize) -> ServiceError {
     ServiceError::InvalidArgument(format!("the image is larger than {} MiB", limit >> 20))
 }
@@ -80,21 +126,22 @@ fn failed(error: impl Into<io::Error>) -> ServiceError {
     ServiceError::Failed(format!("cannot read the image: {}", error.into()))
 }
 
-fn read_all(fd: OwnedFd, limit: usize, deadline: Instant) -> Result<Vec<u8>, ServiceError> {
-    let status = rustix::fs::fstat(&fd).map_err(failed)?;
+fn read_all(
+    fd: OwnedFd,
+    kind: Kind,
+    limit: usize,
+    deadline: Instant,
+    silence: Duration,
+) -> Result<Vec<u8>, ServiceError> {
     let file = File::from(fd);
-    let bytes = match FileType::from_raw_mode(status.st_mode) {
-        FileType::RegularFile => {
-            if u64::try_from(status.st_size).unwrap_or(0) > limit as u64 {
+    let bytes = match kind {
+        Kind::Memory | Kind::File => {
+            if file.metadata().map_err(failed)?.len() > limit as u64 {
                 return Err(too_large(limit));
             }
             read_file(&file, limit)?
         }
-        FileType::Fifo | FileType::Socket => read_pipe(&file, limit, deadline)?,
-        other => {
-            let text = format!("the image must be a file, a pipe or a socket, not a {other:?}");
-            return Err(ServiceError::InvalidArgument(text));
-        }
+        Kind::Pipe => read_pipe(&file, limit, deadline, silence)?,
     };
     if bytes.is_empty() { Err(ServiceError::InvalidArgument("the image is empty".into())) } else { Ok(bytes) }
 }
@@ -115,18 +162,21 @@ fn read_file(file: &File, limit: usize) -> Result<Vec<u8>, ServiceError> {
     }
 }
 
-fn read_pipe(mut file: &File, limit: usize, deadline: Instant) -> Result<Vec<u8>, ServiceError> {
+/// Reads to the end. The deadline is for the whole, and `silence` for each wait.
+fn read_pipe(mut file: &File, limit: usize, deadline: Instant, silence: Duration) -> Result<Vec<u8>, ServiceError> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 64 << 10];
+    let mut heard = Instant::now();
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let until = deadline.min(heard + silence);
+        let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(too_slow());
+            return Err(if until == deadline { too_slow() } else { too_silent(silence) });
         }
         let timeout = Timespec::try_from(left).map_err(|_| too_slow())?;
         match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&timeout)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-            Ok(_) => {}
+            Ok(_) => heard = Instant::now(),
             Err(errno) => return Err(failed(errno)),
         }
         match file.read(&mut chunk) {
@@ -143,9 +193,13 @@ fn read_pipe(mut file: &File, limit: usize, deadline: Instant) -> Result<Vec<u8>
 mod tests {
     use super::*;
     use std::io::{Seek, Write};
+    use std::path::Path;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+    /// Reads within a minute.
+    fn read(fd: impl Into<OwnedFd>, limit: usize) -> Result<Vec<u8>, ServiceError> {
+        let (fd, minute) = (fd.into(), Duration::from_secs(60));
+        let kind = Kind::of(&fd)?;
+        read_all(fd, kind, limit, Instant::now() + minute, minute)
     }
 
     #[test]
@@ -153,7 +207,7 @@ mod tests {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(b"picture").expect("write");
         assert_eq!(file.stream_position().expect("position"), 7);
-        assert_eq!(read_all(file.into(), 100, soon()).expect("read"), b"picture");
+        assert_eq!(read(file, 100).expect("read"), b"picture");
     }
 
     #[test]
@@ -164,32 +218,62 @@ mod tests {
                 let mut writer = writer;
                 writer.write_all(&[7; 200_000]).expect("write");
             });
-            assert_eq!(read_all(reader.into(), 200_000, soon()).expect("read"), vec![7; 200_000]);
+            assert_eq!(read(reader, 200_000).expect("read"), vec![7; 200_000]);
         });
         let (reader, mut writer) = std::io::pipe().expect("pipe");
         writer.write_all(&[7; 101]).expect("write");
-        let error = read_all(reader.into(), 100, soon()).expect_err("too large");
+        let error = read(reader, 100).expect_err("too large");
         assert!(matches!(error, ServiceError::InvalidArgument(_)), "{error}");
     }
 
     #[test]
-    fn a_pipe_that_brings_nothing_ends_at_the_deadline() {
-        let (reader, _writer) = std::io::pipe().expect("pipe");
-        let error = read_all(reader.into(), 100, Instant::now()).expect_err("nothing came");
-        assert!(matches!(error, ServiceError::Failed(_)), "{error}");
+    fn a_pipe_that_brings_nothing_ends_at_the_deadline_or_when_it_is_silent() {
+        let minute = Duration::from_secs(60);
+        for (deadline, silence, text) in
+            [(Duration::ZERO, minute, "longer than 3 s"), (minute, Duration::ZERO, "brought nothing")]
+        {
+            let (reader, _writer) = std::io::pipe().expect("pipe");
+            let error =
+                read_all(reader.into(), Kind::Pipe, 100, Instant::now() + deadline, silence).expect_err("nothing came");
+            assert!(matches!(error, ServiceError::Failed(_)), "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_pipe_does_not_make_a_memfd_or_a_file_wait() {
+        let images = Arc::new(ImageReader::default());
+        let (reader, writer) = std::io::pipe().expect("pipe");
+        let slow = tokio::spawn({
+            let images = Arc::clone(&images);
+            async move { images.read(reader.into()).await }
+        });
+        // Until the first call has the place of the pipes.
+        while !images.busy[Kind::Pipe as usize].load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        let memory = rustix::fs::memfd_create("portraitd-test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+        let mut memory = File::from(memory);
+        memory.write_all(b"png").expect("write");
+        assert_eq!(images.read(memory.into()).await.expect("read"), b"png");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let file = File::open(folder.join("Cargo.toml")).expect("file");
+        assert!(images.read(file.into()).await.expect("read").starts_with(b"[workspace]"));
+        drop(writer);
+        assert!(slow.await.expect("task").is_err(), "it brought nothing");
     }
 
     #[test]
     fn devices_directories_and_empty_files_are_refused() {
         for path in ["/dev/zero", "/tmp", "/dev/null"] {
             let file = File::open(path).expect(path);
-            let error = read_all(file.into(), 100, soon()).expect_err(path);
+            let error = read(file, 100).expect_err(path);
             assert!(matches!(error, ServiceError::InvalidArgument(_)), "{path}: {error}");
         }
         let empty = tempfile::tempfile().expect("file");
-        assert!(matches!(read_all(empty.into(), 100, soon()), Err(ServiceError::InvalidArgument(_))));
+        assert!(matches!(read(empty, 100), Err(ServiceError::InvalidArgument(_))));
         let large = tempfile::tempfile().expect("file");
         large.set_len(101).expect("length");
-        assert!(matches!(read_all(large.into(), 100, soon()), Err(ServiceError::InvalidArgument(_))));
+        assert!(matches!(read(large, 100), Err(ServiceError::InvalidArgument(_))));
     }
 }

@@ -1,8 +1,9 @@
 //! `set`: changes settings, one property after the other.
 
 use std::fs::File;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
@@ -15,6 +16,20 @@ use zbus::Connection;
 use zbus::proxy::CacheProperties;
 
 use crate::output::print_json;
+
+/// The image at `path`, as a descriptor to send. A file is copied to memory, because the service
+/// never waits while it reads memory, and reads it even while another client's file or pipe is slow.
+fn image_of(path: &Path) -> io::Result<OwnedFd> {
+    // One byte more than the service accepts: it explains the limit.
+    const MOST_BYTES: u64 = (32 << 20) + 1;
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(file.into());
+    }
+    let mut memory = File::from(rustix::fs::memfd_create("portraitctl-image", rustix::fs::MemfdFlags::CLOEXEC)?);
+    io::copy(&mut file.take(MOST_BYTES), &mut memory)?;
+    Ok(memory.into())
+}
 
 /// The text after the help of `set`: the keys and their values.
 pub(crate) fn keys() -> String {
@@ -158,8 +173,8 @@ pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings:
                 Setting::Strict(strict) => background.set_strict(*strict).await?,
                 Setting::Image(None) => background.clear_image().await?,
                 Setting::Image(Some(path)) => {
-                    let file = File::open(path).with_context(|| format!("{}", path.display()))?;
-                    background.set_image(file.as_fd().into()).await?;
+                    let image = image_of(path).with_context(|| format!("{}", path.display()))?;
+                    background.set_image(image.as_fd().into()).await?;
                 }
             }
             anyhow::Ok(())
