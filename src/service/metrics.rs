@@ -7,11 +7,16 @@
 //! PrometheusText format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 //! `docs/design/dependencies.md` explains why no crate writes it.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{File, Permissions};
+use std::hash::BuildHasher as _;
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,27 +273,53 @@ impl Report {
 /// the old content or the new one, also after a crash of the process. Everybody may read the file,
 /// although the umask of the unit is strict.
 ///
+/// The new file has a random name, is created by this call and by nobody before it, and no link is
+/// followed to it or from its final name: whoever else may write to the folder can remove the file,
+/// but cannot direct the write to a file of the service's user.
+///
 /// The content may be lost in a power cut, because nothing is synchronised with the disk.
 ///
 /// # Errors
-/// If the folder cannot be written. The old file then stays as it is.
+/// If the folder cannot be written, or if everybody may write to it and rename the files of others
+/// in it (`/tmp` has the sticky bit, which forbids that). The old file then stays as it is.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // The name is hidden and does not end in `.prom`, so that the collector does not read the new
-    // file.
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(hidden);
-    let written = File::create(&new).and_then(|mut file| {
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.write_all(content)
-    });
-    let replaced = written.and_then(|()| std::fs::rename(&new, path));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // One descriptor of the folder for everything: a link that is exchanged meanwhile has no effect.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        let reason = "everybody may replace the files of this folder; take the write permission of others from it";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    let (file, new) = create_new(&folder, name)?;
+    let written = file.set_permissions(Permissions::from_mode(0o644)).and_then(|()| (&file).write_all(content));
+    let replaced = written.and_then(|()| Ok(rustix::fs::renameat(&folder, &new, &folder, name)?));
     if replaced.is_err() {
-        let _ = std::fs::remove_file(&new);
+        let _ = rustix::fs::unlinkat(&folder, &new, AtFlags::empty());
     }
     replaced
+}
+
+/// Creates a hidden file beside `name`, and returns it with its name.
+fn create_new(folder: &OwnedFd, name: &OsStr) -> io::Result<(File, OsString)> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut attempts = 0;
+    loop {
+        // The seeds of the standard library's hash maps are random.
+        let number = std::hash::RandomState::new().hash_one(attempts);
+        // The name is hidden and does not end in `.prom`, so that the collector does not read the
+        // new file.
+        let mut new = OsString::from(".");
+        new.push(name);
+        new.push(format!(".{number:016x}.new"));
+        match rustix::fs::openat(folder, &new, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => return Ok((File::from(fd), new)),
+            Err(rustix::io::Errno::EXIST) if attempts < 8 => attempts += 1,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -372,5 +403,41 @@ mod tests {
         assert!(replace_file(folder.path(), b"x").is_err(), "a folder cannot be replaced");
         assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
         assert!(replace_file(Path::new("/"), b"x").is_err());
+    }
+    #[test]
+    fn no_link_is_followed_and_no_name_can_be_foreseen() {
+        let folder = tempfile::tempdir().expect("folder");
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "secret").expect("write");
+        std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("mode");
+        let path = folder.path().join("portraitd.prom");
+        // The name that earlier versions wrote first.
+        let old_name = folder.path().join(format!(".portraitd.prom.{}.new", std::process::id()));
+        for link in [&path, &old_name] {
+            std::os::unix::fs::symlink(&secret, link).expect("link");
+        }
+        replace_file(&path, b"metrics").expect("write");
+        assert_eq!(std::fs::read(&secret).expect("read"), b"secret");
+        let mode = std::fs::metadata(&secret).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(path.symlink_metadata().expect("metadata").is_file(), "the link itself is replaced");
+        assert_eq!(std::fs::read(&path).expect("read"), b"metrics");
+        let folder = rustix::fs::open(folder.path(), OFlags::PATH, Mode::empty()).expect("folder");
+        let names: std::collections::HashSet<_> =
+            (0..8).map(|_| create_new(&folder, OsStr::new("x")).expect("new").1).collect();
+        assert_eq!(names.len(), 8, "{names:?}");
+    }
+
+    #[test]
+    fn a_folder_in_which_everybody_replaces_files_is_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("portraitd.prom");
+        let mode = |mode| std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).expect("mode");
+        mode(0o777);
+        let error = replace_file(&path, b"x").expect_err("refused");
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
+        mode(0o1777);
+        replace_file(&path, b"x").expect("as in /tmp");
     }
 }
