@@ -44,6 +44,9 @@ fn library_of(config: &Config) -> anyhow::Result<Library> {
 
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
+    if let Some(code) = portraitd_vision::net::intercept() {
+        return code;
+    }
     if let Some(code) = moved::refusal() {
         return code;
     }

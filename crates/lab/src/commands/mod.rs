@@ -65,6 +65,9 @@ enum Command {
 
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
+    if let Some(code) = portraitd_vision::net::intercept() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage_exit_code(&error),

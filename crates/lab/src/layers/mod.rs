@@ -155,7 +155,7 @@ fn run_unoptimized(
 /// # Errors
 /// [`LayersError`] if the net cannot be read, or an engine fails.
 pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, LayersError> {
-    let Package { manifest, path, onnx } = package;
+    let Package { manifest, path, onnx, .. } = package;
     let typed = import_onnx(manifest, path, onnx)?;
     let tract_failed = |error: TractError| failed(package, one_line(&error));
     let tensors = tensors(&typed).map_err(tract_failed)?;

@@ -54,6 +54,15 @@ pub enum ModelError {
         /// The importer's message, in one line.
         reason: String,
     },
+    /// The importer panics on the net, or needs more memory or time than is allowed. See
+    /// `net/trial.rs`.
+    #[error("{path}: {reason}")]
+    Hostile {
+        /// The ONNX file.
+        path: PathBuf,
+        /// What the importer did, in one line.
+        reason: String,
+    },
     /// The fused plan was required, but it does not support the net.
     #[error("{path}: {error}")]
     Unsupported {

@@ -105,7 +105,8 @@ impl Library {
         for (file, text, onnx) in BUILT_IN {
             if file.strip_suffix(".toml") == Some(name) {
                 let path = Path::new("built-in").join(file);
-                return Package::new(Manifest::parse(text, &path)?, &path, Cow::Borrowed(onnx));
+                // Built-in nets are not tried: they are as trustworthy as the program.
+                return Package::new(Manifest::parse(text, &path)?, text.to_owned(), &path, Cow::Borrowed(onnx));
             }
         }
         Err(ModelError::Unknown { name: portraitd_protocol::settings::excerpt(name), known: self.names().join(", ") })

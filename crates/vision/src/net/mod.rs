@@ -8,8 +8,11 @@
 //! Two engines run nets: the fused [`plan`], and tract for every net that the plan does not
 //! support. A model belongs to the thread that runs it.
 //!
+//! A net that is not built in is first tried in a child process ([`intercept`]).
+//!
 //! Files import in this order only: `plan`, `error`, `manifest`, `engine`, then `plan_engine`,
-//! `tract` and `package`, then `model`, then `library`.
+//! `tract` and `package`, then `model`, then `trial`, then `library`. `model` and `tract` also use
+//! `trial::guarded`.
 
 mod engine;
 mod error;
@@ -20,6 +23,7 @@ mod package;
 pub mod plan;
 mod plan_engine;
 mod tract;
+mod trial;
 
 pub use engine::{EngineChoice, EngineOptions};
 pub use error::{EngineError, ModelError, shape_text};
@@ -28,3 +32,4 @@ pub use manifest::{Activation, ColorOrder, Fit, Input, Manifest, Output, Scope, 
 pub use model::Model;
 pub use package::Package;
 pub use tract::{import_onnx, one_line};
+pub use trial::intercept;

@@ -10,6 +10,7 @@ use super::manifest::{Activation, Manifest, Output, TensorLayout, tensor_shape};
 use super::package::Package;
 use super::plan_engine::PlanEngine;
 use super::tract::{TractEngine, import_onnx};
+use super::trial::guarded;
 
 /// A model that is ready to run. It belongs to one thread; a run allocates nothing on the plan.
 pub struct Model {
@@ -37,7 +38,12 @@ impl Model {
     /// [`ModelError`]: the file is not an ONNX file, an operator is not known, or a shape is not
     /// the manifest's.
     pub fn new(package: Package, options: EngineOptions) -> Result<Self, ModelError> {
-        let Package { manifest, path, onnx } = package;
+        let path = package.path.clone();
+        guarded(&path, || Self::prepare(package, options))
+    }
+
+    fn prepare(package: Package, options: EngineOptions) -> Result<Self, ModelError> {
+        let Package { manifest, path, onnx, .. } = package;
         let typed = import_onnx(&manifest, &path, &onnx)?;
         let engine: Box<dyn Engine> = match options.choice {
             EngineChoice::Tract => Box::new(TractEngine::new(typed, &manifest, &path)?),

@@ -11,6 +11,11 @@ use tract_onnx::tract_hir::internal::DimLike;
 use super::engine::Engine;
 use super::error::{EngineError, ModelError, shape_text};
 use super::manifest::{Manifest, TensorLayout, tensor_shape};
+use super::trial::guarded;
+
+/// The most nodes of a net. The built-in ones have about 200, and the time of the import grows faster
+/// than their number.
+const MAX_NODES: usize = 4096;
 
 /// Imports an ONNX file as a typed graph with the manifest's input shape. tract has not optimized
 /// this graph yet, so that [`Plan::from_typed`](super::plan::Plan::from_typed) can read it. `path`
@@ -19,13 +24,27 @@ use super::manifest::{Manifest, TensorLayout, tensor_shape};
 /// # Errors
 /// - [`ModelError::Import`] if the file is not a net with one input and at least one output.
 /// - [`ModelError::Shape`] if its input has another shape.
+/// - [`ModelError::Hostile`] if tract panics.
 pub fn import_onnx(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedModel, ModelError> {
+    guarded(path, || import(manifest, path, onnx))
+}
+
+fn import(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedModel, ModelError> {
     let net_error = |error: TractError| ModelError::Import { path: path.to_owned(), reason: one_line(&error) };
     let mut bytes = onnx;
-    let mut model = tract_onnx::onnx().model_for_read(&mut bytes).map_err(|error| ModelError::Import {
+    let not_whole = |error: TractError| ModelError::Import {
         path: path.to_owned(),
         reason: format!("not a whole ONNX file: {}", one_line(&error)),
-    })?;
+    };
+    let importer = tract_onnx::onnx();
+    let file = importer.proto_model_for_read(&mut bytes).map_err(not_whole)?;
+    let nodes = file.graph.as_ref().map_or(0, |graph| graph.node.len());
+    if nodes > MAX_NODES {
+        let reason = format!("the net has {nodes} nodes, and at most {MAX_NODES} are accepted");
+        return Err(ModelError::Import { path: path.to_owned(), reason });
+    }
+    let mut model = importer.model_for_proto_model(&file).map_err(not_whole)?;
+    drop(file);
     if model.input_outlets().map_err(net_error)?.len() != 1 {
         let reason = format!("the net has {} inputs instead of one", model.input_outlets().map_err(net_error)?.len());
         return Err(ModelError::Import { path: path.to_owned(), reason });
