@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, load_model, start_workers};
+use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, STOP_WITHIN, load_model, start_workers};
 use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -71,8 +71,24 @@ impl Arguments {
     }
 }
 
+/// Makes sure that no core dump is written, whatever the limits and the system's settings are: it
+/// would contain pictures of the room. As a consequence, other processes of the same user can neither
+/// trace this one nor read its memory or its descriptors under `/proc`.
+///
+/// # Errors
+/// If the system refuses.
+fn forbid_core_dumps() -> anyhow::Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .context("core dumps cannot be forbidden")?;
+    let limit = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // The unit's filter of system calls refuses this, and the unit sets the same limit itself.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, limit);
+    Ok(())
+}
+
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     allocator::configure();
+    forbid_core_dumps()?;
     let sources = arguments.sources();
     let config = Config::load(&sources)?;
     let logging = Arc::new(logging::init(&config.log)?);
@@ -407,8 +423,12 @@ async fn serve_cameras(
     let _ = notify::stopping();
     // Rings are closed first, while the bus is still connected, so that clients learn of the end
     // from their rings.
-    for camera in manager.cameras() {
-        camera.stop();
+    let cameras = manager.cameras();
+    cameras.iter().for_each(|camera| camera.close());
+    // One limit for all of them. Threads that do not end by then end with the process.
+    let deadline = Instant::now() + STOP_WITHIN;
+    for camera in &cameras {
+        camera.stop_until(deadline);
     }
     // The objects refer to the manager and the manager to the objects.
     drop(manager.server().take());

@@ -37,7 +37,7 @@ mod shared;
 mod vision;
 
 pub use blocking::{Worker, run_blocking, start_workers};
-pub use camera::{Camera, CameraOptions, Reconfiguration, load_model};
+pub use camera::{Camera, CameraOptions, Reconfiguration, STOP_WITHIN, load_model};
 
 #[cfg(test)]
 mod tests;

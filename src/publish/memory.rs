@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use portraitd_protocol::layout::{HEADER_BYTES, RingLayout, header, slot};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -64,6 +64,9 @@ pub(super) fn map(fd: impl AsFd, layout: &RingLayout) -> rustix::io::Result<(Rin
     let start =
         unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0) }?;
     let start = NonNull::new(start.cast::<u8>()).ok_or(rustix::io::Errno::NOMEM)?;
+    // A core dump must not contain pictures.
+    // SAFETY: the range was just mapped, and the advice changes no byte of it.
+    unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxDontDump) }?;
     let mapping = Arc::new(Mapping { start, bytes });
     let encoded = layout.encode();
     // SAFETY: the mapping is writable, at least as long as the header, and no other thread or

@@ -17,4 +17,5 @@ mod permissions;
 mod process;
 mod readers;
 mod ring;
+mod service;
 mod tool;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, Result};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::formats::PlaneLayout;
 use super::sys::{BufferState, MAX_PLANES};
@@ -52,6 +52,10 @@ impl Mapping {
         // SAFETY: no address is requested, so no existing mapping is replaced. The result is owned
         // by this value.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, u64::from(offset)) }?;
+        // A core dump must not contain pictures. A driver that maps its own memory may refuse, and
+        // then dumps leave such memory out anyway.
+        // SAFETY: the range was just mapped, and the advice changes no byte of it.
+        let _ = unsafe { madvise(start, bytes, Advice::LinuxDontDump) };
         NonNull::new(start).map(|start| Self { start, bytes }).ok_or(Errno::NOMEM)
     }
 }

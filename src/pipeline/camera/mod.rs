@@ -45,6 +45,7 @@ use crate::service::privacy::PrivacyNotes;
 
 pub(super) use journal::AttachNote;
 pub use settings::{Reconfiguration, load_model};
+pub use threads::STOP_WITHIN;
 
 /// What a camera is made from.
 pub struct CameraOptions {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use portraitd_media::{OwnedPicture, Size, Source};
 use portraitd_protocol::{CameraState, ServiceError};
@@ -20,6 +22,11 @@ use crate::pipeline::output::{DeviceNode, OutputWriter};
 use crate::pipeline::shared::{Shared, SharedValue};
 use crate::pipeline::vision::Vision;
 use crate::service::config;
+
+/// How long stopping waits for threads. The unit allows 5 s for the end of the whole service.
+pub const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// The interval in which a stop looks whether threads have ended.
+const STOP_POLL: Duration = Duration::from_millis(2);
 
 impl Camera {
     /// Starts the threads of a camera on `source`, except those of the output nodes. The source
@@ -138,16 +145,28 @@ impl Camera {
         shared.published.set_consumers(0);
     }
 
-    /// Closes the camera and waits until its threads have ended. This may take as long as an
-    /// inference pass or the closing of the device.
+    /// Closes the camera and waits until its threads have ended, at most [`STOP_WITHIN`]. This may
+    /// take as long as an inference pass or the closing of the device.
     pub fn stop(&self) {
+        self.stop_until(Instant::now() + STOP_WITHIN);
+    }
+
+    /// Closes the camera and waits until its threads have ended, at most until `deadline`. A thread
+    /// that has not ended by then is left behind: it waits in a call of the system that nothing can
+    /// interrupt, such as the opening of a device. Its name is logged. It ends by itself if that call
+    /// returns, or with the process.
+    ///
+    /// Returns whether all threads have ended.
+    pub fn stop_until(&self, deadline: Instant) -> bool {
         self.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.join().is_err() {
-                warn!(camera = self.inner.shared.name(), "a thread of the camera had panicked");
-            }
+        let camera = self.inner.shared.name();
+        let left = join_until(threads, deadline, |name| warn!(camera, "the thread {name} had panicked"));
+        for thread in &left {
+            let name = thread.thread().name().unwrap_or_default();
+            error!(camera, "the thread {name} does not end, so it is left behind: it waits in a call of the system");
         }
+        left.is_empty()
     }
 
     /// Retries failed devices at once: one of them may be back.
@@ -159,6 +178,31 @@ impl Camera {
     #[cfg(test)]
     pub(in crate::pipeline) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.inner.shared)
+    }
+}
+
+/// Joins threads until all have ended, at most until `deadline`. Calls `panicked` with the name of
+/// each that had panicked. Returns those that still run.
+fn join_until(
+    mut threads: Vec<JoinHandle<()>>,
+    deadline: Instant,
+    mut panicked: impl FnMut(&str),
+) -> Vec<JoinHandle<()>> {
+    loop {
+        let (ended, running) = threads.into_iter().partition(JoinHandle::is_finished);
+        threads = running;
+        let ended: Vec<JoinHandle<()>> = ended;
+        for thread in ended {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                panicked(&name);
+            }
+        }
+        if threads.is_empty() || Instant::now() >= deadline {
+            return threads;
+        }
+        // The standard library cannot join with a time limit.
+        std::thread::sleep(STOP_POLL);
     }
 }
 
@@ -187,4 +231,32 @@ fn output_shape(config: &config::CameraConfig) -> (Size, f32) {
     let wanted = config.wanted();
     let size = framing_choice(&config.framing).output.or(wanted.size);
     (size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_thread_that_does_not_end_is_left_behind_and_named() {
+        let (release, released) = channel::<()>();
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread")
+        };
+        let stuck = spawn("capture-main", Box::new(move || assert!(released.recv().is_err())));
+        let broken = spawn("render-view", Box::new(|| std::panic::resume_unwind(Box::new("injected"))));
+        let good = spawn("vision-main", Box::new(|| ()));
+        while !(broken.is_finished() && good.is_finished()) {
+            std::thread::yield_now();
+        }
+        let mut panics = Vec::new();
+        let left = join_until(vec![stuck, broken, good], Instant::now(), |name| panics.push(name.to_owned()));
+        assert_eq!(panics, ["render-view"]);
+        let names: Vec<_> = left.iter().map(|thread| thread.thread().name()).collect();
+        assert_eq!(names, [Some("capture-main")]);
+        drop(release);
+        let left = join_until(left, Instant::now() + Duration::from_secs(60), |_| ());
+        assert!(left.is_empty(), "once its call returns, it ends");
+    }
 }
