@@ -125,8 +125,11 @@ fn the_c_reader_compiles_without_a_warning_and_reads() {
     });
 }
 
-/// Headers with damage, in the form that both programs read.
-fn damaged_headers(folder: &Path) -> (Vec<(Box<[u8; HEADER_BYTES]>, u64)>, PathBuf) {
+/// Headers, each with the size of the memory that it is said to lie in.
+type Headers = Vec<(Box<[u8; HEADER_BYTES]>, u64)>;
+
+/// Headers with damage, and the file from which both programs read them.
+fn damaged_headers(folder: &Path) -> (Headers, PathBuf) {
     let headers = crate::headers::mutated(2000);
     let input: Vec<u8> =
         headers.iter().flat_map(|(header, size)| [header.as_slice(), &size.to_le_bytes()].concat()).collect();
