@@ -248,7 +248,9 @@ class Daemon:
         self.config_path = WORK / "portraitd.toml"
         self.config_path.write_text(config)
         if not keep_runtime:
-            Path("/run/portraitd/starts").unlink(missing_ok=True)
+            # The record of crashes, and which cameras are private, outlast the service.
+            for file in Path("/run/portraitd").iterdir():
+                file.unlink()
         Daemon.count += 1
         self.group = Group(f"portraitd-abuse-{os.getpid()}-{Daemon.count}", unit_bytes("MemoryMax", "256M"), int(unit_value("TasksMax", "64")))
         self.source, self.level = source, log

@@ -147,7 +147,7 @@ def kept_mapping(context):
             if ring.latest != at:
                 frames, at = frames + 1, ring.latest
             time.sleep(0.002)
-        os.write(tell, f"{frames} {int(ring.closed)} {int(ring.is_blank())}".encode())
+        os.write(tell, f"{frames} {int(ring.closed or ring.map[:8] != b'PORTRAIT')} {int(ring.is_blank())}".encode())
 
     context.fork(child)
     ring.leave()

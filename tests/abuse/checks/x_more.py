@@ -124,7 +124,7 @@ def hung_polkit(context):
     return f"{answers} answers meanwhile {errors or ''}; {watch.verdict(32, 8)}"
 
 
-@check("X5", "snapshots and attaches that ask for no answer, or whose caller is gone before it comes", pending=True)
+@check("X5", "snapshots and attaches that ask for no answer, or whose caller is gone before it comes")
 def nobody_waits(context):
     daemon = context.daemon()
     watcher = context.bus(dave)
