@@ -81,11 +81,11 @@ class Ring:
         return data if struct.unpack_from("<Q", self.map, start)[0] == 2 * index else None
 
     def is_blank(self):
-        """Whether no slot holds a picture: every plane's bytes are the same as those of an empty picture."""
+        """Whether no slot holds a picture: only the zeros of a wiped slot, or a black one's luma, chroma and padding."""
         for index in range(self.slot_count):
             start = HEADER + index * self.slot_bytes + 512
             picture = self.map[start : start + self.slot_bytes - 512]
-            if len(set(picture)) > 2:
+            if len(set(picture)) > 3:
                 return False
         return True
 

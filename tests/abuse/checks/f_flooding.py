@@ -64,7 +64,7 @@ def attach_call(bus):
     return bus.send(SERVICE, CAMERA, "org.portraitd.Camera1", "Attach", "sa{sv}", "mask", {})
 
 
-@check("F1", "attach in a loop while the device is absent, and while it is no camera", pending=True)
+@check("F1", "attach in a loop while the device is absent, and while it is no camera")
 def absent_device(context):
     figures, tries, log = [], 0, 0
     seconds = 5 if context.long else 3
@@ -91,7 +91,7 @@ def absent_device(context):
     return text
 
 
-@check("F2", "refusals without polkit", pending=True)
+@check("F2", "refusals without polkit")
 def refusals(context):
     daemon = context.daemon()
     context.world.stop_polkit()

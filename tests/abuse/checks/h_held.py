@@ -37,9 +37,9 @@ PROPERTIES_OF = {
     "Camera1": ["Name", "Device", "State", "Format", "Consumers", "Generation", "LastError", "Stats", "Private"],
     "Framing1": ["Mode", "State", "Crop", "ManualCrop", "MaxZoom", "Speed", "Zones", "Limits"],
     "Segmentation1": ["Model", "Models", "Rate", "People", "Present", "Healthy", "Degraded"],
-    "Background1": ["Mode", "Color", "Blur"],
+    "Background1": ["Mode", "Color", "Blur", "Strict"],
 }
-LONGEST_ERROR = 6000
+LONGEST_ERROR = 1024
 OPTIONS = ["width", "height", "format", "fps", "crop", "inset", "resolution", "colour"]
 
 
