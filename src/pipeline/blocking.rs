@@ -18,15 +18,15 @@ type Job = Box<dyn FnOnce() + Send>;
 pub enum Worker {
     /// Allocates rings.
     Rings,
-    /// Encodes snapshots, at a low priority: watchers of a stream come first.
+    /// Encodes snapshots.
     Snapshots,
     /// Loads models and background pictures.
     Loader,
 }
 
-/// Name, niceness and places in the queue of each worker.
-const WORKERS: [(Worker, &str, i32, usize); 3] =
-    [(Worker::Rings, "make-rings", 0, 32), (Worker::Snapshots, "snapshots", 10, 8), (Worker::Loader, "loader", 0, 8)];
+/// Name and places in the queue of each worker.
+const WORKERS: [(Worker, &str, usize); 3] =
+    [(Worker::Rings, "make-rings", 32), (Worker::Snapshots, "snapshots", 8), (Worker::Loader, "loader", 8)];
 
 static QUEUES: [OnceLock<Queue>; 3] = [const { OnceLock::new() }; 3];
 
@@ -48,12 +48,12 @@ pub fn start_workers() -> std::io::Result<()> {
 impl Worker {
     /// The queue. Starts the thread if it does not run yet.
     fn queue(self) -> std::io::Result<&'static Queue> {
-        let (_, name, nice, places) = WORKERS[self as usize];
+        let (_, name, places) = WORKERS[self as usize];
         let queue = &QUEUES[self as usize];
         match queue.get() {
             Some(queue) => Ok(queue),
             None => {
-                let started = Queue::start(name, nice, places)?;
+                let started = Queue::start(name, places)?;
                 // If two threads start the worker at once, one of the two is dropped and ends.
                 Ok(queue.get_or_init(|| started))
             }
@@ -62,9 +62,9 @@ impl Worker {
 }
 
 impl Queue {
-    fn start(name: &'static str, nice: i32, places: usize) -> std::io::Result<Self> {
+    fn start(name: &'static str, places: usize) -> std::io::Result<Self> {
         let (sender, jobs) = sync_channel(places);
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&jobs, nice))?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&jobs))?;
         Ok(Self { name, jobs: sender })
     }
 
@@ -79,12 +79,7 @@ impl Queue {
     }
 }
 
-fn work(jobs: &Receiver<Job>, nice: i32) {
-    if nice != 0
-        && let Err(error) = rustix::process::setpriority_process(None, nice)
-    {
-        tracing::debug!("the priority of a worker cannot be lowered: {error}");
-    }
+fn work(jobs: &Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         // The job's own sender is dropped by a panic, which tells its caller.
         drop(catch_unwind(AssertUnwindSafe(job)));
