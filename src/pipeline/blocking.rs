@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_requests_is_refused_and_makes_no_threads() {
-        let queue = Queue::start("test", 0, 4).expect("a thread");
+        let queue = Queue::start("test", 4).expect("a thread");
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let mut first = Box::pin(queue.run(move || wait.recv().is_err()));
         assert!((&mut first).now_or_never().is_none());
