@@ -3,9 +3,8 @@
 //!
 //! [`play`] runs the observer and the rules of the composite on a clock of its own, with a net that
 //! takes as long as it is told, in the order of the service's threads: the vision thread takes the
-//! newest frame whenever it is free, and the composite shows what
-//! [`MatteRules`](portraitd_render::MatteRules) allows. `docs/design/fail-closed.md` has the
-//! results.
+//! newest frame whenever it is free, and the composite shows what [`MatteRules`] allows.
+//! `docs/design/fail-closed.md` has the results.
 
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, SourceError};
 use portraitd_protocol::BackgroundMode;
