@@ -78,6 +78,9 @@ impl Arguments {
 /// # Errors
 /// If the system refuses.
 fn forbid_core_dumps() -> anyhow::Result<()> {
+    // Before Linux 6.4 rustix reads this from /proc/self/auxv, once. Afterwards that file belongs to
+    // root, and the first ring that an unprivileged service makes would panic.
+    let _ = rustix::param::page_size();
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("core dumps cannot be forbidden")?;
     let limit = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
