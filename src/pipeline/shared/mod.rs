@@ -136,7 +136,7 @@ impl Shared {
         self.published.set_camera_state(state, !is_closed, text);
         if is_closed || state == CameraState::Private {
             // From now on it is unknown who is in the room. An old mask must not be combined with a
-            // later picture, and what the slots show is over.
+            // later picture, and the pictures in the slots must be wiped.
             self.start_new_scene();
             self.picture_epoch.fetch_add(1, Ordering::AcqRel);
         }
@@ -167,9 +167,9 @@ impl Shared {
         }
     }
 
-    /// The number of times that pictures which were shown before became a thing of the past: the
-    /// shutter or the camera closed, or the format changed. A render thread wipes its slots when it
-    /// differs, and publishes no frame that it took before.
+    /// A number that increases when earlier pictures must not be shown any more: the shutter or the
+    /// camera was closed, or the format has changed. When a render thread sees another number than
+    /// before, it wipes its slots and publishes no frame that it took before.
     pub(super) fn picture_epoch(&self) -> u64 {
         self.picture_epoch.load(Ordering::Acquire)
     }
