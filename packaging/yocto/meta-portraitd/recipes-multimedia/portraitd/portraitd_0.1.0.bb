@@ -15,7 +15,7 @@ LIC_FILES_CHKSUM = "\
 
 SRC_URI = "git://github.com/portraitd/portraitd.git;protocol=https;branch=main"
 # `packaging/update REVISION` writes the version, this line, the sums above and the crates.
-SRCREV = "49e2f6ec9d431852e24b9e96d1f95a629f2a050e"
+SRCREV = "915790a394c0501d209924adfbe7666261c238c3"
 
 inherit cargo cargo-update-recipe-crates features_check systemd useradd
 require ${BPN}-crates.inc
