@@ -110,7 +110,10 @@ def raw_attach(bus, stream, timeout=30.0, path="/org/portraitd/cameras/main", **
 
 
 def attach(bus, stream, timeout=30.0, **options):
-    return Ring(*raw_attach(bus, stream, timeout, **options))
+    attached = Ring(*raw_attach(bus, stream, timeout, **options))
+    # The attachment ends when the connection does, so it must not be collected before.
+    attached.bus = bus
+    return attached
 
 
 def gather(rings, seconds, also=None):

@@ -11,6 +11,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -42,10 +43,6 @@ crowd = [User(f"crowd{number}", 2100 + number, [CLIENTS]) for number in range(64
 USERS = [portraitd, alice, bob, carol, dave, eve, frank, *crowd]
 
 
-def bind(source, target):
-    subprocess.run(["mount", "--bind", source, target], check=True)
-
-
 def cover(target):
     """Puts an empty folder over a folder of the host. Returns whether the host has such a folder."""
     if not Path(target).is_dir():
@@ -65,6 +62,15 @@ def unit_bytes(key, default):
     return int(text[:-1]) << {"K": 10, "M": 20, "G": 30}[text[-1]] if text[-1] in "KMG" else int(text)
 
 
+def copy_over(folder):
+    """Puts a copy of a folder of the host over it. A bind mount over one file would be gone as soon as the host replaces the file."""
+    place = tempfile.mkdtemp()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "abuse", place], check=True)
+    subprocess.run(["cp", "-a", f"{folder}/.", place], check=True)
+    subprocess.run(["mount", "--move", place, folder], check=True)
+    os.rmdir(place)
+
+
 class World:
     """Users, bus and polkit."""
 
@@ -77,6 +83,7 @@ class World:
         self._start_polkit()
 
     def _cover(self):
+        copy_over("/etc")
         policies = {}
         for folder in ("/usr/share/dbus-1/system.d", "/etc/dbus-1/system.d"):
             file = Path(folder, "org.freedesktop.PolicyKit1.conf")
@@ -123,8 +130,7 @@ class World:
             group += f"{name}:x:{number}:{members}\n"
         WORK.mkdir(mode=0o755)
         for name, text in (("passwd", passwd), ("group", group)):
-            (WORK / name).write_text(text)
-            bind(WORK / name, f"/etc/{name}")
+            Path("/etc", name).write_text(text)
 
     def _files(self):
         for folder in ("/run/dbus", "/run/systemd", "/run/systemd/seats", "/run/systemd/sessions", "/run/systemd/users",
@@ -145,10 +151,23 @@ class World:
 
     def _start_bus(self):
         log = (WORK / "bus.log").open("wb")
-        self.run(["dbus-daemon", "--config-file=/usr/share/dbus-1/system.conf", "--nofork", "--nopidfile", "--nosyslog"],
-                 stdout=log, stderr=log)
+        self.bus = self.run(["dbus-daemon", "--config-file=/usr/share/dbus-1/system.conf", "--nofork", "--nopidfile", "--nosyslog"],
+                            stdout=log, stderr=log)
         until(lambda: Path(Bus.address).exists(), "the bus")
         self.root = Bus()
+
+    def restart_bus(self):
+        """Ends the bus, and polkit with it, and starts both again. Every connection is gone."""
+        self.bus.kill()
+        self.bus.wait()
+        self.root.close()
+        if self.has_polkit:
+            self.polkit.kill()
+            self.polkit.wait()
+        Path(Bus.address).unlink()
+        self._start_bus()
+        if self.has_polkit:
+            self.start_polkit()
 
     def _start_polkit(self):
         program = next((path for path in ("/usr/lib/polkit-1/polkitd", "/usr/libexec/polkitd") if Path(path).exists()), None)
@@ -241,6 +260,8 @@ class Daemon:
     """The service under the unit's limits, as the user `portraitd`."""
 
     count = 0
+    # More variables of its environment.
+    variables = {}
 
     def __init__(self, world, config="", source="scene:walk", wait=True, log="info", keep_runtime=False, session=False):
         self.world, self.ended = world, False
@@ -276,7 +297,7 @@ class Daemon:
         if self.source:
             arguments += ["--source", self.source]
         environment = {"PATH": "/usr/bin:/bin", f"DBUS_{kind.upper()}_BUS_ADDRESS": f"unix:path={self.bus_path}",
-                       "RUNTIME_DIRECTORY": "/run/portraitd"}
+                       "RUNTIME_DIRECTORY": "/run/portraitd", **self.variables}
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         preexec_fn=become, env=environment, cwd="/")
         self.pid = self.process.pid
