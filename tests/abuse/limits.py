@@ -26,7 +26,7 @@ class Group:
 
     def __init__(self, name, memory, tasks):
         v1, v2 = _mounts()
-        self.folders, self.v2 = [], None
+        self.folders, self.v2, self.cpu = [], None, None
         try:
             if "memory" in v1 and "pids" in v1:
                 self.memory = v1["memory"] / name
@@ -35,10 +35,14 @@ class Group:
                 if (self.memory / "memory.memsw.limit_in_bytes").exists():
                     self._make(self.memory, {"memory.memsw.limit_in_bytes": memory})
                 self._make(v1["pids"] / name, {"pids.max": tasks})
+                if "cpu" in v1:
+                    self.cpu = v1["cpu"] / name
+                    self._make(self.cpu, {})
             elif v2:
                 self._delegate(v2)
                 self.memory = self.v2 = v2 / name
                 self._make(self.memory, {"memory.max": memory, "memory.swap.max": 0, "pids.max": tasks})
+                self.cpu = self.v2 if (self.v2 / "cpu.max").exists() else None
             else:
                 raise NoLimits("no cgroup file system is mounted")
         except OSError as error:
@@ -48,7 +52,8 @@ class Group:
     def _delegate(root):
         """Version 2 gives controllers to groups only where the parent passes them on."""
         control = root / "cgroup.subtree_control"
-        for controller in ("memory", "pids"):
+        available = (root / "cgroup.controllers").read_text().split()
+        for controller in ("memory", "pids", *(["cpu"] if "cpu" in available else [])):
             if controller not in control.read_text().split():
                 control.write_text(f"+{controller}")
 
@@ -63,6 +68,21 @@ class Group:
         """Moves the calling process into the group."""
         for folder in self.folders:
             (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+    def limit_cpu(self, share=None):
+        """The service gets this share of one CPU from now on; None: all that there is."""
+        quota = -1 if share is None else int(100_000 * share)
+        if self.v2:
+            (self.cpu / "cpu.max").write_text(f"{'max' if quota < 0 else quota} 100000")
+        else:
+            (self.cpu / "cpu.cfs_quota_us").write_text(str(quota))
+
+    def limit_memory(self, limit):
+        """Another limit in bytes. The kernel takes back what it can, and refuses less than that (OSError)."""
+        if self.v2:
+            (self.memory / "memory.high").write_text(str(limit))
+            return
+        (self.memory / "memory.limit_in_bytes").write_text(str(limit))
 
     def _figures(self, file):
         return dict(line.split()[:2] for line in (self.memory / file).read_text().splitlines())
