@@ -20,6 +20,7 @@ import onnx
 import torch
 from onnx import helper
 
+import conditions
 import data
 import export
 import losses
@@ -235,6 +236,80 @@ def check_data(cache: Path) -> str:
     return f"24 samples, forwards and backwards; splits {sizes}"
 
 
+def check_conditions(_: Path) -> str:
+    """What is flat stays flat up to the border, whatever blurs or turns it; and each condition does what it says."""
+    rng = np.random.default_rng(2)
+    flat = np.full((40, 60, 3), 90, np.float32)
+    turned = {
+        "rotate": conditions.rotate(flat, 17),
+        "blur": conditions.blur(flat, 3),
+        "motion blur": conditions.motion_blur(flat, 9),
+        "motion blur, upright": conditions.across(conditions.motion_blur, flat, 9),
+        "view beyond the borders": data.view(flat.astype(np.uint8), (-30.0, -20.0, 90.0, 60.0), 60, 40),
+    }
+    for name, picture in turned.items():
+        uneven = np.ptp(picture)
+        assert uneven < 1e-3, f"{name}: a flat picture is uneven by {uneven}: the border is not replicated"
+    ramp = (np.arange(12, dtype=np.uint8) * 20).reshape(3, 4)
+    seen = data.view(ramp, (-4.0, -3.0, 8.0, 6.0), 12, 9)
+    assert np.array_equal(seen[3:6, 4:8], ramp) and np.all(seen[:3, :4] == ramp[0, 0]) and np.all(
+        seen[6:, 8:] == ramp[2, 3]
+    ), "a view beyond the photograph is not its border repeated"
+    stripes = np.zeros((40, 60, 3), np.float32)
+    stripes[::2] = 200
+    along, upright = conditions.motion_blur(stripes, 9), conditions.across(conditions.motion_blur, stripes, 9)[8:-8]
+    assert np.ptp(along) == 200 and np.ptp(upright) < 30, "motion blur along the wrong axis"
+    dim = conditions.dark(flat, 0.2, rng)
+    assert dim.mean() < 25 and dim.std() > 2, f"dark: mean {dim.mean():.1f}, noise {dim.std():.1f}"
+    colours = rng.uniform(0, 255, flat.shape).astype(np.float32)
+    grey = conditions.grey(colours)
+    assert np.ptp(grey, axis=2).max() == 0, "grey has colours"
+    coarse, fine = (np.abs(conditions.jpeg(grey, quality) - grey).mean() for quality in (8, 95))
+    assert coarse > 2 * fine, f"jpeg: {coarse:.1f} at quality 8, {fine:.1f} at 95"
+    return "borders, dark, grey, motion, JPEG"
+
+
+def check_turned(cache: Path) -> str:
+    """Samples on their side: picture, truth and teacher turn together, either way, as often as the recipe says."""
+
+    class Top(data.Composer):
+        """Every sample is bright along its upper edge, and a person there."""
+
+        def photograph(self, rng: np.random.Generator, width: int, height: int) -> data.Layers:
+            truth = np.zeros((height, width), np.float32)
+            truth[: height // 4] = 1
+            return data.Layers(np.repeat(truth[..., None] * 200, 3, axis=2), truth, truth.copy())
+
+        def composite(self, rng: np.random.Generator, width: int, height: int, empty: bool) -> data.Layers:
+            return self.photograph(rng, width, height)
+
+    composer, sides = Top(cache, "test", 64, 48, seed=1), {"top": 0, "left": 0, "right": 0}
+    for index in range(600):
+        picture, masks = composer.sample(index, clean=True)
+        assert picture.shape == (48, 64, 3) and masks.shape == (48, 64, 2)
+        person = picture[..., 0] > 100
+        assert all(np.array_equal(masks[..., layer] > 127, person) for layer in (0, 1)), "masks and picture turn apart"
+        sides["top" if person[0].all() else "left" if person[:, 0].all() else "right"] += 1
+    share = 1 - sides["top"] / 600
+    assert 0.4 * data.TURNED < share < 1.8 * data.TURNED, f"{share:.3f} are turned, the recipe says {data.TURNED}"
+    assert sides["left"] and sides["right"], f"turned one way only: {sides}"
+    return f"{sides} of 600"
+
+
+def check_sizes(cache: Path) -> str:
+    """Composites have nobody sometimes, small people, and people larger than the frame."""
+    composer, heights, empty = data.Composer(cache, "test", 64, 48, seed=11), [], 0
+    for index in range(300):
+        _, masks = composer.sample(index, clean=True)
+        rows = np.flatnonzero((masks[..., 0] > 127).any(axis=1))
+        empty += not len(rows)
+        if len(rows):
+            heights.append((rows[-1] - rows[0] + 1) / 48)
+    assert min(heights) < 0.25 and max(heights) == 1, f"heights {min(heights):.2f} to {max(heights):.2f}"
+    assert 3 <= empty <= 30, f"{empty} of 300 show nobody"
+    return f"heights {min(heights):.2f} to 1, {empty} of 300 without people"
+
+
 def check_step(cache: Path) -> str:
     """Forty steps on the same four pictures must lower their loss by a fifth, for each kind of net."""
     said = []
@@ -260,26 +335,27 @@ def check_step(cache: Path) -> str:
 
 
 def check_resume(cache: Path) -> str:
-    """A run that stops and goes on has the bits of one that does not; and its export is a model."""
+    """A run that stops and goes on, its samples drawn by another process, has the bits of one that does neither; and
+    its export is a model."""
     recipe = replace(train.RECIPES["tiny"], steps=40, batch=2, warm_up=5, distillation=0.0, pictures=2)
 
     class OnTest(train.Run):
         """The fixtures are all of the test split."""
 
-        def __init__(self, folder: Path) -> None:
+        def __init__(self, folder: Path, workers: int) -> None:
             real, train.Composer = train.Composer, lambda cache, split, *rest: data.Composer(cache, "test", *rest)
             validation, train.Validation = train.Validation, lambda *rest: None
-            super().__init__("tiny", recipe, cache, folder)
+            super().__init__("tiny", recipe, cache, folder, workers)
             train.Composer, train.Validation = real, validation
 
         def validate(self) -> dict[str, float]:
             return {"mean": 0.0}
 
-    whole = OnTest(cache / "whole")
+    whole = OnTest(cache / "whole", 0)
     assert whole.train(1e9)
-    parts = OnTest(cache / "parts")
+    parts = OnTest(cache / "parts", 1)
     assert not parts.train(0.0), "no time, yet all steps were done"
-    parts = OnTest(cache / "parts")
+    parts = OnTest(cache / "parts", 1)
     assert 0 < parts.step < recipe.steps
     assert parts.train(1e9)
     assert (cache / "whole" / "loss.tsv").read_text().count("\n") == (cache / "parts" / "loss.tsv").read_text().count(
@@ -304,6 +380,9 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "lost group count": check_group,
     "zero padding": check_padding,
     "samples by seed and index": check_data,
+    "conditions": check_conditions,
+    "samples on their side": check_turned,
+    "sizes of people": check_sizes,
     "steps lower the loss": check_step,
     "resumed runs, export": check_resume,
 }

@@ -6,6 +6,7 @@ Pictures are f32 [height, width, 3] in 0..=255, masks f32 [height, width] in 0..
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -35,6 +36,13 @@ def motion_blur(picture: np.ndarray, length: int) -> np.ndarray:
     padded = np.pad(picture, ((0, 0), (length // 2, length - 1 - length // 2), (0, 0)), mode="edge")
     sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0), (0, 0))), axis=1)
     return (sums[:, length:] - sums[:, :-length]) / np.float32(length)
+
+
+def across(
+    change: Callable[[np.ndarray, int], np.ndarray], picture: np.ndarray, length: int
+) -> np.ndarray:
+    """A change that works along the rows, along the columns."""
+    return change(picture.transpose(1, 0, 2), length).transpose(1, 0, 2)
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
@@ -82,7 +90,9 @@ def apply_random(
     if rng.random() < 0.12:
         picture = blur(picture, int(rng.integers(1, 5)))
     elif rng.random() < 0.08:
-        picture = motion_blur(picture, int(rng.integers(3, 25)))
+        length = int(rng.integers(3, 25))
+        # People move sideways more than up and down.
+        picture = across(motion_blur, picture, length) if rng.random() < 0.25 else motion_blur(picture, length)
     if rng.random() < 0.15:
         picture = dark(picture, np.exp(rng.uniform(np.log(0.06), np.log(0.6))), rng)
     elif rng.random() < 0.3:

@@ -24,6 +24,9 @@ from pictures import MAX_BYSTANDERS, Photograph
 SUPERSAMPLE = 2
 PHOTOGRAPH, EMPTY = 0.4, 0.04
 """Shares of samples: one photograph, or nobody. The rest are composites."""
+TURNED = 0.04
+"""Share of samples turned by 90 degrees, either way: cameras are mounted on their side. Without them, fine-tuning
+forgets what the released nets know of such pictures."""
 PEOPLE = (0.40, 0.25, 0.15, 0.10, 0.06, 0.04)
 """Probabilities of one to six people in a composite."""
 SPLIT_NUMBER = {"train": 0, "validation": 1, "test": 2}
@@ -86,13 +89,17 @@ class Composer:
         """(picture u8 [height, width, 3], masks u8 [height, width, 2]: truth and teacher, 255 = person). With
         `clean`, light, noise and the like are left out."""
         rng = self.random(index)
-        kind = rng.random()
+        kind, turns = rng.random(), int(rng.choice((1, 3))) if rng.random() < TURNED else 0
         width, height = SUPERSAMPLE * self.width, SUPERSAMPLE * self.height
+        if turns:
+            width, height = height, width
         layers = (
             self.photograph(rng, width, height)
             if kind < PHOTOGRAPH
             else self.composite(rng, width, height, kind < PHOTOGRAPH + EMPTY)
         )
+        if turns:
+            layers = Layers(*(np.rot90(layer, turns) for layer in (layers.picture, layers.truth, layers.teacher)))
         if not clean:
             layers.picture, layers.truth, layers.teacher = apply_random(
                 rng, layers.picture, layers.truth, layers.teacher

@@ -1,6 +1,6 @@
 """Trains one net.
 
-    train.py NET CACHE RUN [--minutes M] [--steps N] [--seed S] [--border zeros] [--smoke]
+    train.py NET CACHE RUN [--minutes M] [--steps N] [--seed S] [--border zeros] [--workers N] [--smoke]
 
 NET: selfie-landscape, selfie-general (fine-tuned, then blended with the released weights), unet-quarter (from
 nothing), tiny (from the landscape net's numbers). RUN is a folder: a run found there goes on at its last checkpoint.
@@ -22,12 +22,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 import curves
 import losses
@@ -63,7 +66,7 @@ LEAST_RELEASED = 0.6
 loses on other photographs, the validation split cannot see."""
 BLENDS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RECIPES = {
-    "selfie-landscape": Recipe(steps=6000, batch=16, learning_rate=3e-4, warm_up=200, blends=BLENDS),
+    "selfie-landscape": Recipe(steps=4000, batch=16, learning_rate=3e-4, warm_up=200, blends=BLENDS),
     "selfie-general": Recipe(steps=6000, batch=16, learning_rate=3e-4, warm_up=200, blends=BLENDS),
     "unet-quarter": Recipe(steps=20000, batch=8, learning_rate=2e-3, warm_up=500, average=0.999),
     "tiny": Recipe(steps=12000, batch=32, learning_rate=1e-3, warm_up=300, average=0.999),
@@ -97,11 +100,25 @@ def follow(mean: nn.Module, net: nn.Module, decay: float) -> None:
             kept.copy_(value)
 
 
-class Run:
-    """One training run in a folder."""
+class Batches(Dataset):
+    """The batches of steps `first` to `last`, drawn by another process while the net learns. A sample is a function
+    of its index: who draws it, and how far ahead, changes no bit."""
 
-    def __init__(self, name: str, recipe: Recipe, cache: Path, folder: Path) -> None:
-        self.name, self.recipe, self.cache, self.folder = name, recipe, cache, folder
+    def __init__(self, composer: Composer, size: int, first: int, last: int) -> None:
+        self.composer, self.size, self.first, self.last = composer, size, first, last
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.composer.batch((self.first + place) * self.size, self.size)
+
+
+class Run:
+    """One training run in a folder. `workers`: processes that draw batches ahead; 0 draws them in this one."""
+
+    def __init__(self, name: str, recipe: Recipe, cache: Path, folder: Path, workers: int = 0) -> None:
+        self.name, self.recipe, self.cache, self.folder, self.workers = name, recipe, cache, folder, workers
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.net = nets.make(name, recipe.border).to(memory_format=torch.channels_last).train()
@@ -161,8 +178,14 @@ class Run:
                 "\t".join(str(value) if isinstance(value, int) else f"{value:.6g}" for value in row.values()) + "\n"
             )
 
-    def train_step(self) -> dict[str, float]:
-        pictures, masks = self.composer.batch(self.step * self.recipe.batch, self.recipe.batch)
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches from the present step on."""
+        batches = Batches(self.composer, self.recipe.batch, self.step, self.recipe.steps)
+        ahead = {"num_workers": self.workers, "prefetch_factor": 4} if self.workers else {}
+        return iter(DataLoader(batches, batch_size=None, collate_fn=as_it_is, **ahead))
+
+    def train_step(self, batch: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+        pictures, masks = batch
         target = to_tensor(masks)
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.recipe, self.step)
@@ -190,8 +213,8 @@ class Run:
         signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
         if self.step == 0:
             print(f"{self.name}: before: {self.validate()}", flush=True)
-        while self.step < self.recipe.steps:
-            values = self.train_step()
+        for batch in self.batches():
+            values = self.train_step(batch)
             self.seconds = before + time.monotonic() - begun
             sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
             if self.step % LOG_EVERY == 0 or self.step == self.recipe.steps:
@@ -252,6 +275,11 @@ class Run:
         self.mean.load_state_dict({key: torch.lerp(tuned[key], released[key], best) for key in tuned})
 
 
+def as_it_is(batch: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Batches stay arrays on their way from the process that draws them."""
+    return batch
+
+
 def prepare_torch() -> None:
     """One thread and fixed algorithms: the same bits each time."""
     torch.set_num_threads(1)
@@ -269,6 +297,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--border", choices=("replicate", "zeros"), default="replicate", help="unet-quarter only")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples ahead (1); 0: this one")
     parser.add_argument("--smoke", action="store_true", help="60 steps on small batches, 16 validation pictures a set")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -280,7 +309,7 @@ def main() -> None:
         recipe = replace(recipe, steps=arguments.steps, warm_up=min(recipe.warm_up, arguments.steps // 10))
     if arguments.learning_rate:
         recipe = replace(recipe, learning_rate=arguments.learning_rate)
-    run = Run(arguments.net, recipe, arguments.cache, arguments.run)
+    run = Run(arguments.net, recipe, arguments.cache, arguments.run, arguments.workers)
     if not run.train(arguments.minutes):
         print(f"{arguments.net}: {run.step} of {recipe.steps} steps; the same command goes on", flush=True)
         sys.exit(UNFINISHED)
