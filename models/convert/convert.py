@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Convert a MediaPipe selfie segmentation network from TFLite to ONNX (f32, NCHW).
+"""Convert a segmentation network from TFLite to ONNX (f32, NCHW): MediaPipe's selfie nets, DeepLabV3 on MobileNetV2.
 
     convert.py NETWORK.tflite NETWORK.onnx [--expect-sha256 HEX]
 
 TFLite keeps pictures NHWC and its weights f16 behind DEQUANTIZE; the ONNX file keeps pictures NCHW and
 its weights f32 (each f16 value is exactly representable). Nothing else changes: one ONNX node for each
 TFLite operator that computes something, in the same order, each named after the TFLite tensor it writes,
-so that `prove.py` and `portraitd-lab layers` can compare the two tensor by tensor.
+so that `prove.py` and `portraitd-lab layers` can compare the two tensor by tensor. An activation that TFLite has
+fused into an operator becomes a node of its own; the node before it, `NAME/linear`, has no counterpart in TFLite.
 
-Anything that this converter was not proved on (another operator, a fused activation, a dilation, a depth
-multiplier) is an error and never a guess: a wrong mask is worse than no model.
+Anything that this converter was not proved on (another operator, another fused activation, a depth multiplier)
+is an error and never a guess: a wrong mask is worse than no model.
 
 The output has no time stamps and no dictionary order in it: the same input gives the same bytes.
 """
@@ -35,6 +36,12 @@ PRODUCER = "portraitd models/convert"
 # tflite.Padding and TfLitePadding number the same two ideas differently: the first is in builtin options,
 # the second in the custom operator's options.
 CUSTOM_PADDING_SAME = 1
+
+RELU, RELU6 = tflite.ActivationFunctionType.RELU, tflite.ActivationFunctionType.RELU6
+LINEAR = "/linear"
+"""Ends the name of a node whose activation TFLite has fused into it."""
+NOT_WEIGHTS = ("/Scales", "/Sizes", "/Low", "/High")
+"""End the names of constants that are no weights."""
 
 BUILTIN_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 NUMPY_TYPES = {
@@ -76,14 +83,15 @@ class Operator:
         self._table = op.BuiltinOptions()
         self.custom_options = op.CustomOptionsAsNumpy().tobytes() if op.CustomOptionsLength() else b""
 
-    def options(self, cls: type) -> Any:
-        """The operator's builtin options read as `cls`, refused where an activation is fused into it."""
+    def options(self, cls: type, activations: tuple[int, ...] = ()) -> Any:
+        """The operator's builtin options read as `cls`, refused where an activation other than `activations` is
+        fused into it."""
         if self._table is None:
             raise ConversionError(f"{self.kind} has no options")
         options = cls()
         options.Init(self._table.Bytes, self._table.Pos)
         fused = getattr(options, "FusedActivationFunction", None)
-        if fused is not None and fused() != tflite.ActivationFunctionType.NONE:
+        if fused is not None and fused() not in (tflite.ActivationFunctionType.NONE, *activations):
             raise ConversionError(f"{self.kind} has a fused activation")
         return options
 
@@ -113,6 +121,7 @@ class Converter:
             "MEAN": self._mean,
             "AVERAGE_POOL_2D": self._average_pool,
             "RESIZE_BILINEAR": self._resize,
+            "CONCATENATION": self._concatenate,
             "Convolution2DTransposeBias": self._transposed_conv,
         }
 
@@ -155,11 +164,23 @@ class Converter:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def _emit(self, op: Operator, onnx_kind: str, inputs: list[str], **attributes: Any) -> None:
-        """Add the one node that computes `op`'s output; node and tensor share the TFLite tensor's name."""
-        name = self.name(op.output)
+    def _emit(self, op: Operator, onnx_kind: str, inputs: list[str], activation: int = 0, **attributes: Any) -> None:
+        """Add the node that computes `op`'s output, and one for its activation; node and tensor share the TFLite
+        tensor's name."""
+        name, info = self.name(op.output), self.value_info(op.output)
+        if activation:
+            linear = onnx.ValueInfoProto()
+            linear.CopyFrom(info)
+            linear.name = name + LINEAR
+            self.nodes.append(helper.make_node(onnx_kind, inputs, [linear.name], name=linear.name, **attributes))
+            self.shapes.append(linear)
+            onnx_kind, inputs, attributes = "Relu", [linear.name], {}
+            if activation == RELU6:
+                limits = [("Low", 0), ("High", 6)]
+                inputs += [self._initializer(f"{name}/{end}", np.array(value, "<f4")) for end, value in limits]
+                onnx_kind = "Clip"
         self.nodes.append(helper.make_node(onnx_kind, inputs, [name], name=name, **attributes))
-        self.shapes.append(self.value_info(op.output))
+        self.shapes.append(info)
 
     # Rules, one a TFLite operator ----------------------------------------------------------------------
 
@@ -187,16 +208,17 @@ class Converter:
             raise ConversionError(
                 f"{self.name(op.output)}: kernel {kernel.shape}, group {group}, {channels} -> {out_channels} channels"
             )
-        if options.DilationHFactor() != 1 or options.DilationWFactor() != 1:
-            raise ConversionError(f"{self.name(op.output)} is dilated")
         stride_y, stride_x = options.StrideH(), options.StrideW()
+        dilations = [options.DilationHFactor(), options.DilationWFactor()]
+        # What a window covers, with the pixels that a dilation skips.
+        covered_y, covered_x = dilations[0] * (kernel_height - 1) + 1, dilations[1] * (kernel_width - 1) + 1
         pad_y = pad_x = (0, 0)
         if options.Padding() == tflite.Padding.SAME:
-            pad_y = same_padding(height, kernel_height, stride_y)
-            pad_x = same_padding(width, kernel_width, stride_x)
+            pad_y = same_padding(height, covered_y, stride_y)
+            pad_x = same_padding(width, covered_x, stride_x)
         expected = (
-            (height + sum(pad_y) - kernel_height) // stride_y + 1,
-            (width + sum(pad_x) - kernel_width) // stride_x + 1,
+            (height + sum(pad_y) - covered_y) // stride_y + 1,
+            (width + sum(pad_x) - covered_x) // stride_x + 1,
         )
         if expected != (out_height, out_width):
             raise ConversionError(
@@ -204,8 +226,9 @@ class Converter:
             )
         self._initializer(inputs[1], kernel)
         self._emit(
-            op, "Conv", inputs,
+            op, "Conv", inputs, options.FusedActivationFunction(),
             group=group,
+            **({"dilations": dilations} if dilations != [1, 1] else {}),
             kernel_shape=[kernel_height, kernel_width],
             strides=[stride_y, stride_x],
             pads=[pad_y[0], pad_x[0], pad_y[1], pad_x[1]],
@@ -213,11 +236,11 @@ class Converter:
 
     def _conv(self, op: Operator) -> None:
         kernel, inputs = self._weights(op)  # [outputs, height, width, inputs]
-        self._convolve(op, op.options(tflite.Conv2DOptions), kernel.transpose(0, 3, 1, 2), inputs, group=1)
+        self._convolve(op, op.options(tflite.Conv2DOptions, (RELU, RELU6)), kernel.transpose(0, 3, 1, 2), inputs, group=1)
 
     def _depthwise(self, op: Operator) -> None:
         kernel, inputs = self._weights(op)  # [1, height, width, channels x multiplier]
-        options = op.options(tflite.DepthwiseConv2DOptions)
+        options = op.options(tflite.DepthwiseConv2DOptions, (RELU, RELU6))
         if options.DepthMultiplier() != 1:
             raise ConversionError(f"{self.name(op.output)}: depth multiplier {options.DepthMultiplier()}")
         self._convolve(op, options, kernel.transpose(3, 0, 1, 2), inputs, group=kernel.shape[3])
@@ -267,15 +290,26 @@ class Converter:
         options = op.options(tflite.Pool2DOptions)
         _, height, width, _ = self.nhwc(op.inputs[0])
         whole = (options.FilterHeight(), options.FilterWidth()) == (height, width)
-        if not whole or options.Padding() != tflite.Padding.VALID:
+        # One window as large as the map needs no padding.
+        if not whole or tuple(self.nhwc(op.output)[1:3]) != (1, 1):
             raise ConversionError(f"{self.name(op.output)}: a pool that is not global")
         self._emit(op, "GlobalAveragePool", [self.name(op.inputs[0])])
 
     def _resize(self, op: Operator) -> None:
         options = op.options(tflite.ResizeBilinearOptions)
+        _, height, width, channels = self.nhwc(op.inputs[0])
+        if options.AlignCorners() and not options.HalfPixelCenters():
+            # The corners' centres stay where they are: to any size.
+            _, out_height, out_width, _ = self.nhwc(op.output)
+            sides = np.array([1, channels, out_height, out_width], "<i8")
+            sizes = self._initializer(f"{self.name(op.output)}/Sizes", sides)
+            self._emit(
+                op, "Resize", [self.name(op.inputs[0]), "", "", sizes],
+                mode="linear", coordinate_transformation_mode="align_corners",
+            )
+            return
         if options.AlignCorners() or not options.HalfPixelCenters():
             raise ConversionError(f"{self.name(op.output)}: resize without half-pixel centres")
-        _, height, width, _ = self.nhwc(op.inputs[0])
         if tuple(self.nhwc(op.output)[1:3]) != (2 * height, 2 * width):
             raise ConversionError(f"{self.name(op.output)}: resize that does not double")
         scales = self._initializer(f"{self.name(op.output)}/Scales", np.array([1, 1, 2, 2], "<f4"))
@@ -283,6 +317,12 @@ class Converter:
             op, "Resize", [self.name(op.inputs[0]), "", scales],
             mode="linear", coordinate_transformation_mode="half_pixel",
         )
+
+    def _concatenate(self, op: Operator) -> None:
+        axis = op.options(tflite.ConcatenationOptions).Axis()
+        if axis not in (3, -1):
+            raise ConversionError(f"{self.name(op.output)}: a concatenation along axis {axis}, not the channels")
+        self._emit(op, "Concat", [self.name(index) for index in op.inputs], axis=1)
 
     # The whole -----------------------------------------------------------------------------------------
 
@@ -327,7 +367,7 @@ def main() -> None:
         model = convert(arguments.source, arguments.target, arguments.expect_sha256)
     except ConversionError as error:
         raise SystemExit(f"convert.py: {error}") from error
-    weights = [tensor for tensor in model.graph.initializer if not tensor.name.endswith("/Scales")]
+    weights = [tensor for tensor in model.graph.initializer if not tensor.name.endswith(NOT_WEIGHTS)]
     parameters = sum(int(np.prod(tensor.dims)) for tensor in weights)
     print(f"{arguments.target.name}: {len(model.graph.node)} nodes, {parameters} parameters")
 
