@@ -62,3 +62,15 @@ pub(crate) fn main() -> ExitCode {
     };
     exit_code("portraitd", outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn man_pages_and_completions_are_up_to_date() {
+        use clap::CommandFactory;
+        let different = portraitd_manual::differences(Cli::command()).expect("packaging/manual");
+        assert!(different.is_empty(), "PORTRAITD_BLESS=1 cargo test man_pages writes {different:#?}");
+    }
+}

@@ -122,4 +122,11 @@ mod tests {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn man_pages_and_completions_are_up_to_date() {
+        use clap::CommandFactory;
+        let different = portraitd_manual::differences(Cli::command()).expect("packaging/manual");
+        assert!(different.is_empty(), "PORTRAITD_BLESS=1 cargo test man_pages writes {different:#?}");
+    }
 }
