@@ -1,13 +1,15 @@
 # What each emulated target needs. Source it, then call `target NAME`.
 # shellcheck shell=bash disable=SC2034
 
-# NAME: a Rust triple, or aarch64, armv7, riscv64 (without vectors), riscv64v128, riscv64v256, riscv64v512 (RVV 1.0, by register length).
+# NAME: a Rust triple, Debian's name of an architecture (amd64, arm64, armhf), or aarch64, armv7, riscv64 (without vectors), riscv64v128, riscv64v256, riscv64v512 (RVV 1.0, by register length).
 target() {
     case $1 in
-        aarch64 | aarch64-unknown-linux-gnu)
+        amd64 | x86_64-unknown-linux-gnu)
+            TRIPLE=x86_64-unknown-linux-gnu GNU=x86_64-linux-gnu QEMU=qemu-x86_64 QEMU_DEFAULT_CPU=max LIBC=libc6-dev ;;
+        arm64 | aarch64 | aarch64-unknown-linux-gnu)
             TRIPLE=aarch64-unknown-linux-gnu GNU=aarch64-linux-gnu QEMU=qemu-aarch64 QEMU_DEFAULT_CPU=cortex-a76
             LIBC=libc6-dev-arm64-cross ;;
-        armv7 | armv7-unknown-linux-gnueabihf)
+        armhf | armv7 | armv7-unknown-linux-gnueabihf)
             TRIPLE=armv7-unknown-linux-gnueabihf GNU=arm-linux-gnueabihf QEMU=qemu-arm QEMU_DEFAULT_CPU=cortex-a15
             LIBC=libc6-dev-armhf-cross ;;
         riscv64 | riscv64gc-unknown-linux-gnu | riscv64v128 | riscv64v256 | riscv64v512)

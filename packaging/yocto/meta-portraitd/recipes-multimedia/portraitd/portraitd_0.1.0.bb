@@ -45,8 +45,11 @@ do_install() {
 FILES:${PN} += "\
     ${nonarch_libdir}/portraitd \
     ${nonarch_libdir}/sysusers.d \
+    ${datadir}/bash-completion \
     ${datadir}/dbus-1 \
+    ${datadir}/fish \
     ${datadir}/polkit-1 \
+    ${datadir}/zsh \
 "
 
 SYSTEMD_SERVICE:${PN} = "portraitd.service"
