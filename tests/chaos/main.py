@@ -129,6 +129,8 @@ class Harness:
                 total[key] += now[key]
         row.update(total)
         self.rows.append(row)
+        if len(self.rows) % 60 == 0:
+            self.write_rows()
 
     # Faults.
 
@@ -287,12 +289,15 @@ class Harness:
             pass  # The bus has been ended too.
         self.world.end()
 
-    def write(self, text):
+    def write_rows(self):
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / "chaos.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
+
+    def write(self, text):
+        self.write_rows()
         (self.out / "chaos.json").write_text(json.dumps({**text, "events": self.events}, indent=1) + "\n")
         (self.out / "service.log").write_text(self.daemon.log_text())
         plot.draw(self.rows, self.events, self.out / "chaos.svg", f"seed {self.seed}, {len(self.events)} events")
