@@ -734,6 +734,9 @@ async fn a_private_camera_is_closed_and_black_until_a_client_ends_it() {
     let mut late = rig.attach().await.expect("a client may come meanwhile");
     black(&mut late);
     black(&mut late);
+    rig.camera.apply(SettingChange::Private(true)).await.expect("is private already");
+    assert!(!late.closed(), "nothing has changed for those who see black frames");
+    black(&mut late);
     assert_eq!(rig.openings.lock().unwrap_or_else(PoisonError::into_inner).len(), 1);
     assert!(rig.state.borrow().camera.private);
     rig.openings.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -334,6 +334,20 @@ class Daemon:
         """MiB: the highest resident memory since the start or the last `reset_peak`."""
         return self.status("VmHWM") / 1024
 
+    def back_within(self, before, allowed):
+        """Waits at most the ten seconds of the promise until no more than `allowed` MiB stay. Returns the resident memory."""
+        end = time.monotonic() + 10
+        while (now := self.resident) > before + allowed:
+            require(time.monotonic() < end, f"{now - before:.1f} MiB stay after ten seconds: {before:.1f} MiB before, {now:.1f} now")
+            time.sleep(0.1)
+        return now
+
+    def housekeeping(self, metrics):
+        """Waits until the service has given back what it holds without need: it writes its metrics right afterwards."""
+        written = lambda: metrics.stat().st_ino if metrics.exists() else 0
+        last = written()
+        until(lambda: written() != last, "the metrics")
+
     def reset_peak(self):
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 

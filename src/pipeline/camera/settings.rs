@@ -131,9 +131,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the camera private, and waits until it is closed; or ends that.
+    /// Makes the camera private, and waits until it is closed; or ends that. Where it is closed for
+    /// that already, attachments to its black frames go on.
     async fn set_private(&self, private: bool) -> Result<(), ServiceError> {
         let shared = &self.shared;
+        let closed = shared.demand.is_private() && shared.published.is_private();
+        let closes = private && !closed;
         if let Err(error) = self.privacy.set(shared.name(), private) {
             warn!(
                 camera = shared.name(),
@@ -142,9 +145,11 @@ impl Inner {
         }
         shared.demand.set_private(private);
         shared.published.change(|state| state.camera.private = private);
-        if private {
+        if closes {
             // At once, however long the driver takes to close.
             self.end_all_attachments();
+        }
+        if private {
             let mut state = shared.published.subscribe();
             let closed = state.wait_for(|state| state.camera.state == CameraState::Private || !state.camera.private);
             if tokio::time::timeout(CLOSING, closed).await.is_err() {
@@ -152,6 +157,8 @@ impl Inner {
                     format!("the camera is not closed after {} s; it stays private when it is", CLOSING.as_secs());
                 return Err(ServiceError::Failed(text));
             }
+        }
+        if closes {
             // Whoever attached before the camera was closed may have seen a frame.
             self.end_all_attachments();
         }
