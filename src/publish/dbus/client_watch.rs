@@ -1,10 +1,9 @@
-//! Who the clients of a connection are, and the end of their attachments when they leave the bus.
+//! The end of a client's attachments when it leaves the bus.
 //!
-//! A client's user is asked of the bus once and remembered until the client leaves. The pipes of
-//! the rings show the end of a client's process. This module is for a client that leaves the bus
-//! and keeps its descriptors, or has passed them to another process.
+//! The pipes of the rings show the end of a client's process. This module is for a client that
+//! leaves the bus and keeps its descriptors, or has passed them to another process. Who a client is
+//! has been asked by the transport.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::StreamExt;
@@ -17,13 +16,7 @@ use zbus::message::Header;
 use zbus::names::BusName;
 
 use super::service::{CameraService, Client, ClientName};
-
-/// The most clients that are remembered. If more call, one is forgotten and is asked about again at
-/// its next call.
-const MAX_KNOWN: usize = 1024;
-
-/// A client that is being asked about, or is known.
-type Entry = Arc<OnceCell<Client>>;
+use super::transport::Clients;
 
 /// What is called with a client that has left.
 type OnDeparture = Box<dyn Fn(&ClientName) + Send + Sync>;
@@ -32,7 +25,8 @@ type OnDeparture = Box<dyn Fn(&ClientName) + Send + Sync>;
 pub(super) struct ClientWatch {
     /// The only client of a connection without a bus.
     peer: Client,
-    known: Mutex<HashMap<ClientName, Entry>>,
+    /// The clients of a bus.
+    clients: Option<Clients>,
     cameras: Mutex<Vec<Arc<dyn CameraService>>>,
     /// Who else must know of a client that leaves.
     on_departure: OnceLock<OnDeparture>,
@@ -45,10 +39,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl ClientWatch {
-    pub(super) fn new(peer: Client) -> Arc<Self> {
-        let departures = OnceCell::new();
-        let (known, cameras, on_departure) = (Mutex::default(), Mutex::default(), OnceLock::new());
-        Arc::new(Self { peer, known, cameras, on_departure, departures })
+    pub(super) fn new(peer: Client, clients: Option<Clients>) -> Arc<Self> {
+        let (cameras, on_departure, departures) = (Mutex::default(), OnceLock::new(), OnceCell::new());
+        Arc::new(Self { peer, clients, cameras, on_departure, departures })
     }
 
     /// Calls `then` with each client that leaves from now on.
@@ -91,37 +84,27 @@ impl ClientWatch {
         connection: &Connection,
         header: &Header<'_>,
     ) -> Result<Client, ServiceError> {
-        let Some(sender) = header.sender() else { return Ok(self.peer.clone()) };
-        if !connection.is_bus() {
-            return Ok(self.peer.clone());
+        let (Some(clients), Some(sender)) = (&self.clients, header.sender()) else { return Ok(self.peer.clone()) };
+        let unknown = |error: &dyn std::fmt::Display| {
+            ServiceError::NotAuthorized(format!("the bus does not say who {sender} is: {error}"))
+        };
+        let is_watched = self.departures.initialized();
+        self.departures.get_or_try_init(|| self.watch(connection)).await.map_err(|error| unknown(&error))?;
+        if !is_watched {
+            // The first client of all may have left before departures were watched.
+            let bus = DBusProxy::new(connection).await.map_err(|error| unknown(&error))?;
+            let owner = bus.name_has_owner(BusName::Unique(sender.clone())).await;
+            if !owner.map_err(|error| unknown(&error))? {
+                clients.forget(sender.as_str());
+            }
         }
-        let name = ClientName::new(sender.as_str());
-        let unknown =
-            |error: zbus::Error| ServiceError::NotAuthorized(format!("the bus does not say who {name} is: {error}"));
-        // Before the bus is asked, so that the departure cannot be missed.
-        self.departures.get_or_try_init(|| self.watch(connection)).await.map_err(unknown)?;
-        let entry = self.entry(&name);
-        // Calls of one client at the same time ask the bus once.
-        let client = entry.get_or_try_init(|| ask(connection, &name)).await;
-        client.cloned().map_err(|error| {
-            lock(&self.known).remove(&name);
-            unknown(error)
-        })
-    }
-
-    fn entry(&self, name: &ClientName) -> Entry {
-        let mut known = lock(&self.known);
-        if known.len() >= MAX_KNOWN
-            && !known.contains_key(name)
-            && let Some(other) = known.keys().next().cloned()
-        {
-            known.remove(&other);
-        }
-        Arc::clone(known.entry(name.clone()).or_default())
+        clients.find(sender.as_str()).ok_or_else(|| unknown(&"it has left"))
     }
 
     fn released(&self, client: &ClientName) {
-        lock(&self.known).remove(client);
+        if let Some(clients) = &self.clients {
+            clients.forget(client.as_str());
+        }
         if let Some(then) = self.on_departure.get() {
             then(client);
         }
@@ -133,7 +116,6 @@ impl ClientWatch {
 
     /// Ends the attachments of all clients, because the connection itself has ended.
     pub(super) fn all_left(&self) {
-        lock(&self.known).clear();
         let cameras = lock(&self.cameras).clone();
         for camera in cameras {
             camera.end_attachments(&|_, _| true);
@@ -160,15 +142,6 @@ impl ClientWatch {
         });
         Ok(task.abort_handle())
     }
-}
-
-/// Asks the bus who owns a name.
-async fn ask(connection: &Connection, name: &ClientName) -> zbus::Result<Client> {
-    let bus = DBusProxy::new(connection).await?;
-    let credentials = bus.get_connection_credentials(BusName::try_from(name.as_str())?).await?;
-    let user = credentials.unix_user_id();
-    let user = user.ok_or_else(|| zbus::Error::Failure("the bus knows no user of this name".to_owned()))?;
-    Ok(Client::new(name.clone(), user, credentials.process_id()))
 }
 
 impl Drop for ClientWatch {

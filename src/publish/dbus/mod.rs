@@ -48,7 +48,7 @@ use objects::{
 };
 use permissions::Permissions;
 use service::{CameraService, Client, ClientName, ManagerService};
-use transport::Transport;
+use transport::{Clients, Transport};
 
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
 
@@ -117,9 +117,12 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
         error => ServeError::Bus { bus: bus.clone(), error },
     };
     let address = bus.address().expect("a bus to serve on").map_err(failed)?;
-    let builder = Builder::socket(Transport::connect(&address).await.map_err(failed)?);
+    let transport = Transport::connect(&address).await.map_err(failed)?;
+    let clients = transport.clients();
+    let builder = Builder::socket(transport);
     // The objects exist before the name is requested: a client that waits for the name finds them.
-    let server = serve_on(builder, publication, (rustix::process::geteuid().as_raw(), None), failed).await?;
+    let peer = (rustix::process::geteuid().as_raw(), None);
+    let server = serve_on(builder, publication, clients, peer, failed).await?;
     // The library's default flags would allow another process to take the name away.
     let flags = RequestNameFlags::DO_NOT_QUEUE;
     server.connection.request_name_with_flags(SERVICE_NAME, flags).await.map_err(failed)?;
@@ -137,7 +140,7 @@ pub async fn serve_peer(socket: OwnedFd, publication: Publication) -> Result<Ser
     let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
     let transport = Transport::new(UnixStream::from(socket), false).map_err(|error| ServeError::Peer(error.into()))?;
     let builder = Builder::socket(transport).server(Guid::generate()).p2p();
-    serve_on(builder, publication, (peer.uid.as_raw(), process), ServeError::Peer).await
+    serve_on(builder, publication, None, (peer.uid.as_raw(), process), ServeError::Peer).await
 }
 
 /// Both ends of a connection without a bus, for tests: the server, and the connection of a client.
@@ -150,16 +153,17 @@ pub async fn peer_pair(publication: Publication) -> Result<(Server, Connection),
     futures_util::future::try_join(serve_peer(ours.into(), publication), client).await
 }
 
-/// Serves on a connection. Where it has no bus, the user and process of the other end are given.
+/// Serves on a connection: to the clients of a bus, or to the other end, with its user and process.
 async fn serve_on(
     mut builder: Builder<'static>,
     publication: Publication,
+    clients: Option<Clients>,
     (user, process): (u32, Option<u32>),
     failed: impl Fn(zbus::Error) -> ServeError,
 ) -> Result<Server, ServeError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
-    let client_watch = ClientWatch::new(Client::new(peer, user, process));
+    let client_watch = ClientWatch::new(Client::new(peer, user, process), clients);
     let permissions = Permissions::new(Arc::clone(&publication.authority), Arc::clone(&client_watch));
     let paths = CameraPaths::default();
     let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };

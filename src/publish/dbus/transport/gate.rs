@@ -1,4 +1,5 @@
-//! The account of a connection: calls in flight, and calls of our own that wait for a reply.
+//! The account of a connection: who the clients are, calls in flight, and calls of our own that wait
+//! for a reply.
 //!
 //! A call is in flight from when it is passed on until its reply has been written. The account is
 //! pure: it does no I/O, and times are arguments.
@@ -6,29 +7,31 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::publish::dbus::service::{Client, ClientName};
+
 /// Calls in flight from one connection to the bus.
 pub(super) const SENDER_CALLS: usize = 16;
 /// Calls in flight of one user.
 pub(super) const USER_CALLS: usize = 96;
 /// Calls in flight in all.
 pub(super) const TOTAL_CALLS: usize = 256;
-/// A call of somebody whose user is not known yet is refused from this number in all: when the user
-/// becomes known, the calls count as that user's, who could take everything otherwise. The rest is for
-/// users that are known.
-pub(super) const STRANGERS_UNTIL: usize = TOTAL_CALLS / 2;
 /// Bytes of the calls in flight of one user.
 pub(super) const USER_BYTES: usize = 512 << 10;
 /// Bytes of the calls in flight in all.
 pub(super) const TOTAL_BYTES: usize = 4 << 20;
 /// Our own calls that wait for a reply. Each call in flight makes a few.
 const PENDING_CALLS: usize = 4096;
-/// Users of connections that are remembered.
-const KNOWN_USERS: usize = 1024;
-/// Questions to the bus about users that wait for an answer.
+/// Clients that are remembered. If more call, the one that was learned first and has no call in
+/// flight is forgotten, and is asked about again at its next call.
+const KNOWN_CLIENTS: usize = 1024;
+/// Questions to the bus about clients that wait for an answer. A system bus allows 128 of a
+/// connection in all.
 const QUESTIONS: usize = 64;
 /// After this time a call no longer counts. The handler of a call may have panicked, or have failed
 /// to encode its reply, and then no reply is ever written.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// How often calls are looked for that no longer count.
+const FORGETTING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serials of messages that the transport itself sends. Those of zbus count up from 1.
 const OWN_SERIALS: u32 = 0xf000_0000;
@@ -41,6 +44,36 @@ struct Call {
     /// The caller wants no reply, so the reply is not written.
     silent: bool,
     since: Instant,
+}
+
+/// The calls in flight of one connection.
+#[derive(Debug)]
+struct Sender {
+    user: u32,
+    calls: Vec<Call>,
+}
+
+/// A number of calls, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    calls: usize,
+    bytes: usize,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: usize) {
+        self.calls += 1;
+        self.bytes += bytes;
+    }
+
+    fn subtract(&mut self, bytes: usize) {
+        self.calls -= 1;
+        self.bytes -= bytes;
+    }
+
+    const fn has_room(self, calls: usize, bytes: usize, more: usize) -> bool {
+        self.calls < calls && self.bytes + more <= bytes
+    }
 }
 
 /// Why a call is refused.
@@ -72,11 +105,16 @@ impl Full {
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     /// The calls in flight by sender. A sender without calls has no entry.
-    calls: HashMap<Box<str>, Vec<Call>>,
-    /// The users of senders, with the order in which they were learned.
-    users: HashMap<Box<str>, u32>,
+    senders: HashMap<Box<str>, Sender>,
+    /// The calls in flight by user. A user without calls has no entry.
+    users: HashMap<u32, Sum>,
+    total: Sum,
+    /// When calls that no longer count were looked for.
+    swept: Option<Instant>,
+    clients: HashMap<Box<str>, Client>,
+    /// The names of the clients, in the order in which they were learned.
     learned: VecDeque<Box<str>>,
-    /// Our own questions about users: serial and sender.
+    /// Our own questions about clients: serial and name.
     questions: VecDeque<(u32, Box<str>)>,
     /// The serials of the calls of zbus that wait for a reply.
     pending: BTreeSet<u32>,
@@ -98,67 +136,68 @@ impl Gate {
         OWN_SERIALS + self.own_serial
     }
 
-    /// Counts a call, or says why it may not be passed on.
+    /// Counts a call of a sender of `user`, or says why it may not be passed on.
     pub(super) fn admit(
         &mut self,
-        sender: &str,
+        (sender, user): (&str, u32),
         serial: u32,
         bytes: usize,
         silent: bool,
         now: Instant,
     ) -> Result<(), Full> {
-        let user = self.users.get(sender).copied();
-        // Senders whose user is not known yet count as one user.
-        let (mut total, mut of_user) = ((0, 0), (0, 0));
-        self.calls.retain(|_, calls| {
-            calls.retain(|call| now.saturating_duration_since(call.since) < FORGOTTEN_AFTER);
-            !calls.is_empty()
-        });
-        for (other, calls) in &self.calls {
-            let bytes = calls.iter().map(|call| call.bytes).sum::<usize>();
-            total = (total.0 + calls.len(), total.1 + bytes);
-            if self.users.get(other).copied() == user {
-                of_user = (of_user.0 + calls.len(), of_user.1 + bytes);
-            }
-        }
-        if self.calls.get(sender).is_some_and(|calls| calls.len() >= SENDER_CALLS) {
+        self.forget_old_calls(now);
+        if self.senders.get(sender).is_some_and(|sender| sender.calls.len() >= SENDER_CALLS) {
             return Err(Full::Sender);
         }
-        if of_user.0 >= USER_CALLS || of_user.1 + bytes > USER_BYTES {
+        if !self.users.get(&user).copied().unwrap_or_default().has_room(USER_CALLS, USER_BYTES, bytes) {
             return Err(Full::User);
         }
-        let room = if user.is_some() { TOTAL_CALLS } else { STRANGERS_UNTIL };
-        if total.0 >= room || total.1 + bytes > TOTAL_BYTES {
+        if !self.total.has_room(TOTAL_CALLS, TOTAL_BYTES, bytes) {
             return Err(Full::Total);
         }
-        self.calls.entry(sender.into()).or_default().push(Call { serial, bytes, silent, since: now });
+        self.total.add(bytes);
+        self.users.entry(user).or_default().add(bytes);
+        let entry = self.senders.entry(sender.into()).or_insert_with(|| Sender { user, calls: Vec::new() });
+        entry.calls.push(Call { serial, bytes, silent, since: now });
         Ok(())
+    }
+
+    fn forget_old_calls(&mut self, now: Instant) {
+        let swept = *self.swept.get_or_insert(now);
+        if now.saturating_duration_since(swept) < FORGETTING_INTERVAL {
+            return;
+        }
+        self.swept = Some(now);
+        let old = |call: &Call| now.saturating_duration_since(call.since) >= FORGOTTEN_AFTER;
+        let mut forgotten = Vec::new();
+        for (name, sender) in &self.senders {
+            forgotten.extend(sender.calls.iter().filter(|call| old(call)).map(|call| (name.clone(), call.serial)));
+        }
+        forgotten.iter().for_each(|(sender, serial)| self.finish(sender, *serial));
     }
 
     /// Whether the reply to a call is not to be written, because its sender wants none.
     pub(super) fn is_silent(&self, sender: &str, serial: u32) -> bool {
-        self.calls
-            .get(sender)
-            .and_then(|calls| calls.iter().find(|call| call.serial == serial))
-            .is_some_and(|c| c.silent)
+        let calls = self.senders.get(sender).map(|sender| &sender.calls);
+        calls.and_then(|calls| calls.iter().find(|call| call.serial == serial)).is_some_and(|call| call.silent)
     }
 
     /// Uncounts a call.
-    pub(super) fn finish(&mut self, sender: &str, serial: u32) {
-        if let Some(calls) = self.calls.get_mut(sender) {
-            if let Some(at) = calls.iter().position(|call| call.serial == serial) {
-                calls.swap_remove(at);
-            }
-            if calls.is_empty() {
-                self.calls.remove(sender);
+    pub(super) fn finish(&mut self, name: &str, serial: u32) {
+        let Some(sender) = self.senders.get_mut(name) else { return };
+        let Some(at) = sender.calls.iter().position(|call| call.serial == serial) else { return };
+        let call = sender.calls.swap_remove(at);
+        let user = sender.user;
+        if sender.calls.is_empty() {
+            self.senders.remove(name);
+        }
+        self.total.subtract(call.bytes);
+        if let Some(sum) = self.users.get_mut(&user) {
+            sum.subtract(call.bytes);
+            if sum.calls == 0 {
+                self.users.remove(&user);
             }
         }
-    }
-
-    /// The number of calls in flight.
-    #[cfg(test)]
-    pub(super) fn in_flight(&self) -> usize {
-        self.calls.values().map(Vec::len).sum()
     }
 
     /// Notes a call of our own that wants a reply.
@@ -174,36 +213,57 @@ impl Gate {
         self.pending.remove(&serial)
     }
 
-    /// The serial of the question to the bus which user `sender` is, if it must be asked.
-    pub(super) fn ask_user(&mut self, sender: &str) -> Option<u32> {
-        let asked = self.questions.iter().any(|(_, asked)| **asked == *sender);
-        if self.users.contains_key(sender) || asked || self.questions.len() >= QUESTIONS {
+    /// A client whose user is known.
+    pub(super) fn client(&self, name: &str) -> Option<&Client> {
+        self.clients.get(name)
+    }
+
+    /// Forgets a client that has left.
+    pub(super) fn forget(&mut self, name: &str) {
+        if self.clients.remove(name).is_some() {
+            self.learned.retain(|learned| **learned != *name);
+        }
+    }
+
+    /// The serial of the question to the bus who `name` is, if it is to be asked now.
+    pub(super) fn ask(&mut self, name: &str) -> Option<u32> {
+        if self.clients.contains_key(name) || self.is_asked(name) || self.questions.len() >= QUESTIONS {
             return None;
         }
         let serial = self.own_serial();
-        self.questions.push_back((serial, sender.into()));
+        self.questions.push_back((serial, name.into()));
         Some(serial)
     }
 
-    /// Whether a reply answers one of our questions about users.
+    /// Whether the bus was asked about `name` and has not answered.
+    pub(super) fn is_asked(&self, name: &str) -> bool {
+        self.questions.iter().any(|(_, asked)| **asked == *name)
+    }
+
+    /// Whether a reply answers one of our questions about clients.
     pub(super) fn asked(&self, serial: u32) -> bool {
         self.questions.iter().any(|(asked, _)| *asked == serial)
     }
 
-    /// Takes the answer to one of our questions: the user, or `None` if the bus does not know.
-    pub(super) fn answer(&mut self, serial: u32, user: Option<u32>) {
-        let Some(at) = self.questions.iter().position(|(asked, _)| *asked == serial) else { return };
-        if let (Some((_, sender)), Some(user)) = (self.questions.remove(at), user) {
+    /// Takes the answer to one of our questions: user and process, or `None` if the bus does not
+    /// know. Returns whom it is about.
+    pub(super) fn answer(&mut self, serial: u32, who: Option<(u32, Option<u32>)>) -> Option<Box<str>> {
+        let at = self.questions.iter().position(|(asked, _)| *asked == serial)?;
+        let (_, name) = self.questions.remove(at)?;
+        if let Some((user, process)) = who {
             // A bus never gives the name of a connection to another one, so what is known stays true.
-            if self.users.insert(sender.clone(), user).is_none() {
-                self.learned.push_back(sender);
+            let client = Client::new(ClientName::new(&name), user, process);
+            if self.clients.insert(name.clone(), client).is_none() {
+                self.learned.push_back(name.clone());
             }
-            if self.learned.len() > KNOWN_USERS
-                && let Some(oldest) = self.learned.pop_front()
-            {
-                self.users.remove(&oldest);
+            if self.learned.len() > KNOWN_CLIENTS {
+                let idle = self.learned.iter().position(|name| !self.senders.contains_key(name));
+                if let Some(oldest) = idle.and_then(|at| self.learned.remove(at)) {
+                    self.clients.remove(&oldest);
+                }
             }
         }
+        Some(name)
     }
 }
 
@@ -211,79 +271,66 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn flood(gate: &mut Gate, sender: &str, bytes: usize) -> (usize, Full) {
+    /// Fills the places of a sender: how many calls were admitted, and why no more were.
+    fn flood(gate: &mut Gate, sender: &str, user: u32, bytes: usize) -> (usize, Full) {
         let now = Instant::now();
         let mut admitted = 0;
         loop {
-            match gate.admit(sender, 1 + u32::try_from(admitted).expect("few"), bytes, false, now) {
+            let serial = 1 + u32::try_from(admitted).expect("few");
+            match gate.admit((sender, user), serial, bytes, false, now) {
                 Ok(()) => admitted += 1,
                 Err(full) => return (admitted, full),
             }
         }
     }
 
-    fn know(gate: &mut Gate, sender: &str, user: u32) {
-        let serial = gate.ask_user(sender).expect("not known");
+    fn know(gate: &mut Gate, name: &str, user: u32) {
+        let serial = gate.ask(name).expect("not known");
         assert!(gate.asked(serial));
-        gate.answer(serial, Some(user));
+        assert_eq!(gate.answer(serial, Some((user, Some(7)))).as_deref(), Some(name));
+        assert_eq!(gate.client(name).map(|client| (client.user, client.process)), Some((user, Some(7))));
     }
 
     #[test]
     fn one_sender_one_user_and_all_have_their_share() {
-        let senders_of_user = USER_CALLS / SENDER_CALLS;
+        let senders_of_user = u32::try_from(USER_CALLS / SENDER_CALLS).expect("few");
         let mut gate = Gate::default();
-        for n in 0..senders_of_user {
-            assert_eq!(flood(&mut gate, &format!(":new.{n}"), 100), (SENDER_CALLS, Full::Sender));
-        }
-        assert_eq!(flood(&mut gate, ":new.99", 100), (0, Full::User), "nobody's user is known, so they are one");
-        let mut full = USER_CALLS;
+        let mut full = 0;
         for n in 0.. {
-            let sender = format!(":1.{n}");
-            know(&mut gate, &sender, n / u32::try_from(senders_of_user).expect("few"));
-            let (admitted, reason) = flood(&mut gate, &sender, 100);
+            let user = n / (senders_of_user + 1);
+            let (admitted, reason) = flood(&mut gate, &format!(":1.{n}"), user, 100);
             full += admitted;
-            if reason == Full::Total {
-                break;
+            match reason {
+                Full::Total => break,
+                Full::Sender => assert_eq!(admitted, SENDER_CALLS),
+                Full::User => assert_eq!((admitted, n % (senders_of_user + 1)), (0, senders_of_user)),
             }
-            assert_eq!((admitted, reason), (SENDER_CALLS, Full::Sender));
         }
-        assert_eq!((full, gate.in_flight()), (TOTAL_CALLS, TOTAL_CALLS));
-        gate.finish(":new.0", 1);
-        know(&mut gate, ":9.0", 9);
-        assert_eq!(flood(&mut gate, ":9.0", 100), (1, Full::Total));
-    }
-
-    #[test]
-    fn a_user_who_comes_with_new_connections_leaves_room_for_those_that_are_known() {
-        let mut gate = Gate::default();
-        know(&mut gate, ":dave", 2);
-        for n in 0..1000 {
-            let sender = format!(":1.{n}");
-            let serial = gate.ask_user(&sender).expect("not known");
-            let _ = gate.admit(&sender, 1, 100, false, Instant::now());
-            gate.answer(serial, Some(1));
-            let _ = gate.admit(&sender, 2, 100, false, Instant::now());
-        }
-        assert_eq!(gate.in_flight(), STRANGERS_UNTIL);
-        assert_eq!(flood(&mut gate, ":dave", 100), (SENDER_CALLS, Full::Sender));
+        assert_eq!((full, gate.total.calls), (TOTAL_CALLS, TOTAL_CALLS));
+        gate.finish(":1.0", 1);
+        gate.finish(":1.0", 1);
+        assert_eq!(flood(&mut gate, ":9.0", 99, 100), (1, Full::Total));
     }
 
     #[test]
     fn bytes_count_too() {
         let mut gate = Gate::default();
-        assert_eq!(flood(&mut gate, ":1.0", 64 << 10), (USER_BYTES / (64 << 10), Full::User));
+        let most = USER_BYTES / (64 << 10);
+        assert_eq!(flood(&mut gate, ":1.0", 1, 64 << 10), (most, Full::User));
+        (1..=most).for_each(|serial| gate.finish(":1.0", u32::try_from(serial).expect("few")));
+        assert_eq!((gate.total, gate.users.len(), gate.senders.len()), (Sum::default(), 0, 0));
     }
 
     #[test]
     fn a_call_whose_reply_never_comes_is_forgotten_in_the_end() {
         let mut gate = Gate::default();
-        flood(&mut gate, ":1.0", 100);
+        flood(&mut gate, ":1.0", 1, 100);
         let later = Instant::now() + FORGOTTEN_AFTER;
-        assert_eq!(gate.admit(":1.0", 99, 100, true, later), Ok(()));
-        assert_eq!(gate.in_flight(), 1);
+        assert_eq!(gate.admit((":1.0", 1), 99, 100, true, later), Ok(()));
+        assert_eq!(gate.total, Sum { calls: 1, bytes: 100 });
         assert!(gate.is_silent(":1.0", 99) && !gate.is_silent(":1.0", 98));
         gate.finish(":1.0", 99);
-        assert!(gate.calls.is_empty(), "nothing remains of a sender without calls");
+        assert!(gate.senders.is_empty() && gate.users.is_empty(), "nothing remains of a sender without calls");
     }
 
     #[test]
@@ -297,16 +344,26 @@ mod tests {
     }
 
     #[test]
-    fn users_and_questions_are_bounded() {
+    fn clients_and_questions_are_bounded() {
         let mut gate = Gate::default();
-        let asked = (0..1000).filter(|n| gate.ask_user(&format!(":1.{n}")).is_some()).count();
+        let asked = (0..1000).filter(|n| gate.ask(&format!(":1.{n}")).is_some()).count();
         assert_eq!(asked, QUESTIONS);
-        assert!(gate.ask_user(":1.0").is_none(), "asked already");
+        assert!(gate.ask(":1.0").is_none(), "asked already");
         let mut gate = Gate::default();
+        know(&mut gate, ":busy", 1);
+        gate.admit((":busy", 1), 1, 100, false, Instant::now()).expect("room");
         for n in 0..3000_u32 {
             know(&mut gate, &format!(":1.{n}"), n);
         }
-        assert_eq!((gate.users.len(), gate.learned.len()), (KNOWN_USERS, KNOWN_USERS));
+        assert_eq!((gate.clients.len(), gate.learned.len()), (KNOWN_CLIENTS, KNOWN_CLIENTS));
+        assert!(gate.client(":busy").is_some(), "it has a call in flight");
+        assert!(gate.client(":1.0").is_none() && gate.client(":1.2999").is_some());
         assert!(!gate.asked(5), "not a question of ours");
+        gate.forget(":1.2999");
+        assert!(gate.client(":1.2999").is_none());
+        assert_eq!(gate.learned.len(), KNOWN_CLIENTS - 1);
+        let serial = gate.ask(":gone").expect("not known");
+        assert_eq!(gate.answer(serial, None).as_deref(), Some(":gone"));
+        assert!(gate.client(":gone").is_none());
     }
 }

@@ -107,6 +107,7 @@ impl Fixed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields<'a> {
     pub(super) interface: &'a str,
+    pub(super) member: &'a str,
     pub(super) sender: &'a str,
     pub(super) destination: &'a str,
     pub(super) signature: &'a [u8],
@@ -134,6 +135,7 @@ impl<'a> Fields<'a> {
             let signature = walker.signature()?;
             match (code, signature) {
                 (2, b"s") => fields.interface = name(walker.string()?)?,
+                (3, b"s") => fields.member = name(walker.string()?)?,
                 (6, b"s") => fields.destination = name(walker.string()?)?,
                 (7, b"s") => fields.sender = name(walker.string()?)?,
                 (8, b"g") => fields.signature = walker.signature()?,

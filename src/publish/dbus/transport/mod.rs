@@ -7,7 +7,7 @@
 //! It passes on
 //!
 //! - calls of at most [`CALL_BYTES`] whose bodies are small in every other way too ([`body`]), while
-//!   there are not too many in flight ([`gate`]),
+//!   there are not too many in flight ([`gate`]), as soon as it is known whose they are,
 //! - replies to calls of our own,
 //! - signals of the bus itself and those of the interfaces in [`SIGNALS`].
 //!
@@ -16,16 +16,19 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`header`], [`body`] | reading messages without trusting them; pure |
-//! | [`gate`] | calls in flight, by sender and user; pure |
+//! | [`header`], [`long_header`], [`body`] | reading messages without trusting them; pure |
+//! | [`gate`] | who the clients are, and their calls in flight; pure |
+//! | [`waiting`] | calls of clients that are not known yet; pure |
 //! | [`reply`] | the messages that the transport writes itself; pure |
 //! | [`read`], [`write`] | the two halves of the socket |
 
 mod body;
 mod gate;
 mod header;
+mod long_header;
 mod read;
 mod reply;
+mod waiting;
 mod write;
 
 #[cfg(test)]
@@ -43,6 +46,7 @@ use zbus::address::transport::UnixSocket;
 use zbus::connection::socket::{Socket, Split};
 use zbus::{Address, conn};
 
+use super::service::Client;
 use crate::service::logging::Repeat;
 use gate::Gate;
 use read::Reader;
@@ -50,7 +54,8 @@ use write::Writer;
 
 /// The longest call that is passed on, in bytes, header included.
 pub(super) const CALL_BYTES: usize = 64 << 10;
-/// The longest header that is read as a whole, in bytes. Paths have no limit of their own.
+/// The longest header that is read as a whole, in bytes. Paths have no limit of their own. A call
+/// with a longer one is refused.
 const HEADER_BYTES: usize = 16 << 10;
 /// The longest reply to a call of our own, in bytes.
 const REPLY_BYTES: usize = 256 << 10;
@@ -67,6 +72,10 @@ const CHUNK: usize = 16 << 10;
 const TURNS: usize = 16;
 /// The time between two messages in the log about what was refused, in nanoseconds.
 const LOG_INTERVAL_NS: u64 = 10_000_000_000;
+
+/// Methods that only answer. A call of one that wants no answer is dropped.
+const ANSWERS_ONLY: [&str; 8] =
+    ["Attach", "Snapshot", "Get", "GetAll", "GetManagedObjects", "Introspect", "Ping", "GetMachineId"];
 
 /// The bus itself, as a sender. No connection can have this name.
 const BUS_NAME: &str = "org.freedesktop.DBus";
@@ -115,6 +124,22 @@ impl Shared {
     }
 }
 
+/// Who the clients on a bus are. A client is known before its first call is passed on.
+#[derive(Clone, Debug)]
+pub(super) struct Clients(Arc<Shared>);
+
+impl Clients {
+    /// A client by its unique name. `None` if it has left.
+    pub(super) fn find(&self, name: &str) -> Option<Client> {
+        self.0.gate().client(name).cloned()
+    }
+
+    /// Forgets a client that has left.
+    pub(super) fn forget(&self, name: &str) {
+        self.0.gate().forget(name);
+    }
+}
+
 /// A connected unix socket, for [`zbus::connection::Builder::socket`].
 #[derive(Debug)]
 pub(super) struct Transport(Arc<Shared>);
@@ -136,6 +161,11 @@ impl Transport {
             refusals: Mutex::new(Repeat::new(LOG_INTERVAL_NS)),
             refused: AtomicU64::new(0),
         }))
+    }
+
+    /// The clients, if the other end is a bus.
+    pub(super) fn clients(&self) -> Option<Clients> {
+        self.0.bus.then(|| Clients(Arc::clone(&self.0)))
     }
 
     /// Connects to a bus.

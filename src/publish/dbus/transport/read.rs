@@ -1,5 +1,6 @@
 //! The half of the socket that zbus reads from. It decides which messages are passed on.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -17,10 +18,12 @@ use zbus::fdo::ConnectionCredentials;
 use super::body::{self, Limits, Refused};
 use super::gate::Full;
 use super::header::{FIXED_BYTES, Fields, Fixed, Kind, NO_REPLY_EXPECTED};
+use super::long_header::LongHeader;
+use super::waiting::{Size, Waiting};
 use super::write::write_message;
 use super::{
-    AUTHENTICATION, BUS_NAME, BUS_SIGNAL_BYTES, CALL_BYTES, CALL_FDS, CHUNK, HEADER_BYTES, REPLY_BYTES, SIGNAL_BYTES,
-    SIGNALS, Shared, TURNS, credentials, reply,
+    ANSWERS_ONLY, AUTHENTICATION, BUS_NAME, BUS_SIGNAL_BYTES, CALL_BYTES, CALL_FDS, CHUNK, HEADER_BYTES, REPLY_BYTES,
+    SIGNAL_BYTES, SIGNALS, Shared, TURNS, credentials, reply,
 };
 
 /// The descriptors that one read can bring, as the kernel limits it.
@@ -31,6 +34,19 @@ const MAX_READ_FDS: usize = 253;
 pub(in crate::publish::dbus) struct Reader {
     shared: Arc<Shared>,
     chunk: Box<[u8]>,
+    /// Calls of clients that the bus was asked about.
+    waiting: Waiting<Call>,
+    /// Calls whose clients have become known.
+    ready: VecDeque<Call>,
+}
+
+/// A whole call that was found good.
+#[derive(Debug)]
+struct Call {
+    fixed: Fixed,
+    sender: String,
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
 }
 
 /// What becomes of a message whose header has been read.
@@ -59,7 +75,7 @@ fn broken(text: &'static str) -> zbus::Error {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, chunk: vec![0; CHUNK].into() }
+        Self { shared, chunk: vec![0; CHUNK].into(), waiting: Waiting::default(), ready: VecDeque::new() }
     }
 
     async fn read_exact(
@@ -96,6 +112,20 @@ impl Reader {
         Ok(())
     }
 
+    /// Reads and forgets the fields of a header. Returns the sender, if it was found.
+    async fn drain_header(&mut self, received: &mut Received<'_>, fixed: &Fixed) -> zbus::Result<Option<String>> {
+        let mut header = LongHeader::new(fixed.endian);
+        let mut count = fixed.header_bytes - FIXED_BYTES;
+        while count > 0 {
+            let step = count.min(self.chunk.len());
+            Self::read_exact(&self.shared, received, &mut self.chunk[..step]).await?;
+            received.fds.clear();
+            header.push(&self.chunk[..step]);
+            count -= step;
+        }
+        Ok(header.sender())
+    }
+
     async fn refuse(&self, sender: &str, serial: u32, name: &str, text: &str) -> io::Result<()> {
         let own = self.shared.gate().own_serial();
         write_message(&self.shared, &reply::error(own, sender, serial, name, text), &[]).await
@@ -119,12 +149,15 @@ impl Reader {
                 let text = format!("the call declares {declared} descriptors and carries {fds}");
                 Verdict::Refuse(reply::INVALID_ARGS, text)
             }
-            Kind::Call => Verdict::Pass,
-            Kind::Return | Kind::Error if from_bus && fixed.total() <= BUS_SIGNAL_BYTES && shared.gate().greet() => {
-                Verdict::Pass
+            Kind::Call if !fixed.wants_reply() && ANSWERS_ONLY.contains(&fields.member) => {
+                Verdict::Drop("it wants no answer from a method that does nothing but answer")
             }
+            Kind::Call => Verdict::Pass,
             Kind::Return | Kind::Error if from_bus && shared.gate().asked(fields.reply_serial) => {
                 Verdict::Answer(fields.reply_serial)
+            }
+            Kind::Return | Kind::Error if from_bus && fixed.total() <= BUS_SIGNAL_BYTES && shared.gate().greet() => {
+                Verdict::Pass
             }
             Kind::Return | Kind::Error if !shared.gate().replied(fields.reply_serial) => {
                 Verdict::Drop("a reply to no call of ours")
@@ -146,18 +179,14 @@ impl Reader {
         }
     }
 
-    /// Counts a call, after other tasks had turns if there are too many in flight.
-    async fn admit(&self, sender: &str, fixed: &Fixed) -> Result<(), Full> {
+    /// Counts a call of a user, after other tasks had turns if there are too many in flight.
+    async fn admit(&self, call: &Call, user: u32) -> Result<(), Full> {
+        let (sender, fixed) = (self.shared.counted(&call.sender), &call.fixed);
         let mut turns = 0;
         loop {
             let silent = !fixed.wants_reply();
-            let result = self.shared.gate().admit(
-                self.shared.counted(sender),
-                fixed.serial,
-                fixed.total(),
-                silent,
-                Instant::now(),
-            );
+            let now = Instant::now();
+            let result = self.shared.gate().admit((sender, user), fixed.serial, fixed.total(), silent, now);
             if result.is_ok() || turns == TURNS {
                 return result;
             }
@@ -166,13 +195,86 @@ impl Reader {
         }
     }
 
-    /// Asks the bus for the user of a sender that calls for the first time.
-    async fn ask_user(&self, sender: &str) -> io::Result<()> {
-        let serial = if self.shared.bus && !sender.is_empty() { self.shared.gate().ask_user(sender) } else { None };
+    /// The user of a sender, if it is known. Without a bus there is one sender only.
+    fn user(&self, sender: &str) -> Option<u32> {
+        if self.shared.bus { self.shared.gate().client(sender).map(|client| client.user) } else { Some(0) }
+    }
+
+    /// Asks the bus about a client, if that is to be done now.
+    async fn ask(&self, name: &str) -> io::Result<()> {
+        let serial = self.shared.gate().ask(name);
         match serial {
-            Some(serial) => write_message(&self.shared, &reply::user_question(serial, sender), &[]).await,
+            Some(serial) => write_message(&self.shared, &reply::client_question(serial, name), &[]).await,
             None => Ok(()),
         }
+    }
+
+    /// Lets a call wait until it is known whose it is.
+    async fn wait(&mut self, call: Call) -> zbus::Result<()> {
+        let sender = call.sender.clone();
+        let size = Size { bytes: call.bytes.len(), fds: call.fds.len() };
+        for (refused, full) in self.waiting.push(&sender, size, call) {
+            self.turn_away_call(&refused, reply::LIMITS_EXCEEDED, &full.text()).await?;
+        }
+        Ok(self.ask(&sender).await?)
+    }
+
+    /// The bus has answered a question: the calls of the client go on, or are refused.
+    async fn answered(&mut self, serial: u32, who: Option<(u32, Option<u32>)>) -> zbus::Result<()> {
+        let name = self.shared.gate().answer(serial, who);
+        if let Some(name) = name {
+            let calls = self.waiting.take(&name);
+            if who.is_some() {
+                self.ready.extend(calls);
+            } else {
+                for call in calls {
+                    let text = "the bus does not say which user this connection belongs to";
+                    self.turn_away_call(&call, reply::ACCESS_DENIED, text).await?;
+                }
+            }
+        }
+        // There were as many questions as there may be, perhaps.
+        let next = {
+            let gate = self.shared.gate();
+            self.waiting.senders().find(|name| !gate.is_asked(name)).map(str::to_owned)
+        };
+        match next {
+            Some(name) => Ok(self.ask(&name).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Passes on a call of a sender that is known. `None` if it was refused.
+    async fn deliver(&mut self, mut call: Call, sequence: u64) -> zbus::Result<Option<Message>> {
+        let Some(user) = self.user(&call.sender) else {
+            // It was forgotten meanwhile, because many others came.
+            self.wait(call).await?;
+            return Ok(None);
+        };
+        if let Err(full) = self.admit(&call, user).await {
+            self.turn_away_call(&call, reply::LIMITS_EXCEEDED, &full.text()).await?;
+            return Ok(None);
+        }
+        // zbus answers every call then, so that the account sees when each is done.
+        call.bytes[2] &= !NO_REPLY_EXPECTED;
+        match Parsed.receive_message(sequence, &mut call.bytes, &mut call.fds).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => {
+                self.shared.gate().finish(self.shared.counted(&call.sender), call.fixed.serial);
+                let text = format!("the message cannot be parsed: {error}");
+                self.turn_away_call(&call, reply::INVALID_ARGS, &text).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Refuses a call that has been read.
+    async fn turn_away_call(&self, call: &Call, name: &str, text: &str) -> zbus::Result<()> {
+        self.shared.note_refused(&call.sender, text);
+        if call.fixed.wants_reply() {
+            self.refuse(&call.sender, call.fixed.serial, name, text).await?;
+        }
+        Ok(())
     }
 
     /// Drains the rest of a message and refuses it.
@@ -215,26 +317,18 @@ impl Reader {
             self.turn_away(received, fixed, &head.sender, 0, (name, &text)).await?;
             return Ok(None);
         }
-        if fixed.kind == Kind::Call {
-            self.ask_user(&head.sender).await?;
-            if let Err(full) = self.admit(&head.sender, fixed).await {
-                self.turn_away(received, fixed, &head.sender, 0, (reply::LIMITS_EXCEEDED, &full.text())).await?;
-                return Ok(None);
-            }
-            // zbus answers every call then, so that the account sees when each is done.
-            bytes[2] &= !NO_REPLY_EXPECTED;
-        }
-        match Parsed.receive_message(sequence, &mut bytes, &mut received.fds).await {
-            Ok(message) => Ok(Some(message)),
-            Err(error) => {
-                if fixed.kind == Kind::Call {
-                    self.shared.gate().finish(self.shared.counted(&head.sender), fixed.serial);
+        if fixed.kind != Kind::Call {
+            return match Parsed.receive_message(sequence, &mut bytes, &mut received.fds).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) => {
+                    self.shared.note_refused(&head.sender, &format!("the message cannot be parsed: {error}"));
+                    Ok(None)
                 }
-                let text = format!("the message cannot be parsed: {error}");
-                self.turn_away(received, fixed, &head.sender, 0, (reply::INVALID_ARGS, &text)).await?;
-                Ok(None)
-            }
+            };
         }
+        let (sender, fds) = (head.sender.clone(), std::mem::take(&mut received.fds));
+        let call = Call { fixed: *fixed, sender, bytes, fds };
+        self.deliver(call, sequence).await
     }
 
     /// Reads the next message. `None` if it is not passed on.
@@ -243,9 +337,15 @@ impl Reader {
         Self::read_exact(&self.shared, received, &mut start).await?;
         let fixed = Fixed::parse(&start).ok_or_else(|| broken("the bytes are not the start of a D-Bus message"))?;
         if fixed.header_bytes > HEADER_BYTES {
-            // Its sender is somewhere in that header.
-            self.shared.note_refused("", "its header is too long");
-            self.drain(received, fixed.total() - FIXED_BYTES).await?;
+            let sender = self.drain_header(received, &fixed).await?;
+            let text = format!("a header may have {HEADER_BYTES} bytes, and this one has {}", fixed.header_bytes);
+            self.shared.note_refused(sender.as_deref().unwrap_or_default(), &text);
+            self.drain(received, fixed.body_bytes).await?;
+            // Without a sender the bus would not know whose answer it is.
+            if fixed.wants_reply() && (sender.is_some() || !self.shared.bus) {
+                let sender = sender.unwrap_or_default();
+                self.refuse(&sender, fixed.serial, reply::LIMITS_EXCEEDED, &text).await?;
+            }
             return Ok(None);
         }
         let mut bytes = start.to_vec();
@@ -276,14 +376,19 @@ impl Reader {
                 Parsed.receive_message(sequence, &mut error, &mut Vec::new()).await.map(Some)
             }
             Verdict::Answer(serial) => {
-                let mut user = [0; 4];
-                let known = fixed.kind == Kind::Return && head.signature == b"u" && fixed.body_bytes == user.len();
-                if known {
-                    Self::read_exact(&self.shared, received, &mut user).await?;
+                let mut who = None;
+                if fixed.kind == Kind::Return && fixed.total() <= REPLY_BYTES {
+                    bytes.resize(fixed.total(), 0);
+                    Self::read_exact(&self.shared, received, &mut bytes[fixed.header_bytes..]).await?;
+                    let message = Parsed.receive_message(sequence, &mut bytes, &mut received.fds).await;
+                    who = message.ok().and_then(|message| {
+                        let who: ConnectionCredentials = message.body().deserialize().ok()?;
+                        Some((who.unix_user_id()?, who.process_id()))
+                    });
                 } else {
                     self.drain(received, fixed.body_bytes).await?;
                 }
-                self.shared.gate().answer(serial, known.then(|| fixed.endian.u32(user)));
+                self.answered(serial, who).await?;
                 Ok(None)
             }
         }
@@ -352,7 +457,11 @@ impl ReadHalf for Reader {
         let fds = std::mem::take(already_received_fds);
         let mut received = Received { bytes: already_received_bytes, fds };
         loop {
-            if let Some(message) = self.next(&mut received, sequence).await? {
+            let message = match self.ready.pop_front() {
+                Some(call) => self.deliver(call, sequence).await?,
+                None => self.next(&mut received, sequence).await?,
+            };
+            if let Some(message) = message {
                 return Ok(message);
             }
             received.fds.clear();

@@ -4,6 +4,8 @@
 pub(super) const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 /// The error of a call whose bytes do not follow the protocol.
 pub(super) const INVALID_ARGS: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+/// The error of a call of whose sender the bus does not say who it is.
+pub(super) const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
 /// The error that replaces a reply of the bus that is too large.
 pub(super) const FAILED: &str = "org.freedesktop.DBus.Error.Failed";
 
@@ -79,12 +81,12 @@ pub(super) fn error(serial: u32, destination: &str, reply_serial: u32, name: &st
     message.finish(text)
 }
 
-/// The question to the bus to which user the connection `name` belongs.
-pub(super) fn user_question(serial: u32, name: &str) -> Vec<u8> {
+/// The question to the bus to which user and process the connection `name` belongs.
+pub(super) fn client_question(serial: u32, name: &str) -> Vec<u8> {
     let mut message = Encoder::new(CALL, 0, serial);
     message.text_field(1, b'o', "/org/freedesktop/DBus");
     message.text_field(2, b's', "org.freedesktop.DBus");
-    message.text_field(3, b's', "GetConnectionUnixUser");
+    message.text_field(3, b's', "GetConnectionCredentials");
     message.text_field(6, b's', "org.freedesktop.DBus");
     message.finish(name)
 }

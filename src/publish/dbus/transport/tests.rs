@@ -7,6 +7,7 @@ use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -62,22 +63,61 @@ fn sent(message: &Message) -> Sent {
 }
 
 /// Writes messages from a thread of its own, because a socket holds less than a large one has.
-fn write_all(peer: &UnixStream, messages: Vec<Sent>) -> std::thread::JoinHandle<()> {
-    let mut peer = peer.try_clone().expect("the same socket");
+fn write_all(peer: &Arc<Mutex<UnixStream>>, messages: Vec<Sent>) -> std::thread::JoinHandle<()> {
+    let peer = Arc::clone(peer);
     std::thread::spawn(move || {
         for (mut bytes, fds) in messages {
+            let mut peer = peer.lock().expect("whole");
             if !fds.is_empty() {
                 let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
                 assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-                let count = sendmsg(&peer, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::empty()).expect("sent");
+                let count = sendmsg(&*peer, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::empty()).expect("sent");
                 bytes.drain(..count);
             }
             // Fails when the reader has given up, which is what some tests are about.
             let _ = peer.write_all(&bytes);
         }
     })
+}
+
+/// Reads what the transport writes until it closes its end, and answers its questions about clients
+/// as a bus does: all belong to one user.
+fn answer_all(mut socket: UnixStream, peer: Arc<Mutex<UnixStream>>) -> Vec<Message> {
+    let mut answers = Vec::new();
+    // Written by a thread of its own, because reading must go on meanwhile.
+    let (credentials, written) = std::sync::mpsc::channel::<Message>();
+    std::thread::spawn(move || {
+        for answer in written {
+            // Fails when the test is over.
+            let _ = peer.lock().expect("whole").write_all(answer.data());
+        }
+    });
+    loop {
+        let mut start = [0; FIXED_BYTES];
+        if socket.read_exact(&mut start).is_err() {
+            return answers;
+        }
+        let mut bytes = start.to_vec();
+        bytes.resize(Fixed::parse(&start).expect("our own message").total(), 0);
+        socket.read_exact(&mut bytes[FIXED_BYTES..]).expect("whole messages");
+        let message = run(Parsed.receive_message(1, &mut bytes, &mut Vec::new()));
+        let header = message.header();
+        if header.member().is_some_and(|member| member == "GetConnectionCredentials") {
+            let user = BTreeMap::from([("UnixUserID", Variant::from(1000_u32))]);
+            let answer = Message::method_return(&header).sender("org.freedesktop.DBus").build(&user);
+            credentials.send(answer.expect("message")).expect("the thread waits");
+        }
+        drop(header);
+        answers.push(message);
+    }
+}
+
+/// Runs what does not wait.
+fn run(future: impl Future<Output = zbus::Result<Message>>) -> Message {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    runtime.block_on(future).expect("our own message")
 }
 
 /// Sends messages to the transport and a call after them, by which it is seen that the reader has
@@ -89,13 +129,10 @@ fn exchange(bus: bool, mut messages: Vec<Sent>) -> Outcome {
         let (mut reader, writer) = Transport::new(ours, bus).expect("transport").split().take();
         let mark = call_of(":9.9", &"mark", Flags::empty());
         messages.push(sent(&mark));
+        let answered = peer.try_clone().expect("the same socket");
+        let peer = Arc::new(Mutex::new(peer));
         let written = write_all(&peer, messages);
-        let mut answered = peer.try_clone().expect("the same socket");
-        let answers = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = answered.read_to_end(&mut bytes);
-            bytes
-        });
+        let answers = std::thread::spawn(move || answer_all(answered, peer));
         let mut outcome = Outcome::default();
         for sequence in 1.. {
             let message = reader.receive_message(sequence, &mut Vec::new(), &mut Vec::new()).await.expect("goes on");
@@ -109,14 +146,7 @@ fn exchange(bus: bool, mut messages: Vec<Sent>) -> Outcome {
         }
         written.join().expect("writer");
         drop((reader, writer));
-        let mut bytes = answers.join().expect("reader");
-        while !bytes.is_empty() {
-            let start = bytes[..FIXED_BYTES].try_into().expect("a header");
-            let rest = bytes.split_off(Fixed::parse(&start).expect("our own message").total());
-            let message = Parsed.receive_message(1, &mut bytes, &mut Vec::new()).await.expect("our own message");
-            outcome.answers.push(message);
-            bytes = rest;
-        }
+        outcome.answers = answers.join().expect("reader");
         outcome
     })
 }
@@ -135,7 +165,7 @@ fn a_call_is_passed_on_as_it_is() {
     // The transport asks the bus who the sender is, once a sender.
     let asked: Vec<_> = outcome.answers.iter().map(|question| question.body().deserialize::<String>()).collect();
     assert_eq!(asked, [Ok(":1.7".to_owned()), Ok(":9.9".to_owned())]);
-    assert!(outcome.answers.iter().all(|m| m.header().member().expect("a call") == "GetConnectionUnixUser"));
+    assert!(outcome.answers.iter().all(|m| m.header().member().expect("a call") == "GetConnectionCredentials"));
 }
 
 #[test]
@@ -247,8 +277,7 @@ fn messages_that_zbus_cannot_parse_do_not_end_the_connection() {
     let body = lying.len() - 9;
     lying[body] = 200;
     let lying_serial = u32::from_le_bytes(lying[8..12].try_into().expect("four bytes"));
-    let long_path = Message::method_call(format!("/{}", "a".repeat(20_000)), "Test").build(&()).expect("message");
-    let messages = vec![unknown_type, (no_path, Vec::new()), (lying, Vec::new()), sent(&long_path), sent(&good)];
+    let messages = vec![unknown_type, (no_path, Vec::new()), (lying, Vec::new()), sent(&good)];
     let outcome = exchange(false, messages);
     assert_eq!(outcome.passed.iter().map(serial).collect::<Vec<_>>(), [serial(&good)]);
     let errors = outcome.errors();
@@ -256,7 +285,62 @@ fn messages_that_zbus_cannot_parse_do_not_end_the_connection() {
         errors[&lying_serial],
         (reply::INVALID_ARGS.into(), "the arguments do not match their signature".into())
     );
-    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+#[test]
+fn a_call_with_a_long_header_is_answered() {
+    let call = |length: usize, body: usize, flags: Flags| {
+        let call = Message::method_call(format!("/{}", "a".repeat(length)), "Test").with_flags(flags);
+        call.sender(":1.7").build(&"x".repeat(body)).expect("message")
+    };
+    let long = [call(20_000, 0, Flags::empty()), call(30 << 20, 1 << 20, Flags::empty())];
+    let silent = call(20_000, 100_000, Flags::NO_REPLY_EXPECTED);
+    let good = call(15_000, 10, Flags::empty());
+    for bus in [true, false] {
+        let outcome = exchange(bus, [&long[0], &long[1], &silent, &good].map(sent).into());
+        assert_eq!(outcome.passed.iter().map(serial).collect::<Vec<_>>(), [serial(&good)]);
+        let errors = outcome.errors();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        for call in &long {
+            let (name, text) = &errors[&serial(call)];
+            assert!(name == reply::LIMITS_EXCEEDED && text.starts_with("a header may have 16384 bytes"), "{text}");
+        }
+        let to = |answer: &Message| answer.header().destination().map(|name| name.to_string());
+        assert!(
+            outcome
+                .answers
+                .iter()
+                .all(|answer| to(answer).is_none_or(|name| name == ":1.7" || name == "org.freedesktop.DBus"))
+        );
+    }
+}
+
+#[test]
+fn calls_wait_until_the_bus_has_said_whose_they_are_and_keep_their_order() {
+    let calls: Vec<_> =
+        (0..10).map(|n| call_of(if n % 2 == 0 { ":1.7" } else { ":1.8" }, &n, Flags::empty())).collect();
+    let outcome = exchange(true, calls.iter().map(sent).collect());
+    for parity in 0..2 {
+        let of_one = calls.iter().skip(parity).step_by(2).map(serial);
+        let sender = if parity == 0 { ":1.7" } else { ":1.8" };
+        let passed = outcome.passed.iter().filter(|call| call.header().sender().is_some_and(|name| name == sender));
+        assert_eq!(passed.map(serial).collect::<Vec<_>>(), of_one.collect::<Vec<_>>());
+    }
+    assert!(outcome.errors().is_empty());
+}
+
+#[test]
+fn a_call_that_can_have_no_effect_and_wants_no_answer_is_dropped() {
+    let call = |member: &'static str, flags: Flags| {
+        Message::method_call("/x", member).sender(":1.7").with_flags(flags).build(&()).expect("message")
+    };
+    let silent = ["Attach", "GetAll", "Introspect", "Set", "Reload"].map(|name| call(name, Flags::NO_REPLY_EXPECTED));
+    let answered = call("GetAll", Flags::empty());
+    let outcome = exchange(true, silent.iter().chain([&answered]).map(sent).collect());
+    let expected = [serial(&silent[3]), serial(&silent[4]), serial(&answered)];
+    assert_eq!(outcome.passed.iter().map(serial).collect::<Vec<_>>(), expected);
+    assert!(outcome.errors().is_empty());
 }
 
 #[test]
