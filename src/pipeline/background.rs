@@ -6,6 +6,7 @@ use portraitd_media::OwnedPicture;
 use portraitd_protocol::BackgroundMode;
 
 use super::shared::SharedValue;
+use crate::publish::RingShare;
 
 /// The settings of the background.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct BackgroundSettings {
     /// Whether a composite shows a frame only with the mask that was made from it.
     pub(super) strict: bool,
     pub(super) image: Option<Arc<OwnedPicture>>,
+    /// What the picture is charged to, if a client has set it.
+    pub(super) image_charge: Option<Arc<RingShare>>,
 }
 
 /// The owner of the settings. Render threads take the current ones for every frame.

@@ -68,6 +68,12 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, Ser
     Ok(Arc::new(smaller))
 }
 
+/// The memory that a picture takes when it is stored, in bytes. 0 if the bytes are no picture.
+pub(super) fn stored_bytes(bytes: &[u8]) -> usize {
+    let pixels = image::size_of(bytes).map_or(0, |size| stored_size(size).area());
+    usize::try_from(3 * pixels).unwrap_or(usize::MAX)
+}
+
 /// The largest size with the aspect of `size` that is neither larger than it nor than
 /// [`MAX_STORED`].
 fn stored_size(size: Size) -> Size {

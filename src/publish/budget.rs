@@ -1,18 +1,24 @@
 //! What the clients of each user may use of the service (see `docs/design/quotas.md`).
 //!
 //! Whatever a client asks for is charged to its user before it is made: bytes of memory, rings,
-//! attachments, snapshots. A part of each is kept for users that have little, so that a first
-//! client of another user is always served.
+//! attachments, snapshots. A part of each is kept for users that have little, and when that is used
+//! up, those that have most give way ([`RingBudget::take_fairly`]), so that a first client of another
+//! user is always served.
 //!
 //! A charge is given back when what it stands for is provably free. Memory that a client may still
 //! hold stays charged, and is looked at again ([`RingBudget::sweep`]).
 
+mod fair;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use super::error::PublishError;
 use super::shared_file::SharedFile;
+pub use fair::RingHolder;
 
 /// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of
 /// 1920x1080 in NV12.
@@ -60,6 +66,8 @@ const RINGS: Limit = Limit::new(32, 8, 2);
 /// Each attachment has a pipe, and a process may open 1024 descriptors by default.
 const ATTACHMENTS: Limit = Limit::new(256, 64, 16);
 const SNAPSHOTS: Limit = Limit { all: 8, reserve: 4, share: 1, user: 2 };
+/// Each image that is being read has a thread.
+const IMAGES: Limit = Limit { all: 8, reserve: 4, share: 1, user: 4 };
 
 /// Amounts that are charged together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,24 +80,31 @@ pub struct Amounts {
     pub attachments: usize,
     /// Snapshots in flight.
     pub snapshots: usize,
+    /// Images that are being read.
+    pub images: usize,
 }
 
 impl Amounts {
+    const NONE: Self = Self { bytes: 0, rings: 0, attachments: 0, snapshots: 0, images: 0 };
+
     /// One ring of this size, which takes whole pages.
     pub fn ring(bytes: usize) -> Self {
         let bytes = bytes.checked_next_multiple_of(rustix::param::page_size()).unwrap_or(usize::MAX);
-        Self { bytes, rings: 1, attachments: 0, snapshots: 0 }
+        Self { bytes, rings: 1, ..Self::NONE }
     }
 
     /// One attachment.
-    pub const ATTACHMENT: Self = Self { bytes: 0, rings: 0, attachments: 1, snapshots: 0 };
+    pub const ATTACHMENT: Self = Self { attachments: 1, ..Self::NONE };
 
     /// One snapshot in flight.
-    pub const SNAPSHOT: Self = Self { bytes: 0, rings: 0, attachments: 0, snapshots: 1 };
+    pub const SNAPSHOT: Self = Self { snapshots: 1, ..Self::NONE };
+
+    /// One image that is being read.
+    pub const IMAGE: Self = Self { images: 1, ..Self::NONE };
 
     /// Memory alone.
     pub const fn memory(bytes: usize) -> Self {
-        Self { bytes, rings: 0, attachments: 0, snapshots: 0 }
+        Self { bytes, ..Self::NONE }
     }
 
     fn add(&mut self, other: Self) {
@@ -97,6 +112,7 @@ impl Amounts {
         self.rings += other.rings;
         self.attachments += other.attachments;
         self.snapshots += other.snapshots;
+        self.images += other.images;
     }
 
     fn subtract(&mut self, other: Self) {
@@ -104,6 +120,7 @@ impl Amounts {
         self.rings -= other.rings;
         self.attachments -= other.attachments;
         self.snapshots -= other.snapshots;
+        self.images -= other.images;
     }
 }
 
@@ -111,10 +128,18 @@ impl Amounts {
 #[derive(Clone, Debug)]
 pub struct RingBudget(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     bytes: Limit,
     ledger: Mutex<Ledger>,
+    holders: Mutex<Vec<Weak<dyn RingHolder>>>,
+    /// Something was given back.
+    freed: Notify,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("bytes", &self.bytes).field("ledger", &self.ledger).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -161,7 +186,8 @@ impl RingBudget {
     /// A budget of `limit` bytes. A quarter is kept for users that use at most an eighth.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Shared { bytes: Limit::new(limit, limit / 4, limit / 8), ledger: Mutex::default() }))
+        let bytes = Limit::new(limit, limit / 4, limit / 8);
+        Self(Arc::new(Shared { bytes, ledger: Mutex::default(), holders: Mutex::default(), freed: Notify::new() }))
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -198,6 +224,7 @@ impl RingBudget {
             ("streams of different kinds and sizes", RINGS, total.rings, used.rings, amounts.rings),
             ("attachments", ATTACHMENTS, total.attachments, used.attachments, amounts.attachments),
             ("snapshots in flight", SNAPSHOTS, total.snapshots, used.snapshots, amounts.snapshots),
+            ("images being read", IMAGES, total.images, used.images, amounts.images),
         ];
         for (what, limit, total, used, more) in kinds {
             if !limit.allows(total, used, more) {
@@ -250,6 +277,8 @@ impl RingBudget {
             account.used.subtract(amounts);
         }
         ledger.users.retain(|_, account| account.used != Amounts::default() || account.residue(now) > 0.0);
+        drop(ledger);
+        self.0.freed.notify_waiters();
     }
 }
 
@@ -271,14 +300,25 @@ impl RingShare {
         &self.budget
     }
 
+    /// Charges more to the same user.
+    ///
+    /// # Errors
+    /// As [`RingBudget::take`]. What was charged stays charged.
+    pub fn grow(&mut self, more: Amounts) -> Result<(), PublishError> {
+        let mut share = self.budget.take(self.user, more)?;
+        self.amounts.add(std::mem::take(&mut share.amounts));
+        Ok(())
+    }
+
     /// Gives all but `kept` back. Amounts that are larger than the charged ones change nothing.
     pub fn shrink(&mut self, kept: Amounts) {
-        let Amounts { bytes, rings, attachments, snapshots } = self.amounts;
+        let Amounts { bytes, rings, attachments, snapshots, images } = self.amounts;
         let kept = Amounts {
             bytes: kept.bytes.min(bytes),
             rings: kept.rings.min(rings),
             attachments: kept.attachments.min(attachments),
             snapshots: kept.snapshots.min(snapshots),
+            images: kept.images.min(images),
         };
         let mut rest = self.amounts;
         rest.subtract(kept);
@@ -314,6 +354,9 @@ mod tests {
         budget.take(1, bytes(10)).expect("room again");
         drop(first);
         budget.take(1, bytes(70)).expect("room again");
+        second.grow(bytes(3)).expect("room");
+        second.grow(bytes(90)).expect_err("too much");
+        assert_eq!(budget.used_by(1).bytes, 8);
         drop(second);
         assert_eq!(budget.used_by(1), Amounts::default());
     }
@@ -334,7 +377,7 @@ mod tests {
         assert_eq!(snapshots.len(), 2);
         let mut kept = Vec::new();
         for user in [2, 3] {
-            let all = Amounts { bytes: 0, rings: 2, attachments: 16, snapshots: 1 };
+            let all = Amounts { rings: 2, attachments: 16, snapshots: 1, images: 1, ..Amounts::NONE };
             kept.push(budget.take(user, all).expect("a mask and a view"));
         }
     }

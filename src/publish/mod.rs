@@ -19,7 +19,7 @@ mod memory;
 pub mod ring;
 mod shared_file;
 
-pub use budget::{Amounts, RingBudget, RingShare};
+pub use budget::{Amounts, RingBudget, RingHolder, RingShare};
 pub use clients::{ClientFds, MAX_CLIENTS, RingClients};
 pub use error::PublishError;
 pub use ring::{RingSpec, RingWriter, SlotInfo, SlotWriter};

@@ -15,7 +15,7 @@ use portraitd::publish::dbus::service::{
     AttachRequest, Attachment, CameraService, Client, ClientName, Dictionary, DictionaryValue, Fractions,
     ManagerService, PublishedPerson, PublishedState, SettingChange,
 };
-use portraitd::publish::{RingSpec, RingWriter, SlotInfo};
+use portraitd::publish::{Amounts, RingBudget, RingShare, RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
 use portraitd_media::{Colorimetry, PixelFormat, PixelRect, Size};
 use portraitd_protocol::{CameraState, Inset, Person, ServiceError, SlotFlags, StreamKind};
@@ -77,6 +77,7 @@ pub struct FakeCamera {
     pub left: watch::Sender<Vec<ClientName>>,
     /// The bytes of the background image.
     pub image: Mutex<Option<Vec<u8>>>,
+    budget: RingBudget,
     /// The last request to attach.
     pub last_request: Mutex<Option<AttachRequest>>,
     /// Whoever holds it keeps attaches waiting, like a camera that takes long to open.
@@ -98,6 +99,7 @@ impl FakeCamera {
             state: watch::Sender::new(state),
             left: watch::Sender::new(Vec::new()),
             image: Mutex::default(),
+            budget: RingBudget::default(),
             last_request: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
         })
@@ -274,9 +276,13 @@ impl CameraService for FakeCamera {
         async move { Err(ServiceError::NotSupported("the fake has no director".into())) }.boxed()
     }
 
-    fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>> {
+    fn charge_image(&self, user: u32) -> Result<RingShare, ServiceError> {
+        self.budget.take(user, Amounts::IMAGE).map_err(|error| ServiceError::Busy(error.to_string()))
+    }
+
+    fn set_image(&self, image: Option<(Vec<u8>, RingShare)>) -> BoxFuture<'_, Result<(), ServiceError>> {
         async move {
-            *self.image.lock().expect("fake") = image;
+            *self.image.lock().expect("fake") = image.map(|(bytes, _)| bytes);
             Ok(())
         }
         .boxed()

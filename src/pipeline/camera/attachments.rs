@@ -17,7 +17,7 @@ use crate::pipeline::output::{AttachOutput, OutputRequest};
 use crate::pipeline::render::{RenderThread, RingKey};
 use crate::pipeline::shared::{Opened, WaitPolicy};
 use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, Client};
-use crate::publish::{Amounts, PublishError, RingSpec, RingWriter};
+use crate::publish::{Amounts, PublishError, RingHolder, RingSpec, RingWriter};
 
 /// Slots of a ring: the newest, the one that is being written, and two for readers that still copy
 /// older ones.
@@ -39,7 +39,7 @@ impl Inner {
             return Err(ServiceError::NotSupported(reason.into()));
         }
         let user = client.user;
-        let share = self.budget.take(user, Amounts::ATTACHMENT).map_err(|error| busy(&error))?;
+        let share = self.budget.take_fairly(user, Amounts::ATTACHMENT).await.map_err(|error| busy(&error))?;
         let mut wait = self.shared.availability.start_wait();
         // The request comes first: it is for a retry that waits, and not for the attempt that the
         // demand itself starts.
@@ -120,7 +120,7 @@ impl Inner {
             slots: SLOTS,
         };
         let bytes = spec.layout().map_err(|error| failed(&error))?.total_bytes();
-        let share = self.budget.take(user, Amounts::ring(bytes)).map_err(|error| busy(&error))?;
+        let share = self.budget.take_fairly(user, Amounts::ring(bytes)).await.map_err(|error| busy(&error))?;
         let allocate = move || RingWriter::charged(&spec, share);
         let writer = run_blocking(Worker::Rings, allocate).await?.map_err(|error| failed(&error))?;
         let clients = writer.clients();
@@ -237,6 +237,19 @@ impl Inner {
         if let Some(consumers) = left {
             self.shared.published.set_consumers(consumers);
         }
+    }
+}
+
+impl RingHolder for Inner {
+    fn largest_ring(&self, user: u32) -> Option<usize> {
+        self.rings.largest(user).map(|(_, bytes)| bytes)
+    }
+
+    fn end_largest_ring(&self, user: u32) -> bool {
+        let Some((serial, _)) = self.rings.largest(user) else { return false };
+        let left = self.rings.expel(|attached| attached.serial == serial);
+        self.ended(left);
+        left.is_some()
     }
 }
 

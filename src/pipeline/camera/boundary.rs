@@ -7,11 +7,13 @@ use portraitd_protocol::{FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
 
 use super::Camera;
+use super::attachments::busy;
 use crate::pipeline::shared::WaitPolicy;
 use crate::publish::dbus::service::{
     AttachRequest, Attachment, CameraService, Client, ClientName, Dictionary, Fractions, PublishedPerson,
     PublishedState, SettingChange,
 };
+use crate::publish::{Amounts, RingShare};
 
 impl CameraService for Camera {
     fn name(&self) -> &str {
@@ -61,7 +63,11 @@ impl CameraService for Camera {
         })
     }
 
-    fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>> {
+    fn charge_image(&self, user: u32) -> Result<RingShare, ServiceError> {
+        self.inner.budget.take(user, Amounts::IMAGE).map_err(|error| busy(&error))
+    }
+
+    fn set_image(&self, image: Option<(Vec<u8>, RingShare)>) -> BoxFuture<'_, Result<(), ServiceError>> {
         Box::pin(self.inner.set_image(image))
     }
 

@@ -251,6 +251,15 @@ impl RingTable {
         (!ended.is_empty()).then_some(left)
     }
 
+    /// The largest ring of a user to which clients are attached: its number and its bytes.
+    pub(super) fn largest(&self, user: u32) -> Option<(u64, usize)> {
+        let table = self.lock();
+        let attached = |serial| table.attachments.iter().any(|attached| attached.serial == serial);
+        let of_user = table.entries.iter().filter(|entry| entry.user == user && attached(entry.serial));
+        let sized = of_user.filter_map(|entry| Some((entry.serial, entry.live()?.thread.layout().total_bytes())));
+        sized.max_by_key(|(_, bytes)| *bytes)
+    }
+
     /// The rings for which `which` holds; it is told the key and whether the ring is closed.
     pub(super) fn serials(&self, which: impl Fn(&RingKey, bool) -> bool) -> Vec<u64> {
         let table = self.lock();

@@ -9,12 +9,14 @@ use portraitd_protocol::{CameraState, ServiceError};
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use tracing::warn;
 
+use super::attachments::busy;
 use super::{Camera, Inner, failed, invalid};
 use crate::pipeline::background::BackgroundSettings;
 use crate::pipeline::background_image;
 use crate::pipeline::blocking::{Worker, run_blocking};
 use crate::pipeline::shared::{FramingChoice, Tuning};
 use crate::publish::dbus::service::{BackgroundStatus, Fractions, FramingStatus, SettingChange};
+use crate::publish::{Amounts, RingShare};
 use crate::service::config;
 
 /// How long a camera may take to close when it is made private.
@@ -193,16 +195,25 @@ impl Inner {
         });
     }
 
-    /// Takes the bytes of a PNG or JPEG as the background's picture; `None` removes it.
-    pub(super) async fn set_image(&self, bytes: Option<Vec<u8>>) -> Result<(), ServiceError> {
-        let image = match bytes {
-            None => None,
-            Some(bytes) => {
-                let decode = move || background_image::decode(&bytes, "the background picture".as_ref());
-                Some(run_blocking(Worker::Loader, decode).await??)
+    /// Takes the bytes of a PNG or JPEG as the background's picture; `None` removes it. The picture
+    /// stays charged for as long as it is the background.
+    pub(super) async fn set_image(&self, image: Option<(Vec<u8>, RingShare)>) -> Result<(), ServiceError> {
+        let (image, charge) = match image {
+            None => (None, None),
+            Some((bytes, mut share)) => {
+                let decode = move || {
+                    let stored = Amounts::memory(background_image::stored_bytes(&bytes));
+                    share.grow(stored).map_err(|error| busy(&error))?;
+                    let picture = background_image::decode(&bytes, "the background picture".as_ref())?;
+                    drop(bytes);
+                    share.shrink(stored);
+                    Ok::<_, ServiceError>((picture, share))
+                };
+                let (picture, share) = run_blocking(Worker::Loader, decode).await??;
+                (Some(picture), Some(Arc::new(share)))
             }
         };
-        self.shared.background.change(|background| background.image = image);
+        self.shared.background.change(|background| (background.image, background.image_charge) = (image, charge));
         Ok(())
     }
 }
@@ -269,5 +280,6 @@ pub(super) fn background_of(
         blur: background.blur,
         strict: background.strict,
         image,
+        image_charge: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Starting and stopping the threads of a camera.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use crate::pipeline::demand::Demand;
 use crate::pipeline::output::{DeviceNode, OutputWriter};
 use crate::pipeline::shared::{Shared, SharedValue};
 use crate::pipeline::vision::Vision;
+use crate::publish::RingHolder;
 use crate::service::config;
 
 /// How long stopping waits for threads. The unit allows 5 s for the end of the whole service.
@@ -95,6 +96,8 @@ impl Camera {
             model_turn: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
         });
+        let holder: Weak<dyn RingHolder> = Arc::<Inner>::downgrade(&inner);
+        inner.budget.register(holder);
         let (outputs, writers) = output_writers(&inner, &config);
         // If a thread cannot be started, dropping the camera stops those that run.
         let camera = Self { inner, outputs, waiting_outputs: Mutex::new(writers), threads: Mutex::default() };

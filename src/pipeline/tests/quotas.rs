@@ -85,6 +85,25 @@ async fn many_tiny_rings_of_one_user_leave_another_user_served() {
 }
 
 #[tokio::test]
+async fn the_sixth_user_is_served_from_what_the_greedy_have() {
+    let rig = Rig::new(60.0);
+    let _steps = rig.will_open();
+    let mut had = Vec::new();
+    // What the service's own user has is sealed, and is not taken back.
+    let first = own_user() + 1;
+    let users = first..first + 6;
+    for user in users.clone() {
+        had.push(first_attachments(&rig, user).await);
+        let tiny = |number: u32| sized(user, ":1.1", Size::new(16 + 2 * number, 16));
+        had.push(attach_all(&rig, tiny).await);
+    }
+    for user in users {
+        assert!(rig.budget.used_by(user).rings >= 2, "user {user}");
+    }
+    assert!(rig.budget.used_by(first).rings < 24, "it has given way");
+}
+
+#[tokio::test]
 async fn large_rings_of_one_user_leave_another_user_served() {
     let rig = Rig::new(60.0);
     let _steps = rig.will_open();

@@ -21,6 +21,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use tokio::sync::oneshot;
 
+use crate::publish::{Amounts, RingShare};
+
+/// An image is charged to its user in steps of this size, in bytes, before memory is taken for it.
+const CHARGE_STEP: usize = 1 << 20;
 /// The largest accepted image, in bytes.
 pub const MAX_IMAGE_BYTES: usize = 32 << 20;
 /// How long the transfer through a pipe, or from a file, may take.
@@ -68,13 +72,14 @@ pub struct ImageReader {
 }
 
 impl ImageReader {
-    /// Reads all of `fd`: a file or memfd from its beginning, a pipe or socket until its end.
+    /// Reads all of `fd`: a file or memfd from its beginning, a pipe or socket until its end. The
+    /// bytes are charged to the user of `share` as they come.
     ///
     /// # Errors
-    /// `Busy` while another image of the same kind is read. `InvalidArgument` for a descriptor of
+    /// `Busy` while another image of the same kind is read, and if the user has no room for it. `InvalidArgument` for a descriptor of
     /// another kind, an empty image, or one of more than [`MAX_IMAGE_BYTES`]. `Failed` if reading
     /// fails or takes longer than three seconds, or if a pipe brings nothing for half a second.
-    pub async fn read(&self, fd: OwnedFd) -> Result<Vec<u8>, ServiceError> {
+    pub async fn read(&self, fd: OwnedFd, share: RingShare) -> Result<(Vec<u8>, RingShare), ServiceError> {
         let kind = Kind::of(&fd)?;
         let busy = &self.busy[kind as usize];
         if busy.swap(true, Ordering::AcqRel) {
@@ -84,7 +89,8 @@ impl ImageReader {
         let busy = BusyGuard(Arc::clone(busy));
         let (sender, receiver) = oneshot::channel();
         let work = move || {
-            let result = read_all(fd, kind, MAX_IMAGE_BYTES, Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT);
+            let result =
+                read_all(fd, kind, Image::new(MAX_IMAGE_BYTES, share), Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT);
             drop(busy);
             // The caller may have stopped waiting.
             let _ = sender.send(result);
@@ -126,36 +132,64 @@ fn failed(error: impl Into<io::Error>) -> ServiceError {
     ServiceError::Failed(format!("cannot read the image: {}", error.into()))
 }
 
+/// The bytes of an image that is being read.
+struct Image {
+    bytes: Vec<u8>,
+    /// The most bytes.
+    limit: usize,
+    share: RingShare,
+}
+
+impl Image {
+    const fn new(limit: usize, share: RingShare) -> Self {
+        Self { bytes: Vec::new(), limit, share }
+    }
+
+    fn append(&mut self, chunk: &[u8]) -> Result<(), ServiceError> {
+        if self.bytes.len() + chunk.len() > self.limit {
+            return Err(too_large(self.limit));
+        }
+        if self.bytes.capacity() - self.bytes.len() < chunk.len() {
+            let more = CHARGE_STEP.max(chunk.len());
+            self.share.grow(Amounts::memory(more)).map_err(|error| ServiceError::Busy(error.to_string()))?;
+            self.bytes.reserve_exact(more);
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
 fn read_all(
     fd: OwnedFd,
     kind: Kind,
-    limit: usize,
+    mut image: Image,
     deadline: Instant,
     silence: Duration,
-) -> Result<Vec<u8>, ServiceError> {
+) -> Result<(Vec<u8>, RingShare), ServiceError> {
     let file = File::from(fd);
-    let bytes = match kind {
+    match kind {
         Kind::Memory | Kind::File => {
-            if file.metadata().map_err(failed)?.len() > limit as u64 {
-                return Err(too_large(limit));
+            if file.metadata().map_err(failed)?.len() > image.limit as u64 {
+                return Err(too_large(image.limit));
             }
-            read_file(&file, limit)?
+            read_file(&file, &mut image)?;
         }
-        Kind::Pipe => read_pipe(&file, limit, deadline, silence)?,
-    };
-    if bytes.is_empty() { Err(ServiceError::InvalidArgument("the image is empty".into())) } else { Ok(bytes) }
+        Kind::Pipe => read_pipe(&file, &mut image, deadline, silence)?,
+    }
+    if image.bytes.is_empty() {
+        return Err(ServiceError::InvalidArgument("the image is empty".into()));
+    }
+    Ok((image.bytes, image.share))
 }
 
 /// Reads from the beginning, whatever the position of the descriptor: after writing a memfd, it is
 /// at the end.
-fn read_file(file: &File, limit: usize) -> Result<Vec<u8>, ServiceError> {
-    let mut bytes = Vec::new();
+fn read_file(file: &File, image: &mut Image) -> Result<(), ServiceError> {
     let mut chunk = vec![0; 64 << 10];
     loop {
-        match file.read_at(&mut chunk, bytes.len() as u64) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) if bytes.len() + count > limit => return Err(too_large(limit)),
-            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+        match file.read_at(&mut chunk, image.bytes.len() as u64) {
+            Ok(0) => return Ok(()),
+            Ok(count) => image.append(&chunk[..count])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(error)),
         }
@@ -163,8 +197,7 @@ fn read_file(file: &File, limit: usize) -> Result<Vec<u8>, ServiceError> {
 }
 
 /// Reads to the end. The deadline is for the whole, and `silence` for each wait.
-fn read_pipe(mut file: &File, limit: usize, deadline: Instant, silence: Duration) -> Result<Vec<u8>, ServiceError> {
-    let mut bytes = Vec::new();
+fn read_pipe(mut file: &File, image: &mut Image, deadline: Instant, silence: Duration) -> Result<(), ServiceError> {
     let mut chunk = vec![0; 64 << 10];
     let mut heard = Instant::now();
     loop {
@@ -180,9 +213,8 @@ fn read_pipe(mut file: &File, limit: usize, deadline: Instant, silence: Duration
             Err(errno) => return Err(failed(errno)),
         }
         match file.read(&mut chunk) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) if bytes.len() + count > limit => return Err(too_large(limit)),
-            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Ok(0) => return Ok(()),
+            Ok(count) => image.append(&chunk[..count])?,
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(failed(error)),
         }
@@ -192,6 +224,7 @@ fn read_pipe(mut file: &File, limit: usize, deadline: Instant, silence: Duration
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::RingBudget;
     use std::io::{Seek, Write};
     use std::path::Path;
 
@@ -199,7 +232,43 @@ mod tests {
     fn read(fd: impl Into<OwnedFd>, limit: usize) -> Result<Vec<u8>, ServiceError> {
         let (fd, minute) = (fd.into(), Duration::from_secs(60));
         let kind = Kind::of(&fd)?;
-        read_all(fd, kind, limit, Instant::now() + minute, minute)
+        Ok(read_all(fd, kind, Image::new(limit, share()), Instant::now() + minute, minute)?.0)
+    }
+
+    fn share() -> RingShare {
+        RingBudget::default().take(1, Amounts::IMAGE).expect("room")
+    }
+
+    #[test]
+    fn an_image_is_charged_before_it_is_read_and_no_more_than_its_user_may_have() {
+        let (size, minute) = (5 << 20, Duration::from_secs(60));
+        for (room, fits) in [(16 << 20, true), (4 << 20, false)] {
+            let budget = RingBudget::new(room);
+            let share = budget.take(1, Amounts::IMAGE).expect("room");
+            let mut file = tempfile::tempfile().expect("file");
+            file.write_all(&vec![7; size]).expect("write");
+            let image = Image::new(MAX_IMAGE_BYTES, share);
+            let read = read_all(file.into(), Kind::File, image, Instant::now() + minute, minute);
+            match read {
+                Ok((bytes, share)) if fits => {
+                    assert_eq!(bytes.len(), size);
+                    assert!((size..=size + CHARGE_STEP).contains(&budget.used_by(1).bytes));
+                    assert!(bytes.capacity() <= budget.used_by(1).bytes);
+                    drop(share);
+                }
+                Err(ServiceError::Busy(text)) if !fits => assert!(text.contains("MiB"), "{text}"),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(budget.used_by(1), Amounts::default(), "given back");
+        }
+    }
+
+    #[test]
+    fn a_user_reads_four_images_at_once_and_leaves_room_for_others() {
+        let budget = RingBudget::default();
+        let mut all: Vec<_> = std::iter::from_fn(|| budget.take(1, Amounts::IMAGE).ok()).collect();
+        assert_eq!(all.len(), 4);
+        all.extend((2..6).map(|user| budget.take(user, Amounts::IMAGE).expect("another user")));
     }
 
     #[test]
@@ -234,7 +303,8 @@ mod tests {
         {
             let (reader, _writer) = std::io::pipe().expect("pipe");
             let error =
-                read_all(reader.into(), Kind::Pipe, 100, Instant::now() + deadline, silence).expect_err("nothing came");
+                read_all(reader.into(), Kind::Pipe, Image::new(100, share()), Instant::now() + deadline, silence)
+                    .expect_err("nothing came");
             assert!(matches!(error, ServiceError::Failed(_)), "{error}");
             assert!(error.to_string().contains(text), "{error}");
         }
@@ -246,7 +316,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().expect("pipe");
         let slow = tokio::spawn({
             let images = Arc::clone(&images);
-            async move { images.read(reader.into()).await }
+            async move { images.read(reader.into(), share()).await }
         });
         // Until the first call has the place of the pipes.
         while !images.busy[Kind::Pipe as usize].load(Ordering::Acquire) {
@@ -255,10 +325,10 @@ mod tests {
         let memory = rustix::fs::memfd_create("portraitd-test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
         let mut memory = File::from(memory);
         memory.write_all(b"png").expect("write");
-        assert_eq!(images.read(memory.into()).await.expect("read"), b"png");
+        assert_eq!(images.read(memory.into(), share()).await.expect("read").0, b"png");
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let file = File::open(folder.join("Cargo.toml")).expect("file");
-        assert!(images.read(file.into()).await.expect("read").starts_with(b"[workspace]"));
+        assert!(images.read(file.into(), share()).await.expect("read").0.starts_with(b"[workspace]"));
         drop(writer);
         assert!(slow.await.expect("task").is_err(), "it brought nothing");
     }

@@ -425,8 +425,15 @@ pub(super) struct BackgroundObject(pub(super) Arc<CameraContext>);
 impl BackgroundObject {
     /// Sets the background image from a PNG or JPEG of at most 32 MiB: a file or memfd (read from
     /// its beginning), a pipe or a socket.
-    async fn set_image(&self, image: zbus::OwnedFd) -> Result<(), ServiceError> {
-        let image = self.0.images.read(image.into()).await?;
+    async fn set_image(
+        &self,
+        image: zbus::OwnedFd,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ServiceError> {
+        let client = self.0.client_watch.client(connection, &header).await?;
+        let share = self.0.service.charge_image(client.user)?;
+        let image = self.0.images.read(image.into(), share).await?;
         self.0.service.set_image(Some(image)).await
     }
 

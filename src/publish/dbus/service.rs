@@ -23,6 +23,7 @@ use portraitd_protocol::{
 };
 use tokio::sync::watch;
 
+use crate::publish::RingShare;
 use crate::publish::clients::ClientFds;
 use portraitd_media::FrameFormat;
 use portraitd_media::{PixelFormat, Size};
@@ -369,11 +370,18 @@ pub trait CameraService: Send + Sync {
     /// `NotSupported` in a mode without framing.
     fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>>;
 
-    /// Sets the picture of the background from the bytes of a PNG or JPEG. `None` removes it.
+    /// Charges a user for an image that is to be read.
     ///
     /// # Errors
-    /// `InvalidArgument` if the bytes are not such a picture.
-    fn set_image(&self, image: Option<Vec<u8>>) -> BoxFuture<'_, Result<(), ServiceError>>;
+    /// `Busy` if the user, or all together, have as many as allowed.
+    fn charge_image(&self, user: u32) -> Result<RingShare, ServiceError>;
+
+    /// Sets the picture of the background from the bytes of a PNG or JPEG, which are charged to a
+    /// user. `None` removes it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the bytes are not such a picture; `Busy` if the user has no room for it.
+    fn set_image(&self, image: Option<(Vec<u8>, RingShare)>) -> BoxFuture<'_, Result<(), ServiceError>>;
 
     /// Ends all attachments of a client that has left the bus.
     fn released(&self, client: &ClientName);
