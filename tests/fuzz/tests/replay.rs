@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
-use portraitd_fuzz::targets::{formats, jpeg, negotiate};
+use portraitd_fuzz::targets::{formats, jpeg, messages, negotiate};
 
 const INPUTS: usize = 20_000;
 
@@ -59,19 +59,32 @@ fn offers() {
     assert!(replay("negotiate", negotiate::check) > INPUTS / 2);
 }
 
-#[test]
-fn pictures() {
+/// Calls `check` with each seed, and with `count` damaged and shortened copies of it.
+fn damage(target: &str, count: usize, mut check: impl FnMut(&[u8])) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for seed in seeds("jpeg") {
-        jpeg::check(&seed);
-        for _ in 0..INPUTS / 10 {
+    for seed in seeds(target) {
+        check(&seed);
+        for _ in 0..count {
             let mut bytes = seed.clone();
             for _ in 0..=random.below(8) {
                 let place = random.below(bytes.len());
                 bytes[place] = random.bytes(1)[0];
             }
             bytes.truncate(random.below(bytes.len() + bytes.len() / 4) + 1);
-            jpeg::check(&bytes);
+            check(&bytes);
         }
     }
+}
+
+#[test]
+fn pictures() {
+    damage("jpeg", INPUTS / 10, jpeg::check);
+}
+
+#[test]
+fn bus_messages() {
+    assert!(seeds("messages").iter().all(|seed| messages::check(seed)), "the seeds are good messages");
+    let mut good = 0;
+    damage("messages", INPUTS, |bytes| good += usize::from(messages::check(bytes)));
+    assert!(good > INPUTS / 100, "only {good} were found good: the damage hides what is behind the header");
 }

@@ -3,4 +3,5 @@
 
 pub mod formats;
 pub mod jpeg;
+pub mod messages;
 pub mod negotiate;
