@@ -90,6 +90,16 @@ impl Drop for Victim {
     }
 }
 
+/// Attacks a service, where there is a bus, and checks that it is unharmed.
+fn attack(attack: impl AsyncFnOnce(&PrivateBus, &Victim)) {
+    let Some(bus) = PrivateBus::start() else { return };
+    runtime().block_on(async {
+        let victim = Victim::start(&bus);
+        attack(&bus, &victim).await;
+        victim.assert_unharmed(&bus).await;
+    });
+}
+
 #[test]
 fn server_alone() {
     if !plays("hostile::server_alone") {
@@ -128,9 +138,7 @@ async fn refusal(
 
 #[test]
 fn one_large_message_costs_nothing() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, _| {
         let client = bus.bus.connect().await.expect("client");
         let number = Variant::from(1_u8);
         let options: BTreeMap<String, &Variant<'_>> = (0..1_000_000).map(|n| (n.to_string(), &number)).collect();
@@ -144,15 +152,12 @@ fn one_large_message_costs_nothing() {
             assert_eq!(name, LIMITS_EXCEEDED, "{text}");
             assert!(text.starts_with("a call may have") || text.contains("may nest 16 deep"), "{text}");
         }
-        victim.assert_unharmed(&bus).await;
     });
 }
 
 #[test]
 fn what_a_client_sends_is_repeated_briefly_and_escaped() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, _| {
         let client = bus.bus.connect().await.expect("client");
         let long = "\u{7}".repeat(60_000);
         let option = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), Variant::from(value.to_owned()))]);
@@ -171,15 +176,12 @@ fn what_a_client_sends_is_repeated_briefly_and_escaped() {
         ] {
             assert!(text.chars().count() < 1000 && !text.chars().any(char::is_control), "{name}: {text:?}");
         }
-        victim.assert_unharmed(&bus).await;
     });
 }
 
 #[test]
 fn descriptors_that_come_with_calls_are_closed() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, victim| {
         let client = bus.bus.connect().await.expect("client");
         let file = File::open("/dev/null").expect("a file");
         for _ in 0..100 {
@@ -189,7 +191,6 @@ fn descriptors_that_come_with_calls_are_closed() {
             assert_eq!(name, LIMITS_EXCEEDED, "{text}");
         }
         eventually("all are closed", || victim.descriptors() <= victim.descriptors).await;
-        victim.assert_unharmed(&bus).await;
     });
 }
 
@@ -220,23 +221,20 @@ async fn send_all(client: &Connection, calls: &[Message], replies: usize) -> (us
 
 #[test]
 fn a_thousand_calls_in_flight_of_one_client_leave_room_for_others() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, victim| {
         let client = bus.bus.connect().await.expect("client");
         let options = BTreeMap::<String, Variant<'_>>::new();
         let calls: Vec<_> = (0..1000).map(|_| call("org.portraitd.Camera1", "Attach", &("view", &options))).collect();
         // Sixteen wait for the authority, which never answers.
         assert_eq!(send_all(&client, &calls, 984).await, (984, 0));
-        victim.assert_unharmed(&bus).await;
+        // While they wait.
+        victim.assert_unharmed(bus).await;
     });
 }
 
 #[test]
 fn a_flood_of_calls_is_answered_in_bounded_memory_while_others_make_progress() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, _| {
         let mut clients = Vec::new();
         for _ in 0..8 {
             clients.push(bus.bus.connect().await.expect("client"));
@@ -256,15 +254,12 @@ fn a_flood_of_calls_is_answered_in_bounded_memory_while_others_make_progress() {
         };
         let (answers, ()) = futures_util::future::join(flood, progress).await;
         assert!(answers.iter().all(|(refused, others)| refused + others == 3000), "every call is answered");
-        victim.assert_unharmed(&bus).await;
     });
 }
 
 #[test]
 fn a_caller_that_never_reads_its_replies_costs_the_service_nothing() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, victim| {
         let path = bus.address.split(',').find_map(|part| part.strip_prefix("unix:path=")).expect("a socket");
         let mut deaf = UnixStream::connect(path).expect("the bus");
         let user: String =
@@ -285,16 +280,14 @@ fn a_caller_that_never_reads_its_replies_costs_the_service_nothing() {
             deaf
         });
         let deaf = writing.await.expect("written");
-        victim.assert_unharmed(&bus).await;
+        victim.assert_unharmed(bus).await;
         drop(deaf);
     });
 }
 
 #[test]
 fn signals_to_the_service_do_not_pile_up_and_none_is_taken_for_the_bus() {
-    let Some(bus) = PrivateBus::start() else { return };
-    runtime().block_on(async {
-        let victim = Victim::start(&bus);
+    attack(async |bus, _| {
         let camera = FakeCamera::new("front");
         // A service under its unique name alone, in this process: the name belongs to the other one.
         let own = PrivateBus::start().expect("a second bus");
@@ -326,6 +319,5 @@ fn signals_to_the_service_do_not_pile_up_and_none_is_taken_for_the_bus() {
                 attacker.send(&signal).await.expect("sent");
             }
         }
-        victim.assert_unharmed(&bus).await;
     });
 }
