@@ -53,12 +53,17 @@ need_python() {
     python3 -c "import $(IFS=,; echo "$*")" || skip "needs Python's modules $*"
 }
 
+# tool_version PROGRAM: of a cargo subcommand. Some answer only as cargo calls them, or with another name before the version.
+tool_version() {
+    { "$1" --version || "$1" "${1##*/cargo-}" --version; } 2>/dev/null | awk '{ print $NF }'
+}
+
 # cargo_tool CRATE VERSION: builds a cargo subcommand once into .cache/tools, unless this very version is installed, and sets
 # TOOL to its program. Without optimization: compiling it takes minutes otherwise, and running it takes seconds either way.
 cargo_tool() {
     TOOL=$CACHE/tools/bin/$1
-    [ "$("$TOOL" --version 2>/dev/null)" != "$1 $2" ] || return 0
-    if [ "$("$1" --version 2>/dev/null)" = "$1 $2" ]; then
+    [ "$(tool_version "$TOOL")" != "$2" ] || return 0
+    if [ "$(tool_version "$1")" = "$2" ]; then
         TOOL=$(command -v "$1")
         return
     fi
