@@ -113,3 +113,25 @@ fn observing_allocates_nothing_after_the_start() {
     run(0);
     assert_eq!(counting::allocations(|| run(90)), 0);
 }
+
+#[test]
+fn a_still_wide_scene_has_its_final_mask_by_the_third_frame() {
+    let scene = Scene::new(&SceneOptions::parse("wide").expect("a scene")).expect("a scene");
+    let (size, number) = (scene.format().size, 60);
+    let (picture, truth) = (scene.picture(number), scene.truth(number));
+    let (mut observer, mut observation, mut matte) = (observer(), Observation::default(), Matte::new());
+    let mut mask = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default()).expect("a picture");
+    let ious: Vec<f64> = (0..60)
+        .map(|sequence| {
+            observer
+                .observe(&picture.as_picture(), sequence, sequence * 33_333_333, |_| false, &mut observation)
+                .expect("an observation");
+            assert!(observation.inferences <= 1, "frame {sequence}");
+            let view = observation.mask_view().expect("a mask");
+            draw_mask(&mut matte, &view, PixelRect::of_size(size), &mut mask.as_picture_mut()).expect("drawn");
+            score(mask.bytes(), truth.alpha.bytes(), size).iou
+        })
+        .collect();
+    let last = ious[59];
+    assert!(last > 0.93 && ious[2] >= last - 0.01, "frames 0 to 3: {:?}, last: {last:.4}", &ious[..4]);
+}

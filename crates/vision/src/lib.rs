@@ -72,6 +72,7 @@ mod observer;
 mod regions;
 mod smooth;
 mod tracker;
+mod window;
 
 pub use attention::{Attention, Pass};
 pub use mask::THRESHOLD;

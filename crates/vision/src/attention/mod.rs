@@ -21,17 +21,10 @@
 use portraitd_media::{Size, UnitRect};
 
 use crate::motion_gate::MotionDetector;
+use crate::window::{MARGIN_X, MARGIN_Y, cell_aspect, window_around};
 
-/// The margin of a window on the left and right of the people, as a share of their width.
-const MARGIN_X: f32 = 0.3;
-/// The margin of a window above and below the people, as a share of their height.
-const MARGIN_Y: f32 = 0.2;
-/// The limit of the ratio of width to height, and of height to width, of a window's pixels after
-/// they are fitted to the net's input. The nets were trained on pictures of all shapes squeezed
-/// into one, and a standing person fills a wide grid better when stretched.
-const MAX_STRETCH: f32 = 3.0;
 /// If a window needs at least this share of the frame, full-frame passes replace window passes.
-const FULL_FRAME_FROM: f32 = 0.75;
+pub(crate) const FULL_FRAME_FROM: f32 = 0.75;
 /// Window passes return when the window needs less than this share of the frame.
 const WINDOW_BELOW: f32 = 0.6;
 /// A window stays in place while this share of the margins remains free around the people ...
@@ -52,12 +45,15 @@ const MOTION_CHECK_INTERVAL_NS: u64 = 250_000_000;
 const FRAMES_BETWEEN_CHECKS: u32 = 2;
 /// The interval of passes while nobody is known and nothing moves.
 const SCAN_INTERVAL_NS: u64 = 450_000_000;
+/// The number of window passes that follow when somebody is found, even if nothing moves: the pass
+/// that found them showed them small. The second of these passes has a better window.
+const PASSES_AFTER_FIND: u8 = 2;
 /// After a longer gap between frames, or a step back in time, everything is forgotten.
 const RESET_GAP_NS: u64 = 2_500_000_000;
 
 /// The tiles of a scan, in order. The lower part of the frame comes first, because people stand on
 /// the ground.
-const TILES: [UnitRect; 6] = [
+pub(crate) const TILES: [UnitRect; 6] = [
     UnitRect::new(0.2, 0.25, 0.6, 0.75),
     UnitRect::new(0.0, 0.25, 0.6, 0.75),
     UnitRect::new(0.4, 0.25, 0.6, 0.75),
@@ -115,7 +111,7 @@ pub struct Attention {
     grid: Size,
     /// The width of a cell divided by its height, in pixels of the frame, if the grid covers the
     /// whole frame.
-    stretch: f32,
+    cell_aspect: f32,
     focus: Focus,
     /// Capture time of the newest frame.
     newest_ns: Option<u64>,
@@ -129,6 +125,8 @@ pub struct Attention {
     next_tile: usize,
     /// Whether the next pass is on a tile while nobody is known.
     tile_is_next: bool,
+    /// Window passes that are due although nothing moves.
+    due: u8,
 }
 
 impl Attention {
@@ -136,7 +134,7 @@ impl Attention {
     pub fn new(grid: Size) -> Self {
         Self {
             grid,
-            stretch: 1.0,
+            cell_aspect: 1.0,
             focus: Focus::Nobody,
             newest_ns: None,
             last_pass_ns: None,
@@ -144,6 +142,7 @@ impl Attention {
             frames_since: 0,
             next_tile: 0,
             tile_is_next: false,
+            due: 0,
         }
     }
 
@@ -160,8 +159,7 @@ impl Attention {
             self.reset();
         }
         self.newest_ns = Some(capture_ns);
-        let pixels_per_cell = |pixels: u32, cells: u32| pixels.max(1) as f32 / cells.max(1) as f32;
-        self.stretch = pixels_per_cell(frame.width, self.grid.width) / pixels_per_cell(frame.height, self.grid.height);
+        self.cell_aspect = cell_aspect(frame, self.grid);
 
         let since = |then: Option<u64>| then.map_or(u64::MAX, |then| capture_ns.saturating_sub(then));
         let (since_pass, since_full_frame) = (since(self.last_pass_ns), since(self.last_full_frame_ns));
@@ -184,9 +182,10 @@ impl Attention {
                 let is_turn = since_full_frame == u64::MAX || self.frames_since >= FRAMES_BETWEEN_CHECKS;
                 if is_turn && (since_full_frame >= CHECK_INTERVAL_NS || outside) {
                     Pass::FullFrameCheck
-                } else if still && since_pass < REFRESH_NS {
+                } else if still && since_pass < REFRESH_NS && self.due == 0 {
                     Pass::Keep
                 } else {
+                    self.due = self.due.saturating_sub(1);
                     Pass::Window(window)
                 }
             }
@@ -229,20 +228,9 @@ impl Attention {
         }
     }
 
-    /// The window for people in the box `people`: with margins, within the limit of the stretch,
-    /// and inside the frame.
+    /// The window for people in the box `people`.
     fn window_for(&self, people: &UnitRect) -> UnitRect {
-        let mut window = people.expanded(people.width * MARGIN_X, people.height * MARGIN_Y);
-        // The stretch of the window's pixels. Above 1, the net sees people narrower than they are.
-        let stretch = self.stretch * window.width / window.height;
-        if stretch < 1.0 / MAX_STRETCH {
-            let wider = window.width / (stretch * MAX_STRETCH) - window.width;
-            window = window.expanded(wider * 0.5, 0.0);
-        } else if stretch > MAX_STRETCH {
-            let higher = window.height * stretch / MAX_STRETCH - window.height;
-            window = window.expanded(0.0, higher * 0.5);
-        }
-        window.moved_into(&UnitRect::WHOLE)
+        window_around(people, (MARGIN_X, MARGIN_Y), self.cell_aspect)
     }
 
     /// Chooses between full-frame passes and a window for the people in the box `people`. A window
@@ -256,6 +244,7 @@ impl Attention {
         }
         let Focus::Window(window) = self.focus else {
             self.focus = Focus::Window(wanted);
+            self.due = PASSES_AFTER_FIND;
             return;
         };
         let needed = people.expanded(people.width * MARGIN_X * MIN_MARGIN, people.height * MARGIN_Y * MIN_MARGIN);
@@ -263,6 +252,8 @@ impl Attention {
         if window.contains(&needed, 1e-4) && window.area() <= MAX_SLACK * wanted.area() {
             return;
         }
+        // Somebody is in a part that no window pass has seen.
+        self.due = self.due.max(1);
         let similar = |a: f32, b: f32| a >= 0.8 * b && a <= 1.3 * b;
         let moved = self.shifted(&window, &wanted);
         self.focus = Focus::Window(
