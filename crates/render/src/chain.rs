@@ -12,7 +12,7 @@ use portraitd_vision::{Observation, ObserveError, Observer};
 
 use crate::composite::{CompositeRenderer, PreparedBackground};
 use crate::error::RenderError;
-use crate::mask::draw_mask;
+use crate::mask::{EdgeRenderer, draw_mask};
 use crate::shown::MatteRules;
 use crate::view::ViewRenderer;
 
@@ -85,6 +85,7 @@ pub struct Chain {
     observation: Observation,
     director: Option<Director>,
     matte: Matte,
+    edges: EdgeRenderer,
     view: ViewRenderer,
     composite: CompositeRenderer,
     rules: MatteRules,
@@ -101,6 +102,7 @@ impl Chain {
             observation: Observation::default(),
             director: None,
             matte: Matte::new(),
+            edges: EdgeRenderer::new(),
             view: ViewRenderer::new(),
             composite: CompositeRenderer::new(),
             rules: MatteRules::new(),
@@ -127,8 +129,8 @@ impl Chain {
         Ok(director.step(capture_ns))
     }
 
-    /// Observes a picture that has no predecessor. Its mask is the net's output without smoothing;
-    /// its people come from the cleaned mask. Forgets everything that was seen before.
+    /// Observes a picture that has no predecessor with one inference pass. Its mask is the net's
+    /// output without smoothing; its people come from the cleaned mask. Forgets everything that was seen before.
     ///
     /// # Errors
     /// [`ChainError::Observe`].
@@ -138,6 +140,16 @@ impl Chain {
         self.observation.mask.clear();
         self.observation.mask.extend_from_slice(self.observer.probabilities());
         Ok(())
+    }
+
+    /// Observes a picture that has no predecessor with as many inference passes as it takes
+    /// ([`Observer::observe_closely`]). Forgets everything that was seen before.
+    ///
+    /// # Errors
+    /// [`ChainError::Observe`].
+    pub fn observe_closely(&mut self, picture: &Picture<'_>) -> Result<(), ChainError> {
+        self.reset();
+        Ok(self.observer.observe_closely(picture, &mut self.observation)?)
     }
 
     /// The shot with which the director frames the people of the last observation, if they stay
@@ -196,6 +208,16 @@ impl Chain {
         let whole = PixelRect::of_size(self.observation.frame);
         let mask = mask_of(&self.observation)?;
         Ok(draw_mask(&mut self.matte, &mask, whole, output)?)
+    }
+
+    /// Draws the mask of `picture`, which was observed last, at the size of `output` (GREY), with
+    /// edges that follow those in the picture: 0 is background, 255 is a person.
+    ///
+    /// # Errors
+    /// [`ChainError::Mask`] if no picture has been observed, or [`ChainError::Render`].
+    pub fn draw_edges(&mut self, picture: &Picture<'_>, output: &mut PictureMut<'_>) -> Result<(), ChainError> {
+        let mask = mask_of(&self.observation)?;
+        Ok(self.edges.render(picture, PixelRect::of_size(picture.size()), &mask, output)?)
     }
 
     /// Draws `crop` (pixels of `picture`) at the size of `output`.

@@ -71,6 +71,7 @@ mod observation;
 mod observer;
 mod regions;
 mod smooth;
+mod still;
 mod tracker;
 mod window;
 

@@ -141,7 +141,7 @@ impl Observer {
     }
 
     /// Runs one inference pass on an area of the picture, in fractions of it.
-    fn infer_area(&mut self, picture: &Picture<'_>, area: UnitRect) -> Result<Inference, ObserveError> {
+    pub(crate) fn infer_area(&mut self, picture: &Picture<'_>, area: UnitRect) -> Result<Inference, ObserveError> {
         let region = area.to_pixels(picture.size());
         let sampled = self.sampler.sample(picture, region, &mut self.input)?;
         let started = std::time::Instant::now();

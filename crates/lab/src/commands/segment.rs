@@ -1,8 +1,9 @@
 //! `portraitd-lab segment`: writes masks of pictures and videos, and views and composites on
 //! request. It uses no camera and no threads.
 //!
-//! Still pictures are independent of each other. Their mask is the output of the net, scaled to the
-//! size of the picture. Frames of a video, and pictures with `--video`, pass through the whole
+//! Still pictures are independent of each other. Several inference passes look closer at the people
+//! in them, and the edges of their mask follow those of the picture. With `--plain` the mask is the
+//! output of one pass, scaled to the size of the picture. Frames of a video, and pictures with `--video`, pass through the whole
 //! chain of live frames: smoothing, regions, tracks, director.
 
 use std::collections::HashSet;
@@ -43,6 +44,10 @@ pub(super) struct Arguments {
     out: PathBuf,
     #[command(flatten)]
     model: ModelArguments,
+    /// One inference pass for each picture, and its output as it is: no closer passes on people who
+    /// are small or many, and no edges that follow the picture
+    #[arg(long, conflicts_with = "video")]
+    plain: bool,
     /// Treat the pictures as consecutive frames of one video
     #[arg(long)]
     video: bool,
@@ -192,9 +197,17 @@ impl Worker<'_> {
 
     /// Processes a picture independently of others.
     fn still(&mut self, picture: &Picture<'_>) -> anyhow::Result<Drawn> {
-        self.chain.observe_still(picture)?;
+        if self.arguments.plain {
+            self.chain.observe_still(picture)?;
+        } else {
+            self.chain.observe_closely(picture)?;
+        }
         let crop = if self.arguments.view { Some(self.chain.settled_shot()?.crop) } else { None };
-        self.draw(picture, crop, PixelFormat::Rgb24)
+        let mut drawn = self.draw(picture, crop, PixelFormat::Rgb24)?;
+        if !self.arguments.plain {
+            self.chain.draw_edges(picture, &mut drawn.mask.as_picture_mut())?;
+        }
+        Ok(drawn)
     }
 
     /// Processes a frame of a video.

@@ -30,11 +30,12 @@ pub(in crate::commands) struct Arguments {
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     pub(super) size: Option<Size>,
     /// The method that scales the mask to the size of the picture
-    #[arg(long, value_enum, default_value_t = EdgeMethod::Bilinear)]
-    pub(super) edges: EdgeMethod,
-    /// The number of window passes after the full-frame pass; 0 scores the full-frame pass alone
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub(super) closer: usize,
+    #[arg(long, value_enum)]
+    pub(super) edges: Option<EdgeMethod>,
+    /// The number of passes on one window around all people after the full-frame pass; 0 scores the
+    /// full-frame pass alone. By default pictures are segmented as `segment` does it
+    #[arg(long, value_name = "N")]
+    pub(super) closer: Option<usize>,
     /// Use only the first N pictures or videos
     #[arg(long, value_name = "N")]
     pub(super) count: Option<usize>,

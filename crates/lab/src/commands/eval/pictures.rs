@@ -10,7 +10,7 @@ use portraitd_lab::eval::{PictureSummary, Score, score};
 use portraitd_media::file::batch::pictures_in;
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::{EdgeRenderer, ViewRenderer, draw_mask};
-use portraitd_vision::Observer;
+use portraitd_vision::{Observation, Observer};
 use portraitd_vision::net::EngineOptions;
 use serde_json::json;
 
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     });
     if let Some(page) = &arguments.html {
         let wide = if arguments.wide { ", each on a 16:9 canvas" } else { "" };
-        let closer = arguments.closer;
+        let closer = arguments.closer.map_or_else(|| "as many".into(), |passes| passes.to_string());
         let about = format!("{name}, pictures of {}{wide}, {closer} window passes", arguments.directory.display());
         write_page(page, &pictures_page(&about, &summary, &scores, &worst))?;
     }
@@ -96,12 +96,18 @@ fn score_one(
         truth = fitted(&truth, size)?;
     }
     let size = picture.size();
-    let covers = observer.segment_picture(&picture.as_picture(), arguments.closer)?;
-    let grid = observer.model().output_size();
-    let mask = MaskView::new(MaskValues::Float(observer.probabilities()), grid, covers)?;
+    let mut observation = Observation::default();
+    let mask = if let Some(passes) = arguments.closer {
+        let covers = observer.segment_picture(&picture.as_picture(), passes)?;
+        MaskView::new(MaskValues::Float(observer.probabilities()), observer.model().output_size(), covers)?
+    } else {
+        observer.observe_closely(&picture.as_picture(), &mut observation)?;
+        MaskView::new(MaskValues::Float(&observation.mask), observation.size, observation.covers)?
+    };
+    let by_default = if arguments.closer.is_some() { EdgeMethod::Bilinear } else { EdgeMethod::Guided };
     let mut out = OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?;
     let whole = PixelRect::of_size(size);
-    match arguments.edges {
+    match arguments.edges.unwrap_or(by_default) {
         EdgeMethod::Bilinear => draw_mask(matte, &mask, whole, &mut out.as_picture_mut())?,
         EdgeMethod::Guided => {
             EdgeRenderer::new().render(&picture.as_picture(), whole, &mask, &mut out.as_picture_mut())?;
