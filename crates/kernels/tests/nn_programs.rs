@@ -2,8 +2,8 @@
 //! this CPU.
 
 use portraitd_kernels::nn::{
-    Activation, Arithmetic, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Program, Residual,
-    Shape, Step, dump, oracle,
+    Activation, Arithmetic, Border, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Program,
+    Residual, Shape, Step, dump, oracle,
 };
 use portraitd_kernels::simd::Isa;
 
@@ -258,6 +258,32 @@ fn a_decoder_level() {
             activation: Activation::Sigmoid,
         });
         b.check();
+    }
+}
+
+#[test]
+fn padding_of_every_side() {
+    for border in [Border::Zero, Border::Replicate] {
+        for (above, left, below, right) in [(1, 1, 1, 1), (0, 2, 3, 0), (2, 0, 0, 1), (5, 6, 0, 0), (0, 0, 0, 0)] {
+            let mut b = Build::new(3, 4, 5);
+            let padded = b.map(Shape { height: 3 + above + below, width: 4 + left + right, channels: 5 });
+            b.program.steps.push(Step::Pad { input: 0, output: padded, border, padding: [above, left] });
+            let (c, shape) = b.dense(padded, [3, 3], (1, [0, 0]), 7, Activation::Relu);
+            b.conv(padded, c, shape, false);
+            b.check();
+        }
+    }
+}
+
+#[test]
+fn padding_that_does_not_fit_is_refused() {
+    for (height, padding) in [(5, [3, 0]), (2, [0, 0]), (4, [1, usize::MAX])] {
+        let mut b = Build::new(3, 4, 5);
+        let padded = b.map(Shape { height, width: 4, channels: 5 });
+        b.program.steps.push(Step::Pad { input: 0, output: padded, border: Border::Replicate, padding });
+        b.program.output = padded;
+        let error = b.program.check().expect_err("does not fit").to_string();
+        assert!(error.contains("does not fit"), "{error}");
     }
 }
 

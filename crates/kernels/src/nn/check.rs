@@ -129,6 +129,18 @@ impl Program {
                 }
                 check_windows([*kernel, *kernel], *stride, *padding, input, output)
             }
+            Step::Pad { input, output, padding, .. } => {
+                let (input, output) = (self.shape(*input), self.shape(*output));
+                if input.channels != output.channels {
+                    return Err("input and output have different channels".to_owned());
+                }
+                let sides = [(input.height, output.height), (input.width, output.width)];
+                if padding.iter().zip(sides).all(|(&before, (from, to))| before <= MAX_SIDE && before + from <= to) {
+                    Ok(())
+                } else {
+                    Err(format!("{input:?} with {padding:?} before it does not fit {output:?}"))
+                }
+            }
             Step::Concatenate { inputs, output } => {
                 let output = self.shape(*output);
                 let mut channels = 0;

@@ -5,7 +5,7 @@
 //! same version and is not meant for storage.
 
 use super::program::{
-    Arithmetic, Convolution, Depthwise, Interpolation, Pooling, Program, ProgramError, Residual, Shape, Step,
+    Arithmetic, Border, Convolution, Depthwise, Interpolation, Pooling, Program, ProgramError, Residual, Shape, Step,
 };
 use super::rows::Activation;
 
@@ -184,6 +184,11 @@ impl Reader<'_> {
                 let [low, high] = self.floats()?[..] else { return self.fail("expected two limits") };
                 Step::Clamp { input, output, low, high }
             }
+            12 => {
+                let input = self.number()?;
+                let border = if self.boolean()? { Border::Replicate } else { Border::Zero };
+                Step::Pad { input, output, border, padding: self.pair()? }
+            }
             _ => return self.fail("unknown kind of step"),
         })
     }
@@ -219,6 +224,7 @@ pub fn write(program: &Program) -> Vec<u8> {
             Step::Concatenate { .. } => 9,
             Step::Softmax { .. } => 10,
             Step::Clamp { .. } => 11,
+            Step::Pad { .. } => 12,
         };
         w.numbers(&[kind, step.writes()[0]]);
         match step {
@@ -261,6 +267,9 @@ pub fn write(program: &Program) -> Vec<u8> {
             Step::Pool { input, pooling, kernel, stride, padding, .. } => {
                 w.numbers(&[*input, *kernel, *stride, padding[0], padding[1]]);
                 w.number(usize::from(*pooling == Pooling::Average));
+            }
+            Step::Pad { input, border, padding, .. } => {
+                w.numbers(&[*input, usize::from(*border == Border::Replicate), padding[0], padding[1]]);
             }
             Step::Concatenate { inputs, .. } => {
                 w.number(inputs.len());

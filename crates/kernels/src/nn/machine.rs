@@ -378,6 +378,9 @@ unsafe fn simple_step(kernels: &Kernels, program: &Program, step: &Step, maps: &
             let from = (read(*input), shape(*input));
             simple::pool(*pooling, (*kernel, *stride, *padding), from, (write(*output), shape(*output)));
         }
+        Step::Pad { input, output, border, padding } => {
+            simple::pad(*border, *padding, (read(*input), shape(*input)), (write(*output), shape(*output)));
+        }
         Step::Concatenate { inputs, output } => {
             let mut offset = 0;
             for &input in inputs {

@@ -38,6 +38,7 @@ mod steps;
 
 pub use machine::{Machine, MachineError, Order};
 pub use program::{
-    Arithmetic, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, ProgramError, Residual, Shape, Step,
+    Arithmetic, Border, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, ProgramError, Residual, Shape,
+    Step,
 };
 pub use rows::{Activation, Kernels};

@@ -1,7 +1,7 @@
 //! The oracle of the network's kernels: the same computations by plain loops, in double precision
 //! where sums are long. It is slow and meant for tests.
 
-use super::program::{Arithmetic, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step};
+use super::program::{Arithmetic, Border, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step};
 use super::rows::Activation;
 
 /// The activation of a single number.
@@ -206,6 +206,18 @@ pub fn run(program: &Program, input: &[f32]) -> Vec<Map> {
                         Pooling::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
                         Pooling::Average => values.iter().sum::<f64>() / values.len().max(1) as f64,
                     }
+                })
+            }
+            Step::Pad { input, output, border, padding } => {
+                let input = get(*input);
+                Map::from_fn(shape(*output), |y, x, c| {
+                    let inside = |at: usize, before: usize, side: usize| (before..before + side).contains(&at);
+                    let Shape { height, width, .. } = input.shape;
+                    if *border == Border::Zero && !(inside(y, padding[0], height) && inside(x, padding[1], width)) {
+                        return 0.0;
+                    }
+                    let nearest = |at: usize, before: usize, side: usize| at.clamp(before, before + side - 1) - before;
+                    input.at(nearest(y, padding[0], height), nearest(x, padding[1], width), c)
                 })
             }
             Step::Concatenate { inputs, output } => {

@@ -112,6 +112,15 @@ pub enum Pooling {
     Average,
 }
 
+/// The values around a map that a [`Step::Pad`] adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    /// Zeros.
+    Zero,
+    /// The nearest pixel of the map.
+    Replicate,
+}
+
 /// The interpolation that enlarges a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
@@ -238,6 +247,18 @@ pub enum Step {
         /// Rows and columns outside the input, as in [`Convolution::padding`].
         padding: [usize; 2],
     },
+    /// Adds pixels around a map. Convolutions pad with zeros by themselves; this step is for nets
+    /// that replicate the border, and for padding that several steps share.
+    Pad {
+        /// Input map.
+        input: MapId,
+        /// Output map. Below and to the right there are as many pixels as its size requires.
+        output: MapId,
+        /// The values of the added pixels.
+        border: Border,
+        /// Rows above the input, and columns to the left of it.
+        padding: [usize; 2],
+    },
     /// Joins maps of equal height and width along their channels.
     Concatenate {
         /// Input maps, in the order of their channels.
@@ -328,6 +349,7 @@ impl Step {
             | Self::Resize { input, .. }
             | Self::Mean { input, .. }
             | Self::Pool { input, .. }
+            | Self::Pad { input, .. }
             | Self::Softmax { input, .. } => visit(*input),
         }
     }
@@ -347,6 +369,7 @@ impl Step {
             | Self::Resize { output, .. }
             | Self::Mean { output, .. }
             | Self::Pool { output, .. }
+            | Self::Pad { output, .. }
             | Self::Concatenate { output, .. }
             | Self::Softmax { output, .. } => *output == map,
         }
@@ -367,6 +390,7 @@ impl Step {
             | Self::Resize { output, .. }
             | Self::Mean { output, .. }
             | Self::Pool { output, .. }
+            | Self::Pad { output, .. }
             | Self::Concatenate { output, .. }
             | Self::Softmax { output, .. } => vec![*output],
         }
@@ -386,6 +410,7 @@ impl Step {
             | Self::Resize { output, .. }
             | Self::Mean { output, .. }
             | Self::Pool { output, .. }
+            | Self::Pad { output, .. }
             | Self::Concatenate { output, .. }
             | Self::Softmax { output, .. } => *output = to,
         }
@@ -438,6 +463,7 @@ impl Step {
             | Self::Resize { input, .. }
             | Self::Mean { input, .. }
             | Self::Pool { input, .. }
+            | Self::Pad { input, .. }
             | Self::Softmax { input, .. } => *input = number(*input),
         }
     }
@@ -457,6 +483,7 @@ impl Step {
             Self::Resize { .. } => "resize",
             Self::Mean { .. } => "mean",
             Self::Pool { .. } => "pool",
+            Self::Pad { .. } => "pad",
             Self::Concatenate { .. } => "concatenate",
             Self::Softmax { .. } => "softmax",
         }

@@ -1,6 +1,6 @@
 //! Steps that take little time in the supported networks, as plain loops over slices.
 
-use super::program::{Arithmetic, Pooling, Shape};
+use super::program::{Arithmetic, Border, Pooling, Shape};
 
 /// `a op b`. `b` is as long as `a`, or one pixel long.
 pub(super) fn arithmetic(operation: Arithmetic, a: &[f32], b: &[f32], output: &mut [f32]) {
@@ -105,6 +105,40 @@ pub(super) fn pool(
 /// The indices of the input that window `at` covers.
 fn window(at: usize, stride: usize, padding: usize, kernel: usize, side: usize) -> std::ops::Range<usize> {
     (at * stride).saturating_sub(padding)..(at * stride + kernel).saturating_sub(padding).min(side)
+}
+
+/// Adds pixels around a map: `padding` rows above and columns to the left, and below and to the right
+/// as many as the output is larger. No step of a checked program pads an empty map.
+pub(super) fn pad(
+    border: Border,
+    padding: [usize; 2],
+    (input, from): (&[f32], Shape),
+    (output, to): (&mut [f32], Shape),
+) {
+    let channels = to.channels;
+    let (row, left) = (from.width * channels, padding[1] * channels);
+    for (y, rows) in output.chunks_exact_mut(to.width * channels).enumerate() {
+        let inside = y.wrapping_sub(padding[0]) < from.height;
+        if border == Border::Zero && !inside {
+            rows.fill(0.0);
+            continue;
+        }
+        let source = y.saturating_sub(padding[0]).min(from.height - 1);
+        let source = &input[source * row..][..row];
+        let (before, rest) = rows.split_at_mut(left);
+        let (middle, after) = rest.split_at_mut(row);
+        middle.copy_from_slice(source);
+        match border {
+            Border::Zero => {
+                before.fill(0.0);
+                after.fill(0.0);
+            }
+            Border::Replicate => {
+                before.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(&source[..channels]));
+                after.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(&source[row - channels..]));
+            }
+        }
+    }
 }
 
 /// Copies one input of a concatenation to the channels from `offset` on.
