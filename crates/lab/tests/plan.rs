@@ -115,7 +115,7 @@ fn two_threads_compute_the_result_of_one() {
 fn pieces_of_other_nets_run_on_the_plan() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
     let library = Library::new(vec![directory]);
-    for name in ["pieces-unet", "pieces-sinet", "pieces-modnet"] {
+    for name in ["pieces-unet", "pieces-sinet", "pieces-modnet", "pieces-borders"] {
         let package = library.read(name).expect("a fixture");
         let mut state = 1_u32;
         let input: Vec<f32> = (0..3 * package.manifest.input.width * package.manifest.input.height)
@@ -142,6 +142,26 @@ fn pieces_of_other_nets_run_on_the_plan() {
             let (least, most) = (spread.clone().fold(1.0, f32::min), spread.fold(0.0, f32::max));
             assert!(most - least > 0.1, "{name}: the mask is nearly constant, {least} to {most}");
         }
+    }
+}
+
+/// The two mistakes of the conversion that this project began with. `tests/fixtures/models/make.py`
+/// makes them again in a net with the same tensors.
+#[test]
+fn a_lost_group_count_and_zeros_around_maps_are_found_in_their_layers() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/models");
+    let library = Library::new(vec![directory]);
+    let right = library.read("pieces-borders").expect("a fixture");
+    let input: Vec<f32> = (0..3 * 48 * 32).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    let golden = tract_tensors(&right, &input).expect("tract");
+    for (name, layer) in [("mistake-group", "convtranspose"), ("mistake-zeros", "pad")] {
+        let wrong = library.read(name).expect("a fixture");
+        let comparison = Comparison { input: &input, golden: Some(&golden), tolerance: 1e-4, isa: Isa::detect() };
+        let parity = compare(&wrong, comparison).expect("runs");
+        let first = parity.first_divergence().expect("a mistake");
+        assert!(first.name.starts_with(layer), "{name} is reported at {}", first.name);
+        // The plan and tract compute the same, right or wrong: the mistake is in the file.
+        assert!(parity.layers.iter().all(|layer| layer.plan.as_ref().is_none_or(|found| !found.diverges)), "{name}");
     }
 }
 

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use portraitd_kernels::nn::{
-    Activation, Arithmetic, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step,
+    Activation, Arithmetic, Border, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, Shape, Step,
 };
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::ops::array::TypedConcat;
+use tract_onnx::tract_core::ops::array::{Pad, PadMode, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, KernelFormat, MaxPool, PoolSpec, SumPool};
@@ -21,10 +21,11 @@ use tract_onnx::tract_core::ops::nn::{DataFormat, LeakyRelu, Reduce, Reducer, So
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::error::{OperatorError, Unsupported};
+use super::weights::{channels_last, constant, floats, per_channel, ungrouped, windows};
 
 /// What stands for a value of tract's graph.
 #[derive(Clone, Debug)]
-enum Value {
+pub(super) enum Value {
     /// A value that is known during the conversion.
     Constant(Arc<Tensor>),
     /// A feature map.
@@ -170,6 +171,9 @@ impl Import {
             self.program.steps.push(Step::Mean { input, output: mean });
             let pixels = (shape.height * shape.width) as f32;
             return self.affine(node, mean, vec![pixels; shape.channels], vec![0.0; shape.channels]);
+        }
+        if let Some(pad) = node.op_as::<Pad>() {
+            return self.pad(node, pad, input);
         }
         if let Some(softmax) = node.op_as::<Softmax>() {
             if softmax.axes.as_slice() != [1] {
@@ -338,12 +342,11 @@ impl Import {
         let weights = constant(inputs.get(1))?;
         let bias = per_channel(&*constant(inputs.get(2))?, to.channels)?;
         let weights = floats(&weights)?;
-        let inner = if conv.group == 1 { from.channels } else { 1 };
-        if weights.len() != to.channels * inner * kernel[0] * kernel[1] {
-            return Err(OperatorError::WeightCount);
-        }
-        if conv.group == 1 {
-            let weights = channels_last(&weights, to.channels, from.channels, kernel[0] * kernel[1]);
+        let taps = kernel[0] * kernel[1];
+        let depthwise = conv.group == from.channels && to.channels == from.channels && kernel[0] == kernel[1];
+        if conv.group == 1 || !depthwise {
+            let dense = ungrouped(weights, conv.group, [to.channels, from.channels], taps)?;
+            let weights = channels_last(&dense, to.channels, from.channels, taps);
             let convolution = Convolution {
                 kernel,
                 stride,
@@ -356,8 +359,8 @@ impl Import {
             };
             return self.push(node, |output| Step::Convolution { input, output, convolution, mean: None });
         }
-        if conv.group != from.channels || to.channels != from.channels || kernel[0] != kernel[1] {
-            return Err(OperatorError::Attribute(format!("{} groups of {} channels", conv.group, from.channels)));
+        if weights.len() != to.channels * taps {
+            return Err(OperatorError::WeightCount);
         }
         let depthwise = Depthwise {
             kernel: kernel[0],
@@ -389,17 +392,14 @@ impl Import {
             && deconv.adjustments.iter().all(|&adjustment| adjustment == 0)
             && spec.data_format == DataFormat::NCHW
             && deconv.kernel_format == KernelFormat::OIHW
-            && deconv.group == 1
             && (to.height, to.width) == (from.height * factor, from.width * factor);
         if !plain {
-            return Err(OperatorError::Attribute("overlapping windows, padding and groups".into()));
+            return Err(OperatorError::Attribute("overlapping windows, and padding".into()));
         }
         let weights = floats(&*constant(inputs.get(1))?)?;
         let bias = per_channel(&*constant(inputs.get(2))?, to.channels)?;
         let taps = factor * factor;
-        if weights.len() != to.channels * from.channels * taps {
-            return Err(OperatorError::WeightCount);
-        }
+        let weights = ungrouped(weights, deconv.group, [to.channels, from.channels], taps)?;
         // Reorder the weights from [out][in][tap] to [tap][out][in].
         let mut dense = Vec::with_capacity(weights.len());
         for tap in 0..taps {
@@ -436,6 +436,18 @@ impl Import {
         }
         let kernel = kernel[0];
         self.push(node, |output| Step::Pool { input, output, pooling, kernel, stride, padding })
+    }
+
+    fn pad(&mut self, node: &TypedNode, pad: &Pad, input: MapId) -> Result<Value, OperatorError> {
+        let border = match &pad.mode {
+            PadMode::Edge => Border::Replicate,
+            PadMode::Constant(value) if floats(value)? == [0.0] => Border::Zero,
+            other => return Err(OperatorError::Attribute(format!("the border {other:?}"))),
+        };
+        let [(0, 0), (0, 0), (above, _), (left, _)] = pad.pads[..] else {
+            return Err(OperatorError::Attribute(format!("padding by {:?}", pad.pads)));
+        };
+        self.push(node, |output| Step::Pad { input, output, border, padding: [above, left] })
     }
 
     /// Converts a resize. The operator has a dozen attributes, some of which change with its
@@ -507,65 +519,4 @@ impl Import {
             "an interpolation other than nearest, or bilinear by two with half-pixel centres".into(),
         ))
     }
-}
-
-/// Kernel `[height, width]`, stride, and padding `[above, left]`.
-fn windows(spec: &PoolSpec, input: Shape) -> Result<([usize; 2], usize, [usize; 2]), OperatorError> {
-    let strides = spec.strides();
-    if spec.data_format != DataFormat::NCHW
-        || spec.kernel_shape.len() != 2
-        || spec.dilations().iter().any(|&dilation| dilation != 1)
-        || strides[0] != strides[1]
-    {
-        let (kernel, dilations) = (&spec.kernel_shape, spec.dilations());
-        return Err(OperatorError::Attribute(format!(
-            "kernel {kernel:?} with strides {strides:?} and dilations {dilations:?}"
-        )));
-    }
-    let padding = spec.computed_padding(&[input.height, input.width]);
-    Ok(([spec.kernel_shape[0], spec.kernel_shape[1]], strides[0], [padding[0].pad_before, padding[1].pad_before]))
-}
-
-fn constant(value: Option<&Value>) -> Result<Arc<Tensor>, OperatorError> {
-    match value {
-        Some(Value::Constant(tensor)) => Ok(Arc::clone(tensor)),
-        _ => Err(OperatorError::NotConstant("weights")),
-    }
-}
-
-/// The values of a tensor as `f32`.
-fn floats(tensor: &Tensor) -> Result<Vec<f32>, OperatorError> {
-    let tensor = tensor.cast_to::<f32>()?;
-    let view = tensor.to_plain_array_view::<f32>()?;
-    Ok(view.iter().copied().collect())
-}
-
-/// The values of a constant, one per channel. Its shape is one number, `[c]`, `[c, 1, 1]` or
-/// `[1, c, 1, 1]`.
-fn per_channel(tensor: &Tensor, channels: usize) -> Result<Vec<f32>, OperatorError> {
-    let values = floats(tensor)?;
-    let shape = tensor.shape();
-    let along_channels = match shape {
-        [count] => *count == channels,
-        [1, count, 1, 1] | [count, 1, 1] => *count == channels,
-        _ => false,
-    };
-    if values.len() == 1 {
-        Ok(vec![values[0]; channels])
-    } else if along_channels {
-        Ok(values)
-    } else {
-        Err(OperatorError::Shape(format!("{shape:?} of a constant")))
-    }
-}
-
-/// Reorders weights from `[out][in][tap]` to `[out][tap][in]`.
-fn channels_last(weights: &[f32], out: usize, channels: usize, taps: usize) -> Vec<f32> {
-    let mut result = Vec::with_capacity(weights.len());
-    for o in 0..out {
-        for tap in 0..taps {
-            result.extend((0..channels).map(|i| weights[(o * channels + i) * taps + tap]));
-        }
-    }
-    result
 }

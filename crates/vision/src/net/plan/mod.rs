@@ -18,6 +18,7 @@ mod fuse;
 mod graph;
 mod import;
 mod rewrite;
+mod weights;
 
 pub use error::{OperatorError, Unsupported};
 
