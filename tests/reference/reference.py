@@ -122,7 +122,10 @@ def probability(manifest: Manifest, output: np.ndarray) -> np.ndarray:
     """Converts the net's output tensor to the probability of a person: f64 [net height, net width] in 0..=1."""
     spec = manifest.output
     planes = output[0].astype(np.float64)
-    if spec["layout"] == "nhwc":
+    if planes.ndim == 2:
+        # Classes often have no axis of channels.
+        planes = planes[np.newaxis]
+    elif spec["layout"] == "nhwc":
         planes = planes.transpose(2, 0, 1)
     if planes.shape[0] != spec["channels"]:
         raise ValueError(f"{planes.shape[0]} output channels, {spec['channels']} in the manifest")
@@ -131,6 +134,10 @@ def probability(manifest: Manifest, output: np.ndarray) -> np.ndarray:
     elif spec["activation"] == "softmax":
         planes = np.exp(planes - planes.max(axis=0))
         planes /= planes.sum(axis=0)
+    elif spec["activation"] == "argmax":
+        return (planes.argmax(axis=0) == spec["person_channel"]).astype(np.float64)
+    elif spec["activation"] == "class-index":
+        return (planes[0] == spec["person_channel"]).astype(np.float64)
     return planes[spec["person_channel"]]
 
 

@@ -46,7 +46,15 @@ fn red_picture(model: &Model) -> Vec<f32> {
 
 #[test]
 fn every_layout_order_and_activation_gives_the_same_mask() {
-    for name in ["nhwc-probability", "nchw-logits", "nchw-two-logits", "nchw-two-probabilities", "bgr-mean-std"] {
+    for name in [
+        "nhwc-probability",
+        "nchw-logits",
+        "nchw-two-logits",
+        "nchw-two-probabilities",
+        "nchw-classes",
+        "nhwc-classes",
+        "bgr-mean-std",
+    ] {
         for choice in [EngineChoice::Best, EngineChoice::Tract] {
             let mut model = load_with(name, choice).expect(name);
             let mut mask = vec![0.5; 32 * 18];
@@ -61,8 +69,34 @@ fn every_layout_order_and_activation_gives_the_same_mask() {
 }
 
 #[test]
+fn classes_and_coarser_masks() {
+    for (name, scale) in [("nchw-argmax", 1), ("nchw-class-index", 1), ("nchw-half", 2)] {
+        for choice in [EngineChoice::Best, EngineChoice::Tract] {
+            let mut model = load_with(name, choice).expect(name);
+            let (width, height) = (32 / scale, 18 / scale);
+            assert_eq!((model.output_size().width, model.output_size().height), (width, height), "{name}");
+            let mut mask = vec![0.5; (width * height) as usize];
+            model.run(&red_picture(&model), &mut mask).expect(name);
+            for y in 0..height {
+                for x in 0..width {
+                    let inside = (8..16).contains(&(x * scale)) && (4..12).contains(&(y * scale));
+                    let value = mask[(y * width + x) as usize];
+                    assert!((value - f32::from(inside)).abs() < 1e-4, "{name}, {choice:?}, {x} {y}: {value}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_plan_takes_what_it_can_and_tract_takes_the_rest() {
-    for (name, engine) in [("nchw-logits", "plan"), ("nchw-two-probabilities", "plan"), ("nhwc-probability", "tract")] {
+    for (name, engine) in [
+        ("nchw-logits", "plan"),
+        ("nchw-two-probabilities", "plan"),
+        ("nhwc-probability", "tract"),
+        ("nchw-classes", "plan"),
+        ("nchw-class-index", "tract"),
+    ] {
         assert_eq!(load(name).expect(name).engine_name(), engine, "{name}");
     }
     let error = load_with("nhwc-probability", EngineChoice::Plan).expect_err("channels last");

@@ -52,15 +52,24 @@ pub enum Fit {
 
 /// The function that turns the net's output into probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// The output is already a probability, 0..=1.
     None,
     /// The logistic function.
     Sigmoid,
-    /// Softmax over two channels.
+    /// Softmax over all channels, of which there are at least two.
     Softmax,
+    /// The largest of at least two channels: 1 where it is the person's, 0 elsewhere. A mask of
+    /// [`Activation::Softmax`] has softer outlines.
+    Argmax,
+    /// The one channel is the number of each pixel's class: 1 where it is
+    /// [`Output::person_channel`], 0 elsewhere.
+    ClassIndex,
 }
+
+/// The most classes of a net.
+const MAX_CHANNELS: usize = 1024;
 
 /// The manifest of a model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -122,11 +131,11 @@ impl Input {
 pub struct Output {
     /// Order of the axes.
     pub layout: TensorLayout,
-    /// Number of channels: 1 (person), or 2 (person and background).
+    /// Number of channels, 1..=1024: one for the person alone, or one for each class.
     pub channels: usize,
     /// The function that turns the values into probabilities.
     pub activation: Activation,
-    /// Index of the channel for persons, from 0.
+    /// Index of the channel for persons, from 0; with [`Activation::ClassIndex`], their class.
     pub person_channel: usize,
 }
 
@@ -194,18 +203,24 @@ impl Manifest {
         if !self.input.std.iter().all(|std| std.is_finite() && *std != 0.0) {
             return invalid("std", "must be numbers other than 0".into());
         }
-        if !matches!(self.output.channels, 1 | 2) {
-            return invalid("channels", format!("is {} and must be 1 or 2", self.output.channels));
+        let Output { channels, activation, person_channel, .. } = self.output;
+        if !(1..=MAX_CHANNELS).contains(&channels) {
+            return invalid("channels", format!("is {channels} and must be within 1..={MAX_CHANNELS}"));
         }
-        if self.output.person_channel >= self.output.channels {
-            let (person, channels) = (self.output.person_channel, self.output.channels);
+        if activation == Activation::ClassIndex {
+            if channels != 1 {
+                return invalid("activation", "class-index needs 1 channel, which is the class".into());
+            }
+            if person_channel >= MAX_CHANNELS {
+                return invalid("person_channel", format!("is {person_channel} and must be below {MAX_CHANNELS}"));
+            }
+        } else if person_channel >= channels {
             return invalid(
                 "person_channel",
-                format!("is {person}, and there are {channels} channels, counted from 0"),
+                format!("is {person_channel}, and there are {channels} channels, counted from 0"),
             );
-        }
-        if self.output.activation == Activation::Softmax && self.output.channels != 2 {
-            return invalid("activation", "softmax needs 2 channels".into());
+        } else if channels == 1 && matches!(activation, Activation::Softmax | Activation::Argmax) {
+            return invalid("activation", "softmax and argmax need 2 channels or more".into());
         }
         if !(0.0..=1.0).contains(&self.scope.min_person_height) {
             return invalid("min_person_height", "must be a fraction within 0..=1".into());
@@ -249,8 +264,12 @@ mod tests {
              `std`, `fit`"
         );
         assert_eq!(
-            error_of(&GOOD.replace("channels = 1", "channels = 3")),
-            "m.toml:21:1: `channels` is 3 and must be 1 or 2"
+            error_of(&GOOD.replace("channels = 1", "channels = 0")),
+            "m.toml:21:1: `channels` is 0 and must be within 1..=1024"
+        );
+        assert_eq!(
+            error_of(&GOOD.replace("person_channel = 0", "person_channel = 1")),
+            "m.toml:24:1: `person_channel` is 1, and there are 1 channels, counted from 0"
         );
         assert_eq!(
             error_of(&GOOD.replace("width = 256", "width = 0")),
@@ -262,5 +281,33 @@ mod tests {
         );
         assert!(error_of(&GOOD.replace("std = [1.0", "std = [0.0")).contains("`std` must be numbers other than 0"));
         assert!(error_of("name = ").starts_with("m.toml:1:"));
+    }
+
+    #[test]
+    fn outputs_of_many_classes() {
+        let with = |channels: &str, activation: &str, person: &str| {
+            let text = GOOD
+                .replace("\nchannels = 1", &format!("\nchannels = {channels}"))
+                .replace("activation = \"none\"", &format!("activation = \"{activation}\""))
+                .replace("person_channel = 0", &format!("person_channel = {person}"));
+            Manifest::parse(&text, Path::new("m.toml")).map_err(|error| error.to_string())
+        };
+        for (channels, activation, person) in
+            [("21", "softmax", "15"), ("21", "argmax", "15"), ("1", "class-index", "15"), ("19", "none", "11")]
+        {
+            let output = with(channels, activation, person).expect("good").output;
+            assert_eq!(output.person_channel.to_string(), person);
+        }
+        let refused = [
+            ("21", "softmax", "21", "`person_channel` is 21, and there are 21 channels"),
+            ("1", "argmax", "0", "`activation` softmax and argmax need 2 channels or more"),
+            ("21", "class-index", "15", "`activation` class-index needs 1 channel"),
+            ("1", "class-index", "1024", "`person_channel` is 1024 and must be below 1024"),
+            ("1025", "softmax", "15", "`channels` is 1025 and must be within 1..=1024"),
+        ];
+        for (channels, activation, person, reason) in refused {
+            let error = with(channels, activation, person).expect_err("must be refused");
+            assert!(error.contains(reason), "{error}");
+        }
     }
 }

@@ -12,6 +12,9 @@ use super::plan_engine::PlanEngine;
 use super::tract::{TractEngine, import_onnx};
 use super::trial::guarded;
 
+/// The most values of an output tensor: 64 MiB. DeepLab's 513x513 pixels of 21 classes are 5.5 million.
+const MAX_OUTPUT: u64 = 16 << 20;
+
 /// A model that is ready to run. It belongs to one thread; a run allocates nothing on the plan.
 pub struct Model {
     manifest: Manifest,
@@ -64,7 +67,8 @@ impl Model {
             TensorLayout::Nhwc => (c, a, b),
         };
         let output_size = Size::new(u32::try_from(width).unwrap_or(0), u32::try_from(height).unwrap_or(0));
-        if channels != manifest.output.channels || output_size.is_empty() || output_size.area() > 4 << 20 {
+        let values = output_size.area().saturating_mul(channels as u64);
+        if channels != manifest.output.channels || output_size.is_empty() || values > MAX_OUTPUT {
             return Err(ModelError::Shape {
                 path,
                 what: "the output",
@@ -153,25 +157,39 @@ impl Model {
         self.engine
             .run(input, &mut self.output)
             .map_err(|error| ModelError::Run { name: self.manifest.name.clone(), error })?;
-        let (spec, layout) = (self.manifest.output, self.engine.output_layout());
-        let (step, start) = match (spec.channels, layout) {
-            (1, _) => (1, 0),
-            (channels, TensorLayout::Nhwc) => (channels, spec.person_channel),
-            (_, TensorLayout::Nchw) => (1, spec.person_channel * pixels),
+        let spec = self.manifest.output;
+        // From one pixel to the next, and from one channel to the next.
+        let (pixel, channel) = match self.engine.output_layout() {
+            TensorLayout::Nhwc => (spec.channels, 1),
+            TensorLayout::Nchw => (1, pixels),
         };
-        let person = self.output[start..].iter().step_by(step);
+        let output = &self.output;
+        let plane = |index: usize| output[index * channel..].iter().step_by(pixel);
         match spec.activation {
-            Activation::None => mask.iter_mut().zip(person).for_each(|(to, from)| *to = probability(*from)),
-            Activation::Sigmoid => mask.iter_mut().zip(person).for_each(|(to, from)| *to = sigmoid(*from)),
-            Activation::Softmax => {
-                // Over two channels, softmax is the logistic function of their difference.
-                let start = match layout {
-                    TensorLayout::Nhwc => 1 - spec.person_channel,
-                    TensorLayout::Nchw => (1 - spec.person_channel) * pixels,
-                };
-                let background = self.output[start..].iter().step_by(step);
-                for ((to, person), background) in mask.iter_mut().zip(person).zip(background) {
-                    *to = sigmoid(person - background);
+            Activation::None => {
+                mask.iter_mut().zip(plane(spec.person_channel)).for_each(|(to, x)| *to = probability(*x))
+            }
+            Activation::Sigmoid => {
+                mask.iter_mut().zip(plane(spec.person_channel)).for_each(|(to, x)| *to = sigmoid(*x))
+            }
+            Activation::ClassIndex => {
+                for (to, class) in mask.iter_mut().zip(plane(0)) {
+                    *to = f32::from((class - spec.person_channel as f32).abs() < 0.5);
+                }
+            }
+            Activation::Softmax | Activation::Argmax => {
+                let person = spec.person_channel;
+                for (at, to) in mask.iter_mut().enumerate() {
+                    let value = |index: usize| output[at * pixel + index * channel];
+                    let x = value(person);
+                    let mut others = (0..spec.channels).filter(|index| *index != person);
+                    *to = if spec.activation == Activation::Argmax {
+                        // Of equal values, the first one is the largest.
+                        let least = |index: usize| if index < person { value(index) < x } else { value(index) <= x };
+                        f32::from(others.all(least))
+                    } else {
+                        probability(1.0 / (1.0 + others.map(|index| (value(index) - x).exp()).sum::<f32>()))
+                    };
                 }
             }
         }

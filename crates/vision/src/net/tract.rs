@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
@@ -85,14 +86,23 @@ pub(super) struct TractEngine {
 impl TractEngine {
     pub(super) fn new(typed: TypedModel, manifest: &Manifest, path: &Path) -> Result<Self, ModelError> {
         let net_error = |error: TractError| ModelError::Import { path: path.to_owned(), reason: one_line(&error) };
+        let typed = with_float_output(typed).map_err(net_error)?;
         let optimized = typed.into_decluttered().and_then(TypedModel::into_optimized).map_err(net_error)?;
         let fact = optimized.output_fact(0).map_err(net_error)?;
-        let output_shape = fact.shape.as_concrete().and_then(|shape| <[usize; 4]>::try_from(shape).ok());
+        let output_shape = match fact.shape.as_concrete() {
+            Some(&[batch, a, b, c]) => Some([batch, a, b, c]),
+            // Classes often have no axis of channels.
+            Some(&[batch, height, width]) => Some(match manifest.output.layout {
+                TensorLayout::Nchw => [batch, 1, height, width],
+                TensorLayout::Nhwc => [batch, height, width, 1],
+            }),
+            _ => None,
+        };
         let Some(output_shape) = output_shape else {
             return Err(ModelError::Shape {
                 path: path.to_owned(),
                 what: "the output",
-                expected: "of rank 4, with the length of all axes known".into(),
+                expected: "of rank 4 or 3, with the length of all axes known".into(),
                 actual: format!("{:?}", fact.shape),
             });
         };
@@ -104,6 +114,17 @@ impl TractEngine {
         let runnable = optimized.into_runnable().map_err(net_error)?;
         Ok(Self { runnable, input_shape, output_shape, layouts: [manifest.input.layout, manifest.output.layout] })
     }
+}
+
+/// The graph with its first output as `f32`: the numbers of classes are integers.
+fn with_float_output(mut typed: TypedModel) -> TractResult<TypedModel> {
+    let output = typed.output_outlets()?[0];
+    let kind = typed.outlet_fact(output)?.datum_type;
+    if kind.is_integer() {
+        let output = typed.wire_node("output-as-f32", cast(f32::datum_type()), &[output])?;
+        typed.select_output_outlets(&output)?;
+    }
+    Ok(typed)
 }
 
 impl Engine for TractEngine {
