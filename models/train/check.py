@@ -147,17 +147,15 @@ def check_group(_: Path) -> str:
 def grouped(channels: int, group: int, kernel: np.ndarray) -> onnx.ModelProto:
     rng = np.random.default_rng(6)
     tensor = lambda name, value: onnx.numpy_helper.from_array(value.astype(np.float32), name)  # noqa: E731
+
+    def pointwise(source: str, name: str) -> onnx.NodeProto:
+        inputs = [source, f"{name}/Kernel", f"{name}/Bias"]
+        return helper.make_node(
+            "Conv", inputs, [name], name=name, group=1, kernel_shape=[1, 1], pads=[0] * 4, strides=[1, 1]
+        )
+
     nodes = [
-        helper.make_node(
-            "Conv",
-            ["picture", "first/Kernel", "first/Bias"],
-            ["first"],
-            name="first",
-            group=1,
-            kernel_shape=[1, 1],
-            pads=[0] * 4,
-            strides=[1, 1],
-        ),
+        pointwise("picture", "first"),
         helper.make_node(
             "ConvTranspose",
             ["first", "grow/Kernel"],
@@ -167,16 +165,7 @@ def grouped(channels: int, group: int, kernel: np.ndarray) -> onnx.ModelProto:
             kernel_shape=[2, 2],
             strides=[2, 2],
         ),
-        helper.make_node(
-            "Conv",
-            ["grow", "head/Kernel", "head/Bias"],
-            ["head"],
-            name="head",
-            group=1,
-            kernel_shape=[1, 1],
-            pads=[0] * 4,
-            strides=[1, 1],
-        ),
+        pointwise("grow", "head"),
         helper.make_node("Sigmoid", ["head"], ["person"], name="person"),
     ]
     outputs = kernel.shape[1] * group

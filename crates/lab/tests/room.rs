@@ -53,17 +53,17 @@ fn the_colour_of_the_room_is_in_no_person() {
 }
 
 #[test]
-fn no_room_is_shown_at_any_number_of_looks() {
+fn no_room_is_shown_at_any_number_of_passes() {
     for (name, first) in [(SceneName::Walk, 0), (SceneName::Vanish, 80), (SceneName::Step, 60), (SceneName::Cross, 90)]
     {
         let room = room(name, first, 150);
-        for looks in [1, 2, 3, 4, 5, 10, 30] {
+        for passes in [1, 2, 3, 4, 5, 10, 30] {
             for strict in [true, false] {
                 let shown = checked(
                     &room,
                     playing(strict),
-                    |_| SECOND_NS / looks,
-                    &format!("{name}, {looks} looks, strict {strict}"),
+                    |_| SECOND_NS / passes,
+                    &format!("{name}, {passes} passes, strict {strict}"),
                 );
                 assert!(!shown.is_empty());
             }

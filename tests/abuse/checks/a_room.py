@@ -81,7 +81,7 @@ def room_share(slot, ring):
     return both.bit_count() / len(u)
 
 
-@check("A1", "the room's colour in a composite of a walking, vanishing person at 2, 4 and 10 looks a second")
+@check("A1", "the room's colour in a composite of a walking, vanishing person at 2, 4 and 10 passes a second")
 def room_in_composite(context):
     maker = context.daemon("[[camera]]\nname = \"main\"\nallow_source = true\n", source="scene:still?size=1280x720")
     figure = person(context)
@@ -93,8 +93,8 @@ def room_in_composite(context):
     video(path, figure)
     path.chmod(0o644)
     rows, worst = [], 0.0
-    for looks in (2, 4, 10):
-        config = (f'[[camera]]\nname = "main"\ndevice = "file:{path}?loop&fps=30"\n[camera.segmentation]\nmax_rate = {looks}.0\n'
+    for passes in (2, 4, 10):
+        config = (f'[[camera]]\nname = "main"\ndevice = "file:{path}?loop&fps=30"\n[camera.segmentation]\nmax_rate = {passes}.0\n'
                   '[camera.framing]\nmode = "off"\n[camera.background]\nmode = "color"\ncolor = "#ff00ff"\n')
         daemon = context.daemon(config, source=None)
         ring = context.attach(context.bus(bob), "composite", width=WIDTH, height=HEIGHT)
@@ -110,7 +110,7 @@ def room_in_composite(context):
         rate = ring.frames / (time.monotonic() - begun)
         leaking = sum(share > 0.005 for share in shares)
         worst = max([worst, *shares])
-        rows.append(f"{looks} looks: {rate:.1f} frames/s, p99 {sorted(ring.latencies)[int(len(ring.latencies) * 0.99)]:.0f} ms old, "
+        rows.append(f"{passes} passes: {rate:.1f} frames/s, p99 {sorted(ring.latencies)[int(len(ring.latencies) * 0.99)]:.0f} ms old, "
                     f"{leaking} of {len(shares)} pictures with room, worst {100 * max(shares):.2f} %")
         for closable in [*context.rings, *context.buses]:
             closable.close()

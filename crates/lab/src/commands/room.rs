@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{ModelArguments, print_line};
 
 /// The numbers of inference passes a second.
-const LOOKS: [u32; 6] = [2, 3, 4, 5, 10, 30];
+const PASSES: [u32; 6] = [2, 3, 4, 5, 10, 30];
 const SIZE: Size = Size::new(640, 360);
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 struct Row {
     scene: SceneName,
     strict: bool,
-    looks: u32,
+    passes: u32,
     shown_per_s: f64,
     latency_p50_ms: f64,
     latency_p99_ms: f64,
@@ -54,7 +54,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(scene: SceneName, strict: bool, looks: u32, seconds: u32, shown: &[Shown]) -> Self {
+    fn of(scene: SceneName, strict: bool, passes: u32, seconds: u32, shown: &[Shown]) -> Self {
         let mut latencies: Vec<u64> = shown.iter().map(|shown| shown.latency_ns).collect();
         latencies.sort_unstable();
         let percentile = |percent: usize| {
@@ -65,7 +65,7 @@ impl Row {
         Self {
             scene,
             strict,
-            looks,
+            passes,
             shown_per_s: shown.len() as f64 / f64::from(seconds),
             latency_p50_ms: percentile(50),
             latency_p99_ms: percentile(99),
@@ -77,7 +77,7 @@ impl Row {
 
     fn json(&self) -> Value {
         json!({
-            "scene": self.scene.name(), "strict": self.strict, "looks_per_s": self.looks,
+            "scene": self.scene.name(), "strict": self.strict, "passes_per_s": self.passes,
             "shown_per_s": self.shown_per_s, "latency_p50_ms": self.latency_p50_ms,
             "latency_p99_ms": self.latency_p99_ms, "room_share_max": self.room_share,
             "frames_with_room": self.room_frames, "edge_share_max": self.edge_share,
@@ -89,7 +89,7 @@ impl Row {
             "| {} | {} | {} | {:.1} | {:.0} | {:.0} | {:.2} % | {} | {:.2} % |",
             self.scene,
             if self.strict { "yes" } else { "no" },
-            self.looks,
+            self.passes,
             self.shown_per_s,
             self.latency_p50_ms,
             self.latency_p99_ms,
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let options = SceneOptions { size: Some(SIZE), ..SceneOptions::new(scene) };
         let room = GreenRoom::render(&options, 0, u64::from(arguments.seconds) * 30)?;
         for strict in [true, false] {
-            for looks in LOOKS {
+            for passes in PASSES {
                 let model = if arguments.truth {
                     truth_net(|| Ok(()))?
                 } else {
@@ -117,9 +117,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 let budget_ns = 30_000_000;
                 let playing = Playing { strict, budget_ns, output: SIZE, background: BackgroundMode::Color };
                 let mut shown = Vec::new();
-                let pass_ns = SECOND_NS / u64::from(looks);
+                let pass_ns = SECOND_NS / u64::from(passes);
                 play(&room, &mut Observer::new(model)?, playing, |_| pass_ns, |composite| shown.push(composite))?;
-                rows.push(Row::of(scene, strict, looks, arguments.seconds, &shown));
+                rows.push(Row::of(scene, strict, passes, arguments.seconds, &shown));
             }
         }
     }
@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return print_line(Value::Array(rows.iter().map(Row::json).collect()));
     }
     print_line(
-        "| scene | strict | looks/s | shown/s | latency p50, ms | p99, ms | room | frames with room | room at edges |",
+        "| scene | strict | passes/s | shown/s | latency p50, ms | p99, ms | room | frames with room | room at edges |",
     )?;
     print_line("|---|---|---:|---:|---:|---:|---:|---:|---:|")?;
     for row in &rows {
