@@ -794,6 +794,41 @@ async fn min_zoom_holds_in_every_mode_and_refuses_the_inset() {
     assert!(frame(&mut view)[2] <= 16.0, "with the next frame");
 }
 
+#[tokio::test]
+async fn a_reload_keeps_its_min_zoom_if_the_format_changes_between_its_check_and_its_effect() {
+    let rig = Rig::with(config::CameraConfig { allow_source: true, ..config::CameraConfig::default() });
+    let steps = rig.will_open();
+    let _first = rig.attach().await.expect("there");
+    let mut state = rig.state.clone();
+    steps.send(Step::Size(Size::new(128, 72))).expect("streams");
+    state.wait_for(|state| state.camera.generation == 2).await.expect("a camera");
+    // An output of 4:1 has a crop in frames of 128x72, and none of 16 rows in those of 32x16.
+    let framing = config::FramingConfig {
+        min_zoom: 2.0,
+        mode: FramingMode::Off,
+        output_width: 640,
+        output_height: 160,
+        ..config::FramingConfig::default()
+    };
+    let closed = config::CameraConfig { framing, allow_source: true, ..config::CameraConfig::default() };
+    let prepared = rig.camera.prepare(&closed).await.expect("good for 128x72");
+    steps.send(Step::Size(SIZE)).expect("streams");
+    state.wait_for(|state| state.camera.generation == 3).await.expect("a camera");
+    rig.camera.reconfigure(prepared);
+    let mut view = rig.attach_sized("test", SIZE).await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    assert_eq!(read(&mut view).info().crop, [8.0, 4.0, 16.0, 8.0], "the middle, no more than allowed");
+    assert!(state.borrow().framing.limits.is_empty(), "nothing is framed");
+    // The next format suits the settings again.
+    steps.send(Step::Size(Size::new(128, 72))).expect("streams");
+    state.wait_for(|state| state.camera.generation == 4).await.expect("a camera");
+    let mut view = rig.attach().await.expect("there");
+    steps.send(Step::Frame).expect("streams");
+    let [_, _, width, height] = read(&mut view).info().crop;
+    assert!(width <= 64.0 && height <= 36.0, "{width}x{height}");
+    assert!(!state.borrow().framing.limits.is_empty());
+}
+
 /// What is logged, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

@@ -79,10 +79,10 @@ impl Camera {
             framing.manual_crop = choice.manual_crop.to_tuple();
             framing.zones = zones.iter().map(|zone| zone.to_tuple()).collect();
         };
-        if let Err(error) = shared.change_framing(|current| *current = choice, |state| published(&mut state.framing)) {
+        if let Err(error) = shared.replace_framing(choice, |state| published(&mut state.framing)) {
             // The settings were checked for the frame size of a moment ago, and the size has
             // changed since.
-            warn!(camera = shared.name(), "the reload could not change the framing: {error}");
+            warn!(camera = shared.name(), "views show the middle of the frame: {error}");
         }
         shared.published.change(|state| state.background = status);
         if let Some(model) = model {

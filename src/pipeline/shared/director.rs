@@ -154,6 +154,18 @@ impl SharedDirector {
         Ok(keeper.limits())
     }
 
+    /// Replaces the settings, whatever the director says to them. If it refuses them for the source's
+    /// format, the middle of the frame is shown. Returns what they allow, if the director has accepted
+    /// them.
+    ///
+    /// # Errors
+    /// Why the director refuses them.
+    pub(super) fn replace(&self, choice: FramingChoice) -> Result<Option<Limits>, SettingsError> {
+        let mut keeper = self.lock();
+        keeper.replace(choice)?;
+        Ok(keeper.limits())
+    }
+
     /// Frames the people again, now.
     pub(in crate::pipeline) fn reframe(&self) {
         if let Some(director) = &mut self.lock().director {
@@ -227,11 +239,24 @@ impl DirectorKeeper {
         let settings = choice.settings(self.frame_size());
         match &mut self.director {
             Some(director) => director.set(settings)?,
-            None => Director::new(settings).map(|_| ())?,
+            None => {
+                let director = Director::new(settings)?;
+                self.director = self.format.map(|_| director);
+            }
         }
         // Only now: after a panic of the director it is built from settings that it has accepted.
         self.choice = choice;
         Ok(())
+    }
+
+    /// Keeps `choice` even if it is refused: what it allows to be shown must hold.
+    fn replace(&mut self, choice: FramingChoice) -> Result<(), SettingsError> {
+        let changed = self.change(|current| *current = choice);
+        if changed.is_err() {
+            self.choice = choice;
+            self.restart();
+        }
+        changed
     }
 
     fn observe(&mut self, capture_ns: u64, people: &[Subject]) {

@@ -270,4 +270,21 @@ impl Shared {
         self.published.change_framing(limits, publish);
         Ok(())
     }
+
+    /// Replaces the framing settings, and publishes them as `publish` says. They take effect even if
+    /// the director refuses them for frames of the current format: then views show the middle of the
+    /// frame, and no more than the settings allow.
+    ///
+    /// # Errors
+    /// Why the director refuses them.
+    pub(super) fn replace_framing(
+        &self,
+        choice: FramingChoice,
+        publish: impl FnOnce(&mut PublishedState),
+    ) -> Result<(), SettingsError> {
+        let replaced = self.director.replace(choice);
+        let limits = replaced.as_ref().map_or_else(|_| self.director.limits(), |limits| *limits);
+        self.published.change_framing(limits, publish);
+        replaced.map(drop)
+    }
 }

@@ -85,14 +85,13 @@ impl Published {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.framing.state, new) != new);
     }
 
-    /// Changes the framing settings. `limits` are what they allow, if the camera's format is known.
+    /// Changes the framing settings. `limits` are what they allow, if the camera's format is known and
+    /// suits them.
     pub(super) fn change_framing(&self, limits: Option<Limits>, change: impl FnOnce(&mut PublishedState)) {
-        let limits = limits.map(limit_values);
+        let limits = limits.map(limit_values).unwrap_or_default();
         self.change(|state| {
             change(state);
-            if let Some(limits) = limits {
-                state.framing.limits = limits;
-            }
+            state.framing.limits = limits;
         });
     }
 
