@@ -2,14 +2,15 @@
 //! the next observation), asks the director for the crop, draws into the ring's next slot, and
 //! publishes the slot.
 //!
-//! A mask with refined edges waits for the frame's own mask, but no longer than
-//! `segmentation.budget_ms` after the capture. Composites are in the module [`composite`].
+//! Composites are in the module [`composite`]. Which mask they and masks with refined edges are drawn
+//! with is in the module [`masked`].
 //!
 //! When pictures that were shown before must not be seen any more (the shutter or the camera has
 //! closed, or the format has changed), the thread wipes all slots of its ring before it draws
 //! again.
 
 mod composite;
+mod masked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use portraitd_protocol::layout::MAX_PEOPLE;
 use portraitd_protocol::{CropMode, Inset, Person, RingLayout, SlotFlags, StreamKind};
 use tracing::warn;
 
+use self::masked::MaskedFrames;
 use super::shared::Shared;
 use crate::publish::{RingWriter, SlotInfo, SlotWriter};
 use crate::service::logging::Repeat;
@@ -135,10 +137,7 @@ impl RenderLoop {
     /// it for its clients.
     fn run(mut self) {
         match self.key.stream {
-            StreamKind::Mask if self.key.edges => {
-                let mut renderer = EdgeRenderer::new();
-                self.draw_frames(|render, frame, shot| render.draw_edges(&mut renderer, frame, shot));
-            }
+            StreamKind::Mask if self.key.edges => self.draw_refined_masks(),
             StreamKind::Mask => self.draw_masks(),
             StreamKind::View | StreamKind::Source => {
                 let mut view = ViewRenderer::new();
@@ -221,28 +220,40 @@ impl RenderLoop {
         }
     }
 
-    /// Draws a mask of the frame's own size whose edges follow those of the frame. It waits for the
-    /// frame's own mask, as a composite does.
-    fn draw_edges(&mut self, renderer: &mut EdgeRenderer, frame: &Frame, shot: Shot) {
-        let observation = self.mask_for(frame).filter(|observation| {
+    /// Draws masks of the frame's own size whose edges follow those of the frame.
+    fn draw_refined_masks(&mut self) {
+        let mut renderer = EdgeRenderer::new();
+        let mut frames = MaskedFrames::new(self.epoch);
+        while let Some((frame, masked)) = self.next_masked(&mut frames) {
+            if self.draw_edges(&mut renderer, &frame, masked.observation()) {
+                frames.published(&frame);
+                self.shared.statistics.frame_published(monotonic_ns().saturating_sub(frame.capture_ns));
+            }
+        }
+    }
+
+    /// Draws one mask with refined edges. Returns whether it was published.
+    fn draw_edges(&mut self, renderer: &mut EdgeRenderer, frame: &Frame, observation: Option<&Observation>) -> bool {
+        let observation = observation.filter(|observation| {
             observation.capture_ns.abs_diff(frame.capture_ns) <= MASK_TOO_OLD_NS && !observation.mask.is_empty()
         });
+        let shot = self.shared.shot(frame.sequence, frame.capture_ns);
         let whole = PixelRect::of_size(frame.format.size);
         let degraded = self.degraded_flag();
-        let Some(mut slot) = self.ring.begin() else { return };
+        let Some(mut slot) = self.ring.begin() else { return false };
         let mut picture = slot.picture();
-        if let Some(mask) = observation.as_ref().and_then(|observation| observation.mask_view()) {
+        if let Some(mask) = observation.and_then(Observation::mask_view) {
             if let Err(error) = renderer.render(&frame.picture(), whole, &mask, &mut picture) {
                 drop(slot);
                 self.log_failure(&error);
-                return;
+                return false;
             }
         } else {
             (0..picture.size().height as usize).for_each(|y| picture.row_mut(0, y).fill(0));
         }
         let mut people = [Person::default(); MAX_PEOPLE];
-        let info = slot_info(frame, shot.crop, observation.as_deref(), degraded, &mut people);
-        publish_current(&self.shared, self.epoch, slot, &info);
+        let info = slot_info(frame, shot.crop, observation, degraded, &mut people);
+        publish_current(&self.shared, self.epoch, slot, &info)
     }
 
     fn draw_view(&mut self, view: &mut ViewRenderer, frame: &Frame, shot: Shot) {
@@ -263,30 +274,6 @@ impl RenderLoop {
         let mut people = [Person::default(); MAX_PEOPLE];
         let info = slot_info(frame, crop, observation.as_deref(), degraded, &mut people);
         publish_current(&self.shared, self.epoch, slot, &info);
-    }
-
-    /// The frame's own mask if it comes within the budget, else the newest one of a frame of this
-    /// size.
-    fn mask_for(&self, frame: &Frame) -> Option<Arc<Observation>> {
-        let budget = self.shared.tuning.get().mask_budget;
-        let mut seen = 0;
-        let mut newest = None;
-        loop {
-            if let Some((observation, count)) = self.shared.observations.latest() {
-                let own = observation.capture_ns >= frame.capture_ns;
-                seen = count;
-                newest = Some(observation);
-                if own {
-                    break;
-                }
-            }
-            let waited = Duration::from_nanos(monotonic_ns().saturating_sub(frame.capture_ns));
-            let left = budget.saturating_sub(waited);
-            if left.is_zero() || !matches!(self.shared.observations.wait_newer(seen, left), WaitOutcome::New(..)) {
-                break;
-            }
-        }
-        newest.filter(|observation| observation.frame == frame.format.size)
     }
 
     /// The slot flag for the time in which `Degraded` is not empty.

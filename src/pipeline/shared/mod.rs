@@ -28,12 +28,12 @@ mod statistics;
 mod value;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portraitd_framing::{SettingsError, Shot, Subject};
 use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, UnitRect};
-use portraitd_protocol::{CameraState, StreamKind};
+use portraitd_protocol::CameraState;
 use portraitd_vision::Observation;
 use portraitd_vision::net::Model;
 
@@ -77,8 +77,8 @@ pub(super) struct Shared {
     pub(super) demand: Arc<Demand>,
     pub(super) frames: Latest<Frame>,
     pub(super) observations: Latest<Arc<Observation>>,
-    /// The newest observed frame, for composites that show a frame with its own mask only. It holds
-    /// one lease on a buffer of the source, and none while no such composite is shown.
+    /// The newest observed frame, for pictures that show a frame with its own mask. It holds one
+    /// lease on a buffer of the source, and none while nobody asks for it.
     pub(super) observed: Latest<ObservedFrame>,
     pub(super) director: SharedDirector,
     pub(super) published: Published,
@@ -93,6 +93,17 @@ pub(super) struct Shared {
     picture_epoch: AtomicU64,
     /// Whether the vision thread runs.
     observing: AtomicBool,
+    /// The number of [`ObservedDemand`]s.
+    observed_demand: AtomicUsize,
+}
+
+/// A render thread's need for observed frames. It ends when this is dropped.
+pub(super) struct ObservedDemand(Arc<Shared>);
+
+impl Drop for ObservedDemand {
+    fn drop(&mut self) {
+        self.0.observed_demand.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Shared {
@@ -119,6 +130,7 @@ impl Shared {
             scene: Scene::default(),
             picture_epoch: AtomicU64::new(0),
             observing: AtomicBool::new(false),
+            observed_demand: AtomicUsize::new(0),
         }
     }
 
@@ -183,9 +195,15 @@ impl Shared {
         self.observing.store(observing, Ordering::Release);
     }
 
-    /// Whether a composite is shown that takes only observed frames.
+    /// Asks for observed frames while the result is held.
+    pub(super) fn demand_observed(shared: &Arc<Self>) -> ObservedDemand {
+        shared.observed_demand.fetch_add(1, Ordering::AcqRel);
+        ObservedDemand(Arc::clone(shared))
+    }
+
+    /// Whether a render thread needs observed frames.
     pub(super) fn wants_observed_frames(&self) -> bool {
-        self.demand.clients_of(StreamKind::Composite) > 0 && self.background.current().strict
+        self.observed_demand.load(Ordering::Acquire) > 0
     }
 
     /// The number of the current scene; for [`Shared::accept_observation`]. To be read before a
