@@ -23,6 +23,7 @@ use portraitd::service::logging::Logging;
 use portraitd::service::metrics::{Report, replace_file};
 use portraitd::service::notify;
 use portraitd::service::notify::{Verdict, Watchdog};
+use portraitd::service::panics::answered;
 use portraitd::service::privacy::PrivacyNotes;
 use portraitd::source::SourceSpec;
 use portraitd_media::Source;
@@ -321,7 +322,7 @@ impl Manager {
     /// Reloads because of a signal, and reports to the service manager.
     async fn reload_and_tell(&self) {
         let _ = notify::reloading();
-        if let Err(error) = self.reload().await {
+        if let Err(error) = answered(self.reload()).await {
             error!("the configuration was not reloaded and the old one stays in force: {error}");
         }
         let _ = notify::ready("reloaded");
@@ -330,7 +331,7 @@ impl Manager {
 
 impl ManagerService for Manager {
     fn reload(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
-        Box::pin(self.reload())
+        Box::pin(answered(self.reload()))
     }
 }
 

@@ -39,6 +39,7 @@ use super::demand::Wake;
 use super::shared::{OutageReason, Shared};
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
+use crate::service::panics::caught;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{
     BlankFrames, Colorimetry, FormatRequest, FrameFormat, PixelFormat, Size, Source, SourceError, Stream, StreamEvent,
@@ -77,6 +78,8 @@ enum Ended {
     Reconfigured,
     /// A client has made the camera private.
     Private,
+    /// The source, or this thread, has panicked with this message.
+    Panicked(String),
 }
 
 /// The state of the capture thread.
@@ -146,7 +149,11 @@ impl Capture {
                 self.progress.idle(false);
                 let retry_requests = self.shared.demand.retry_requests();
                 let started = Instant::now();
-                let ended = self.run_once();
+                // Unwinding closes the stream. The next attempt opens the source again.
+                let ended = caught(|| self.run_once()).unwrap_or_else(|panic| {
+                    self.forget_frames();
+                    Ended::Panicked(panic)
+                });
                 self.progress.idle(true);
                 backoff.worked_for(started.elapsed());
                 let absent = |text| OutageReason::new(text, ServiceError::CameraAbsent);
@@ -159,6 +166,10 @@ impl Capture {
                     }
                     Ended::Finished => (CameraState::Absent, absent(format!("{}: has ended", self.source.name()))),
                     Ended::Failed(error) => outage_of(&error),
+                    Ended::Panicked(panic) => {
+                        let text = format!("{}: a defect of the program: {panic}", self.source.name());
+                        (CameraState::Failed, OutageReason::new(text, ServiceError::Failed))
+                    }
                 };
                 earliest = started + ATTEMPT_INTERVAL;
                 if let Some(repeats) = self.log.failed(&reason.text, monotonic_ns()) {
@@ -218,15 +229,19 @@ impl Capture {
         }
         self.shared.set_format(format);
         let ended = self.pump(stream.as_mut(), wanted);
-        // The slot must not keep a frame of a closed stream. Readers that still hold one keep its
-        // memory alive.
-        self.shared.frames.clear();
-        self.shared.observed.clear();
+        self.forget_frames();
         drop(stream);
         if let Some(repeats) = self.log.closings.check(monotonic_ns()) {
             info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, repeats, "camera closed");
         }
         ended
+    }
+
+    /// The slots between the threads must not keep a frame of a closed stream. Readers that still
+    /// hold one keep its memory alive.
+    fn forget_frames(&self) {
+        self.shared.frames.clear();
+        self.shared.observed.clear();
     }
 
     /// Passes frames on until the stream ends.

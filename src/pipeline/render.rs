@@ -20,12 +20,13 @@ use std::time::Duration;
 use portraitd_kernels::blend::Matte;
 use portraitd_protocol::layout::MAX_PEOPLE;
 use portraitd_protocol::{CropMode, Inset, Person, RingLayout, SlotFlags, StreamKind};
-use tracing::warn;
+use tracing::{error, warn};
 
 use self::masked::MaskedFrames;
 use super::shared::Shared;
 use crate::publish::{RingWriter, SlotInfo, SlotWriter};
 use crate::service::logging::Repeat;
+use crate::service::panics::caught;
 use portraitd_framing::Shot;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::latest::WaitOutcome;
@@ -78,7 +79,8 @@ impl RenderThread {
         self.thread
     }
 
-    /// Starts the thread that draws into `ring`.
+    /// Starts the thread that draws into `ring`. If it panics, it wipes and closes the ring and calls
+    /// `panicked`.
     ///
     /// # Errors
     /// If the system has no thread left.
@@ -87,13 +89,23 @@ impl RenderThread {
         key: RingKey,
         format: FrameFormat,
         ring: RingWriter,
+        panicked: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let layout = *ring.layout();
         let log_limit = Repeat::new(REPEAT_NS);
         let epoch = shared.picture_epoch();
         let render = RenderLoop { shared, key, format, ring, stop: Arc::clone(&stop), epoch, log_limit };
-        let thread = std::thread::Builder::new().name(format!("render-{}", key.stream)).spawn(move || render.run())?;
+        let run = move || {
+            let (shared, clients) = (Arc::clone(&render.shared), render.ring.clients());
+            if let Err(panic) = caught(|| render.run()) {
+                clients.wipe();
+                let (camera, stream) = (shared.name(), key.stream.as_str());
+                error!(camera, stream, "a render thread has panicked, so its clients are disconnected: {panic}");
+                panicked();
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("render-{}", key.stream)).spawn(run)?;
         Ok(Self { stop, layout, thread })
     }
 }

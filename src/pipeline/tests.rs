@@ -2,6 +2,7 @@
 //! D-Bus see them.
 
 mod fail_closed;
+mod panics;
 mod quotas;
 
 use std::collections::VecDeque;
@@ -49,8 +50,12 @@ enum Step {
     /// A frame with these bytes.
     Picture(Arc<Vec<u8>>),
     Size(Size),
+    /// A frame whose bytes cannot be read by a render thread: it panics.
+    Trap,
     Shutter(bool),
     Fail(SourceError),
+    /// The stream panics.
+    Panic,
 }
 
 /// The results of the next openings. After them the device is absent.
@@ -130,7 +135,9 @@ impl Stream for ScriptedStream {
                 self.private = closed;
                 Ok(StreamEvent::Nothing)
             }
+            Ok(Step::Trap) => Ok(StreamEvent::Frame(panics::trap(self.format(), &mut self.sequence))),
             Ok(Step::Fail(error)) => Err(error),
+            Ok(Step::Panic) => std::panic::resume_unwind(Box::new("injected")),
             Err(RecvTimeoutError::Timeout) => Ok(StreamEvent::Nothing),
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
@@ -173,6 +180,17 @@ impl Rig {
 
     fn with_all(config: config::CameraConfig, model: Option<Model>, privacy: PrivacyNotes) -> Self {
         let openings = Openings::default();
+        let source = Box::new(Scripted(Arc::clone(&openings)));
+        Self::with_source(config, model, privacy, openings, source)
+    }
+
+    fn with_source(
+        config: config::CameraConfig,
+        model: Option<Model>,
+        privacy: PrivacyNotes,
+        openings: Openings,
+        source: Box<dyn Source>,
+    ) -> Self {
         let budget = RingBudget::new(MEMORY);
         let mut watchdog = Watchdog::new(u64::MAX, 0);
         let options = CameraOptions {
@@ -184,7 +202,7 @@ impl Rig {
             model,
             progress: ["capture", "vision"].map(|part| watchdog.watch(part)),
         };
-        let camera = Camera::start(options, Box::new(Scripted(Arc::clone(&openings)))).expect("starts");
+        let camera = Camera::start(options, source).expect("starts");
         let state = camera.state();
         Self { camera, budget, openings, state }
     }

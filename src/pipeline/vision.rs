@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use portraitd_protocol::{FramingMode, StreamKind};
 use tracing::{debug, error, info, warn};
 
+use super::backoff::Backoff;
 use super::degrade::{Advice, Degradation, Level};
 use super::shared::Shared;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
+use crate::service::panics::caught;
 use portraitd_media::latest::WaitOutcome;
 use portraitd_media::{Frame, UnitRect};
 use portraitd_render::SubjectList;
@@ -81,10 +83,38 @@ impl Vision {
             || (demand.clients_of(StreamKind::View) > 0 && framed())
     }
 
-    /// Runs until the camera is to stop.
+    /// Runs until the camera is to stop. After a panic nothing is observed until the thread starts
+    /// again, 0.5 s later and at most 30 s if it panics again and again: composites show only their
+    /// background, and `Degraded` names the panic.
     pub(super) fn run(mut self) {
-        // Also if this thread panics: composites then show only their background.
         let _ended = Ended(Arc::clone(&self.shared));
+        let mut backoff = Backoff::new();
+        loop {
+            let started = Instant::now();
+            let Err(panic) = caught(|| self.observe_frames()) else { return };
+            self.progress.idle(true);
+            backoff.worked_for(started.elapsed());
+            let (camera, wait) = (self.shared.name(), backoff.wait());
+            error!(camera, "the vision thread has panicked; it starts again in {wait:?}: {panic}");
+            self.shared.set_observing(false);
+            self.shared.start_new_scene();
+            self.shared.published.mask_failed(&format!("a defect of the program: {panic}"));
+            if matches!(self.shared.frames.wait_newer(u64::MAX, wait), WaitOutcome::Closed) {
+                return;
+            }
+            backoff.double();
+            // The net computes its mask from its input alone. Everything else may be half changed.
+            let observer = match Observer::new(self.observer.into_model()) {
+                Ok(observer) => observer,
+                Err(failure) => return error!(camera, "nothing is observed any more: {failure}"),
+            };
+            self = Self { observer, ..self };
+            self.shared.set_observing(true);
+        }
+    }
+
+    /// Observes frames until the camera is to stop.
+    fn observe_frames(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut pool = Pool::default();
         let mut log_limit = Repeat::new(REPEAT_NS);

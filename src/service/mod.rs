@@ -11,4 +11,5 @@ pub mod crash;
 pub mod logging;
 pub mod metrics;
 pub mod notify;
+pub mod panics;
 pub mod privacy;

@@ -121,6 +121,11 @@ impl Observer {
         &self.model
     }
 
+    /// The model, for another observer.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     /// Forgets everything that was observed. To be called before a picture of another scene.
     pub fn reset(&mut self) {
         self.motion.reset();

@@ -18,6 +18,7 @@ use crate::pipeline::render::{RenderThread, RingKey};
 use crate::pipeline::shared::{Opened, WaitPolicy};
 use crate::publish::dbus::service::{AttachOptions, AttachRequest, Attachment, Client};
 use crate::publish::{Amounts, PublishError, RingHolder, RingSpec, RingWriter};
+use crate::service::panics::vital;
 
 /// Slots of a ring: the newest, the one that is being written, and two for readers that still copy
 /// older ones.
@@ -124,10 +125,17 @@ impl Inner {
         let allocate = move || RingWriter::charged(&spec, share);
         let writer = run_blocking(Worker::Rings, allocate).await?.map_err(|error| failed(&error))?;
         let clients = writer.clients();
-        let thread = RenderThread::start(Arc::clone(&self.shared), *key, *format, writer);
+        let (inner, serial) = (Arc::downgrade(self), place.serial());
+        // The ring shows nothing any more. Its clients attach again.
+        let panicked = move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.ended(inner.rings.expel(|attached| attached.serial == serial));
+            }
+        };
+        let thread = RenderThread::start(Arc::clone(&self.shared), *key, *format, writer, panicked);
         let thread = thread.map_err(|error| ServiceError::Failed(format!("the render thread: {error}")))?;
         let (inner, watched, serial) = (Arc::downgrade(self), clients.clone(), place.serial());
-        let watcher = self.runtime.spawn(async move {
+        let watcher = self.runtime.spawn(vital("clients of a ring", async move {
             let left = |id| {
                 if let Some(inner) = inner.upgrade() {
                     inner.release(|attached| attached.serial == serial && attached.id == id);
@@ -136,7 +144,7 @@ impl Inner {
             if let Err(error) = watched.watch(left).await {
                 warn!("the clients of a ring cannot be watched, so it stays when they leave: {error}");
             }
-        });
+        }));
         debug!(camera = self.shared.name(), stream = %key.stream, size = %key.size, "ring opened");
         place.fill(LiveRing { clients, thread, watcher: watcher.abort_handle() });
         Ok(())

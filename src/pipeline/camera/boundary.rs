@@ -14,6 +14,7 @@ use crate::publish::dbus::service::{
     PublishedState, SettingChange,
 };
 use crate::publish::{Amounts, RingShare};
+use crate::service::panics::answered;
 
 impl CameraService for Camera {
     fn name(&self) -> &str {
@@ -41,26 +42,26 @@ impl CameraService for Camera {
     }
 
     fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<Attachment, ServiceError>> {
-        Box::pin(self.inner.attach(request, WaitPolicy::OneAttempt))
+        Box::pin(answered(self.inner.attach(request, WaitPolicy::OneAttempt)))
     }
 
     fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<OwnedFd, ServiceError>> {
-        Box::pin(self.inner.snapshot(client, stream))
+        Box::pin(answered(self.inner.snapshot(client, stream)))
     }
 
     fn apply(&self, setting: SettingChange) -> BoxFuture<'_, Result<(), ServiceError>> {
-        Box::pin(self.inner.apply(setting))
+        Box::pin(answered(self.inner.apply(setting)))
     }
 
     fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
-        Box::pin(async {
+        Box::pin(answered(async {
             let mode = self.inner.shared.published.framing_mode();
             if matches!(mode, FramingMode::Off | FramingMode::Manual) {
                 return Err(ServiceError::NotSupported(format!("framing is {mode}")));
             }
             self.inner.shared.director.reframe();
             Ok(())
-        })
+        }))
     }
 
     fn charge_image(&self, user: u32) -> Result<RingShare, ServiceError> {
@@ -68,7 +69,7 @@ impl CameraService for Camera {
     }
 
     fn set_image(&self, image: Option<(Vec<u8>, RingShare)>) -> BoxFuture<'_, Result<(), ServiceError>> {
-        Box::pin(self.inner.set_image(image))
+        Box::pin(answered(self.inner.set_image(image)))
     }
 
     fn released(&self, client: &ClientName) {

@@ -102,9 +102,9 @@ impl Camera {
         // If a thread cannot be started, dropping the camera stops those that run.
         let camera = Self { inner, outputs, waiting_outputs: Mutex::new(writers), threads: Mutex::default() };
         let capture = Capture::new(shared, source, capture_progress);
-        camera.spawn(&format!("capture-{}", config.name), move || capture.run())?;
+        camera.spawn_vital(&format!("capture-{}", config.name), move || capture.run())?;
         if let Some(vision) = vision {
-            camera.spawn(&format!("vision-{}", config.name), move || vision.run())?;
+            camera.spawn_vital(&format!("vision-{}", config.name), move || vision.run())?;
         }
         Ok(camera)
     }
@@ -120,6 +120,16 @@ impl Camera {
             self.spawn(&format!("output-{}", writer.stream()), move || writer.run())?;
         }
         Ok(())
+    }
+
+    /// Starts a thread without which the camera is over, see [`Camera::spawn`]. These threads go on
+    /// after most panics; if one does not, clients must not wait for it.
+    fn spawn_vital(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), ServiceError> {
+        let over = OverIfPanicking { shared: Arc::clone(&self.inner.shared), thread: name.to_owned() };
+        self.spawn(name, move || {
+            let _over = over;
+            run();
+        })
     }
 
     /// Starts a thread that [`Camera::stop`] waits for.
@@ -181,6 +191,20 @@ impl Camera {
     #[cfg(test)]
     pub(in crate::pipeline) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.inner.shared)
+    }
+}
+
+/// Gives the camera up if the thread that owns this panics.
+struct OverIfPanicking {
+    shared: Arc<Shared>,
+    thread: String,
+}
+
+impl Drop for OverIfPanicking {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.give_up(&format!("the thread {} has panicked; the service must be started again", self.thread));
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use super::backoff::Backoff;
 use super::demand::{Demand, Wake};
 use crate::publish::ClientFds;
 use crate::service::logging::Repeat;
+use crate::service::panics::caught;
 use portraitd_media::blank::fill_black;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{Colorimetry, Matrix, OwnedPicture, Picture, PixelFormat, Plane, Range, Size};
@@ -177,7 +178,12 @@ impl OutputWriter {
         loop {
             let retry_requests = self.control.retry_requests();
             let started = Instant::now();
-            let Err(error) = self.serve() else { return };
+            let error = match caught(|| self.serve()) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                // Unwinding has closed the node and ended the attachment.
+                Err(panic) => format!("{}: a defect of the program: {panic}", self.opener.name()),
+            };
             if backoff.worked_for(started.elapsed()) {
                 self.log_limit.reset();
             }

@@ -10,6 +10,8 @@ const SIZE: Size = Size::new(32, 16);
 struct Stage {
     /// Whether the next opening, refresh or write fails.
     failure: bool,
+    /// Whether the next one panics.
+    panic: bool,
     reader: Option<bool>,
     change: Option<Size>,
     opened: usize,
@@ -94,6 +96,9 @@ struct FakeNode(Theatre, Size);
 impl FakeNode {
     fn check(&self) -> Result<(), SourceError> {
         let gone = SourceError::Gone { source_name: "/dev/fake".into() };
+        if std::mem::take(&mut self.0.stage().panic) {
+            std::panic::resume_unwind(Box::new("injected"));
+        }
         if std::mem::take(&mut self.0.stage().failure) { Err(gone) } else { Ok(()) }
     }
 }
@@ -176,6 +181,21 @@ fn a_node_that_fails_is_opened_again() {
     theatre.play(|| {
         theatre.until("the attachment", |stage| !stage.rings.is_empty());
         theatre.stage().failure = true;
+        theatre.until("another", |stage| stage.rings.len() == 2);
+        theatre.publish(99);
+        theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));
+        let stage = theatre.stage();
+        assert_eq!(stage.opened, 2);
+        assert_eq!(stage.rings[0].clients().reap(), 1, "the first ring was left");
+    });
+}
+
+#[test]
+fn a_node_that_panics_is_opened_again() {
+    let theatre = Theatre::default();
+    theatre.play(|| {
+        theatre.until("the attachment", |stage| !stage.rings.is_empty());
+        theatre.stage().panic = true;
         theatre.until("another", |stage| stage.rings.len() == 2);
         theatre.publish(99);
         theatre.until("the picture", |stage| stage.written.last() == Some(&(99, SIZE)));

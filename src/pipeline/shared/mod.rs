@@ -33,9 +33,10 @@ use std::time::Duration;
 
 use portraitd_framing::{SettingsError, Shot, Subject};
 use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, UnitRect};
-use portraitd_protocol::CameraState;
+use portraitd_protocol::{CameraState, ServiceError};
 use portraitd_vision::Observation;
 use portraitd_vision::net::Model;
+use tracing::error;
 
 use self::scene::Scene;
 use super::background::{Background, BackgroundSettings};
@@ -156,6 +157,18 @@ impl Shared {
             self.director.restart();
             self.statistics.stream_closed();
         }
+    }
+
+    /// Nothing will come from this camera any more: the source is closed, the rings are closed, and
+    /// every attach is refused. The watchdog is not fed from now on.
+    pub(super) fn give_up(&self, reason: &str) {
+        error!(camera = self.name, "the camera is given up: {reason}");
+        self.demand.shut_down();
+        self.set_state(CameraState::Failed, Some(OutageReason::new(reason.to_owned(), ServiceError::Failed)));
+        self.availability.stop();
+        self.frames.close();
+        self.observations.close();
+        self.observed.close();
     }
 
     /// A client has made the camera private, and the source is closed: nothing that was seen counts

@@ -18,6 +18,8 @@ use super::*;
 const FRAME: Size = Size::new(320, 180);
 /// Green in BT.601, limited range.
 const ROOM: [u8; 3] = [145, 54, 34];
+/// The chroma of people.
+const PERSON: [u8; 2] = [110, 160];
 /// Chroma samples of the edge of a person that may be as green as the room: one on each side of each
 /// row and column of the largest person.
 const EDGE_SAMPLES: usize = 2 * (90 + 70);
@@ -33,7 +35,7 @@ fn green_room(x: Option<usize>) -> Arc<Vec<u8>> {
     });
     let chroma = (0..width * height / 4).flat_map(|i| {
         let (px, py) = (i % (width / 2) * 2, i / (width / 2) * 2);
-        if is_person(px, py) { [110, 160] } else { [ROOM[1], ROOM[2]] }
+        if is_person(px, py) { PERSON } else { [ROOM[1], ROOM[2]] }
     });
     Arc::new(luma.chain(chroma).collect())
 }
@@ -166,6 +168,22 @@ impl RoomRig {
         (Ring::open(attached.fds.memory, attached.fds.event).expect("a ring"), raw)
     }
 
+    /// Sends frames, with a pass for each, until a composite has a mask, or none.
+    fn until_mask(&self, ring: &mut Ring, has_mask: bool) {
+        let mut copy = FrameCopy::default();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while copy.layout().is_none() || copy.info().mask_valid() != has_mask {
+            assert!(Instant::now() < deadline, "no composite with mask {has_mask}");
+            self.send(Some(100));
+            if has_mask {
+                self.net.permit(NetPass::Work);
+            }
+            if ring.wait(Some(Duration::from_millis(20))).expect("a pipe") == Wait::Frame {
+                ring.latest(&mut copy);
+            }
+        }
+    }
+
     fn send(&self, x: Option<usize>) {
         self.steps.send(Step::Picture(green_room(x))).expect("streams");
     }
@@ -208,7 +226,7 @@ async fn play(
         if ring.wait(Some(wait)).expect("a pipe") == Wait::Frame && ring.latest(&mut copy) {
             is_new = true;
             let plane = copy.plane(1).0;
-            persons += usize::from(plane.as_chunks::<2>().0.contains(&[110, 160]));
+            persons += usize::from(plane.as_chunks::<2>().0.contains(&PERSON));
         }
         is_new
     };
@@ -272,13 +290,38 @@ async fn no_slot_shows_the_room_while_the_net_fails_is_replaced_or_dies() {
         play(&rig, 8, 120, "framing only, with a budget of a millisecond", |_| NetPass::Work).await;
         let dies = |index: usize| if index == 40 { NetPass::Panic } else { NetPass::Work };
         play(&rig, 1, 120, "a net that panics", dies).await;
-        assert!(!shared.is_observing(), "the thread has ended");
-        // The composite goes on, with its background alone.
-        let (mut ring, mut raw) = rig.attach(StreamKind::Composite).await;
-        rig.send(Some(100));
-        let frame = read(&mut ring);
-        assert_eq!(raw.room_samples(), 0);
-        assert!(!frame.info().mask_valid() && raw.room_samples() == 0, "{:?}", frame.info());
+    }
+}
+
+#[tokio::test]
+async fn a_vision_thread_that_panics_says_so_and_starts_again() {
+    for strict in [true, false] {
+        let rig = RoomRig::new(background(strict, BackgroundMode::Color)).await;
+        let (mut composite, mut raw) = rig.attach(StreamKind::Composite).await;
+        let (mut mask, _) = rig.attach(StreamKind::Mask).await;
+        let mut state = rig.rig.state.clone();
+        rig.until_mask(&mut composite, true);
+        rig.net.permit(NetPass::Panic);
+        let panicked = async {
+            while !state.borrow_and_update().segmentation.degraded.contains("a defect of the program: injected") {
+                rig.send(Some(100));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), panicked).await.expect("named");
+        assert!(!state.borrow().segmentation.healthy && !state.borrow().segmentation.present);
+        // The composite goes on at once, with its background alone.
+        rig.until_mask(&mut composite, false);
+        assert!(raw.room_samples() <= EDGE_SAMPLES);
+        // The thread starts again, and so do masks.
+        rig.until_mask(&mut composite, true);
+        while mask.wait(Some(Duration::ZERO)).expect("a pipe") == Wait::Frame {
+            mask.latest(&mut FrameCopy::default());
+        }
+        rig.send(Some(40));
+        rig.net.permit(NetPass::Work);
+        read(&mut mask);
+        state.wait_for(|state| state.segmentation.healthy && state.segmentation.degraded.is_empty()).await.expect("ok");
     }
 }
 

@@ -17,6 +17,7 @@ use zbus::names::BusName;
 
 use super::service::{CameraService, Client, ClientName};
 use super::transport::Clients;
+use crate::service::panics::vital;
 
 /// What is called with a client that has left.
 type OnDeparture = Box<dyn Fn(&ClientName) + Send + Sync>;
@@ -129,7 +130,7 @@ impl ClientWatch {
         let bus = DBusProxy::new(connection).await?;
         let mut changes = bus.receive_name_owner_changed_with_args(&[(2, "")]).await?;
         let watch = Arc::downgrade(self);
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(vital("clients on the bus", async move {
             // Ends only if the connection ends, which `all_left` handles.
             while let Some(change) = changes.next().await {
                 let Some(watch) = watch.upgrade() else { return };
@@ -139,7 +140,7 @@ impl ClientWatch {
                     watch.released(&ClientName::new(name.as_str()));
                 }
             }
-        });
+        }));
         Ok(task.abort_handle())
     }
 }

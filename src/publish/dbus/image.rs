@@ -76,9 +76,10 @@ impl ImageReader {
     /// bytes are charged to the user of `share` as they come.
     ///
     /// # Errors
-    /// `Busy` while another image of the same kind is read, and if the user has no room for it. `InvalidArgument` for a descriptor of
-    /// another kind, an empty image, or one of more than [`MAX_IMAGE_BYTES`]. `Failed` if reading
-    /// fails or takes longer than three seconds, or if a pipe brings nothing for half a second.
+    /// `Busy` while another image of the same kind is read, and if the user has no room for it.
+    /// `InvalidArgument` for a descriptor of another kind, an empty image, or one of more than
+    /// [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes longer than three seconds, or if a
+    /// pipe brings nothing for half a second.
     pub async fn read(&self, fd: OwnedFd, share: RingShare) -> Result<(Vec<u8>, RingShare), ServiceError> {
         let kind = Kind::of(&fd)?;
         let busy = &self.busy[kind as usize];
@@ -87,23 +88,33 @@ impl ImageReader {
             return Err(ServiceError::Busy(text.into()));
         }
         let busy = BusyGuard(Arc::clone(busy));
-        let (sender, receiver) = oneshot::channel();
-        let work = move || {
-            let result =
-                read_all(fd, kind, Image::new(MAX_IMAGE_BYTES, share), Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT);
-            drop(busy);
-            // The caller may have stopped waiting.
-            let _ = sender.send(result);
-        };
-        std::thread::Builder::new()
-            .name("image".into())
-            .spawn(work)
-            .map_err(|error| ServiceError::Failed(format!("cannot start a thread to read the image: {error}")))?;
-        match tokio::time::timeout(READ_TIMEOUT + Duration::from_secs(1), receiver).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ServiceError::Failed("the thread that read the image ended without a result".into())),
-            Err(_) => Err(too_slow()),
-        }
+        let image = Image::new(MAX_IMAGE_BYTES, share);
+        let read = move || read_all(fd, kind, image, Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT);
+        on_thread(busy, read).await
+    }
+}
+
+/// Runs `read` on a thread of its own. Other images of this kind are refused until it has ended, also
+/// by a panic.
+async fn on_thread<T: Send + 'static>(
+    busy: BusyGuard,
+    read: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let (sender, receiver) = oneshot::channel();
+    let work = move || {
+        let result = read();
+        drop(busy);
+        // The caller may have stopped waiting.
+        let _ = sender.send(result);
+    };
+    std::thread::Builder::new()
+        .name("image".into())
+        .spawn(work)
+        .map_err(|error| ServiceError::Failed(format!("cannot start a thread to read the image: {error}")))?;
+    match tokio::time::timeout(READ_TIMEOUT + Duration::from_secs(1), receiver).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(ServiceError::Failed("the thread that read the image ended without a result".into())),
+        Err(_) => Err(too_slow()),
     }
 }
 
@@ -331,6 +342,15 @@ mod tests {
         assert!(images.read(file.into(), share()).await.expect("read").0.starts_with(b"[workspace]"));
         drop(writer);
         assert!(slow.await.expect("task").is_err(), "it brought nothing");
+    }
+
+    #[tokio::test]
+    async fn a_reading_thread_that_panics_is_an_error_and_frees_its_place() {
+        let busy = Arc::new(AtomicBool::new(true));
+        let guard = BusyGuard(Arc::clone(&busy));
+        let read = on_thread(guard, || std::panic::resume_unwind(Box::new("injected"))).await;
+        assert!(matches!(&read, Err(ServiceError::Failed(text)) if text.contains("without a result")), "{read:?}");
+        assert!(!busy.load(Ordering::Acquire));
     }
 
     #[test]

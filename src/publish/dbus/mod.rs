@@ -50,6 +50,8 @@ use permissions::Permissions;
 use service::{CameraService, Client, ClientName, ManagerService};
 use transport::{Clients, Transport};
 
+use crate::service::panics::vital;
+
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
 
 /// The service, as it is published on a connection.
@@ -213,7 +215,7 @@ impl Server {
     }
 
     fn spawn(&self, camera: String, task: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(task).abort_handle();
+        let task = tokio::spawn(vital("objects on the bus", task)).abort_handle();
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push((camera, task));
     }
 

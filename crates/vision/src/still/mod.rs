@@ -71,7 +71,11 @@ impl Observer {
     /// # Errors
     /// [`ObserveError`] if the picture cannot be sampled or the net fails. The observation is then
     /// unchanged.
-    pub fn observe_closely(&mut self, picture: &Picture<'_>, observation: &mut Observation) -> Result<(), ObserveError> {
+    pub fn observe_closely(
+        &mut self,
+        picture: &Picture<'_>,
+        observation: &mut Observation,
+    ) -> Result<(), ObserveError> {
         self.reset();
         let canvas = Canvas::new(picture.size());
         let finder = RegionFinder::new();
@@ -167,7 +171,8 @@ impl Still<'_> {
             let confirmed = self.people_in(&patch).into_iter().find(|person| {
                 person.confidence >= MIN_CONFIRMED && overlap(&person.bounds, candidate) >= MIN_AGREEMENT
             });
-            if let Some(Region { bounds, .. }) = confirmed.filter(|person| person.bounds.height >= MIN_HEIGHT * tallest) {
+            if let Some(Region { bounds, .. }) = confirmed.filter(|person| person.bounds.height >= MIN_HEIGHT * tallest)
+            {
                 let reach = bounds.expanded(bounds.width * REACH.0, bounds.height * REACH.1);
                 self.canvas.add_person(&patch, reach, weight);
             }

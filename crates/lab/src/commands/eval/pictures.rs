@@ -10,8 +10,8 @@ use portraitd_lab::eval::{PictureSummary, Score, score};
 use portraitd_media::file::batch::pictures_in;
 use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::{EdgeRenderer, ViewRenderer, draw_mask};
-use portraitd_vision::{Observation, Observer};
 use portraitd_vision::net::EngineOptions;
+use portraitd_vision::{Observation, Observer};
 use serde_json::json;
 
 use super::super::{print_line, progress};
