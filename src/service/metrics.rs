@@ -54,10 +54,7 @@ impl PrometheusText {
 
     /// Starts a family. Its samples must follow.
     pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) {
-        self.head(name, if kind == MetricKind::Counter { "counter" } else { "gauge" }, help);
-    }
-
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let kind = if kind == MetricKind::Counter { "counter" } else { "gauge" };
         self.out.push_str("# HELP ");
         self.out.push_str(name);
         self.out.push(' ');
@@ -95,27 +92,6 @@ impl PrometheusText {
         };
     }
 
-    /// Writes the samples of one histogram. [`PrometheusText::histogram_family`] must have started
-    /// the family.
-    pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
-        let bucket = format!("{name}_bucket");
-        let mut up_to = 0_u64;
-        for (index, count) in histogram.counts.iter().enumerate() {
-            up_to += count;
-            let bound = histogram.bounds.get(index).map_or_else(|| "+Inf".to_owned(), ToString::to_string);
-            let mut with_bound: Vec<(&str, &str)> = labels.to_vec();
-            with_bound.push(("le", &bound));
-            self.sample(&bucket, &with_bound, as_f64(up_to));
-        }
-        self.sample(&format!("{name}_sum"), labels, histogram.sum);
-        self.sample(&format!("{name}_count"), labels, as_f64(up_to));
-    }
-
-    /// Starts a family of histograms. Its samples must follow.
-    pub fn histogram_family(&mut self, name: &str, help: &str) {
-        self.head(name, "histogram", help);
-    }
-
     /// The text that was written so far.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -130,46 +106,8 @@ fn as_f64(count: u64) -> f64 {
     value
 }
 
-/// Values, counted in buckets.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Histogram {
-    /// Upper bounds of the buckets, in increasing order. One more bucket contains the rest.
-    bounds: &'static [f64],
-    counts: Vec<u64>,
-    sum: f64,
-}
-
-impl Histogram {
-    /// Bounds for the duration of an inference pass in seconds: from a fast x86 core to a slow
-    /// board without vectors.
-    pub const INFERENCE_SECONDS: &'static [f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.05, 0.1, 0.2, 0.5, 1.0];
-
-    /// An empty histogram. The bounds must be in increasing order.
-    #[must_use]
-    pub fn new(bounds: &'static [f64]) -> Self {
-        debug_assert!(bounds.is_sorted(), "bounds are sorted");
-        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
-    }
-
-    /// Counts a value. NaN is ignored.
-    pub fn observe(&mut self, value: f64) {
-        if value.is_nan() {
-            return;
-        }
-        let bucket = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
-        self.counts[bucket] = self.counts[bucket].saturating_add(1);
-        self.sum += value;
-    }
-
-    /// The number of counted values.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-}
-
 /// The metrics of one camera. Everybody can read them, so none of them tells whether or where people
-/// are.
+/// are, or whether something moves: nothing of masks and inference passes is among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraReport {
     /// The name of the camera.
@@ -178,12 +116,6 @@ pub struct CameraReport {
     pub state: String,
     /// Frames per second from the source.
     pub camera_fps: f64,
-    /// Masks per second.
-    pub process_fps: f64,
-    /// Frames per second without a mask of their own.
-    pub skipped_fps: f64,
-    /// Age of the newest mask in seconds; `None` if there is no mask.
-    pub mask_age_s: Option<f64>,
     /// The number of attached clients.
     pub consumers: u32,
     /// How often the source was opened again after a failure.
@@ -194,8 +126,6 @@ pub struct CameraReport {
     pub dropped: u64,
     /// The number of damaged frames.
     pub corrupt: u64,
-    /// The duration of inference passes, in seconds.
-    pub inference: Histogram,
 }
 
 /// All metrics at one moment.
@@ -215,28 +145,19 @@ impl Report {
     /// The report as Prometheus text.
     #[must_use]
     pub fn to_text(&self) -> String {
-        type ValueOf = fn(&CameraReport) -> Option<f64>;
-        let families: [(&str, MetricKind, &str, ValueOf); 9] = [
-            ("portraitd_camera_fps", MetricKind::Gauge, "Frames a second from the source", |camera| {
-                Some(camera.camera_fps)
-            }),
-            ("portraitd_process_fps", MetricKind::Gauge, "Masks a second", |camera| Some(camera.process_fps)),
-            ("portraitd_skipped_fps", MetricKind::Gauge, "Frames a second without a mask of their own", |camera| {
-                Some(camera.skipped_fps)
-            }),
-            ("portraitd_mask_age_seconds", MetricKind::Gauge, "Age of the newest mask", |camera| camera.mask_age_s),
-            ("portraitd_consumers", MetricKind::Gauge, "Attached clients", |camera| Some(camera.consumers.into())),
+        type ValueOf = fn(&CameraReport) -> f64;
+        let families: [(&str, MetricKind, &str, ValueOf); 6] = [
+            ("portraitd_camera_fps", MetricKind::Gauge, "Frames a second from the source", |camera| camera.camera_fps),
+            ("portraitd_consumers", MetricKind::Gauge, "Attached clients", |camera| camera.consumers.into()),
             ("portraitd_reopen_total", MetricKind::Counter, "Times the source was opened again", |camera| {
-                Some(as_f64(camera.reopened))
+                as_f64(camera.reopened)
             }),
-            ("portraitd_frames_total", MetricKind::Counter, "Frames from the source", |camera| {
-                Some(as_f64(camera.frames))
-            }),
+            ("portraitd_frames_total", MetricKind::Counter, "Frames from the source", |camera| as_f64(camera.frames)),
             ("portraitd_frames_dropped_total", MetricKind::Counter, "Frames the source lost", |camera| {
-                Some(as_f64(camera.dropped))
+                as_f64(camera.dropped)
             }),
             ("portraitd_frames_corrupt_total", MetricKind::Counter, "Frames that came damaged", |camera| {
-                Some(as_f64(camera.corrupt))
+                as_f64(camera.corrupt)
             }),
         ];
         let mut text = PrometheusText::new();
@@ -256,14 +177,8 @@ impl Report {
         for (name, kind, help, value) in families {
             text.family(name, kind, help);
             for camera in &self.cameras {
-                if let Some(value) = value(camera) {
-                    text.sample(name, &[("camera", &camera.name)], value);
-                }
+                text.sample(name, &[("camera", &camera.name)], value(camera));
             }
-        }
-        text.histogram_family("portraitd_inference_seconds", "Time of an inference");
-        for camera in &self.cameras {
-            text.histogram("portraitd_inference_seconds", &[("camera", &camera.name)], &camera.inference);
         }
         text.out
     }
@@ -327,33 +242,33 @@ mod tests {
     use super::*;
 
     fn camera(name: &str) -> CameraReport {
-        let mut inference = Histogram::new(Histogram::INFERENCE_SECONDS);
-        for seconds in [0.0004, 0.001, 0.0011, 0.04, 7.0, f64::NAN] {
-            inference.observe(seconds);
-        }
         CameraReport {
             name: name.to_owned(),
             state: "running".to_owned(),
             camera_fps: 29.97,
-            process_fps: 15.0,
-            skipped_fps: 14.97,
-            mask_age_s: Some(0.033),
             consumers: 2,
             reopened: 1,
             frames: 123_456_789,
             dropped: 3,
             corrupt: 0,
-            inference,
         }
     }
 
     #[test]
     fn a_report() {
-        let mut door = camera("front-door");
-        door.mask_age_s = None;
-        let cameras = vec![camera("main"), door];
+        let cameras = vec![camera("main"), camera("front-door")];
         let report = Report { version: "0.1.0".to_owned(), uptime_s: 12.5, safe_mode: false, cameras };
         insta::assert_snapshot!(report.to_text());
+    }
+
+    #[test]
+    fn no_metric_tells_of_people_or_movement() {
+        let report = Report { version: "1".to_owned(), uptime_s: 0.0, safe_mode: false, cameras: vec![camera("main")] };
+        let text = report.to_text().to_lowercase();
+        let words =
+            ["mask", "inference", "process", "skipped", "published", "latency", "people", "framing", "degraded"];
+        let told: Vec<_> = words.iter().filter(|word| text.contains(**word)).collect();
+        assert!(told.is_empty(), "everybody may read the file: {told:?}");
     }
 
     #[test]

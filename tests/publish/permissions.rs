@@ -206,6 +206,7 @@ fn who_may_not_see_the_mask_learns_nothing_about_people() {
         }
         let stats = stranger.proxy.stats().await.expect("stats");
         assert!(stats.contains_key("frames") && !stats.contains_key("framing_moves"), "{stats:?}");
+        assert!(!stats.contains_key("latency_ms"), "{stats:?}");
         let objects = manager(&stranger.connection).await;
         assert_eq!(guarded_in(&objects.get_managed_objects().await.expect("objects")), 0);
         // Who may see the mask sees all of it.

@@ -31,22 +31,16 @@ impl Camera {
     pub fn report(&self, uptime_s: f64) -> CameraReport {
         let shared = &self.inner.shared;
         let figures = shared.statistics.figures();
-        let rate = |count: u64| if uptime_s > 0.0 { count as f64 / uptime_s } else { 0.0 };
-        let age_ns = monotonic_ns().saturating_sub(figures.mask_capture_ns);
         let lost = figures.lost();
         CameraReport {
             name: shared.name().to_owned(),
             state: shared.published.camera_state().to_string(),
-            camera_fps: rate(figures.frames),
-            process_fps: rate(figures.masks),
-            skipped_fps: rate(figures.frames.saturating_sub(figures.masks)),
-            mask_age_s: (figures.masks > 0).then_some(age_ns as f64 * 1e-9),
+            camera_fps: if uptime_s > 0.0 { figures.frames as f64 / uptime_s } else { 0.0 },
             consumers: u32::try_from(self.consumers()).unwrap_or(u32::MAX),
             reopened: figures.reopened,
             frames: figures.frames,
             dropped: lost.dropped,
             corrupt: lost.corrupt,
-            inference: figures.inference,
         }
     }
 }

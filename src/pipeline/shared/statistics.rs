@@ -5,10 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use portraitd_media::StreamCounters;
 use portraitd_media::clock::monotonic_ns;
 
-use crate::service::metrics::Histogram;
-
-/// Upper bounds of the inference histogram's buckets, in seconds.
-const INFERENCE_BOUNDS_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 /// After this long without a mask the mask rate is 0.
 const RATE_EXPIRES_NS: u64 = 2_000_000_000;
 
@@ -21,8 +17,6 @@ pub(in crate::pipeline) struct Figures {
     /// Losses of the stream that is open.
     current: StreamCounters,
     pub(in crate::pipeline) reopened: u64,
-    /// The times of the inference passes, in seconds.
-    pub(in crate::pipeline) inference: Histogram,
     pub(in crate::pipeline) inference_last_s: f64,
     pub(in crate::pipeline) masks: u64,
     /// Capture timestamp of the frame of the newest mask, `CLOCK_MONOTONIC` nanoseconds.
@@ -56,7 +50,6 @@ impl Statistics {
             closed: StreamCounters::default(),
             current: StreamCounters::default(),
             reopened: 0,
-            inference: Histogram::new(INFERENCE_BOUNDS_S),
             inference_last_s: 0.0,
             masks: 0,
             mask_capture_ns: 0,
@@ -98,11 +91,9 @@ impl Statistics {
     /// Counts a mask of the frame captured at `capture_ns`. `inference_ns` is 0 if it was retained
     /// without an inference pass.
     pub(super) fn mask_made(&self, capture_ns: u64, inference_ns: u64) {
-        let seconds = inference_ns as f64 * 1e-9;
         let mut figures = self.lock();
         if inference_ns > 0 {
-            figures.inference.observe(seconds);
-            figures.inference_last_s = seconds;
+            figures.inference_last_s = inference_ns as f64 * 1e-9;
         }
         figures.masks += 1;
         let interval_ns = capture_ns.saturating_sub(figures.mask_capture_ns);

@@ -24,8 +24,9 @@ use super::service::{Client, ClientName};
 /// The properties that show whether or where people are and whose changes are announced: they go to
 /// the listeners only.
 const ANNOUNCED: [(&str, &str); 2] = [(names::SEGMENTATION_INTERFACE, "Present"), (names::FRAMING_INTERFACE, "State")];
-/// The entries of `Camera1.Stats` that depend on people.
-const STATS: [&str; 4] = ["framing_moves", "inference_ms", "mask_age_ms", "masks"];
+/// The entries of `Camera1.Stats` that depend on people. Composites and masks come at the rate of the
+/// inference passes and as late as they end, and passes run while something moves.
+const STATS: [&str; 6] = ["framing_moves", "inference_ms", "mask_age_ms", "masks", "frames_published", "latency_ms"];
 
 /// How long the answer about the mask is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10);
