@@ -11,14 +11,17 @@
 //! of this crate, nothing is tried, and only panics are caught.
 
 use std::cell::Cell;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use portraitd_protocol::settings::excerpt;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::engine::EngineOptions;
@@ -32,6 +35,8 @@ const ARGUMENT: &str = "--try-net-from-stdin";
 /// The most memory that the child may write to, in bytes. The unit allows 256 MiB for the service,
 /// the child included.
 const MAX_MEMORY_BYTES: u64 = 160 << 20;
+/// The most stack of the child's one thread, in bytes.
+const MAX_STACK_BYTES: u64 = 8 << 20;
 /// The longest time for importing a net and running it once.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// The interval in which the parent looks whether the child has ended.
@@ -56,15 +61,24 @@ pub fn intercept() -> Option<ExitCode> {
     None
 }
 
-/// Imports the net on standard input and runs it once. The parent judges by the exit status.
-fn run_child() -> ExitCode {
+/// Limits what this process may use: no core dump, no further thread or process, and this much
+/// processor time, memory and stack.
+fn confine(processor_time: Duration) {
     let limit = |resource, most| {
         // The service's sandbox may forbid it. Its own limits then hold for the child too.
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     };
     limit(Resource::Core, 0);
+    // The threads of the service count as well, so none is left. It does not hold for root.
+    limit(Resource::Nproc, 0);
     limit(Resource::Data, MAX_MEMORY_BYTES);
-    limit(Resource::Cpu, TIME_LIMIT.as_secs());
+    limit(Resource::Stack, MAX_STACK_BYTES);
+    limit(Resource::Cpu, processor_time.as_secs());
+}
+
+/// Imports the net on standard input and runs it once. The parent judges by the exit status.
+fn run_child() -> ExitCode {
+    confine(TIME_LIMIT);
     let Some((manifest, onnx)) = read_input() else { return ExitCode::FAILURE };
     let attempt = || {
         let path = Path::new("net").to_owned();
@@ -104,25 +118,38 @@ pub(super) fn try_package(package: &Package) -> Result<(), ModelError> {
     if !CAN_TRY.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let hostile = |reason: String| ModelError::Hostile { path: package.path.clone(), reason };
-    let unable = |error: std::io::Error| hostile(format!("a process to try the net cannot be started: {error}"));
     // This program as it is running, also after its file was replaced by an update.
     let mut command = Command::new("/proc/self/exe");
-    command.arg(ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg(ARGUMENT);
+    try_with(package, command, TIME_LIMIT)
+}
+
+/// Tries `package` in the child `command`, which must end within `limit`.
+///
+/// # Errors
+/// As for [`try_package`].
+fn try_with(package: &Package, mut command: Command, limit: Duration) -> Result<(), ModelError> {
+    let hostile = |reason: String| ModelError::Hostile { path: package.path.clone(), reason };
+    let unable = |error: std::io::Error| hostile(format!("a process to try the net cannot be started: {error}"));
+    let too_slow = || hostile(format!("importing the net takes longer than {} s", limit.as_secs_f32()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let deadline = Instant::now() + limit;
     let mut child = ChildGuard(command.spawn().map_err(unable)?);
-    let deadline = Instant::now() + TIME_LIMIT;
-    if let Some(mut stdin) = child.0.stdin.take() {
+    if let Some(stdin) = child.0.stdin.take() {
         let length = (package.manifest_text.len() as u64).to_le_bytes();
         let parts = [&length[..], package.manifest_text.as_bytes(), &package.onnx];
-        // The child reads everything before it imports. If it has died, its status says why.
-        let _ = parts.iter().try_for_each(|part| stdin.write_all(part));
+        match feed(stdin, &parts, deadline) {
+            Ok(()) => {}
+            // The child reads everything before it imports. If it has died, its status says why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(too_slow()),
+            Err(error) => return Err(unable(error)),
+        }
     }
     let status = loop {
         match child.0.try_wait().map_err(unable)? {
             Some(status) => break status,
-            None if Instant::now() >= deadline => {
-                return Err(hostile(format!("importing the net takes longer than {} s", TIME_LIMIT.as_secs())));
-            }
+            None if Instant::now() >= deadline => return Err(too_slow()),
             None => std::thread::sleep(POLL),
         }
     };
@@ -134,12 +161,42 @@ pub(super) fn try_package(package: &Package) -> Result<(), ModelError> {
         if let Some(stdout) = child.0.stdout.take() {
             let _ = stdout.take(MAX_MESSAGE_BYTES).read_to_end(&mut message);
         }
-        return Err(panicked(package.path.as_path(), &String::from_utf8_lossy(&message)));
+        // A child that a net has taken over may say anything.
+        return Err(panicked(package.path.as_path(), &excerpt(&String::from_utf8_lossy(&message))));
     }
     Err(hostile(format!(
         "importing the net ends with {status}: it needs more than {} MiB of memory, or too much of the stack",
         MAX_MEMORY_BYTES >> 20
     )))
+}
+
+/// Writes `parts` to a child that may never read them.
+fn feed(stdin: ChildStdin, parts: &[&[u8]], deadline: Instant) -> std::io::Result<()> {
+    rustix::io::ioctl_fionbio(&stdin, true)?;
+    let mut stdin = stdin;
+    for part in parts {
+        let mut rest = *part;
+        while !rest.is_empty() {
+            match stdin.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                    let mut writable = [PollFd::new(&stdin, PollFlags::OUT)];
+                    let left = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
+                    match poll(&mut writable, Some(&left)) {
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Ends the child if it still runs.
@@ -203,5 +260,100 @@ mod tests {
         let text = error.expect_err("a panic").to_string();
         assert_eq!(text, "hostile.onnx: the importer cannot handle this net: index out of bounds");
         assert_eq!(guarded(path, || Ok(7)).expect("no panic"), 7);
+    }
+
+    /// A net of 1 MiB, which no pipe holds.
+    fn package() -> Package {
+        let manifest = Manifest::parse(&std::fs::read_to_string(MANIFEST).expect("read"), Path::new(MANIFEST));
+        let onnx = vec![7; 1 << 20].into();
+        Package { manifest: manifest.expect("a manifest"), manifest_text: String::new(), path: "a.onnx".into(), onnx }
+    }
+
+    const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/selfie-landscape.toml");
+
+    /// The error of a child that runs `script` in a shell.
+    fn error_of(script: &str, limit: Duration) -> String {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        try_with(&package(), command, limit).expect_err(script).to_string()
+    }
+
+    #[test]
+    fn a_child_that_does_not_read_or_answer_is_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let note = folder.path().join("pid");
+        let scripts = ["exec sleep 600", "cat > /dev/null; exec sleep 600", "cat > /dev/null; yes rubbish; exit 3"];
+        for script in scripts {
+            let error = error_of(&format!("echo $$ > {}; {script}", note.display()), Duration::from_secs(3));
+            assert_eq!(error, "a.onnx: importing the net takes longer than 3 s");
+            let pid = std::fs::read_to_string(&note).expect("started within the time");
+            assert!(!Path::new("/proc").join(pid.trim()).exists(), "`{script}` still runs");
+        }
+    }
+
+    #[test]
+    fn what_a_child_says_is_one_short_line() {
+        let minute = Duration::from_secs(60);
+        let error = error_of(r"printf '\033[31m\nforged: line\n\377'; exit 3", minute);
+        assert!(error.chars().all(|character| !character.is_control()), "{error:?}");
+        let error = error_of("printf '%05000d' 7; exit 3", minute);
+        assert!(error.len() < 200, "{error}");
+        for (script, status) in
+            [("exit 7", "exit status: 7"), ("kill -11 $$", "signal: 11"), ("exit 1", "exit status: 1")]
+        {
+            assert!(error_of(script, minute).contains(status), "{script}");
+        }
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "cat > /dev/null; yes | head -c 1000; exit 0"]);
+        try_with(&package(), command, minute).expect("the status counts, and not what it says");
+        let error = try_with(&package(), Command::new("/no/such/program"), minute).expect_err("no child").to_string();
+        assert!(error.contains("cannot be started"), "{error}");
+    }
+
+    /// Set in the processes that [`a_child_is_confined`] starts.
+    const CONFINED: &str = "PORTRAITD_TEST_CONFINED";
+
+    #[test]
+    fn a_child_is_confined() {
+        if let Some(what) = std::env::var_os(CONFINED) {
+            confine(Duration::from_secs(1));
+            match what.to_str().expect("text") {
+                "memory" => drop(std::hint::black_box(vec![1_u8; usize::try_from(MAX_MEMORY_BYTES).expect("small")])),
+                "stack" => drop(std::hint::black_box(deep(std::hint::black_box(u64::MAX)))),
+                "time" => loop {
+                    std::hint::spin_loop();
+                },
+                _ => {
+                    // Root may have as many as it likes.
+                    let nobody = rustix::process::Uid::from_raw(65534);
+                    let _ = rustix::thread::set_thread_res_uid(nobody, nobody, nobody);
+                    let thread = std::thread::Builder::new().spawn(|| ());
+                    assert!(thread.is_err(), "a thread was started");
+                    std::process::exit(9);
+                }
+            }
+            return;
+        }
+        let name = "net::trial::tests::a_child_is_confined";
+        for (what, status) in [
+            // An allocation that fails aborts.
+            ("memory", "signal: 6"),
+            ("stack", "signal: 6"),
+            ("time", "signal: 9"),
+            ("threads", "exit status: 9"),
+        ] {
+            let mut command = Command::new(std::env::current_exe().expect("this program"));
+            // The test harness runs a single test on its main thread if it may have one thread only.
+            command.args(["--exact", name, "--test-threads=1", "--nocapture"]).env(CONFINED, what);
+            let error = try_with(&package(), command, Duration::from_secs(60)).expect_err(what).to_string();
+            assert!(error.contains(status), "{what}: {error}");
+        }
+    }
+
+    /// Needs a stack for each of `depth` calls.
+    #[expect(unconditional_recursion, reason = "the stack is to overflow")]
+    fn deep(depth: u64) -> u64 {
+        let frame = std::hint::black_box([depth; 64]);
+        deep(depth - 1) + frame[7]
     }
 }
