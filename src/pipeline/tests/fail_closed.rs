@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use portraitd_protocol::RingLayout;
 use portraitd_protocol::layout::HEADER_BYTES;
+use portraitd_protocol::{CropMode, RingLayout};
 use portraitd_vision::net::{DEFAULT_MODEL, EngineError, Input, TensorLayout};
 
 use super::*;
@@ -434,4 +434,211 @@ async fn slots_are_wiped_when_the_shutter_closes_and_when_source_is_forbidden() 
     };
     tokio::time::timeout(Duration::from_secs(30), wiped).await.expect("wiped");
     assert!(raw.room_samples() > 1000, "a view is not wiped");
+}
+
+/// Numbers that are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % end
+    }
+}
+
+/// Reads the memory of rings, again and again, and keeps the largest number of samples that show the
+/// room.
+struct Sampler {
+    rings: Arc<Mutex<Vec<RawRing>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<usize>>,
+}
+
+impl Sampler {
+    fn start() -> Self {
+        let (rings, stop) = (Arc::<Mutex<Vec<RawRing>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (sampled, stopped) = (Arc::clone(&rings), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut most = 0;
+            while !stopped.load(Ordering::Acquire) {
+                let mut rings = sampled.lock().expect("no panic");
+                most = rings.iter_mut().map(RawRing::room_samples).fold(most, usize::max);
+                drop(rings);
+                // For whoever waits for the lock.
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            most
+        });
+        Self { rings, stop, thread: Some(thread) }
+    }
+
+    fn finish(mut self) -> usize {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().expect("runs").join().expect("no panic")
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+impl RoomRig {
+    /// Attaches to two composites of different sizes, whose memory `sampler` reads from now on.
+    async fn attach_composites(&self, sampler: &Sampler) -> Vec<Ring> {
+        let mut rings = Vec::new();
+        for (size, crop) in [(FRAME, CropMode::View), (Size::new(160, 90), CropMode::Full)] {
+            let stream = StreamKind::Composite;
+            let (format, size) = (PixelFormat::Nv12, Some(size));
+            let options = AttachOptions { format, size, crop, ..AttachOptions::of_stream(stream) };
+            let request = AttachRequest { client: client("test"), stream, options };
+            let attached = self.rig.camera.attach(request).await.expect("there");
+            let memory = File::from(attached.fds.memory.try_clone().expect("a descriptor"));
+            let raw = RawRing { memory, layout: attached.layout, bytes: Vec::new() };
+            sampler.rings.lock().expect("no panic").push(raw);
+            rings.push(Ring::open(attached.fds.memory, attached.fds.event).expect("a ring"));
+        }
+        rings
+    }
+
+    /// The device fails, and is there again with another format first. All rings are closed.
+    async fn fail_and_recover(&mut self) {
+        self.steps.send(Step::Fail(gone())).expect("streams");
+        self.rig.until(CameraState::Absent).await;
+        self.steps = self.rig.will_open();
+        self.rig.camera.retry_now();
+        self.steps.send(Step::Size(FRAME)).expect("will stream");
+        let is_open = |state: &PublishedState| state.camera.format.is_some_and(|format| format.size == FRAME);
+        self.rig.state.wait_for(is_open).await.expect("a camera");
+    }
+}
+
+/// Plays `frames` frames with faults in a random order. Returns how many composites showed somebody.
+async fn random_faults(seed: u64, frames: usize) -> usize {
+    let mut random = Random(seed);
+    let mut rig = RoomRig::new(background(seed.is_multiple_of(2), BackgroundMode::Color)).await;
+    let shared = rig.rig.camera.shared();
+    let sampler = Sampler::start();
+    let mut rings = rig.attach_composites(&sampler).await;
+    let (mut x, mut every, mut panics, mut outages, mut persons) = (Some(100), 1, 0, 0, 0);
+    let mut copy = FrameCopy::default();
+    for _ in 0..frames {
+        x = match random.below(12) {
+            0 => None,
+            1 => Some(random.below(250)),
+            _ => x.map(|x| (x + 3) % 250),
+        };
+        rig.send(x);
+        if random.below(30) == 0 {
+            every = 1 + random.below(10);
+        }
+        match random.below(60) {
+            0 => rig.net.permit(NetPass::Fail),
+            1 if panics < 2 => {
+                panics += 1;
+                rig.net.permit(NetPass::Panic);
+            }
+            2 => shared.next_model.set(Some(rig.net.model())),
+            3 => {
+                let strict = random.below(2) == 0;
+                rig.rig.camera.apply(SettingChange::BackgroundStrict(strict)).await.expect("good");
+            }
+            4 => {
+                let mode = [BackgroundMode::Color, BackgroundMode::Image][random.below(2)];
+                rig.rig.camera.apply(SettingChange::BackgroundMode(mode)).await.expect("good");
+            }
+            5 => {
+                let zones = [vec![], vec![WHOLE], vec![LEFT], vec![RIGHT]][random.below(4)].clone();
+                rig.rig.camera.apply(SettingChange::Zones(zones)).await.expect("good");
+            }
+            6 => {
+                let budget = Duration::from_millis([0, 1, 30][random.below(3)]);
+                shared.tuning.update(|tuning| tuning.mask_budget = budget);
+            }
+            7 => shared.published.set_reduction(["", "framing only"][random.below(2)].to_owned()),
+            8 => {
+                rig.steps.send(Step::Shutter(true)).expect("streams");
+                rig.send(x);
+                rig.steps.send(Step::Shutter(false)).expect("streams");
+            }
+            9 if outages < 2 => {
+                outages += 1;
+                rig.fail_and_recover().await;
+                rings = rig.attach_composites(&sampler).await;
+            }
+            10 => {
+                let mode = [FramingMode::Off, FramingMode::Follow][random.below(2)];
+                rig.rig.camera.apply(SettingChange::FramingMode(mode)).await.expect("good");
+            }
+            _ if random.below(every) == 0 => rig.net.permit(NetPass::Work),
+            _ => {}
+        }
+        for ring in &mut rings {
+            let is_new = ring.wait(Some(Duration::from_millis(2))).expect("a pipe") == Wait::Frame;
+            if is_new && ring.latest(&mut copy) {
+                persons += usize::from(copy.plane(1).0.as_chunks::<2>().0.contains(&PERSON));
+            }
+        }
+    }
+    let most = sampler.finish();
+    assert!(most <= EDGE_SAMPLES, "seed {seed}: {most} samples of a slot show the room");
+    persons
+}
+
+#[tokio::test]
+async fn no_slot_shows_the_room_whatever_fails_in_whatever_order() {
+    let mut persons = 0;
+    for seed in 1..=4 {
+        persons += random_faults(seed, 300).await;
+    }
+    assert!(persons > 50, "{persons} composites with a person");
+}
+
+const WHOLE: (f64, f64, f64, f64) = (0.0, 0.0, 1.0, 1.0);
+const LEFT: (f64, f64, f64, f64) = (0.0, 0.0, 0.5, 1.0);
+const RIGHT: (f64, f64, f64, f64) = (0.5, 0.0, 0.5, 1.0);
+
+#[tokio::test]
+async fn people_in_zones_that_change_are_in_no_composite() {
+    for strict in [true, false] {
+        let rig = RoomRig::new(background(strict, BackgroundMode::Color)).await;
+        let (mut ring, mut raw) = rig.attach(StreamKind::Composite).await;
+        // The zone, where the person is, and whether composites show them.
+        for (zones, x, is_shown) in [
+            (vec![], 30, true),
+            (vec![LEFT], 30, false),
+            (vec![RIGHT], 30, true),
+            (vec![RIGHT], 220, false),
+            (vec![LEFT], 220, true),
+            (vec![WHOLE], 220, false),
+            (vec![LEFT, RIGHT], 30, false),
+            (vec![], 220, true),
+        ] {
+            let what = format!("strict {strict}, zones {zones:?}, person at {x}");
+            rig.rig.camera.apply(SettingChange::Zones(zones)).await.expect("good");
+            let changed_ns = monotonic_ns();
+            let deadline = Instant::now() + Duration::from_secs(30);
+            let mut copy = FrameCopy::default();
+            // Until a composite is drawn with a mask of after the change. A person who has just
+            // appeared is not in the first masks.
+            let mut settled = 0;
+            while settled < 5 {
+                assert!(Instant::now() < deadline, "{what}: no composite");
+                rig.send(Some(x));
+                rig.net.permit(NetPass::Work);
+                let is_new = ring.wait(Some(Duration::from_millis(20))).expect("a pipe") == Wait::Frame;
+                if !is_new || !ring.latest(&mut copy) {
+                    continue;
+                }
+                let info = copy.info();
+                let shows = copy.plane(1).0.as_chunks::<2>().0.contains(&PERSON);
+                if info.mask_valid() && info.capture_ns.saturating_sub(info.mask_age_ns) >= changed_ns {
+                    assert!(is_shown || !shows, "{what}");
+                    settled += usize::from(shows == is_shown);
+                }
+            }
+            assert!(raw.room_samples() <= EDGE_SAMPLES, "{what}");
+        }
+    }
 }
