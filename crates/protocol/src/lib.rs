@@ -8,6 +8,7 @@
 //! | [`layout`] | version 1 of the ring: offsets, and the validation of foreign headers |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
 //! | [`settings`] | range, default and error text of each setting |
+//! | [`spelling`] | one spelling of names, and what an unknown name resembles |
 //! | [`names`] | the bus name, object paths and interfaces |
 //! | `error` | the errors of the D-Bus interfaces (feature `dbus`) |
 //!
@@ -44,6 +45,7 @@ pub mod names;
 pub mod pixel;
 pub mod sequence_lock;
 pub mod settings;
+pub mod spelling;
 pub mod words;
 
 #[cfg(feature = "dbus")]
