@@ -28,7 +28,7 @@ pub enum SettingError {
         text: String,
     },
     /// A text that is not a colour.
-    #[error("`{text}` is not a colour as #203040 (a hash and six hexadecimal digits)")]
+    #[error("`{text}` is not a colour as #203040 (a hash and six hexadecimal digits) or one of {}", Color::names())]
     Color {
         /// The text, see [`excerpt`].
         text: String,
@@ -238,7 +238,28 @@ pub const CAMERA_NAME: &str = "main";
 /// The model of a camera whose configuration sets none.
 pub const MODEL: &str = "selfie-landscape";
 
-/// A colour of the screen: red, green and blue, 0 to 255 each, full range. As text: `#rrggbb`.
+/// The basic colour keywords of CSS (Color Module Level 3, section 4.1).
+const COLOR_NAMES: [(&str, [u8; 3]); 16] = [
+    ("aqua", [0, 255, 255]),
+    ("black", [0, 0, 0]),
+    ("blue", [0, 0, 255]),
+    ("fuchsia", [255, 0, 255]),
+    ("gray", [128, 128, 128]),
+    ("green", [0, 128, 0]),
+    ("lime", [0, 255, 0]),
+    ("maroon", [128, 0, 0]),
+    ("navy", [0, 0, 128]),
+    ("olive", [128, 128, 0]),
+    ("purple", [128, 0, 128]),
+    ("red", [255, 0, 0]),
+    ("silver", [192, 192, 192]),
+    ("teal", [0, 128, 128]),
+    ("white", [255, 255, 255]),
+    ("yellow", [255, 255, 0]),
+];
+
+/// A colour of the screen: red, green and blue, 0 to 255 each, full range. As text: `#rrggbb`. The
+/// basic names of CSS, such as `navy`, are read too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color {
     /// Red.
@@ -249,10 +270,21 @@ pub struct Color {
     pub blue: u8,
 }
 
+impl Color {
+    /// The names that are read, joined by commas.
+    #[must_use]
+    pub fn names() -> String {
+        COLOR_NAMES.map(|(name, _)| name).join(", ")
+    }
+}
+
 impl FromStr for Color {
     type Err = SettingError;
 
     fn from_str(text: &str) -> Result<Self, SettingError> {
+        if let Some((_, rgb)) = COLOR_NAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)) {
+            return Ok((*rgb).into());
+        }
         let refused = || SettingError::Color { text: excerpt(text) };
         let digits = text.strip_prefix('#').ok_or_else(refused)?;
         if digits.len() != 6 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -392,7 +424,11 @@ mod tests {
     }
 
     #[test]
-    fn colors_are_six_digits_and_nothing_else() {
+    fn colors_are_six_digits_or_a_basic_name_of_css() {
+        assert_eq!("navy".parse(), Ok(Color::from([0, 0, 128])));
+        assert_eq!("White".parse(), Ok(Color::from([255, 255, 255])));
+        let error = "nawy".parse::<Color>().expect_err("no such name").to_string();
+        assert!(error.contains("`nawy` is not a colour as #203040") && error.contains("navy, olive"), "{error}");
         assert_eq!("#0aFf80".parse(), Ok(Color::from([0x0a, 0xff, 0x80])));
         assert_eq!(Color::from([0x0a, 0xff, 0x80]).to_string(), "#0aff80");
         for text in ["", "#", "0aff80", "#0aff8", "#0aff800", "#0aff8g", "#+aff80", "#é1234"] {

@@ -220,8 +220,9 @@ fn values_out_of_range() {
         "3:17: `camera.c.framing.zones`: 17 zones are more than 16"
     );
     assert_eq!(
-        camera("background.color = \"red\""),
-        "3:20: `camera.c.background.color`: `red` is not a colour as #203040 (a hash and six hexadecimal digits)"
+        camera("background.color = \"rot\""),
+        "3:20: `camera.c.background.color`: `rot` is not a colour as #203040 (a hash and six hexadecimal digits) or one \
+         of aqua, black, blue, fuchsia, gray, green, lime, maroon, navy, olive, purple, red, silver, teal, white, yellow"
     );
     assert_eq!(
         camera("background.mode = \"green\""),
