@@ -1,16 +1,15 @@
-//! `portraitd check-config`: reads all layers, and prints the settings in force or the first
-//! mistake with its place.
+//! `portraitd check-config`: reads all layers, and prints the settings in force, or every mistake
+//! with its place.
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use portraitd::service::config::{Config, ConfigSources, Flags};
 use portraitd::source::SourceSpec;
 use portraitd_media::image;
 use portraitd_vision::net::EngineOptions;
 
 use super::library_of;
-use portraitd::command_line::print_line;
+use portraitd::command_line::{one_line, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -23,28 +22,45 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&ConfigSources::system(arguments.config, Flags::default()))?;
-    check(&config)?;
+    let config = Config::check(&ConfigSources::system(arguments.config, Flags::default()))
+        .map_err(|mistakes| all_of(mistakes.into_iter().map(Into::into).collect()))?;
+    let mistakes = check(&config)?;
+    if !mistakes.is_empty() {
+        return Err(all_of(mistakes));
+    }
     if !arguments.json {
         return print_line(config.summary());
     }
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&config.hidden) {
         eprintln!("portraitd: {warning}");
     }
     print_line(serde_json::to_string_pretty(&config)?)
 }
 
+/// Prints all mistakes but the last, one a line, and returns the last, which the caller prints.
+fn all_of(mut mistakes: Vec<anyhow::Error>) -> anyhow::Error {
+    let last = mistakes.pop().unwrap_or_else(|| anyhow::anyhow!("the configuration is refused"));
+    for mistake in mistakes {
+        eprintln!("portraitd: {}", one_line(&mistake));
+    }
+    last
+}
+
 /// Checks what the configuration refers to: models and images. `run` would refuse to start without
 /// them, or run without them.
-fn check(config: &Config) -> anyhow::Result<()> {
+fn check(config: &Config) -> anyhow::Result<Vec<anyhow::Error>> {
     let library = library_of(config)?;
+    let mut mistakes = Vec::new();
     for camera in &config.cameras {
-        let of = |key: &str| format!("`camera.{}.{key}`", camera.name);
-        camera.device.parse::<SourceSpec>().with_context(|| of("device"))?;
-        library.load(&camera.segmentation.model, EngineOptions::default()).with_context(|| of("segmentation.model"))?;
+        let mut of = |key: &str, checked: anyhow::Result<()>| {
+            mistakes.extend(checked.err().map(|error| error.context(format!("`camera.{}.{key}`", camera.name))));
+        };
+        of("device", camera.device.parse::<SourceSpec>().map(drop).map_err(Into::into));
+        let net = library.load(&camera.segmentation.model, EngineOptions::default());
+        of("segmentation.model", net.map(drop).map_err(Into::into));
         if let Some(path) = &camera.background.image {
-            image::read(path).with_context(|| of("background.image"))?;
+            of("background.image", image::read(path).map(drop).map_err(Into::into));
         }
     }
-    Ok(())
+    Ok(mistakes)
 }

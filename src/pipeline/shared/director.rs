@@ -10,7 +10,7 @@ use portraitd_framing::{Director, Limits, Settings, SettingsError, Shot, Subject
 use portraitd_media::FrameFormat;
 use portraitd_media::{PixelRect, Size, UnitRect, even_size};
 use portraitd_protocol::{FramingMode, FramingSpeed, FramingState};
-use tracing::error;
+use tracing::{error, info};
 
 /// The number of frames whose answers are remembered. A composite of a slow board lags behind the
 /// views by as many frames as pass during an inference pass.
@@ -87,7 +87,24 @@ impl SharedDirector {
 
     /// Takes the source's format. Returns whether it differs from an earlier one.
     pub(super) fn set_format(&self, format: FrameFormat) -> bool {
-        self.lock().set_format(format)
+        let mut keeper = self.lock();
+        let known = keeper.format == Some(format);
+        let changed = keeper.set_format(format);
+        let (wanted, limits) = (keeper.choice.max_zoom, keeper.limits());
+        // The log is written without the lock.
+        drop(keeper);
+        if !known
+            && let Some(limits) = limits
+            && wanted - limits.max_zoom > 0.005
+        {
+            info!(
+                camera = self.camera,
+                "max_zoom {wanted} is limited to {:.2} with frames of {}: more would enlarge the picture",
+                limits.max_zoom,
+                format.size
+            );
+        }
+        changed
     }
 
     /// Starts again with the whole frame.

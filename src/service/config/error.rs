@@ -83,12 +83,14 @@ pub enum ConfigError {
         message: String,
     },
     /// A key does not exist.
-    #[error("{place}: unknown key `{key}`; known here: {known}")]
+    #[error("{place}: unknown key `{key}`{hint}; known here: {known}")]
     UnknownKey {
         /// Where the key is written.
         place: Place,
         /// The key, with the path to it.
         key: String,
+        /// What was probably meant, in brackets; empty if nothing is near.
+        hint: String,
         /// The keys that exist there.
         known: String,
     },
@@ -111,6 +113,14 @@ pub enum ConfigError {
         key: String,
         /// The contradiction.
         conflict: Conflict,
+    },
+    /// The first of several mistakes.
+    #[error("{first} (and {more} more: `portraitd check-config` tells all)")]
+    First {
+        /// The first one.
+        first: Box<ConfigError>,
+        /// The number of the others.
+        more: usize,
     },
     /// The layers are good and could not be merged: a defect of this program.
     #[error("configuration layers could not be merged: {message}")]
@@ -201,8 +211,8 @@ pub enum Conflict {
         /// The names of the cameras.
         names: Vec<String>,
     },
-    /// A file contains the old and the new name of a key.
-    #[error("is the old name of `{new}`, which is set too; remove the old one")]
+    /// A file contains a key under two names.
+    #[error("is another name of `{new}`, which is set too; remove it")]
     OldAndNewName {
         /// The new name.
         new: String,

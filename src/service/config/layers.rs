@@ -7,21 +7,24 @@
 
 use super::error::{ConfigError, Conflict, Place, Warning};
 use super::model::{Config, MAX_CAMERAS};
-use super::renamed::{OldName, RENAMED_KEYS, RenamedKey, replace_old_names};
+use super::renamed::{OldName, RENAMED_KEYS, RenamedKey, known_keys, replace_old_names, replace_spellings};
 use portraitd_media::bounded::read_regular;
 use portraitd_media::text::line_and_column;
 use portraitd_protocol::settings::{CAMERA_NAME, excerpt};
+use portraitd_protocol::spelling::nearest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
 /// The largest file that is read, in bytes. The example with every key has less than 8 KiB.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
 /// The most keys of one layer, the items of lists included.
 const MAX_KEYS: usize = 4096;
+/// The most mistakes of one layer that are looked for.
+const MAX_MISTAKES: usize = 50;
 
 /// The origin of a layer.
 #[derive(Clone, Debug)]
@@ -62,51 +65,69 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Reads a file. The result is `Ok(None)` if it does not exist.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+    ///
+    /// # Errors
+    /// All mistakes of the file, in its order.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Vec<ConfigError>> {
         let bytes = match read_regular(path, MAX_FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
+            Err(error) => return Err(vec![ConfigError::Read { path: path.to_owned(), error }]),
         };
         let origin = Origin::File(path.to_owned());
         match std::str::from_utf8(&bytes) {
             Ok(text) => Self::parse(text, &origin).map(Some),
             Err(error) => {
                 let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-                Err(ConfigError::NotText { place: origin.place(&good, good.len()) })
+                Err(vec![ConfigError::NotText { place: origin.place(&good, good.len()) }])
             }
         }
     }
 
     /// Parses and checks a text.
-    pub(super) fn parse(text: &str, origin: &Origin) -> Result<Self, ConfigError> {
+    pub(super) fn parse(text: &str, origin: &Origin) -> Result<Self, Vec<ConfigError>> {
         Self::parse_with(text, origin, RENAMED_KEYS)
     }
 
     /// As [`Layer::parse`], with a given list of renamed keys.
-    pub(super) fn parse_with(text: &str, origin: &Origin, renamed: &[RenamedKey]) -> Result<Self, ConfigError> {
-        let mut tree = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-            place: origin.place(text, error.span().map_or(0, |span| span.start)),
-            message: one_line(error.message()),
+    pub(super) fn parse_with(text: &str, origin: &Origin, renamed: &[RenamedKey]) -> Result<Self, Vec<ConfigError>> {
+        let mut tree = DeTable::parse(text).map_err(|error| {
+            let place = origin.place(text, error.span().map_or(0, |span| span.start));
+            vec![ConfigError::Syntax { place, message: one_line(error.message()) }]
         })?;
-        let mut warnings = Vec::new();
-        for OldName { old, new, span, both } in replace_old_names(tree.get_mut(), renamed) {
+        let (mut warnings, mut mistakes) = (Vec::new(), Vec::new());
+        let mut old_names = replace_old_names(tree.get_mut(), renamed);
+        old_names.extend(replace_spellings(tree.get_mut()));
+        for OldName { old, new, span, both } in old_names {
             let place = origin.place(text, span.start);
             if both {
-                let conflict = Conflict::OldAndNewName { new: new.to_owned() };
-                return Err(ConfigError::Conflict { place, key: old.to_owned(), conflict });
+                let conflict = Conflict::OldAndNewName { new };
+                mistakes.push((span.start, ConfigError::Conflict { place, key: excerpt(&old), conflict }));
+                continue;
             }
-            let message = format!("`{old}` is the old name of `{new}`, which still works; write `{new}`");
+            let message = format!("`{}` is another name of `{new}`, which still works; write `{new}`", excerpt(&old));
             warnings.push(Warning { place, message });
         }
         let mut keys = Keys { text, origin, found: Vec::new(), cameras: Vec::new() };
-        keys.root(tree.get_ref())?;
-        if let Err(error) = Config::deserialize(Deserializer::from(tree.clone())) {
-            return Err(keys.explain(&error));
+        keys.root(tree.get_ref()).map_err(|error| vec![error])?;
+        // The parser stops at its first mistake, in the order of the keys' names. Each one is taken
+        // out, so that the next is found.
+        let mut rest = tree.clone();
+        while let Err(error) = Config::deserialize(Deserializer::from(rest.clone())) {
+            let at = error.span().map_or(0, |span| span.start);
+            mistakes.push((at, keys.explain(&error)));
+            let found = keys.key_at(at).is_some_and(|key| remove_entry(rest.get_mut(), &key.span));
+            if !found || mistakes.len() >= MAX_MISTAKES {
+                break;
+            }
+        }
+        if !mistakes.is_empty() {
+            mistakes.sort_by_key(|(at, _)| *at);
+            return Err(mistakes.into_iter().map(|(_, mistake)| mistake).collect());
         }
         let Keys { found, cameras, .. } = keys;
         let mut table = toml::Table::deserialize(Deserializer::from(tree))
-            .map_err(|error| ConfigError::Merge { message: one_line(error.message()) })?;
+            .map_err(|error| vec![ConfigError::Merge { message: one_line(error.message()) }])?;
         if let Some(toml::Value::Array(list)) = table.remove("camera") {
             let by_name = list.into_iter().zip(&cameras).map(|(camera, name)| (name.clone(), camera)).collect();
             table.insert("camera".to_owned(), toml::Value::Table(by_name));
@@ -118,7 +139,7 @@ impl Layer {
     /// The layer of one setting from outside a file. `path` is the path of its key: `threads`, or
     /// `camera`, NAME, ..., key. `value` is TOML; if it is no TOML, or is refused, it is read as a
     /// plain string.
-    pub(super) fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, ConfigError> {
+    pub(super) fn setting(path: &[&str], value: &str, origin: &Origin) -> Result<Self, Vec<ConfigError>> {
         let is_toml = DeValue::parse(value).is_ok() && !value.contains(['\n', '\r']);
         let quoted = toml::Value::String(value.to_owned()).to_string();
         if is_toml {
@@ -130,6 +151,29 @@ impl Layer {
         }
         Self::parse(&document(path, &quoted), origin)
     }
+}
+
+/// Removes the entry that spans these bytes from its table.
+fn remove_entry(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+    let is_it = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        (whole_span(key.span(), value.span()) == *span).then(|| key.get_ref().to_string())
+    };
+    if let Some(name) = table.iter().find_map(is_it) {
+        return table.remove(name.as_str()).is_some();
+    }
+    table.iter_mut().any(|(_, value)| match value.get_mut() {
+        DeValue::Table(inner) => remove_entry(inner, span),
+        DeValue::Array(list) => list.iter_mut().any(|item| match item.get_mut() {
+            DeValue::Table(inner) => remove_entry(inner, span),
+            _ => false,
+        }),
+        _ => false,
+    })
+}
+
+/// From a key to the end of its value. The header of a table is both.
+fn whole_span(key: Range<usize>, value: Range<usize>) -> Range<usize> {
+    key.start.min(value.start)..key.end.max(value.end)
 }
 
 /// A TOML document with one setting. Keys are quoted, so that any text is at most an unknown key,
@@ -157,6 +201,8 @@ struct Key {
     shown_at: usize,
     /// The path without its last part.
     parent: String,
+    /// Whether it is an item of a list and not an entry of a table.
+    item: bool,
 }
 
 /// Walks the tree and records the place of each key.
@@ -179,11 +225,7 @@ impl Keys<'_> {
         Ok(())
     }
 
-    fn all_cameras(
-        &mut self,
-        key: &Spanned<toml::de::DeString<'_>>,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Result<(), ConfigError> {
+    fn all_cameras(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
         self.list_of_tables("camera", key.span().start, value.get_ref())?;
         if let Some(surplus) = value.get_ref().as_array().and_then(|list| list.get(MAX_CAMERAS)) {
             let at = self.origin.place(self.text, surplus.span().start);
@@ -203,7 +245,13 @@ impl Keys<'_> {
                     conflict: Conflict::SameName { name: excerpt(&name), line },
                 });
             }
-            self.found.push(Key { path: path.clone(), span: camera.span(), shown_at: at, parent: "camera".to_owned() });
+            self.found.push(Key {
+                path: path.clone(),
+                span: camera.span(),
+                shown_at: at,
+                parent: "camera".to_owned(),
+                item: true,
+            });
             self.cameras.push(name);
             for (key, value) in table {
                 self.add(&path, key.get_ref(), key.span(), value)?;
@@ -221,10 +269,10 @@ impl Keys<'_> {
     ) -> Result<(), ConfigError> {
         self.count(at.start)?;
         let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
-        let whole = at.start.min(value.span().start)..at.end.max(value.span().end);
+        let whole = whole_span(at.clone(), value.span());
         let is_table = value.get_ref().is_table();
         let shown_at = if is_table { at.start } else { value.span().start };
-        self.found.push(Key { path: path.clone(), span: whole, shown_at, parent: parent.to_owned() });
+        self.found.push(Key { path: path.clone(), span: whole, shown_at, parent: parent.to_owned(), item: false });
         if key == "output" && parent.starts_with("camera.") {
             self.list_of_tables(&path, at.start, value.get_ref())?;
         }
@@ -257,6 +305,7 @@ impl Keys<'_> {
                         span: value.span(),
                         shown_at: value.span().start,
                         parent: path.to_owned(),
+                        item: true,
                     });
                     self.inside(&item, value.get_ref())?;
                 }
@@ -280,6 +329,12 @@ impl Keys<'_> {
         })
     }
 
+    /// The innermost entry of a table at a byte of the text.
+    fn key_at(&self, at: usize) -> Option<&Key> {
+        let keys = self.found.iter().filter(|key| !key.item && key.span.contains(&at));
+        keys.min_by_key(|key| key.span.len())
+    }
+
     /// Turns an error of the parser into ours: the parser knows the byte, and we know the key at
     /// that byte.
     fn explain(&self, error: &toml::de::Error) -> ConfigError {
@@ -293,7 +348,7 @@ impl Keys<'_> {
             let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "").replace(" or ", ", ");
             let parent = key.map_or("", |key| key.parent.as_str());
             let dotted = if parent.is_empty() { excerpt(name) } else { format!("{parent}.{}", excerpt(name)) };
-            return ConfigError::UnknownKey { place, key: dotted, known };
+            return ConfigError::UnknownKey { place, key: dotted, hint: hint(name, &known), known };
         }
         if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
             return ConfigError::Value { place, key: path, message: format!("the key `{name}` is needed here") };
@@ -304,6 +359,18 @@ impl Keys<'_> {
         };
         ConfigError::Value { place, key: path, message }
     }
+}
+
+/// What the user of an unknown key probably meant, as the end of a sentence; or nothing.
+fn hint(name: &str, known: &str) -> String {
+    // A good key in the wrong table.
+    let elsewhere = known_keys().into_iter().find(|key| key.rsplit_once('.').is_some_and(|(_, last)| last == name));
+    if let Some((table, key)) = elsewhere.as_deref().and_then(|key| key.rsplit_once('.')) {
+        let header =
+            if matches!(table, "camera" | "camera.output") { format!("[[{table}]]") } else { format!("[{table}]") };
+        return format!(" (`{key}` belongs in {header})");
+    }
+    nearest(name, known.split(", ")).map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"))
 }
 
 /// The message of a parser on one line.

@@ -13,6 +13,7 @@
 //! This runs on the main thread, at the start and on reload. Only the [`Config`] that
 //! [`Config::load`] returns is kept. `docs/design/service.md` gives the reasons.
 
+mod doubts;
 mod error;
 mod layers;
 mod model;
@@ -80,26 +81,33 @@ impl ConfigSources {
         if self.root.as_os_str().is_empty() { PathBuf::from("/").join(path) } else { self.root.join(path) }
     }
 
-    /// The file layers that exist, lowest first.
-    fn files(&self) -> Result<Vec<(PathBuf, Layer)>, ConfigError> {
+    /// The file layers that exist and are good, lowest first. The mistakes of the others are added
+    /// to `mistakes`.
+    fn files(&self, mistakes: &mut Vec<ConfigError>) -> Vec<(PathBuf, Layer)> {
         if let Some(path) = &self.file {
-            return match Layer::read(path)? {
-                Some(layer) => Ok(vec![(path.clone(), layer)]),
-                None => {
+            match Layer::read(path) {
+                Ok(Some(layer)) => return vec![(path.clone(), layer)],
+                Ok(None) => {
                     let error = std::io::Error::other("no such file");
-                    Err(ConfigError::Read { path: path.clone(), error })
+                    mistakes.push(ConfigError::Read { path: path.clone(), error });
                 }
-            };
+                Err(found) => mistakes.extend(found),
+            }
+            return Vec::new();
         }
         let mut paths = vec![self.path("usr/lib/portraitd/portraitd.toml"), self.path("etc/portraitd/portraitd.toml")];
-        paths.extend(drop_ins(&self.path("etc/portraitd/portraitd.toml.d"))?);
+        match drop_ins(&self.path("etc/portraitd/portraitd.toml.d")) {
+            Ok(files) => paths.extend(files),
+            Err(error) => mistakes.push(error),
+        }
         let mut layers = Vec::new();
         for path in paths {
-            if let Some(layer) = Layer::read(&path)? {
-                layers.push((path, layer));
+            match Layer::read(&path) {
+                Ok(layer) => layers.extend(layer.map(|layer| (path, layer))),
+                Err(found) => mistakes.extend(found),
             }
         }
-        Ok(layers)
+        layers
     }
 }
 
@@ -135,15 +143,45 @@ impl Config {
     /// # Errors
     /// The first mistake, lowest layer first, with its place.
     pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
-        let mut warnings = Vec::new();
-        let (files, mut layers): (Vec<PathBuf>, Vec<Layer>) = sources.files()?.into_iter().unzip();
-        environment(&sources.environment, &mut layers, &mut warnings)?;
-        flags(&sources.flags, &mut layers)?;
+        Self::check(sources).map_err(|mistakes| {
+            let mut mistakes = mistakes.into_iter();
+            let first = mistakes.next().unwrap_or(ConfigError::Merge { message: "no reason".to_owned() });
+            match mistakes.len() {
+                0 => first,
+                more => ConfigError::First { first: Box::new(first), more },
+            }
+        })
+    }
+
+    /// As [`Config::load`], but it does not stop at the first mistake.
+    ///
+    /// # Errors
+    /// The mistakes, at least one: by layer, lowest first, and in the order of each file. Values
+    /// that must fit together are checked only if each is good by itself.
+    pub fn check(sources: &ConfigSources) -> Result<Self, Vec<ConfigError>> {
+        let (mut warnings, mut mistakes) = (Vec::new(), Vec::new());
+        let (files, mut layers): (Vec<PathBuf>, Vec<Layer>) = sources.files(&mut mistakes).into_iter().unzip();
+        let files_are_good = mistakes.is_empty();
+        if let Err(found) = environment(&sources.environment, &mut layers, &mut warnings) {
+            mistakes.extend(found);
+        }
+        // Which camera `--source` means follows from the files.
+        if files_are_good && let Err(found) = flags(&sources.flags, &mut layers) {
+            mistakes.extend(found);
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
         warnings.extend(layers.iter_mut().flat_map(|layer| std::mem::take(&mut layer.warnings)));
-        let mut config = layers::merge(&layers)?;
+        let mut config = layers::merge(&layers).map_err(|error| vec![error])?;
         let places = Places::of_layers(layers);
-        check_together(&config, &places)?;
-        warn_of_node_numbers(&config, &places, &sources.path("dev/v4l"), &mut warnings);
+        let conflicts = check_together(&config, &places);
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        doubts::of_node_numbers(&config, &places, &sources.path("dev/v4l"), &mut warnings);
+        doubts::of_zoom(&config, &places, &mut warnings);
+        config.hidden = doubts::of_hidden_paths(&config, &places);
         config.warnings = warnings;
         config.files = files;
         Ok(config)
@@ -168,7 +206,7 @@ fn environment(
     variables: &[(OsString, OsString)],
     layers: &mut Vec<Layer>,
     warnings: &mut Vec<Warning>,
-) -> Result<(), ConfigError> {
+) -> Result<(), Vec<ConfigError>> {
     let names = camera_names(layers);
     let mut ours: Vec<(&str, &OsString)> = variables
         .iter()
@@ -177,8 +215,9 @@ fn environment(
         .collect();
     if ours.len() > MAX_VARIABLES {
         let place = Place::All { name: "the environment".to_owned() };
-        return Err(ConfigError::TooMany { place, what: "variables PORTRAITD_*", limit: MAX_VARIABLES });
+        return Err(vec![ConfigError::TooMany { place, what: "variables PORTRAITD_*", limit: MAX_VARIABLES }]);
     }
+    let mut mistakes = Vec::new();
     ours.sort_unstable();
     for (variable, value) in ours {
         let place = || Place::Environment { variable: variable.to_owned() };
@@ -196,7 +235,10 @@ fn environment(
             }
             continue;
         }
-        let Some(value) = value.to_str() else { return Err(ConfigError::NotText { place: place() }) };
+        let Some(value) = value.to_str() else {
+            mistakes.push(ConfigError::NotText { place: place() });
+            continue;
+        };
         if is_camera {
             match names.iter().find(|name| name.replace('-', "_") == path[1]) {
                 Some(name) => path[1] = name,
@@ -208,13 +250,16 @@ fn environment(
                 None => {}
             }
         }
-        layers.push(Layer::setting(&path, value, &Origin::Environment(variable.to_owned()))?);
+        match Layer::setting(&path, value, &Origin::Environment(variable.to_owned())) {
+            Ok(layer) => layers.push(layer),
+            Err(found) => mistakes.extend(found),
+        }
     }
-    Ok(())
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
 /// Adds a layer for each flag.
-fn flags(flags: &Flags, layers: &mut Vec<Layer>) -> Result<(), ConfigError> {
+fn flags(flags: &Flags, layers: &mut Vec<Layer>) -> Result<(), Vec<ConfigError>> {
     let plain = [
         ("--bus", "bus", &flags.bus),
         ("--log", "log", &flags.log),
@@ -233,11 +278,11 @@ fn flags(flags: &Flags, layers: &mut Vec<Layer>) -> Result<(), ConfigError> {
             [] => CAMERA_NAME,
             [name] => name,
             several => {
-                return Err(ConfigError::Conflict {
+                return Err(vec![ConfigError::Conflict {
                     place: Place::Flag { flag: "--source" },
                     key: "device".to_owned(),
                     conflict: Conflict::SeveralCameras { names: several.to_vec() },
-                });
+                }]);
             }
         };
         layers.push(Layer::setting(&["camera", name, "device"], source, &Origin::Flag("--source"))?);
@@ -276,43 +321,44 @@ impl Places {
 }
 
 /// Checks values that must fit together.
-fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
-    let refuse =
-        |(key, place): (String, Place), conflict: Conflict| Err(ConfigError::Conflict { place, key, conflict });
+fn check_together(config: &Config, places: &Places) -> Vec<ConfigError> {
+    let mut found = Vec::new();
+    let mut refuse =
+        |(key, place): (String, Place), conflict: Conflict| found.push(ConfigError::Conflict { place, key, conflict });
     // Every device or file that is in use, with the key that uses it.
     let mut used: BTreeMap<&str, String> = BTreeMap::new();
     if let Some(surplus) = config.cameras.get(MAX_CAMERAS) {
         let (_, place) = places.first(&[&format!("camera.{}", surplus.name)]);
-        return Err(ConfigError::TooMany { place, what: "cameras", limit: MAX_CAMERAS });
+        return vec![ConfigError::TooMany { place, what: "cameras", limit: MAX_CAMERAS }];
     }
     for camera in &config.cameras {
         let at = format!("camera.{}", camera.name);
         if (camera.width == 0) != (camera.height == 0) {
             let keys = [format!("{at}.width"), format!("{at}.height")];
             let written = places.first(&[&keys[usize::from(camera.width != 0)], &keys[0], &keys[1]]);
-            return refuse(written, Conflict::FrameSize);
+            refuse(written, Conflict::FrameSize);
         }
         let framing = &camera.framing;
         if (framing.output_width == 0) != (framing.output_height == 0) {
             let keys = [format!("{at}.framing.output_width"), format!("{at}.framing.output_height")];
-            return refuse(places.first(&[&keys[0], &keys[1]]), Conflict::ViewSize);
+            refuse(places.first(&[&keys[0], &keys[1]]), Conflict::ViewSize);
         }
         if framing.min_zoom > framing.max_zoom {
             let keys = [format!("{at}.framing.min_zoom"), format!("{at}.framing.max_zoom")];
             let conflict =
                 Conflict::LeastZoom { min_zoom: framing.min_zoom.to_string(), max_zoom: framing.max_zoom.to_string() };
-            return refuse(places.first(&[&keys[0], &keys[1]]), conflict);
+            refuse(places.first(&[&keys[0], &keys[1]]), conflict);
         }
         if camera.background.mode == BackgroundMode::Image && camera.background.image.is_none() {
             let key = format!("{at}.background.mode");
-            return refuse(places.first(&[&key]), Conflict::NoImage);
+            refuse(places.first(&[&key]), Conflict::NoImage);
         }
         let key = format!("{at}.device");
         if camera.device.starts_with('/')
             && let Some(other) = used.insert(&camera.device, key.clone())
         {
             let place = places.of(&key);
-            return refuse((key, place), Conflict::DeviceInUse { device: camera.device.clone(), other });
+            refuse((key, place), Conflict::DeviceInUse { device: camera.device.clone(), other });
         }
     }
     for camera in &config.cameras {
@@ -321,52 +367,14 @@ fn check_together(config: &Config, places: &Places) -> Result<(), ConfigError> {
             if output.stream == StreamKind::Source && !camera.allow_source {
                 let key = format!("{at}.stream");
                 let place = places.of(&key);
-                return refuse((key, place), Conflict::SourceNotAllowed);
+                refuse((key, place), Conflict::SourceNotAllowed);
             }
             let key = format!("{at}.device");
             if let Some(other) = used.insert(&output.device, key.clone()) {
                 let place = places.of(&key);
-                return refuse((key, place), Conflict::DeviceInUse { device: output.device.clone(), other });
+                refuse((key, place), Conflict::DeviceInUse { device: output.device.clone(), other });
             }
         }
     }
-    Ok(())
-}
-
-/// Warns about `/dev/videoN`: the number depends on the order in which devices were found.
-fn warn_of_node_numbers(config: &Config, places: &Places, links: &Path, warnings: &mut Vec<Warning>) {
-    for camera in &config.cameras {
-        let at = format!("camera.{}", camera.name);
-        let source = (format!("{at}.device"), camera.device.as_str());
-        let outputs = camera.outputs.iter().enumerate();
-        let outputs = outputs.map(|(index, output)| (format!("{at}.output[{index}].device"), output.device.as_str()));
-        for (key, device) in std::iter::once(source).chain(outputs) {
-            let Some(number) = device.strip_prefix("/dev/video") else { continue };
-            if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-                continue;
-            }
-            let better = match stable_name(links, device) {
-                Some(name) => format!("write `{name}`"),
-                None => "write its name under /dev/v4l/by-id or /dev/v4l/by-path".to_owned(),
-            };
-            let message = format!("`{key}`: `{device}` may be another device after the next boot; {better}");
-            warnings.push(Warning { place: places.of(&key), message });
-        }
-    }
-}
-
-/// The link under `by-id` or `by-path` that leads to a node now.
-fn stable_name(links: &Path, device: &str) -> Option<String> {
-    let node = Path::new(device).file_name()?;
-    for kind in ["by-id", "by-path"] {
-        let mut names: Vec<_> = std::fs::read_dir(links.join(kind)).into_iter().flatten().flatten().collect();
-        names.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in names {
-            let target = std::fs::read_link(entry.path()).ok();
-            if target.as_deref().and_then(Path::file_name) == Some(node) {
-                return Some(format!("/dev/v4l/{kind}/{}", entry.file_name().to_string_lossy()));
-            }
-        }
-    }
-    None
+    found
 }

@@ -39,6 +39,10 @@ pub struct Config {
     /// What was accepted although it should be changed.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
+    /// Paths that systemd hides from the service. Only `check-config` tells them: a service that
+    /// somebody starts by hand sees them.
+    #[serde(skip)]
+    pub hidden: Vec<Warning>,
     /// The files that were read, lowest layer first.
     #[serde(skip)]
     pub files: Vec<PathBuf>,
@@ -54,6 +58,7 @@ impl Default for Config {
             log: "info".to_owned(),
             cameras: vec![CameraConfig::default()],
             warnings: Vec::new(),
+            hidden: Vec::new(),
             files: Vec::new(),
         }
     }

@@ -24,7 +24,7 @@ impl Config {
                 }
             }
         }
-        for warning in &self.warnings {
+        for warning in self.warnings.iter().chain(&self.hidden) {
             writeln!(out, "warning: {warning}")?;
         }
         write!(out, "bus {}, models in {}, ", self.bus, self.models_dir.display())?;
@@ -46,7 +46,11 @@ impl Config {
                 if net.max_rate == 0.0 { "every frame".to_owned() } else { format!("at most {}/s", net.max_rate) };
             writeln!(out, "  segmentation: {}, {most}, budget {} ms", net.model, net.budget_ms)?;
             let framing = &camera.framing;
-            write!(out, "  framing: {}, zoom to {}, {}", framing.mode, framing.max_zoom, framing.speed)?;
+            write!(out, "  framing: {}, zoom to {}", framing.mode, framing.max_zoom)?;
+            if let Some(limit) = camera.limited_zoom() {
+                write!(out, " (limited to {limit} by {}x{})", camera.width, camera.height)?;
+            }
+            write!(out, ", {}", framing.speed)?;
             if framing.min_zoom > 1.0 {
                 write!(out, ", at least {}", framing.min_zoom)?;
             }

@@ -102,13 +102,13 @@ fn columns_count_characters() {
 
 #[test]
 fn unknown_keys() {
-    let error = "3:1: unknown key `camera.door.wdith`; known here: name, device, width, height, fps, allow_source, idle_close_s, segmentation, framing, background, output";
+    let error = "3:1: unknown key `camera.door.wdith` (did you mean `width`?); known here: name, device, width, height, fps, allow_source, idle_close_s, segmentation, framing, background, output";
     assert_eq!(complaint("[[camera]]\nname = \"door\"\nwdith = 640\n"), error);
-    let error = "2:1: unknown key `camera.main.segmentation.modle`; known here: model, budget_ms, max_rate";
+    let error = "2:1: unknown key `camera.main.segmentation.modle` (did you mean `model`?); known here: model, budget_ms, max_rate";
     assert_eq!(complaint("[[camera]]\nsegmentation.modle = \"a\"\n"), error.replace("2:1", "2:14"));
     let error = "3:1: unknown key `camera.main.output[0].node`; known here: device, stream";
     assert_eq!(complaint("[[camera]]\n[[camera.output]]\nnode = \"/dev/x\"\n"), error);
-    let error = "1:2: unknown key `kamera`; known here: bus, models_dir, threads, metrics_file, log, camera";
+    let error = "1:2: unknown key `kamera` (did you mean `camera`?); known here: bus, models_dir, threads, metrics_file, log, camera";
     assert_eq!(complaint("[kamera]\nname = \"door\"\n"), error);
     assert!(complaint("warnings = []\n").contains("unknown key `warnings`"), "what is not read from files is no key");
 }
@@ -382,7 +382,7 @@ fn variables_lie_over_files_and_flags_over_variables() {
     let flags = Flags { bus: Some("none".to_owned()), source: Some("file:/x.y4m?loop".to_owned()), ..Flags::default() };
     let config = System::new(&[(
         ADMIN,
-        "threads = 1\nbus = \"system\"\n[[camera]]\nname = \"front-door\"\nframing.max_zoom = 3\n",
+        "threads = 1\nbus = \"system\"\n[[camera]]\nname = \"front-door\"\nframing.max_zoom = 1.25\n",
     )])
     .variable("PORTRAITD_THREADS", "2")
     .variable("PORTRAITD_BUS", "session")
@@ -399,7 +399,7 @@ fn variables_lie_over_files_and_flags_over_variables() {
     assert_eq!(config.cameras.len(), 1);
     let camera = &config.cameras[0];
     assert_eq!((camera.name.as_str(), camera.device.as_str()), ("front-door", "file:/x.y4m?loop"));
-    assert_eq!((camera.width, camera.height, camera.framing.max_zoom), (640, 720, 3.0));
+    assert_eq!((camera.width, camera.height, camera.framing.max_zoom), (640, 720, 1.25));
     assert_eq!(camera.framing.zones, [[0.0, 0.0, 0.5, 1.0]]);
     assert_eq!(camera.background.color, Color { red: 0xab, green: 0xcd, blue: 0xef });
     assert_eq!(
@@ -566,6 +566,115 @@ fn a_summary_for_people() {
     insta::assert_snapshot!(Config::default().summary());
 }
 
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let text = "threads = 7\n[[camera]]\nname = \"door\"\nwdith = 640\nfps = \"30\"\n[camera.framing]\nmax_zoom = 9\n\
+                zones = [[0, 0, 1, 1], [2, 0, 1, 1]]\n[camera.background]\ncolor = \"rot\"\nblur = 3\n";
+    let system = System::new(&[(VENDOR, "bus = 1\n"), (ADMIN, text)]).variable("PORTRAITD_THREADS", "8");
+    let mistakes = Config::check(&system.sources).expect_err("refused");
+    let places: Vec<String> = mistakes.iter().map(|mistake| system.clean(&mistake.to_string())).collect();
+    let starts = [
+        "/usr/lib/portraitd/portraitd.toml:1:7: `bus`",
+        "/etc/portraitd/portraitd.toml:1:11: `threads`",
+        ":4:1: unknown key `camera.door.wdith`",
+    ]
+    .into_iter()
+    .chain([
+        ":5:7: `camera.door.fps`",
+        ":7:12: `camera.door.framing.max_zoom`",
+        ":8:24: `camera.door.framing.zones[1]`",
+    ])
+    .chain([
+        ":10:9: `camera.door.background.color`",
+        ":11:8: `camera.door.background.blur`",
+        "PORTRAITD_THREADS: `threads`",
+    ]);
+    assert_eq!(places.len(), 9, "{places:#?}");
+    for (place, start) in places.iter().zip(starts) {
+        assert!(place.contains(start), "{start} is not in {place}");
+    }
+    // Those who can use only one get the first.
+    let first = system.load().expect_err("refused");
+    assert_eq!(first, format!("{} (and 8 more: `portraitd check-config` tells all)", places[0]));
+}
+
+#[test]
+fn all_conflicts_are_told_at_once() {
+    let text = "[[camera]]\nwidth = 0\nframing.min_zoom = 3\nbackground.mode = \"image\"\n";
+    let mistakes = Config::check(&System::new(&[(ADMIN, text)]).sources).expect_err("refused");
+    assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+}
+
+#[test]
+fn other_spellings_of_a_key_are_read_with_a_warning() {
+    let system = System::new(&[(ADMIN, "[[camera]]\nidle-close-s = 7\n[camera.framing]\nMaxZoom = 1.25\n")]);
+    let camera = &system.good().cameras[0];
+    assert_eq!((camera.idle_close_s, camera.framing.max_zoom), (7.0, 1.25));
+    assert_eq!(
+        system.warnings(),
+        [
+            "/etc/portraitd/portraitd.toml:2:1: `idle-close-s` is another name of `idle_close_s`, which still works; write `idle_close_s`",
+            "/etc/portraitd/portraitd.toml:4:1: `MaxZoom` is another name of `max_zoom`, which still works; write `max_zoom`",
+        ]
+    );
+    assert_eq!(
+        complaint("[[camera]]\n[camera.framing]\nmax_zoom = 2\nmax-zoom = 3\n"),
+        "4:1: `max-zoom`: is another name of `max_zoom`, which is set too; remove it"
+    );
+    assert_eq!(
+        complaint("[[camera]]\n[camera.framing]\nMaxZoom = 7\n"),
+        "3:11: `camera.main.framing.max_zoom`: 7 is not a number from 1 to 4"
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_shown_its_place() {
+    let error = complaint("[[camera]]\nmax_zoom = 1.5\n");
+    assert!(
+        error.starts_with("2:1: unknown key `camera.main.max_zoom` (`max_zoom` belongs in [camera.framing]); known"),
+        "{error}"
+    );
+    let error = complaint("width = 640\n");
+    assert!(error.starts_with("1:1: unknown key `width` (`width` belongs in [[camera]]); known"), "{error}");
+}
+
+#[test]
+fn a_zoom_that_the_sizes_do_not_allow_is_told() {
+    let zoom = |text: &str| System::new(&[(ADMIN, text)]).warnings();
+    let text = "[[camera]]\nwidth = 1280\nheight = 720\n[camera.framing]\nmax_zoom = 2.0\n";
+    assert_eq!(
+        zoom(text),
+        [
+            "/etc/portraitd/portraitd.toml:5:12: `camera.main.framing.max_zoom`: 2 is limited to 1.5 with frames of 1280x720: a stronger \
+          zoom would enlarge the picture; raise `width` and `height`, or lower `output_width` and `output_height`"
+        ]
+    );
+    assert_eq!(zoom(&format!("{text}output_width = 640\noutput_height = 360\n")), [""; 0]);
+    assert_eq!(zoom(&text.replace("2.0", "1.5")), [""; 0]);
+    // The source's size is not known yet; and nobody has asked for more.
+    assert_eq!(zoom(&text.replace("1280", "0").replace("720", "0")), [""; 0]);
+    assert_eq!(zoom("[[camera]]\n"), [""; 0]);
+    assert!(Config::default().summary().contains("zoom to 2 (limited to 1.5 by 1280x720)"));
+}
+
+#[test]
+fn paths_that_systemd_hides_from_the_service_are_told() {
+    let text = "models_dir = \"/root/models\"\nmetrics_file = \"/run/portraitd/x.prom\"\n[[camera]]\n\
+                device = \"file:/home/me/a.y4m?loop\"\nbackground.image = \"/tmp/beach.png\"\n";
+    let config = System::new(&[(ADMIN, text)]).good();
+    assert_eq!(config.warnings, [], "a service that is started by hand can read them");
+    let hidden: Vec<String> = config.hidden.iter().map(ToString::to_string).collect();
+    for (warning, parts) in hidden.iter().zip([
+        [":1:14: `models_dir`", "ProtectHome="],
+        [":4:10: `camera.main.device`", "/home/me/a.y4m"],
+        [":5:20: `camera.main.background.image`", "PrivateTmp="],
+    ]) {
+        assert!(parts.iter().all(|part| warning.contains(part)), "{parts:?}: {warning}");
+    }
+    assert_eq!(hidden.len(), 3, "{hidden:?}");
+    assert_eq!(config.summary().matches("warning: ").count(), 3);
+}
+
 mod renamed_keys {
     use super::super::renamed::RenamedKey;
     use super::*;
@@ -576,7 +685,7 @@ mod renamed_keys {
     ];
 
     fn parse(text: &str) -> Result<Layer, String> {
-        Layer::parse_with(text, &Origin::File("p.toml".into()), &RENAMED).map_err(|error| error.to_string())
+        Layer::parse_with(text, &Origin::File("p.toml".into()), &RENAMED).map_err(|errors| errors[0].to_string())
     }
 
     #[test]
@@ -586,8 +695,8 @@ mod renamed_keys {
         assert_eq!(
             warnings,
             [
-                "p.toml:1:1: `worker_threads` is the old name of `threads`, which still works; write `threads`",
-                "p.toml:3:9: `zoom` is the old name of `max_zoom`, which still works; write `max_zoom`",
+                "p.toml:1:1: `worker_threads` is another name of `threads`, which still works; write `threads`",
+                "p.toml:3:9: `zoom` is another name of `max_zoom`, which still works; write `max_zoom`",
             ]
         );
         let config = layers::merge(&[layer]).expect("merges");
@@ -604,8 +713,7 @@ mod renamed_keys {
     #[test]
     fn both_names_in_one_file_are_refused_and_a_bad_value_is_placed() {
         let error = parse("threads = 1\nworker_threads = 2\n").expect_err("both");
-        let expected =
-            "p.toml:2:1: `worker_threads`: is the old name of `threads`, which is set too; remove the old one";
+        let expected = "p.toml:2:1: `worker_threads`: is another name of `threads`, which is set too; remove it";
         assert_eq!(error, expected);
         let error = parse("[[camera]]\n[camera.framing]\nzoom = 7\n").expect_err("out of range");
         assert_eq!(error, "p.toml:3:8: `camera.main.framing.max_zoom`: 7 is not a number from 1 to 4");
