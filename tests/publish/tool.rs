@@ -7,11 +7,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use portraitd::publish::dbus::serve_peer;
+use portraitd::publish::dbus::{serve, serve_peer};
 use serde_json::{Value, json};
 
 use crate::bus::PrivateBus;
-use crate::fake::{FakeCamera, publication, runtime};
+use crate::fake::{FakeCamera, eventually, publication, runtime};
 use crate::readers::against_a_camera;
 
 /// Path of the program, built from the current sources with the profile of this test.
@@ -70,7 +70,7 @@ fn it_lists_shows_and_sets() {
     assert_eq!(status["background"]["Color"], "#ff0000");
     assert_eq!(status["segmentation"]["People"], json!([[7, 0.1, 0.2, 0.3, 0.4]]));
     assert_eq!(status["camera"]["Stats"], json!({"framing_moves": 3, "latency_ms": 1.5, "frames": 12}));
-    assert!(String::from_utf8_lossy(&run(&["status"]).stdout).contains("framing.Mode = manual\n"));
+    assert!(String::from_utf8_lossy(&run(&["status"]).stdout).contains("framing.mode = manual\n"));
     assert_eq!(json_of(&run(&["stats", "--json"])), json!({"framing_moves": 3, "latency_ms": 1.5, "frames": 12}));
 
     assert_eq!(status["camera"]["Private"], false);
@@ -177,6 +177,71 @@ fn it_says_what_is_wrong_in_one_line() {
     let alone = on(&bus, &["list"]).output().expect("run");
     let (code, text) = error_of(&alone);
     assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+}
+
+#[test]
+fn it_says_what_to_do_without_a_bus() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut session = Command::new(portraitctl());
+    session
+        .args(["--bus", "session", "list"])
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env("XDG_RUNTIME_DIR", folder.path());
+    let (code, text) = error_of(&session.output().expect("run"));
+    assert!(code == Some(1) && text.contains("dbus-run-session -- "), "{code:?} {text}");
+    let mut system = Command::new(portraitctl());
+    system.arg("list").env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}/none", folder.path().display()));
+    let (code, text) = error_of(&system.output().expect("run"));
+    assert!(code == Some(1) && text.contains("apt install dbus"), "{code:?} {text}");
+}
+
+#[test]
+fn it_says_what_it_wrote_unless_it_is_told_to_be_quiet() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let camera = FakeCamera::new("front-1");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let run = |arguments: &[&str]| against_a_camera(&bus, &camera, on(&bus, arguments));
+    let (mask, view) = (file("mask.png"), file("view.png"));
+    for (arguments, said) in [
+        (["snapshot", "mask", "--out", &mask].as_slice(), "mask.png: a PNG picture of the mask, 12 bytes"),
+        (&["attach", "view", "--frames", "1", "--out", &view], "view.png: the last frame, 64x36"),
+        (&["set", "framing.MaxZoom=1.5", "background.color=navy"], "set: framing.max_zoom, background.color"),
+    ] {
+        let output = run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains(said), "{arguments:?}: {text}");
+        for silent in ["--quiet", "--json"] {
+            let output = run(&[arguments, &[silent]].concat());
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                output.status.success() && (silent == "--json" || text.is_empty()),
+                "{silent} {arguments:?}: {text}"
+            );
+        }
+    }
+    let (code, text) = error_of(&run(&["snapshot", "mask", "--out", &file("mask.jpg")]));
+    assert!(code == Some(1) && text.contains("must end with .png"), "{code:?} {text}");
+    assert!(!folder.path().join("mask.jpg").exists());
+}
+
+/// `attach` reads until the service leaves the bus.
+#[test]
+fn it_ends_with_the_service_unless_it_is_told_to_wait() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let camera = FakeCamera::new("front-1");
+    let output = runtime().block_on(async {
+        let server = serve(&bus.bus, publication(&[&camera])).await.expect("serve");
+        let _publishing = camera.publish_for_ever(Duration::from_millis(2));
+        let mut command = on(&bus, &["attach", "view"]);
+        let child = tokio::task::spawn_blocking(move || command.output());
+        eventually("it is attached", || camera.clients() > 0).await;
+        drop(server);
+        camera.close_rings();
+        child.await.expect("thread").expect("run")
+    });
+    let (code, text) = error_of(&output);
+    assert!(code == Some(1) && text.contains("the service has stopped (with --wait"), "{code:?} {text}");
 }
 
 #[test]

@@ -59,6 +59,31 @@ impl Bus {
             None => Err(zbus::Error::Unsupported),
         }
     }
+
+    /// What a user can do about an error of connecting to this bus, or of asking it for the name of
+    /// the service: the end of a sentence, or `None` if nothing is known to help.
+    pub fn advice(&self, error: &zbus::Error) -> Option<&'static str> {
+        let denied = match error {
+            zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::AccessDenied(_)),
+            zbus::Error::MethodError(name, ..) => name.as_str() == "org.freedesktop.DBus.Error.AccessDenied",
+            _ => false,
+        };
+        match self {
+            Self::Session if matches!(error, zbus::Error::Connection(..) | zbus::Error::Address(_)) => Some(
+                "there is no session bus here: start a shell with `dbus-run-session -- sh`, and in it both programs",
+            ),
+            Self::System if matches!(error, zbus::Error::Connection(..)) => Some(
+                "the system bus does not run: install and start it (Debian: `apt install dbus`), or use a bus of your \
+                 own: `dbus-run-session -- sh`, and `--bus session`",
+            ),
+            Self::System if denied => Some(
+                "the bus policy does not allow this user to be the service: install it with `systemd/install` and \
+                 `systemd-sysusers`, let the bus read it (`busctl call org.freedesktop.DBus / org.freedesktop.DBus \
+                 ReloadConfig`), and run the service as root or `portraitd`; or try `--bus session`",
+            ),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Bus {
@@ -120,6 +145,20 @@ mod tests {
         assert_eq!("session".parse(), Ok(Bus::Session));
         assert_eq!("unix:path=/x".parse(), Ok(Bus::Address("unix:path=/x".into())));
         assert!(Bus::None.builder().is_none());
+    }
+
+    #[test]
+    fn a_bus_that_is_not_there_has_advice() {
+        let absent = || {
+            let address = Address::try_from("unix:path=/nonexistent").expect("an address");
+            zbus::Error::Connection(std::sync::Arc::new(std::io::ErrorKind::NotFound.into()), Box::new(address))
+        };
+        assert!(Bus::Session.advice(&absent()).is_some_and(|text| text.contains("dbus-run-session -- ")));
+        assert!(Bus::System.advice(&absent()).is_some_and(|text| text.contains("apt install dbus")));
+        assert_eq!(Bus::Address("unix:path=/nonexistent".into()).advice(&absent()), None);
+        let denied = || zbus::Error::FDO(Box::new(zbus::fdo::Error::AccessDenied("not allowed to own".into())));
+        assert!(Bus::System.advice(&denied()).is_some_and(|text| text.contains("systemd/install")));
+        assert_eq!(Bus::Session.advice(&denied()), None);
     }
 
     #[test]

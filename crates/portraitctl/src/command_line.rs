@@ -8,9 +8,30 @@ use portraitd_client::{CropMode, Inset, MaskResolution, PixelFormat, StreamKind}
 
 use crate::commands::set;
 
+const EXAMPLES: &str = "\
+Examples:
+  portraitctl list
+  portraitctl snapshot view --out view.png
+  portraitctl attach mask --frames 100
+  portraitctl set framing.max_zoom=1.5 background.color=navy
+  portraitctl --bus session list             (portraitd was started with `run --bus session`)
+
+`portraitctl COMMAND --help` describes a command.";
+
+const ATTACH_EXAMPLES: &str = "\
+Examples:
+  portraitctl attach view --frames 60 --out view.png
+  portraitctl attach view --wait --verbose --json
+  portraitctl attach composite --width 640 --height 360 --format RGB3 --raw - | program";
+
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  portraitctl snapshot composite --out composite.png
+  portraitctl --camera door snapshot mask --out - | program";
+
 /// Shows portraitd's cameras, changes their settings, and reads their streams.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The bus: system, session, the address of another bus, or fd:N for an inherited socket
     /// without a bus.
@@ -22,6 +43,9 @@ pub(crate) struct Cli {
     /// Prints JSON: one document, or one document per line for commands that follow a stream.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Does not say what is being waited for, and what was written.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -41,17 +65,19 @@ pub(crate) enum Command {
     /// Attaches to a stream and reads its frames, across changes of size and format.
     Attach(AttachArguments),
     /// Saves the newest picture of a stream as PNG.
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot {
         /// The stream: mask, view, composite or source.
         stream: StreamKind,
-        /// The file to write; - is standard output.
+        /// The PNG file to write; - is standard output.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
     /// Changes settings.
     #[command(after_help = set::keys())]
     Set {
-        /// A setting, such as framing.mode=follow or background.color=#203040.
+        /// A setting, such as framing.mode=follow or background.color=#203040. Keys are those of the
+        /// configuration file; `max-zoom` and `MaxZoom` mean `max_zoom`.
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<set::Setting>,
     },
@@ -63,6 +89,7 @@ pub(crate) enum Command {
 
 /// The arguments of `attach`.
 #[derive(Args, Debug)]
+#[command(after_help = ATTACH_EXAMPLES)]
 pub(crate) struct AttachArguments {
     /// The stream: mask, view, composite or source.
     pub stream: StreamKind,
@@ -98,7 +125,7 @@ pub(crate) struct AttachArguments {
     #[arg(long)]
     pub resolution: Option<MaskResolution>,
     /// Waits while the service does not run or the camera is absent, in use or failing, instead of
-    /// giving up.
+    /// giving up; also when the service stops and starts again.
     #[arg(long)]
     pub wait: bool,
     /// Prints a line for every frame.

@@ -16,9 +16,9 @@ pub(crate) fn explain(error: &anyhow::Error, bus: &str) -> String {
         let words = match service {
             Some(error) if error.is_not_running() => {
                 let Ok(bus) = bus.parse::<Bus>();
-                format!("portraitd is not running on the {bus} (--bus names another)")
+                not_running(&bus)
             }
-            Some(ServiceError::Bus(zbus::Error::FDO(error))) => error.to_string(),
+            Some(ServiceError::Bus(zbus::Error::FDO(error))) => format!("{error}{}", advice(error)),
             Some(ServiceError::Bus(error)) => error.to_string(),
             _ => cause.to_string(),
         };
@@ -32,6 +32,30 @@ pub(crate) fn explain(error: &anyhow::Error, bus: &str) -> String {
         }
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text if the service is not on the bus.
+fn not_running(bus: &Bus) -> String {
+    let start = match bus {
+        Bus::System => "; `systemctl start portraitd` starts it, `systemctl status portraitd` says why it does not run",
+        Bus::Session => "; start it with `portraitd run --bus session`",
+        _ => "",
+    };
+    format!("portraitd is not running on the {bus} (--bus names another){start}")
+}
+
+/// What helps against an error of the bus, as the end of its text.
+fn advice(error: &zbus::fdo::Error) -> &'static str {
+    match error {
+        zbus::fdo::Error::AccessDenied(_) => {
+            "; this needs root, or the group portraitd-control for settings and portraitd-clients for streams (a group \
+             counts from the next login)"
+        }
+        zbus::fdo::Error::NoReply(_) | zbus::fdo::Error::Timeout(_) | zbus::fdo::Error::TimedOut(_) => {
+            "; the service does not answer or does not start: `systemctl status portraitd` says why"
+        }
+        _ => "",
+    }
 }
 
 /// Whether the error is that the reader of our output has ended, as in `portraitctl ... | head -1`.
@@ -51,14 +75,17 @@ mod tests {
         let absent = ServiceError::from(zbus::fdo::Error::ServiceUnknown("not\nactivatable".into()));
         assert_eq!(
             explain(&absent.clone().into(), "session"),
-            "portraitd is not running on the session bus (--bus names another)"
+            "portraitd is not running on the session bus (--bus names another); start it with `portraitd run --bus session`"
         );
         assert_eq!(
             explain(&FeedError::Service(absent).into(), "session"),
             explain(&anyhow::anyhow!(ServiceError::from(zbus::fdo::Error::NameHasNoOwner(String::new()))), "session")
         );
         let denied = ServiceError::from(zbus::fdo::Error::AccessDenied("by the\npolicy".into()));
-        assert!(explain(&denied.into(), "system").ends_with("AccessDenied: by the policy"));
+        let denied = explain(&denied.into(), "system");
+        assert!(denied.contains("AccessDenied: by the policy; this needs root, or the group"), "{denied}");
+        let silent = ServiceError::from(zbus::fdo::Error::NoReply("none in 25 s".into()));
+        assert!(explain(&silent.into(), "system").ends_with("`systemctl status portraitd` says why"));
         let busy = ServiceError::Busy("in use".into());
         assert_eq!(explain(&busy.into(), "system"), "org.portraitd.Error.Busy: in use");
     }

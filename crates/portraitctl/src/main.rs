@@ -25,6 +25,7 @@ use zbus::Connection;
 
 use command_line::{Cli, Command};
 use commands::{attach, list, reframe, set, snapshot, stats, status, watch};
+use output::Output;
 
 /// Connects as `--bus` says: to a bus, or over the socket of `fd:N`.
 async fn connect(bus: &str) -> Result<Connection> {
@@ -34,20 +35,27 @@ async fn connect(bus: &str) -> Result<Connection> {
         return connect_fd(socket).await.with_context(|| format!("--bus {bus}"));
     }
     let bus: Bus = bus.parse()?;
-    bus.connect().await.with_context(|| format!("connecting to the {bus}"))
+    match bus.connect().await {
+        Ok(connection) => Ok(connection),
+        Err(error) => {
+            let advice = bus.advice(&error).map_or_else(String::new, |advice| format!("; {advice}"));
+            anyhow::bail!("connecting to the {bus}: {error}{advice}")
+        }
+    }
 }
 
 async fn run(cli: Cli) -> Result<()> {
     let connection = connect(&cli.bus).await?;
     let (connection, camera, json) = (&connection, cli.camera.as_deref(), cli.json);
+    let output = Output { json, quiet: cli.quiet };
     match cli.command {
         Command::List => list::run(connection, json).await,
         Command::Status => status::run(connection, camera, json).await,
         Command::Watch { changes } => watch::run(connection, camera, changes, json).await,
-        Command::Attach(arguments) => attach::run(connection, camera, &arguments, json).await,
-        Command::Snapshot { stream, out } => snapshot::run(connection, camera, stream, &out, json).await,
-        Command::Set { settings } => set::run(connection, camera, &settings, json).await,
-        Command::Reframe => reframe::run(connection, camera, json).await,
+        Command::Attach(arguments) => attach::run(connection, camera, &arguments, output).await,
+        Command::Snapshot { stream, out } => snapshot::run(connection, camera, stream, &out, output).await,
+        Command::Set { settings } => set::run(connection, camera, &settings, output).await,
+        Command::Reframe => reframe::run(connection, camera, output).await,
         Command::Stats => stats::run(connection, camera, json).await,
     }
 }

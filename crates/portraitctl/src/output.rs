@@ -1,10 +1,42 @@
 //! D-Bus values as JSON and as text, and printing both.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json};
 use zbus::{OwnedVariant, Variant};
+
+/// How a command reports: `--json` and `--quiet`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// Whether results are JSON.
+    pub json: bool,
+    /// Whether nothing is said besides results and errors.
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Says on standard error what is going on, or what was written.
+    pub(crate) fn notice(self, text: fmt::Arguments<'_>) {
+        if !self.quiet {
+            // Nobody may read it.
+            let _ = writeln!(io::stderr(), "portraitctl: {text}");
+        }
+    }
+
+    /// Ends a command that has done something and has no further result.
+    ///
+    /// # Errors
+    /// The error of standard output.
+    pub(crate) fn done(self, document: &Json, text: fmt::Arguments<'_>) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(print_json(document)?);
+        }
+        self.notice(text);
+        Ok(())
+    }
+}
 
 /// Converts a D-Bus value to JSON. Descriptors become null; no property contains one.
 pub(crate) fn to_json(value: &Variant<'_>) -> Json {

@@ -6,14 +6,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use portraitd_client::connect::SERVICE_NAME;
 use portraitd_client::feed::{AttachOptions, find_camera, wait_for_camera};
 use portraitd_client::picture::{to_packed, write_png, write_pnm, write_raw};
 use portraitd_client::{Feed, FrameCopy, Size};
 use serde_json::json;
 use zbus::Connection;
+use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 
 use crate::command_line::AttachArguments;
-use crate::output::print_json;
+use crate::output::{Output, print_json};
 
 /// The kind of a picture file, from the extension of its name.
 #[derive(Clone, Copy)]
@@ -26,6 +29,9 @@ fn kind_of(path: &Path) -> Result<PictureFile> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("png") => Ok(PictureFile::Png),
         Some("ppm" | "pgm" | "pnm") => Ok(PictureFile::Pnm),
+        _ if path == Path::new("-") => {
+            bail!("--out -: a picture is written to a file; `--raw -` writes the frames to standard output")
+        }
         _ => bail!("--out {}: the name must end with .png, .ppm or .pgm", path.display()),
     }
 }
@@ -87,24 +93,38 @@ fn monotonic_ns() -> u64 {
 /// After this time without a frame, a notice is printed.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Waits for `next`, and prints a notice on standard error if it takes longer than [`SILENCE`].
-async fn with_notice<T>(next: impl Future<Output = T>) -> T {
+/// Waits for `next`, and says so if it takes longer than [`SILENCE`].
+async fn with_notice<T>(output: Output, waiting_for: &str, next: impl Future<Output = T>) -> T {
     tokio::pin!(next);
     tokio::select! {
         next = &mut next => return next,
         () = tokio::time::sleep(SILENCE) => {}
     }
-    eprintln!("portraitctl: no frame for {} s: waiting for the camera or the service", SILENCE.as_secs());
+    output.notice(format_args!("no frame for {} s: waiting for {waiting_for}", SILENCE.as_secs()));
     next.await
 }
 
-/// Runs the command. It ends after the given number of frames or on an interrupt.
+/// Returns when the service has left the bus. Without `changes` it never does.
+async fn service_stops(changes: &mut Option<NameOwnerChangedStream>) {
+    while let Some(changes) = changes.as_mut()
+        && let Some(change) = changes.next().await
+    {
+        if change.args().is_ok_and(|change| change.new_owner().is_none()) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Runs the command. It ends after the given number of frames, on an interrupt, or when the service
+/// stops and nobody wants to wait.
 pub(crate) async fn run(
     connection: &Connection,
     camera: Option<&str>,
     arguments: &AttachArguments,
-    json: bool,
+    output: Output,
 ) -> Result<()> {
+    let json = output.json;
     let kind = arguments.out.as_deref().map(kind_of).transpose()?;
     let mut raw: Option<Box<dyn Write>> = match arguments.raw.as_deref() {
         None => None,
@@ -123,22 +143,34 @@ pub(crate) async fn run(
     options.crop = arguments.crop;
     options.resolution = arguments.resolution;
     options.inset = arguments.inset;
+    // Without a bus the connection itself ends.
+    let mut owners = None;
+    if !arguments.wait && connection.is_bus() {
+        let bus = DBusProxy::new(connection).await?;
+        owners = Some(bus.receive_name_owner_changed_with_args(&[(0, SERVICE_NAME)]).await?);
+    }
     let camera = if arguments.wait {
-        wait_for_camera(connection, camera).await?
+        with_notice(output, "the service, or for this camera in it", wait_for_camera(connection, camera)).await?
     } else {
         find_camera(connection, camera).await?
     };
     let mut feed = if arguments.wait {
         Feed::when_available(camera, arguments.stream, options)
     } else {
-        Feed::attach(camera, arguments.stream, options).await?
+        with_notice(output, "the camera to open", Feed::attach(camera, arguments.stream, options)).await?
     };
+    if arguments.frames.is_none() {
+        output.notice(format_args!("reading the {} until it is interrupted (Ctrl-C)", arguments.stream));
+    }
     let mut frame = FrameCopy::default();
     // Registered once, so that an interrupt between two frames is not lost.
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     while arguments.frames.is_none_or(|limit| feed.counters().frames < limit) {
         tokio::select! {
-            next = with_notice(feed.next(&mut frame)) => next?,
+            next = with_notice(output, "the camera or the service", feed.next(&mut frame)) => next?,
+            () = service_stops(&mut owners) => {
+                bail!("the service has stopped (with --wait, attach waits until it runs again)")
+            }
             _ = interrupt.recv() => break,
         }
         if let Some(raw) = &mut raw {
@@ -154,6 +186,8 @@ pub(crate) async fn run(
     let counters = feed.counters();
     if let (Some(path), Some(kind)) = (&arguments.out, kind) {
         save(&frame, path, kind)?;
+        let size = frame.layout().map(|layout| layout.size).unwrap_or_default();
+        output.notice(format_args!("{}: the last frame, {size}", path.display()));
     }
     let summary = json!({
         "frames": counters.frames,

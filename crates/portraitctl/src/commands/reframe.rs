@@ -7,14 +7,11 @@ use serde_json::json;
 use zbus::Connection;
 use zbus::proxy::CacheProperties;
 
-use crate::output::print_json;
+use crate::output::Output;
 
 /// Runs the command.
-pub(crate) async fn run(connection: &Connection, camera: Option<&str>, json: bool) -> Result<()> {
+pub(crate) async fn run(connection: &Connection, camera: Option<&str>, output: Output) -> Result<()> {
     let path = find_camera(connection, camera).await?.inner().path().to_owned();
     FramingProxy::builder(connection).path(path).cache_properties(CacheProperties::No).build().await?.reframe().await?;
-    if json {
-        print_json(&json!({"reframed": true}))?;
-    }
-    Ok(())
+    output.done(&json!({"reframed": true}), format_args!("the people are framed again"))
 }

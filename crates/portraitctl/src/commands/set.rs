@@ -9,13 +9,14 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use portraitd_client::feed::find_camera;
 use portraitd_client::protocol::settings::{self, SettingError, excerpt, parse_number, parse_rectangle};
+use portraitd_client::protocol::spelling::{nearest, snake_case};
 use portraitd_client::proxy::{BackgroundProxy, Fractions, FramingProxy, SegmentationProxy};
 use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed};
 use serde_json::json;
 use zbus::Connection;
 use zbus::proxy::CacheProperties;
 
-use crate::output::print_json;
+use crate::output::Output;
 
 /// The image at `path`, as a descriptor to send. A file is copied to memory, because the service
 /// never waits while it reads memory, and reads it even while another client's file or pipe is slow.
@@ -44,13 +45,13 @@ pub(crate) fn keys() -> String {
         "Keys:
   camera.private         on (closes the camera until it is off) or off
   framing.mode           {modes}
-  framing.manual-crop    x,y,width,height as fractions of the source, 0 to 1
-  framing.max-zoom       {} to {}
+  framing.manual_crop    x,y,width,height as fractions of the source, 0 to 1
+  framing.max_zoom       {} to {}
   framing.speed          {speeds}
   framing.zones          x,y,width,height[;x,y,width,height...], or empty for none
   segmentation.model     one of the models that `status` shows
   background.mode        {backgrounds}
-  background.color       #rrggbb
+  background.color       #rrggbb, or a basic name of CSS such as navy
   background.blur        {} to {}, as a fraction of the picture's height
   background.strict      on or off: whether a composite waits for the frame's own mask
   background.image       a PNG or JPEG file, or empty to remove the image",
@@ -58,12 +59,38 @@ pub(crate) fn keys() -> String {
     )
 }
 
+/// The keys.
+const KEYS: [&str; 12] = [
+    "camera.private",
+    "framing.mode",
+    "framing.manual_crop",
+    "framing.max_zoom",
+    "framing.speed",
+    "framing.zones",
+    "segmentation.model",
+    "background.mode",
+    "background.color",
+    "background.blur",
+    "background.strict",
+    "background.image",
+];
+
+/// The end of the error of an unknown key.
+fn did_you_mean(key: &str) -> String {
+    // The group may be left out by mistake.
+    let short = KEYS.iter().find(|known| known.split_once('.').is_some_and(|(_, name)| name == snake_case(key)));
+    match short.copied().or_else(|| nearest(key, KEYS)) {
+        Some(known) => format!("; did you mean {known}?"),
+        None => "; `portraitctl set --help` lists the keys".to_owned(),
+    }
+}
+
 /// Why a text is not an assignment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AssignmentError {
     #[error("\"{}\" is not KEY=VALUE", excerpt(text))]
     NoAssignment { text: String },
-    #[error("unknown key \"{}\"", excerpt(key))]
+    #[error("unknown key \"{}\"{}", excerpt(key), did_you_mean(key))]
     UnknownKey { key: String },
     #[error("{text:?} is not on or off")]
     Switch { text: String },
@@ -103,13 +130,13 @@ fn rectangle(text: &str) -> Result<Fractions, SettingError> {
 }
 
 impl Setting {
-    /// The key, as it is spelled on the command line.
+    /// The key, as the configuration file and the help spell it.
     const fn key(&self) -> &'static str {
         match self {
             Self::Private(_) => "camera.private",
             Self::FramingMode(_) => "framing.mode",
-            Self::ManualCrop(_) => "framing.manual-crop",
-            Self::MaxZoom(_) => "framing.max-zoom",
+            Self::ManualCrop(_) => "framing.manual_crop",
+            Self::MaxZoom(_) => "framing.max_zoom",
             Self::Speed(_) => "framing.speed",
             Self::Zones(_) => "framing.zones",
             Self::Model(_) => "segmentation.model",
@@ -129,11 +156,11 @@ impl FromStr for Setting {
         let (key, value) =
             text.split_once('=').ok_or_else(|| AssignmentError::NoAssignment { text: text.to_owned() })?;
         let value_text = value.to_owned();
-        Ok(match key {
+        Ok(match snake_case(key).as_str() {
             "camera.private" => Self::Private(switch(value)?),
             "framing.mode" => Self::FramingMode(value_text),
-            "framing.manual-crop" => Self::ManualCrop(rectangle(value)?),
-            "framing.max-zoom" => Self::MaxZoom(parse_number(value)?),
+            "framing.manual_crop" => Self::ManualCrop(rectangle(value)?),
+            "framing.max_zoom" => Self::MaxZoom(parse_number(value)?),
             "framing.speed" => Self::Speed(value_text),
             "framing.zones" if value.is_empty() => Self::Zones(Vec::new()),
             "framing.zones" => Self::Zones(value.split(';').map(rectangle).collect::<Result<_, _>>()?),
@@ -150,7 +177,12 @@ impl FromStr for Setting {
 
 /// Runs the command. It stops at the first setting that the service refuses; the settings before it
 /// stay in force.
-pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings: &[Setting], json: bool) -> Result<()> {
+pub(crate) async fn run(
+    connection: &Connection,
+    camera: Option<&str>,
+    settings: &[Setting],
+    output: Output,
+) -> Result<()> {
     let camera = find_camera(connection, camera).await?;
     let path = camera.inner().path().to_owned();
     let no = CacheProperties::No;
@@ -183,16 +215,33 @@ pub(crate) async fn run(connection: &Connection, camera: Option<&str>, settings:
             0 => setting.key().to_owned(),
             done => format!("{} (the {done} before it are set)", setting.key()),
         })?;
+        if let Setting::MaxZoom(zoom) = setting {
+            let limits = framing.limits().await.unwrap_or_default();
+            let limit = limits.get("max_zoom").and_then(|limit| f64::try_from(limit).ok());
+            // Frames of a camera that has not been opened yet have no known size.
+            if let Some(limit) = limit.filter(|limit| zoom - limit > 0.005) {
+                output.notice(format_args!(
+                    "framing.max_zoom: {zoom} is limited to {limit:.2} by the sizes of the camera's frames and of the view"
+                ));
+            }
+        }
     }
-    if json {
-        print_json(&json!({"set": settings.len()}))?;
-    }
-    Ok(())
+    let keys: Vec<_> = settings.iter().map(Setting::key).collect();
+    output.done(&json!({"set": settings.len()}), format_args!("set: {}", keys.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_lists_the_keys() {
+        let help = keys();
+        assert_eq!(help.lines().count(), KEYS.len() + 1);
+        for key in KEYS {
+            assert!(help.contains(&format!("  {key} ")), "{key}");
+        }
+    }
 
     #[test]
     fn settings_are_read_from_words() {
@@ -207,7 +256,16 @@ mod tests {
         assert_eq!(parse("framing.zones=1,2"), Err("\"1,2\" is not x,y,width,height".into()));
         assert_eq!(parse("background.strict=off"), Ok(Setting::Strict(false)));
         assert_eq!(parse("background.strict=no"), Err("\"no\" is not on or off".into()));
-        assert_eq!(parse("volume=11"), Err("unknown key \"volume\"".into()));
+        for spelling in ["framing.max_zoom=2.5", "framing.MaxZoom=2.5"] {
+            assert_eq!(parse(spelling), Ok(Setting::MaxZoom(2.5)));
+        }
+        let unknown = |text: &str, end: &str| {
+            assert_eq!(parse(&format!("{text}=1")), Err(format!("unknown key \"{text}\"; {end}")));
+        };
+        unknown("volume", "`portraitctl set --help` lists the keys");
+        unknown("framing.maxzom", "did you mean framing.max_zoom?");
+        unknown("MaxZoom", "did you mean framing.max_zoom?");
+        unknown("background.colour", "did you mean background.color?");
         assert_eq!(parse("volume"), Err("\"volume\" is not KEY=VALUE".into()));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use portraitd_client::protocol::spelling::snake_case;
 use serde_json::json;
 use zbus::Connection;
 use zbus::names::InterfaceName;
@@ -23,7 +24,7 @@ pub(crate) async fn run(connection: &Connection, camera: Option<&str>, json: boo
     }
     for (short, _) in INTERFACES {
         for (name, value) in &all[short] {
-            print_text(&format!("{short}.{name} = {}", to_text(value)))?;
+            print_text(&format!("{short}.{} = {}", snake_case(name), to_text(value)))?;
         }
     }
     Ok(())

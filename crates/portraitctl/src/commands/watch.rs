@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
+use portraitd_client::protocol::spelling::snake_case;
 use serde_json::{Value as Json, json};
 use zbus::Connection;
 use zbus::names::InterfaceName;
@@ -40,7 +41,7 @@ pub(crate) async fn run(connection: &Connection, camera: Option<&str>, limit: Op
             if json {
                 print_json(&json!({"interface": interface, "property": name, "value": value}))?;
             } else {
-                print_text(&format!("{short}.{name} = {}", to_text(&value)))?;
+                print_text(&format!("{short}.{} = {}", snake_case(name), to_text(&value)))?;
                 io::stdout().flush()?;
             }
             left = left.map(|left| left - 1);
