@@ -66,6 +66,59 @@ fn files_that_are_none() {
     }
 }
 
+/// Every mistake has a line, in the order of the file, and then what the configuration refers to.
+#[test]
+fn all_mistakes_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("portraitd.toml").to_string_lossy().into_owned();
+    let lines = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let output = portraitd(&["check-config", "--config", &file]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let said = lines("threads = 9\n[[camera]]\nwdith = 640\nfps = 999\n");
+    assert_eq!(said.len(), 3, "{said:?}");
+    for (line, place) in said.iter().zip([":1:11: ", ":3:1: ", ":4:7: "]) {
+        assert!(line.starts_with(&format!("portraitd: {file}{place}")), "{place}: {line}");
+    }
+    let said = lines("[[camera]]\nsegmentation.model = \"none\"\nbackground.image = \"/none.png\"\n");
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("segmentation.model") && said[1].contains("background.image"), "{said:?}");
+}
+
+#[test]
+fn the_help_has_examples_and_the_names_of_scenes() {
+    for arguments in [&["--help"][..], &["run", "--help"]] {
+        let help = String::from_utf8_lossy(&portraitd(arguments).stdout).into_owned();
+        assert!(help.contains("Examples:"), "{help}");
+    }
+    let help = String::from_utf8_lossy(&portraitd(&["run", "--help"]).stdout).into_owned();
+    for scene in portraitd_scene::SceneName::ALL {
+        assert!(help.contains(scene.name()), "{scene}: {help}");
+    }
+}
+
+#[test]
+fn buses_that_are_not_there_have_advice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |bus: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portraitd"))
+            .args(["run", "--log", "error", "--source", "scene:walk", "--bus", bus])
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}/none", folder.path().display()))
+            .output()
+            .expect("portraitd runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = run("session");
+    assert!(text.contains("dbus-run-session -- "), "{text}");
+    let text = run("system");
+    assert!(text.contains("apt install dbus"), "{text}");
+}
+
 #[test]
 fn a_command_that_has_moved_names_its_new_program() {
     for name in ["demo", "segment", "direct", "eval", "bench", "layers"] {

@@ -6,16 +6,42 @@ mod devices;
 mod models;
 mod moved;
 mod run;
+mod start_error;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use portraitd::command_line::{check_directory, exit_code, usage_exit_code};
 use portraitd::service::config::Config;
+use portraitd_media::file::FileOptions;
+use portraitd_scene::{SceneName, SceneOptions};
 use portraitd_vision::net::Library;
 
+const EXAMPLES: &str = "\
+Examples:
+  portraitd devices                                  the cameras, and the format chosen for each
+  portraitd check-config                             the settings in force, or every mistake
+  portraitd run --bus session --source scene:walk    a trial without camera and privileges
+
+`portraitd COMMAND --help` describes a command; `portraitctl` is the client.";
+
+/// The help of a command that takes a source, with the names of the scenes.
+fn sources_help(examples: &str) -> String {
+    let names = SceneName::ALL.map(SceneName::name).join(", ");
+    format!(
+        "{examples}\n\nScenes: {names}.\nOptions: scene:NAME?OPTION&OPTION ({}), file:PATH?OPTION ({}).",
+        SceneOptions::OPTIONS,
+        FileOptions::OPTIONS
+    )
+}
+
 #[derive(Debug, Parser)]
-#[command(name = "portraitd", version, about = "A camera as a service: person masks and person-centred views")]
+#[command(
+    name = "portraitd",
+    version,
+    about = "A camera as a service: person masks and person-centred views",
+    after_help = EXAMPLES
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

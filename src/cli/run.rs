@@ -34,18 +34,28 @@ use portraitd_vision::net::{EngineOptions, Library, Model};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::library_of;
+use super::{library_of, start_error};
 
 /// The interval in which metrics are written, the status line is updated, and freed memory is given
 /// back.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+const EXAMPLES: &str = "\
+Examples:
+  portraitd run                                      on the system bus, as a service
+  portraitd run --bus session --source scene:walk
+  portraitd run --bus session --source file:talk.y4m?loop
+  ffmpeg -i talk.mp4 -pix_fmt yuv420p -f yuv4mpegpipe - | portraitd run --bus session --source -
+  dbus-run-session -- portraitd run --bus session    where there is no session bus";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::sources_help(EXAMPLES))]
 pub(super) struct Arguments {
     /// Read this file instead of those in /usr/lib/portraitd and /etc/portraitd
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The source of the one camera: a device, auto, scene[:NAME], file:PATH
+    /// The source of the one camera: a device, auto, scene[:NAME], file:PATH, or - for y4m on
+    /// standard input
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
     /// The bus with the control interfaces: system, session, none, or a D-Bus address
@@ -93,6 +103,15 @@ fn forbid_core_dumps() -> anyhow::Result<()> {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     allocator::configure();
     forbid_core_dumps()?;
+    let bus = arguments.bus.clone();
+    let started = start(arguments);
+    if let Err(error) = &started {
+        start_error::tell(bus.as_deref(), error);
+    }
+    started
+}
+
+fn start(arguments: Arguments) -> anyhow::Result<()> {
     let sources = arguments.sources();
     let config = Config::load(&sources)?;
     let logging = Arc::new(logging::init(&config.log)?);
@@ -187,6 +206,8 @@ struct Manager {
     /// The objects on the bus; `None` without a bus.
     server: Mutex<Option<Arc<Server>>>,
     logging: Arc<Logging>,
+    /// Why the last reload was refused; `None` after a good one.
+    refused: Mutex<Option<String>>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -214,10 +235,35 @@ impl Manager {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the configuration again and puts all of it into effect, or nothing. Settings that need
-    /// a restart are logged.
+    fn refused(&self) -> MutexGuard<'_, Option<String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the configuration again and puts all of it into effect, or nothing. A refusal stays in
+    /// the status line until a reload succeeds.
     async fn reload(&self) -> Result<(), ServiceError> {
         let _turn = self.turn.lock().await;
+        let outcome = answered(self.reload_in_turn()).await;
+        if let Err(error) = &outcome {
+            error!("the configuration was not reloaded and the old one stays in force: {error}");
+        }
+        *self.refused() = outcome.as_ref().err().map(ToString::to_string);
+        let _ = notify::status(&self.status_line());
+        outcome
+    }
+
+    /// The status line that the service manager shows.
+    fn status_line(&self) -> String {
+        let refused = self.refused().as_ref().map(|reason| format!("reload refused: {reason}"));
+        let line = |camera: &Arc<Camera>| {
+            let state = camera.state().borrow().camera.state;
+            format!("{}: {state}, {} clients", camera.name(), camera.consumers())
+        };
+        refused.into_iter().chain(self.cameras().iter().map(line)).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Settings that need a restart are logged.
+    async fn reload_in_turn(&self) -> Result<(), ServiceError> {
         let next = Config::load(&self.sources).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
         // Whatever can fail does so here, before anything has changed.
         let plan = self.plan_reload(&next).await?;
@@ -322,10 +368,9 @@ impl Manager {
     /// Reloads because of a signal, and reports to the service manager.
     async fn reload_and_tell(&self) {
         let _ = notify::reloading();
-        if let Err(error) = answered(self.reload()).await {
-            error!("the configuration was not reloaded and the old one stays in force: {error}");
-        }
-        let _ = notify::ready("reloaded");
+        // A refusal is logged, and in the status line.
+        let _ = self.reload().await;
+        let _ = notify::ready(&self.status_line());
     }
 }
 
@@ -398,6 +443,7 @@ async fn serve_cameras(
         config: Mutex::new(config),
         server: Mutex::default(),
         logging,
+        refused: Mutex::default(),
         turn: tokio::sync::Mutex::default(),
     });
     let publication = Publication {
@@ -418,7 +464,7 @@ async fn serve_cameras(
         manager.server().clone_from(&server);
         server
     };
-    if let Err(error) = notify::ready(&status_line(&cameras)) {
+    if let Err(error) = notify::ready(&manager.status_line()) {
         warn!("the service manager cannot be notified that the service is ready: {error}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
@@ -497,7 +543,7 @@ async fn main_loop(
                 factory.budget.sweep();
                 allocator::trim();
                 let cameras = manager.cameras();
-                let _ = notify::status(&status_line(&cameras));
+                let _ = notify::status(&manager.status_line());
                 let metrics_file = manager.config().metrics_file.clone();
                 if let Some(path) = &metrics_file {
                     let uptime_s = started.elapsed().as_secs_f64();
@@ -514,15 +560,6 @@ async fn main_loop(
             }
         }
     }
-}
-
-/// The status line that the service manager shows.
-fn status_line(cameras: &[Arc<Camera>]) -> String {
-    let line = |camera: &Arc<Camera>| {
-        let state = camera.state().borrow().camera.state;
-        format!("{}: {state}, {} clients", camera.name(), camera.consumers())
-    };
-    cameras.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 /// Waits for the end of the connection to the bus. Without a connection it waits forever.

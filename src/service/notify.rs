@@ -13,6 +13,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+/// Whether a service manager started this process and listens to it.
+#[must_use]
+pub fn is_managed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Reports that the service is ready. `systemctl status` shows `status`.
 ///
 /// # Errors

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use portraitd_client::feed::wait_for_camera;
-use portraitd_protocol::{CameraState, Word};
+use portraitd_client::feed::{find_camera, wait_for_camera};
+use portraitd_client::proxy::ManagerProxy;
+use portraitd_protocol::{CameraState, ServiceError, Word};
 
 use crate::bus::PrivateBus;
 use crate::fake::{eventually, runtime};
@@ -130,4 +133,99 @@ fn the_service_is_not_dumped_and_not_traced() {
     let limits = std::fs::read_to_string(Path::new(&folder).join("limits")).expect("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+}
+
+/// systemd starts the service for a call on the bus, and the bus does not learn that the service has
+/// failed: the program that it starts here does not end either.
+#[test]
+fn a_call_that_starts_a_service_with_a_bad_configuration_is_answered_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let write = |name: &str, text: String| std::fs::write(file(name), text).expect("written");
+    let (program, config, started) = (env!("CARGO_BIN_EXE_portraitd"), file("portraitd.toml"), file("start"));
+    write("portraitd.toml", "[[camera]]\nwdith = 640\n".to_owned());
+    write(
+        "start",
+        format!("#!/bin/sh\n{program} run --bus \"$DBUS_STARTER_ADDRESS\" --config {config} &\nexec sleep 1000\n"),
+    );
+    std::fs::set_permissions(&started, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    std::fs::create_dir(file("services")).expect("a folder");
+    write("services/org.portraitd.service", format!("[D-BUS Service]\nName=org.portraitd\nExec={started}\n"));
+    write(
+        "bus.conf",
+        format!(
+            "<busconfig><type>session</type><listen>unix:dir={}</listen><servicedir>{}</servicedir><policy \
+             context='default'><allow send_destination='*' eavesdrop='true'/><allow own='*'/></policy></busconfig>",
+            folder.path().display(),
+            file("services")
+        ),
+    );
+    // Whether somebody listens to the notifications does not matter.
+    let Some(bus) =
+        PrivateBus::start_with(&["--config-file", &file("bus.conf")], &[("NOTIFY_SOCKET", &file("notify"))])
+    else {
+        return;
+    };
+    runtime().block_on(async {
+        let client = bus.bus.connect().await.expect("a client");
+        let error = find_camera(&client, None).await.expect_err("it cannot start");
+        let ServiceError::Failed(text) = &error else { panic!("{error:?}") };
+        assert!(text.contains("portraitd.toml:2:1: unknown key `camera.main.wdith`"), "{text}");
+    });
+}
+
+/// What the service manager shows: a refused reload stays there until one succeeds.
+#[test]
+fn the_status_line_tells_a_refused_reload() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("portraitd.toml");
+    let configure = |zoom: &str| {
+        let text = format!("[[camera]]\ndevice = \"scene:walk\"\nframing.max_zoom = {zoom}\n");
+        std::fs::write(&config, text).expect("written");
+    };
+    configure("1.5");
+    let manager = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    // Reads messages until the status is as it should be. The service repeats it.
+    let status = |good: &dyn Fn(&str) -> bool| {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = manager.recv(&mut bytes).expect("another status");
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if let Some(status) = text.lines().find_map(|line| line.strip_prefix("STATUS="))
+                && good(status)
+            {
+                return status.to_owned();
+            }
+        }
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portraitd"));
+    command
+        .args(["run", "--bus", &bus.address, "--config"])
+        .arg(&config)
+        .env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let daemon = Daemon(daemon.expect("portraitd"));
+    status(&|status| status == "main: idle, 0 clients");
+    runtime().block_on(async {
+        let client = bus.bus.connect().await.expect("a client");
+        let service = ManagerProxy::new(&client).await.expect("a proxy");
+        configure("9");
+        let error = service.reload().await.expect_err("out of range").to_string();
+        assert!(error.contains("portraitd.toml:3:20: `camera.main.framing.max_zoom`"), "{error}");
+        let told = status(&|status| status.starts_with("reload refused: "));
+        assert!(told.contains("max_zoom`: 9 is not") && told.ends_with("; main: idle, 0 clients"), "{told}");
+        configure("1.25");
+        service.reload().await.expect("good");
+        status(&|status| status == "main: idle, 0 clients");
+    });
+    // A signal has no answer: the status line is all there is, and the log.
+    configure("9");
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("a signal");
+    status(&|status| status.starts_with("reload refused: "));
+    configure("1.25");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("a signal");
+    status(&|status| status == "main: idle, 0 clients");
 }

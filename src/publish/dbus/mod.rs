@@ -14,6 +14,7 @@
 //! | [`authority`] | who may see a stream |
 //! | `changes` | `PropertiesChanged` |
 //! | `permissions` | asking again when permissions may have ended; who may know of people |
+//! | `refusal` | what a service answers that cannot start |
 //! | `client_watch` | clients that leave the bus |
 //! | [`image`] | pictures that are passed as descriptors |
 //! | `transport` | the socket below zbus, which bounds what a message can cost |
@@ -27,6 +28,7 @@ pub mod image;
 mod managed;
 mod objects;
 mod permissions;
+mod refusal;
 pub mod service;
 mod transport;
 
@@ -52,6 +54,8 @@ use transport::{Clients, Transport};
 
 use crate::service::panics::vital;
 
+pub use refusal::refuse_calls;
+
 pub use portraitd_client::connect::{Bus, ROOT_PATH, SERVICE_NAME, camera_path};
 
 /// The service, as it is published on a connection.
@@ -75,7 +79,7 @@ pub enum ServeError {
         bus: Bus,
     },
     /// The bus cannot be reached, or refuses.
-    #[error("the {bus}: {error}")]
+    #[error("the {bus}: {error}{}", advice(bus, error))]
     Bus {
         /// Which bus.
         bus: Bus,
@@ -88,6 +92,11 @@ pub enum ServeError {
     /// Two cameras have the same name, or names with the same object path.
     #[error("two cameras are named {0:?}")]
     TwoCameras(String),
+}
+
+/// What helps against an error of a bus, as the end of its text.
+fn advice(bus: &Bus, error: &zbus::Error) -> String {
+    bus.advice(error).map_or_else(String::new, |advice| format!("; {advice}"))
 }
 
 /// The objects on one connection. Dropping it removes them.
