@@ -82,6 +82,27 @@ fn pictures_and_videos() {
 }
 
 #[test]
+fn formats_of_other_programs_have_advice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = tempfile::tempdir().expect("a folder");
+    for (name, bytes, parts) in [
+        ("a.webp", b"RIFF....WEBPVP8 ".as_slice(), ["a WebP picture", "`ffmpeg -i FILE picture.png`"]),
+        ("a.heic", b"....ftypheic", ["a HEIF picture", "`heif-convert FILE picture.jpg`"]),
+        ("a.gif", b"GIF89a", ["a GIF picture", "-frames:v 1 picture.png`"]),
+        ("a.mp4", b"....ftypisom", ["an MP4 video", "-f yuv4mpegpipe -`"]),
+        ("a.y4m", b"YUV4MPEG2 W4 H4 C444\n", ["chroma C444", "-pix_fmt yuv420p"]),
+        ("b.y4m", b"YUV4MPEG2 W4 H4 C420p10\n", ["10 bits a component", "-pix_fmt yuv420p"]),
+    ] {
+        segment(&write(&folder, name, bytes), &out, &parts);
+    }
+    refused(&["segment", "tests/fixtures/models/red.png", "--out", "-"], &["--out -", "directory"]);
+    refused(&["demo", "--out", "-"], &["--out -", "directory"]);
+    let text = ["neither a picture nor a colour", "navy"];
+    let path = out.path().to_string_lossy().into_owned();
+    refused(&["segment", "tests/fixtures/models/red.png", "--out", &path, "--composite", "nawy"], &text);
+}
+
+#[test]
 fn the_demo_needs_a_scene() {
     refused(&["demo", "--scene", "file:x.png"], &["the demo needs a scene"]);
 }

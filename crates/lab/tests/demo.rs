@@ -21,3 +21,38 @@ fn the_demo_finds_the_person_and_another_process_reads_the_rings() {
     let sheet = figures["contact_sheet"].as_str().expect("a path");
     assert!(std::fs::metadata(sheet).is_ok_and(|file| file.len() > 10_000), "{sheet}");
 }
+
+fn lab(arguments: &[&str]) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_portraitd-lab"))
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .expect("portraitd-lab runs");
+    let texts = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {}", texts.1);
+    (texts.0.into_owned(), texts.1.into_owned())
+}
+
+#[test]
+fn commands_say_what_they_did() {
+    let out = tempfile::tempdir().expect("a folder");
+    let path = out.path().to_string_lossy().into_owned();
+    let segment = ["segment", "tests/fixtures/models", "--out", &path, "--composite", "navy"];
+    let (result, said) = lab(&segment);
+    assert_eq!(result, "");
+    assert!(
+        said.contains("left out, only .png, .jpg and .jpeg files are read: ") && said.contains(".onnx, "),
+        "{said}"
+    );
+    assert!(said.contains(": a mask, a composite of "), "{said}");
+    assert_eq!(lab(&[&segment[..], &["--quiet"]].concat()).1, "");
+    let (timed, _) = lab(&["bench", "look", "--iterations", "2"]);
+    assert!(timed.starts_with("sampling a 1280x720 frame, and one inference, 2 times: selfie-landscape"), "{timed}");
+    for command in ["demo", "eval"] {
+        let (help, _) = lab(&[command, "--help"]);
+        for scene in portraitd_scene::SceneName::ALL {
+            assert!(help.contains(scene.name()), "{command}: {scene}");
+        }
+        assert!(help.contains("Examples:"), "{help}");
+    }
+}

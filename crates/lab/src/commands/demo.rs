@@ -35,12 +35,10 @@ use super::scene::scene_options;
 const EXAMPLES: &str = "\
 Examples:
   portraitd-lab demo
-  portraitd-lab demo --scene 'scene:two?size=640x360' --seconds 20 --out sheet
-
-Scenes: still, walk, two, leave, wide, step, stop, nod, vanish, blink, cross, empty.";
+  portraitd-lab demo --scene 'scene:two?size=640x360' --seconds 20 --out sheet";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = super::scenes(EXAMPLES))]
 pub(super) struct Arguments {
     /// The directory for the contact sheet; created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "portraitd-demo")]
@@ -56,6 +54,9 @@ pub(super) struct Arguments {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Do not say what is going on
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 /// The demo has no configuration that could be reloaded.
@@ -69,6 +70,7 @@ impl ManagerService for NoManager {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let options = scene_options(&arguments.scene)?;
+    super::results_directory(&arguments.out)?;
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("tokio")?;
     let mut figures = runtime.block_on(serve_demo(arguments, options))?;
@@ -99,6 +101,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve_demo(arguments: &Arguments, scene: SceneOptions) -> anyhow::Result<Value> {
+    if !arguments.quiet {
+        eprintln!(
+            "serving {} to a client in another process for {} s, to draw its streams",
+            arguments.scene, arguments.seconds
+        );
+    }
     let started = Instant::now();
     let library = arguments.model.library()?;
     let model = library.load(&arguments.model.model, EngineOptions::default())?;

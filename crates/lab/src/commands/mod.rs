@@ -15,10 +15,13 @@ mod scene;
 mod segment;
 mod sheet;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use portraitd::command_line::{exit_code, library_in, one_line, print_line, usage_exit_code};
+
+use portraitd_scene::{SceneName, SceneOptions};
 
 use model::ModelArguments;
 
@@ -61,6 +64,23 @@ enum Command {
     /// The client process of `demo`
     #[command(hide = true)]
     DemoClient(demo_client::Arguments),
+}
+
+/// Checks the value of `--out` where results are several files.
+fn results_directory(out: &Path) -> anyhow::Result<()> {
+    if out.as_os_str() == "-" {
+        anyhow::bail!("--out -: the results are several files, so they need a directory (`./-` for one of this name)");
+    }
+    Ok(())
+}
+
+/// The names of the scenes, for the end of a help.
+fn scenes(examples: &str) -> String {
+    let names = SceneName::ALL.map(SceneName::name).join(", ");
+    format!(
+        "{examples}\n\nScenes: {names}.\nOptions of a scene, as in 'scene:two?size=640x360&fps=15': {}.",
+        SceneOptions::OPTIONS
+    )
 }
 
 /// Runs the command line.

@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, open_video};
+use portraitd_media::file::{Input, Y4mHeader, Y4mReader, Y4mWriter, expand_inputs, left_out_of, open_video};
 use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect, Size, UnitRect, even_size, image};
 use portraitd_protocol::BackgroundMode;
-use portraitd_protocol::settings::Color;
+use portraitd_protocol::settings::{Color, excerpt};
 use portraitd_render::{Chain, PreparedBackground};
 use portraitd_vision::net::EngineOptions;
 use serde_json::json;
 
-use super::{ModelArguments, one_line, print_line, progress};
+use super::{ModelArguments, one_line, print_line, progress, results_directory};
 
 /// The frame rate of pictures with `--video`, and of videos that do not state one.
 const FRAME_RATE: f64 = 30.0;
@@ -29,8 +29,9 @@ const FRAME_RATE: f64 = 30.0;
 const EXAMPLES: &str = "\
 Examples:
   portraitd-lab segment photos/ --out masks
+  portraitd-lab segment photo.jpg --out results --composite navy
   portraitd-lab segment call.y4m --out results --view --composite '#203040' --json
-  ffmpeg -i call.mp4 -f yuv4mpegpipe - | portraitd-lab segment - --out results";
+  ffmpeg -i call.mp4 -pix_fmt yuv420p -f yuv4mpegpipe - | portraitd-lab segment - --out results";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -54,20 +55,30 @@ pub(super) struct Arguments {
     /// Also write the person-centred view
     #[arg(long)]
     view: bool,
-    /// Also write the people in front of another background: `#rrggbb`, or a picture
+    /// Also write the people in front of another background: `#rrggbb`, a basic colour name of CSS
+    /// such as `navy`, or a picture
     #[arg(long, value_name = "COLOR|IMAGE")]
     composite: Option<String>,
     /// Print one JSON document per picture or frame
     #[arg(long)]
     json: bool,
+    /// Do not say what was written and what was left out
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    results_directory(&arguments.out)?;
     let model = arguments.model.library()?.load(&arguments.model.model, EngineOptions::default())?;
     let (mut inputs, mut failed) = (Vec::new(), 0);
     for path in &arguments.inputs {
         match expand_inputs(std::slice::from_ref(path)) {
-            Ok(found) => inputs.extend(found),
+            Ok(found) => {
+                inputs.extend(found);
+                if !arguments.quiet {
+                    tell_left_out(path);
+                }
+            }
             Err(error) if arguments.inputs.len() == 1 => return Err(error.into()),
             Err(error) => {
                 failed += 1;
@@ -110,7 +121,39 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if failed > 0 {
         bail!("{failed} of {count} inputs failed");
     }
+    if !arguments.quiet && !arguments.json {
+        let with_view = if arguments.view { ", a view" } else { "" };
+        let with_composite = if worker.backdrop.is_some() { ", a composite" } else { "" };
+        let inputs = if count == 1 { "the input".to_owned() } else { format!("each of {count} inputs") };
+        eprintln!("{}: a mask{with_view}{with_composite} of {inputs}", arguments.out.display());
+    }
     Ok(())
+}
+
+/// Says which files of a directory are not read.
+fn tell_left_out(path: &Path) {
+    const NAMED: usize = 5;
+    if !path.is_dir() {
+        return;
+    }
+    let left_out = left_out_of(path).unwrap_or_default();
+    if left_out.is_empty() {
+        return;
+    }
+    let mut names: Vec<_> = left_out.iter().take(NAMED).map(|path| file_name(path)).collect();
+    if left_out.len() > NAMED {
+        names.push("...".to_owned());
+    }
+    eprintln!(
+        "portraitd-lab: {}: {} left out, only .png, .jpg and .jpeg files are read: {}",
+        path.display(),
+        left_out.len(),
+        names.join(", ")
+    );
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| excerpt(&name.to_string_lossy()))
 }
 
 fn name_of(input: &Input) -> String {
@@ -130,9 +173,12 @@ struct Backdrop {
 
 impl Backdrop {
     fn parse(text: &str) -> anyhow::Result<Self> {
-        if text.starts_with('#') {
-            let color: Color = text.parse().context("--composite")?;
-            return Ok(Self { color: color.into(), image: None });
+        match text.parse::<Color>() {
+            Ok(color) => return Ok(Self { color: color.into(), image: None }),
+            Err(error) if text.starts_with('#') || !Path::new(text).exists() => {
+                return Err(anyhow::Error::from(error).context("--composite: neither a picture nor a colour"));
+            }
+            Err(_) => {}
         }
         Ok(Self { color: [0; 3], image: Some(image::read(Path::new(text))?) })
     }

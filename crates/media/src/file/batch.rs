@@ -40,7 +40,7 @@ pub enum InputReason {
     #[error("no .png, .jpg or .jpeg file in this directory")]
     NoPictures,
     /// The file is neither a picture nor a video.
-    #[error("not a PNG or JPEG picture nor a y4m video: it looks like {0}")]
+    #[error("not a PNG or JPEG picture nor a y4m video: it looks like {}{}", .0, .0.advice())]
     NotSupported(Content),
     /// The video is damaged or not supported.
     #[error(transparent)]
@@ -59,18 +59,33 @@ impl InputError {
 /// # Errors
 /// The error of reading the directory.
 pub fn pictures_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+    Ok(sorted(directory)?.0)
+}
+
+/// What [`pictures_in`] leaves out of a directory, sorted by name: files with another extension, and
+/// subdirectories. Hidden ones are not named.
+///
+/// # Errors
+/// The error of reading the directory.
+pub fn left_out_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(sorted(directory)?.1)
+}
+
+/// The pictures of a directory, and everything else that is not hidden.
+fn sorted(directory: &Path) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut pictures, mut others) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        let picture = ["png", "jpg", "jpeg"].iter().any(|known| extension == *known);
-        if picture && !hidden && !path.is_dir() {
-            files.push(path);
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
         }
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let picture = ["png", "jpg", "jpeg"].iter().any(|known| extension == *known) && !path.is_dir();
+        if picture { pictures.push(path) } else { others.push(path) }
     }
-    files.sort();
-    Ok(files)
+    pictures.sort();
+    others.sort();
+    Ok((pictures, others))
 }
 
 /// Detects the type of each path by its first bytes. A directory is replaced by its pictures, and

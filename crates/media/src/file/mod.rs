@@ -24,7 +24,7 @@ mod source;
 mod video;
 pub mod y4m;
 
-pub use batch::{Input, InputError, expand_inputs, open_pictures, open_video};
+pub use batch::{Input, InputError, expand_inputs, left_out_of, open_pictures, open_video};
 pub use options::{FileOptions, FilePath};
 pub use source::FileSource;
 pub use y4m::{Y4mError, Y4mHeader, Y4mReader, Y4mWriter};

@@ -64,7 +64,10 @@ impl FileSource {
             }
             (_, other) => Err(SourceError::Malformed {
                 source_name: name,
-                reason: format!("neither a PNG or JPEG picture nor a y4m video: it looks like {other}"),
+                reason: format!(
+                    "neither a PNG or JPEG picture nor a y4m video: it looks like {other}{}",
+                    other.advice()
+                ),
             }),
         }
     }

@@ -228,4 +228,13 @@ fn inputs_are_detected_and_expanded() {
         "{error}"
     );
     assert!(expand_inputs(&[folder.path("gone")]).is_err());
+    folder.file("clip.mp4", b"....ftypisom");
+    folder.file(".hidden", b"");
+    std::fs::create_dir(folder.path("more.png")).expect("a folder");
+    let left_out = super::left_out_of(&folder.path("")).expect("reads");
+    let names: Vec<_> = left_out.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    assert!(names.contains(&"clip.mp4") && names.contains(&"more.png") && names.contains(&"v.dat"), "{names:?}");
+    assert!(!names.contains(&".hidden") && !names.contains(&"b.png"), "{names:?}");
+    let error = expand_inputs(&[folder.path("clip.mp4")]).expect_err("no video of ours").to_string();
+    assert!(error.contains("an MP4 video; decode it with `ffmpeg"), "{error}");
 }

@@ -41,6 +41,26 @@ const KNOWN: [(&[u8], &str); 13] = [
     (b"\x89PNG\n", "a PNG picture damaged by a text-mode transfer"),
 ];
 
+impl Content {
+    /// How a file of this type can be made readable, as the end of an error's text; empty if nothing
+    /// is known.
+    pub fn advice(self) -> &'static str {
+        let Self::Known(name) = self else { return "" };
+        if name == "a HEIF picture" {
+            "; convert it first: `heif-convert FILE picture.jpg` (Debian: libheif-examples)"
+        } else if name == "a GIF picture" {
+            "; convert it first: `ffmpeg -i FILE -frames:v 1 picture.png`, or all of its frames as a video: \
+             `ffmpeg -i FILE -pix_fmt yuv420p -f yuv4mpegpipe -`, read from `-`"
+        } else if name.ends_with("video") {
+            "; decode it with `ffmpeg -i FILE -pix_fmt yuv420p -f yuv4mpegpipe -`, and read that from `-`, standard input"
+        } else if name.ends_with("picture") {
+            "; convert it first: `ffmpeg -i FILE picture.png`"
+        } else {
+            ""
+        }
+    }
+}
+
 /// Detects the type from the first bytes of a file. 64 bytes are sufficient.
 pub fn sniff(bytes: &[u8]) -> Content {
     if bytes.is_empty() {
@@ -126,6 +146,27 @@ mod tests {
         ];
         for (bytes, name) in cases {
             assert_eq!(sniff(bytes).to_string(), name);
+        }
+    }
+
+    #[test]
+    fn formats_that_ffmpeg_reads_have_advice() {
+        let cases: [(&[u8], &str); 7] = [
+            (b"RIFF....WEBPVP8 ", "`ffmpeg -i FILE picture.png`"),
+            (b"BM", "`ffmpeg -i FILE picture.png`"),
+            (b"....ftypheic", "`heif-convert FILE picture.jpg`"),
+            (b"GIF89a", "-frames:v 1 picture.png`"),
+            (b"....ftypisom", "-pix_fmt yuv420p -f yuv4mpegpipe -`"),
+            (b"\x1aE\xdf\xa3", "-pix_fmt yuv420p -f yuv4mpegpipe -`"),
+            (b"RIFF....AVI LIST", "-pix_fmt yuv420p -f yuv4mpegpipe -`"),
+        ];
+        for (bytes, command) in cases {
+            let content = sniff(bytes);
+            assert!(content.advice().contains(command), "{content}: {}", content.advice());
+        }
+        for bytes in [b"# text\n".as_slice(), b"", b"\x7fELF", b"PK\x03\x04", b"\x89PNG\n"] {
+            let content = sniff(bytes);
+            assert_eq!(content.advice(), "", "{content}");
         }
     }
 

@@ -37,7 +37,7 @@ pub enum Reason {
     #[error("larger than {MAX_FILE_BYTES} bytes, the limit for a picture file")]
     FileTooLarge,
     /// The contents are neither PNG nor JPEG.
-    #[error("not a PNG or JPEG picture: it looks like {0}")]
+    #[error("not a PNG or JPEG picture: it looks like {}{}", .0, .0.advice())]
     NotAPicture(Content),
     /// The picture has a width or height of 0.
     #[error("a picture of {0} has no pixels")]

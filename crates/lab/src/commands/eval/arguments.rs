@@ -11,12 +11,10 @@ const EXAMPLES: &str = "\
 Examples:
   portraitd-lab eval scene:walk --json
   portraitd-lab eval 'scene:walk?size=640x360&noise=6' --seconds 10 --html page.html
-  portraitd-lab eval photos/ --model selfie-general --closer 0 --edges guided
-
-Scenes: still, walk, two, leave, wide, step, stop, nod, vanish, blink, cross, empty.";
+  portraitd-lab eval photos/ --model selfie-general --closer 0 --edges guided";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = super::super::scenes(EXAMPLES))]
 pub(in crate::commands) struct Arguments {
     /// A directory with `images/` (pictures or y4m videos) and `masks/`, or `scene:NAME`
     #[arg(value_name = "DIR|SCENE")]
@@ -67,5 +65,7 @@ fn parse_size(text: &str) -> Result<Size, String> {
 
 /// Writes an HTML page. The error names the file.
 pub(super) fn write_page(path: &Path, page: &str) -> anyhow::Result<()> {
-    std::fs::write(path, page).with_context(|| path.display().to_string())
+    std::fs::write(path, page).with_context(|| path.display().to_string())?;
+    eprintln!("{}: the page, {} bytes", path.display(), page.len());
+    Ok(())
 }

@@ -120,7 +120,9 @@ impl Y4mHeader {
                     frame_rate = FrameRate::new(numerator, denominator);
                 }
                 Some('I') if !matches!(value, "p" | "?" | "") => {
-                    return Err(unsupported(format!("interlaced video (I{value}); only progressive video is read")));
+                    return Err(unsupported(format!(
+                        "interlaced video (I{value}); only progressive video is read, as `ffmpeg -i FILE -vf yadif -pix_fmt yuv420p -f yuv4mpegpipe -` makes it"
+                    )));
                 }
                 Some('C') => pixel_format = chroma(value)?,
                 Some('X') if value == "COLORRANGE=FULL" => range = Range::Full,
@@ -165,7 +167,8 @@ impl Y4mHeader {
 
 /// The pixel format for a value of the field `C`.
 fn chroma(value: &str) -> Result<PixelFormat, Y4mError> {
-    const READ: &str = "8-bit 4:2:0, 4:2:2 and mono are read";
+    const READ: &str = "8-bit 4:2:0, 4:2:2 and mono are read, as `ffmpeg -i FILE -pix_fmt yuv420p -f yuv4mpegpipe -` \
+                        makes them";
     match value {
         "420" | "420jpeg" | "420mpeg2" | "420paldv" => Ok(PixelFormat::I420),
         "422" => Ok(PixelFormat::I422),

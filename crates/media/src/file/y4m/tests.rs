@@ -24,7 +24,8 @@ fn the_fields_of_headers_are_parsed() {
 
 #[test]
 fn unsupported_values_are_named() {
-    let read = "8-bit 4:2:0, 4:2:2 and mono are read";
+    let read =
+        "8-bit 4:2:0, 4:2:2 and mono are read, as `ffmpeg -i FILE -pix_fmt yuv420p -f yuv4mpegpipe -` makes them";
     let cases = [
         ("YUV4MPEG3 W4 H4", "y4m header: does not begin with YUV4MPEG2".to_owned()),
         ("YUV4MPEG2X W4 H4", "y4m header: does not begin with YUV4MPEG2".to_owned()),
@@ -33,7 +34,12 @@ fn unsupported_values_are_named() {
         ("YUV4MPEG2 W-4 H4", "y4m header: width \"-4\" is not a number of pixels".to_owned()),
         ("YUV4MPEG2 W0 H4", "y4m header: a picture of 0x4 has no pixels".to_owned()),
         ("YUV4MPEG2 W4 H4 F30", "y4m header: frame rate \"30\" is not of the form 30:1".to_owned()),
-        ("YUV4MPEG2 W4 H4 It", "y4m header: interlaced video (It); only progressive video is read".to_owned()),
+        (
+            "YUV4MPEG2 W4 H4 It",
+            "y4m header: interlaced video (It); only progressive video is read, as `ffmpeg -i FILE -vf yadif -pix_fmt \
+             yuv420p -f yuv4mpegpipe -` makes it"
+                .to_owned(),
+        ),
         ("YUV4MPEG2 W4 H4 C420p10", format!("y4m header: 10 bits a component (C420p10); {read}")),
         ("YUV4MPEG2 W4 H4 Cmono16", format!("y4m header: 16 bits a component (Cmono16); {read}")),
         ("YUV4MPEG2 W4 H4 C444", format!("y4m header: chroma C444; {read}")),
