@@ -33,7 +33,7 @@ type Test = (&'static str, fn(&Lab) -> Outcome);
 /// skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Skipped(pub &'static str);
+pub struct Skipped(pub String);
 
 /// The longest time of a test other than the soak. A test that takes longer is hanging.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -97,7 +97,7 @@ const FIXED: &str = "/dev/video41";
 /// camera.
 fn webcam(lab: &Lab) -> Outcome {
     if !lab.has_module("v4l2loopback") {
-        return Err(Skipped("the module v4l2loopback could not be built").into());
+        return Err(Skipped("the module v4l2loopback could not be built".to_owned()).into());
     }
     lab.modprobe(&["v4l2loopback", "video_nr=40,41", "exclusive_caps=1,0", "card_label=one,two"])?;
     let result = webcam_with_module(lab);

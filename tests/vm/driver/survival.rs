@@ -9,11 +9,11 @@ use anyhow::{Context, Result, ensure};
 use portraitd_v4l2::CaptureStream;
 use serde_json::Value;
 
-use super::Test;
 use super::lab::{HDMI, Lab, Outcome, SMALL, TELEVISION, input, set};
 use super::programs::{Client, Programs, camera_at};
 use super::usb;
 use super::uvc::{Camera, Sent};
+use super::{Skipped, Test};
 
 pub const TESTS: [Test; 7] = [
     ("daemon-busy", busy),
@@ -132,8 +132,21 @@ fn unplug(lab: &Lab) -> Outcome {
     Ok(format!("{before} -> {after}, {}; client {summary}, beside {beside}", absent["LastError"]))
 }
 
+/// The first folder on the way to a file that only its owner may enter.
+fn closed_folder(path: &Path) -> Option<&Path> {
+    let closed = |folder: &&Path| fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 == 0);
+    path.ancestors().skip(1).filter(closed).last()
+}
+
 /// A node that the daemon's user may not open, until its permissions are changed.
 fn permission(lab: &Lab) -> Outcome {
+    if let Some(folder) = closed_folder(&lab.daemon) {
+        let reason = format!(
+            "another user cannot start the daemon: others may not enter {0} (`chmod o+x {0}` would allow it)",
+            folder.display()
+        );
+        return Err(Skipped(reason).into());
+    }
     let path = lab.camera(0);
     let node = fs::canonicalize(&path)?;
     let allow = |mode| fs::set_permissions(&node, fs::Permissions::from_mode(mode));
