@@ -376,7 +376,7 @@ impl Manager {
 
 impl ManagerService for Manager {
     fn reload(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
-        Box::pin(answered(self.reload()))
+        Box::pin(self.reload())
     }
 }
 
