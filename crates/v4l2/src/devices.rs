@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::device::{Device, FrameSizes};
 use super::formats::FourCc;
-use super::negotiate::negotiate;
+use super::negotiate::{Candidate, negotiate};
 use super::paths;
 use super::sys::{self, BufferType};
 use portraitd_media::{FormatRequest, Size, SourceError};
@@ -127,6 +127,41 @@ pub struct CropInfo {
     pub default: [i64; 4],
     /// The crop that is set.
     pub current: [i64; 4],
+}
+
+impl DeviceInfo {
+    /// What the device offers for a request, as [`Device::candidates`] without the device. Formats
+    /// without a list of sizes are left out.
+    pub fn candidates(&self, wanted: &FormatRequest) -> Vec<Candidate> {
+        let of_format = |format: &FormatInfo| {
+            let code = <[u8; 4]>::try_from(format.code.as_bytes()).ok().map(FourCc::new);
+            let emulated = format.emulated;
+            let sizes = if code.is_some() { format.sizes.as_slice() } else { &[] };
+            let of_size = move |info: &SizeInfo| {
+                let mut rates = info.rates.clone();
+                let between = |rate: &f32| matches!(rates.as_slice(), [slow, fast] if slow <= rate && rate <= fast);
+                let requested = wanted.frame_rate.filter(|rate| info.rates_continuous && between(rate));
+                rates.extend(requested);
+                Candidate { code: code.unwrap_or(FourCc(0)), size: info.nearest(wanted), rates, emulated }
+            };
+            sizes.iter().map(of_size).collect::<Vec<_>>()
+        };
+        self.formats.iter().flat_map(of_format).collect()
+    }
+}
+
+impl SizeInfo {
+    /// The size that is nearest to the wanted one; the largest if none is wanted.
+    fn nearest(&self, wanted: &FormatRequest) -> Size {
+        let pair = |[width, height]: [u32; 2]| Size::new(width, height);
+        let max = Size::new(self.width, self.height);
+        match (self.least, self.step) {
+            (Some(least), Some(step)) => {
+                FrameSizes::Stepwise { min: pair(least), max, step: pair(step) }.nearest(wanted.size.unwrap_or(max))
+            }
+            _ => max,
+        }
+    }
 }
 
 /// Describes all video nodes, in the order of their numbers. Each node is opened once; none is
@@ -337,6 +372,44 @@ mod tests {
     fn capabilities_have_names() {
         let both = sys::CAP_VIDEO_CAPTURE_MPLANE | sys::CAP_STREAMING;
         assert_eq!(capability_names(both), ["capture", "multi-planar", "streaming"]);
+    }
+
+    #[test]
+    fn offers_are_made_from_a_description() {
+        let size = |width, height, rates: &[f32]| SizeInfo {
+            width,
+            height,
+            least: None,
+            step: None,
+            rates: rates.to_vec(),
+            rates_continuous: false,
+        };
+        let format = |code: &str, sizes| FormatInfo {
+            code: code.to_owned(),
+            description: String::new(),
+            usable: true,
+            emulated: false,
+            sizes,
+        };
+        let range = SizeInfo {
+            least: Some([16, 16]),
+            step: Some([16, 16]),
+            rates_continuous: true,
+            ..size(1920, 1088, &[1.0, 60.0])
+        };
+        let formats = vec![
+            format("YUYV", vec![size(640, 480, &[30.0]), size(1280, 720, &[10.0])]),
+            format("NV12", vec![range]),
+            format("RG10-BE", vec![size(64, 64, &[])]),
+        ];
+        let info = DeviceInfo { formats, ..DeviceInfo::default() };
+        let wanted = FormatRequest { size: Some(Size::new(1280, 720)), frame_rate: Some(25.0) };
+        let candidates = info.candidates(&wanted);
+        let sizes: Vec<Size> = candidates.iter().map(|candidate| candidate.size).collect();
+        assert_eq!(sizes, [Size::new(640, 480), Size::new(1280, 720), Size::new(1280, 720)]);
+        assert_eq!(candidates[2].rates, [1.0, 60.0, 25.0], "the requested rate is in the range");
+        let choice = negotiate(&wanted, &candidates).choice.expect("a choice");
+        assert_eq!((choice.code, choice.frame_rate), (FourCc::new(*b"NV12"), Some(25.0)));
     }
 
     #[test]
