@@ -15,6 +15,7 @@
 )]
 
 pub mod command_line;
+pub mod doctor;
 pub mod pipeline;
 pub mod publish;
 pub mod service;

@@ -3,6 +3,7 @@
 
 mod check_config;
 mod devices;
+mod doctor;
 mod models;
 mod moved;
 mod run;
@@ -57,6 +58,12 @@ enum Command {
     Devices(devices::Arguments),
     /// Check the configuration and show the values in force
     CheckConfig(check_config::Arguments),
+    /// Say what is wrong on this system, and how to mend it
+    #[command(
+        after_help = "It reads and asks, and changes nothing. As root it sees more. Exit status: 0 without errors \
+        (warnings do not count), else 1."
+    )]
+    Doctor(doctor::Arguments),
 }
 
 /// The models of a configuration. The default directory may be missing, because the built-in models
@@ -85,6 +92,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Models(arguments) => models::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
     };
     exit_code("portraitd", outcome)
 }

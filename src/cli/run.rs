@@ -391,7 +391,7 @@ fn fixed_changes(old: &Config, new: &Config) -> Vec<String> {
 }
 
 /// The bus that the configuration names.
-fn bus_of(config: &BusConfig) -> Bus {
+pub(super) fn bus_of(config: &BusConfig) -> Bus {
     match config {
         BusConfig::System => Bus::System,
         BusConfig::Session => Bus::Session,

@@ -16,6 +16,9 @@ use portraitd_media::bounded::read_regular;
 /// The number of crashes that leads to safe mode.
 pub const CRASHES: usize = 3;
 
+/// The text of `Segmentation1.Degraded` in safe mode. `doctor` recognises it.
+pub const SAFE_MODE: &str = "without the net, after repeated crashes";
+
 /// The time within which these crashes must happen, nanoseconds.
 pub const WINDOW_NS: u64 = 60_000_000_000;
 

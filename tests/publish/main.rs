@@ -9,6 +9,7 @@ mod bus;
 mod compatibility;
 mod counting;
 mod dbus;
+mod doctor;
 mod fake;
 mod headers;
 mod hostile;

@@ -30,6 +30,7 @@ complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "run" -d 'Run th
 complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "models" -d 'List the models'
 complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "devices" -d 'List the cameras'
 complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "check-config" -d 'Check the configuration and show the values in force'
+complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "doctor" -d 'Say what is wrong on this system, and how to mend it'
 complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l config -d 'Read this file instead of those in /usr/lib/portraitd and /etc/portraitd' -r -F
 complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l source -d 'The source of the one camera: a device, auto, scene[:NAME], file:PATH' -r
@@ -47,8 +48,13 @@ complete -c portraitd -n "__fish_portraitd_using_subcommand devices" -s h -l hel
 complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -l config -d 'Read this file instead of those in /usr/lib/portraitd and /etc/portraitd' -r -F
 complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -l json -d 'Print the whole configuration as one JSON document'
 complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -s h -l help -d 'Print help'
-complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config help" -f -a "run" -d 'Run the service'
-complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config help" -f -a "models" -d 'List the models'
-complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config help" -f -a "devices" -d 'List the cameras'
-complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config help" -f -a "check-config" -d 'Check the configuration and show the values in force'
-complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c portraitd -n "__fish_portraitd_using_subcommand doctor" -l config -d 'Read this file instead of those in /usr/lib/portraitd and /etc/portraitd' -r -F
+complete -c portraitd -n "__fish_portraitd_using_subcommand doctor" -l bus -d 'The bus of the service, as in `run`' -r
+complete -c portraitd -n "__fish_portraitd_using_subcommand doctor" -l json -d 'Print one JSON document'
+complete -c portraitd -n "__fish_portraitd_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config doctor help" -f -a "run" -d 'Run the service'
+complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config doctor help" -f -a "models" -d 'List the models'
+complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config doctor help" -f -a "devices" -d 'List the cameras'
+complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config doctor help" -f -a "check-config" -d 'Check the configuration and show the values in force'
+complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config doctor help" -f -a "doctor" -d 'Say what is wrong on this system, and how to mend it'
+complete -c portraitd -n "__fish_portraitd_using_subcommand help; and not __fish_seen_subcommand_from run models devices check-config doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -13,6 +13,7 @@ use crate::publish::dbus::service::{
     SegmentationStatus,
 };
 use crate::service::config;
+use crate::service::crash::SAFE_MODE;
 use crate::service::metrics::CameraReport;
 
 impl Camera {
@@ -113,7 +114,7 @@ pub(super) fn first_state(
             models: library.names(),
             present: false,
             healthy: model.is_some(),
-            degraded: if model.is_some() { String::new() } else { "without the net, after repeated crashes".into() },
+            degraded: if model.is_some() { String::new() } else { SAFE_MODE.into() },
         },
         background: BackgroundStatus {
             mode: config.background.mode,
