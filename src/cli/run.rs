@@ -25,6 +25,7 @@ use portraitd::service::notify;
 use portraitd::service::notify::{Verdict, Watchdog};
 use portraitd::service::panics::answered;
 use portraitd::service::privacy::PrivacyNotes;
+use portraitd::service::status_line::{CameraLine, StatusLine};
 use portraitd::source::SourceSpec;
 use portraitd_media::Source;
 use portraitd_media::clock::monotonic_ns;
@@ -208,6 +209,8 @@ struct Manager {
     logging: Arc<Logging>,
     /// Why the last reload was refused; `None` after a good one.
     refused: Mutex<Option<String>>,
+    /// For the frame rates of the status line.
+    status: Mutex<StatusLine>,
     /// One reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -250,16 +253,6 @@ impl Manager {
         *self.refused() = outcome.as_ref().err().map(ToString::to_string);
         let _ = notify::status(&self.status_line());
         outcome
-    }
-
-    /// The status line that the service manager shows.
-    fn status_line(&self) -> String {
-        let refused = self.refused().as_ref().map(|reason| format!("reload refused: {reason}"));
-        let line = |camera: &Arc<Camera>| {
-            let state = camera.state().borrow().camera.state;
-            format!("{}: {state}, {} clients", camera.name(), camera.consumers())
-        };
-        refused.into_iter().chain(self.cameras().iter().map(line)).collect::<Vec<_>>().join("; ")
     }
 
     /// Settings that need a restart are logged.
@@ -361,6 +354,17 @@ impl Manager {
         info!(camera = camera.name(), "camera added");
     }
 
+    /// The status line that the service manager shows.
+    fn status_line(&self) -> String {
+        let lines: Vec<CameraLine> = self.cameras().iter().map(|camera| camera.line()).collect();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = status.at(Instant::now(), self.factory.safe_mode, &lines);
+        match self.refused().as_ref() {
+            Some(reason) => format!("reload refused: {reason}; {line}"),
+            None => line,
+        }
+    }
+
     fn ask_watchdog(&self) -> Verdict {
         self.factory.watchdog().ask(monotonic_ns())
     }
@@ -444,6 +448,7 @@ async fn serve_cameras(
         server: Mutex::default(),
         logging,
         refused: Mutex::default(),
+        status: Mutex::default(),
         turn: tokio::sync::Mutex::default(),
     });
     let publication = Publication {

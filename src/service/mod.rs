@@ -13,3 +13,4 @@ pub mod metrics;
 pub mod notify;
 pub mod panics;
 pub mod privacy;
+pub mod status_line;

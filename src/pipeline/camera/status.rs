@@ -15,6 +15,7 @@ use crate::publish::dbus::service::{
 use crate::service::config;
 use crate::service::crash::SAFE_MODE;
 use crate::service::metrics::CameraReport;
+use crate::service::status_line::CameraLine;
 
 impl Camera {
     /// The number of attached clients.
@@ -25,6 +26,21 @@ impl Camera {
     /// The number of rings.
     pub fn rings(&self) -> usize {
         self.inner.rings.len()
+    }
+
+    /// The camera in the status line of the service.
+    pub fn line(&self) -> CameraLine {
+        let shared = &self.inner.shared;
+        let (clients, frames) = (self.consumers(), shared.statistics.figures().frames);
+        let state = shared.published.subscribe().borrow().clone();
+        CameraLine {
+            name: shared.name().to_owned(),
+            state: state.camera.state,
+            clients,
+            frames,
+            last_error: state.camera.last_error,
+            degraded: state.segmentation.degraded,
+        }
     }
 
     /// The camera's figures for the metrics file. `uptime_s` is the time over which counts become
