@@ -456,6 +456,7 @@ async fn serve_cameras(
         cameras: cameras.iter().map(|camera| Arc::clone(camera) as Arc<dyn CameraService>).collect(),
         authority: authority_for(&bus),
     };
+    let authority = Arc::clone(&publication.authority);
     // Signals are handled before the name appears on the bus: a program that sees the name may send
     // one.
     let signals = Signals::new()?;
@@ -471,6 +472,11 @@ async fn serve_cameras(
     };
     if let Err(error) = notify::ready(&manager.status_line()) {
         warn!("the service manager cannot be notified that the service is ready: {error}");
+    }
+    if let Some(server) = &server
+        && let Some(outage) = authority.outage(server.connection()).await
+    {
+        warn!("{outage}");
     }
     info!(cameras = cameras.len(), safe_mode, "ready");
     drop(cameras);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portraitd::publish::dbus::authority::Polkit;
+use portraitd::publish::dbus::authority::{Authority, Polkit};
 use portraitd::publish::dbus::{Bus, ServeError, serve};
 use portraitd_client::feed::{AttachOptions, find_camera};
 use portraitd_client::{Feed, FrameCopy, Ring, Wait};
@@ -146,6 +146,8 @@ fn without_polkit_root_and_our_own_user_may() {
         let proxy = find_camera(&client, None).await.expect("camera");
         // Both ends run as the user of the test.
         assert!(proxy.attach("view", &HashMap::new()).await.is_ok());
+        let outage = Polkit.outage(&client).await.expect("it is known at the start");
+        assert!(outage.contains("only root may attach") && outage.contains("portraitd doctor"), "{outage}");
     });
 }
 
@@ -185,6 +187,7 @@ fn polkit_is_asked_about_the_caller_the_stream_and_nothing_else() {
             .build()
             .await
             .expect("polkit");
+        assert_eq!(Polkit.outage(&bus.bus.connect().await.expect("client")).await, None);
         let camera = FakeCamera::new("front");
         let _server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit))).await.expect("serve");
         let client = bus.bus.connect().await.expect("client");

@@ -14,6 +14,7 @@ use futures_util::{FutureExt, StreamExt};
 use portraitd_media::clock::monotonic_ns;
 use portraitd_protocol::{ServiceError, StreamKind};
 use tokio::time::timeout;
+use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::names::UniqueName;
 use zbus::proxy::CacheProperties;
@@ -23,6 +24,8 @@ use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 use super::service::Client;
 use crate::service::logging::Repeat;
 
+/// Polkit's name on the bus.
+const POLKIT: &str = "org.freedesktop.PolicyKit1";
 /// How long polkit may take to answer without asking anybody.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long somebody may take to answer polkit's question for a password.
@@ -83,6 +86,13 @@ pub trait Authority: Send + Sync {
     /// Whether every client may see everything, now and later.
     fn allows_everybody(&self) -> bool {
         false
+    }
+
+    /// Why every client but root will be refused, if that is known before one asks. The default knows
+    /// of nothing.
+    fn outage<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, Option<String>> {
+        let _ = connection;
+        std::future::ready(None).boxed()
     }
 
     /// An item for each moment from which on `check` may answer differently. The default never has
@@ -204,8 +214,23 @@ impl Authority for Polkit {
                 );
             }
             Err(Refusal::Unknown(format!(
-                "polkit cannot be asked about {action}, and without polkit only root is allowed: {error}"
+                "polkit cannot be asked about {action}, and without polkit only root is allowed: {error} (`portraitd doctor` \
+                 says what is missing)"
             )))
+        }
+        .boxed()
+    }
+
+    fn outage<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, Option<String>> {
+        async move {
+            let bus = DBusProxy::new(connection).await.ok()?;
+            let mut names = bus.list_names().await.ok()?;
+            names.extend(bus.list_activatable_names().await.ok()?);
+            let is_there = names.iter().any(|name| name.as_str() == POLKIT);
+            (!is_there).then(|| {
+                "polkit is neither installed nor on the bus: only root may attach; `portraitd doctor` says what is missing"
+                    .to_owned()
+            })
         }
         .boxed()
     }
@@ -231,7 +256,7 @@ fn change_rules() -> zbus::Result<Vec<MatchRule<'static>>> {
     let of = |sender: &'static str, interface: &'static str, member: &'static str| {
         MatchRule::builder().msg_type(Type::Signal).sender(sender).interface(interface).member(member)
     };
-    let (polkit, login) = ("org.freedesktop.PolicyKit1", "org.freedesktop.login1");
+    let (polkit, login) = (POLKIT, "org.freedesktop.login1");
     let rules = [
         of(polkit, "org.freedesktop.PolicyKit1.Authority", "Changed"),
         of("org.freedesktop.DBus", "org.freedesktop.DBus", "NameOwnerChanged").arg(0, polkit),
