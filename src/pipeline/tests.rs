@@ -2,6 +2,7 @@
 //! D-Bus see them.
 
 mod fail_closed;
+mod metrics;
 mod panics;
 mod quotas;
 
@@ -31,7 +32,7 @@ use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::latest::WaitOutcome;
 use portraitd_media::{Colorimetry, PixelFormat, Size, UnitRect};
-use portraitd_media::{FormatRequest, Frame, FrameFormat, Source, SourceError, Stream, StreamEvent};
+use portraitd_media::{FormatRequest, Frame, FrameFormat, Source, SourceError, Stream, StreamCounters, StreamEvent};
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use portraitd_vision::{Observation, TrackedPerson};
 
@@ -53,6 +54,8 @@ enum Step {
     /// A frame whose bytes cannot be read by a render thread: it panics.
     Trap,
     Shutter(bool),
+    /// A frame, and what the stream has lost before it.
+    Lost(StreamCounters),
     Fail(SourceError),
     /// The stream panics.
     Panic,
@@ -68,6 +71,7 @@ struct ScriptedStream {
     pool: MemoryPool,
     sequence: u64,
     private: bool,
+    counters: StreamCounters,
 }
 
 fn format(size: Size) -> FrameFormat {
@@ -90,7 +94,8 @@ impl Source for Scripted {
     fn open(&self, _: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let steps = next.unwrap_or_else(|| Err(SourceError::Absent { source_name: self.name() }))?;
-        Ok(Box::new(ScriptedStream { steps, pool: MemoryPool::new(format(SIZE), 8), sequence: 0, private: false }))
+        let (pool, counters) = (MemoryPool::new(format(SIZE), 8), StreamCounters::default());
+        Ok(Box::new(ScriptedStream { steps, pool, sequence: 0, private: false, counters }))
     }
 }
 
@@ -136,11 +141,19 @@ impl Stream for ScriptedStream {
                 Ok(StreamEvent::Nothing)
             }
             Ok(Step::Trap) => Ok(StreamEvent::Frame(panics::trap(self.format(), &mut self.sequence))),
+            Ok(Step::Lost(counters)) => {
+                self.counters = counters;
+                Ok(self.frame(LUMA).map_or(StreamEvent::Nothing, StreamEvent::Frame))
+            }
             Ok(Step::Fail(error)) => Err(error),
             Ok(Step::Panic) => std::panic::resume_unwind(Box::new("injected")),
             Err(RecvTimeoutError::Timeout) => Ok(StreamEvent::Nothing),
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
+    }
+
+    fn counters(&self) -> StreamCounters {
+        self.counters
     }
 
     fn private(&self) -> bool {
