@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use portraitd::publish::dbus::{serve, serve_peer};
+use portraitd_protocol::CameraState;
 use serde_json::{Value, json};
 
 use crate::bus::PrivateBus;
@@ -177,6 +178,38 @@ fn it_says_what_is_wrong_in_one_line() {
     let alone = on(&bus, &["list"]).output().expect("run");
     let (code, text) = error_of(&alone);
     assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+}
+
+#[test]
+fn it_waits_until_the_service_is_ready() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let camera = FakeCamera::new("front-1");
+    camera.change(|state| {
+        state.camera.state = CameraState::Failed;
+        state.camera.last_error = "in use by another program".into();
+    });
+    // Nobody is there, and nobody is started.
+    let (code, text) = error_of(&on(&bus, &["wait", "--timeout", "0.2"]).output().expect("run"));
+    assert_eq!((code, text.as_str()), (Some(1), "portraitctl: not ready after 0.2 s: portraitd is not running\n"));
+    let (code, text) = error_of(&against_a_camera(&bus, &camera, on(&bus, &["wait", "--timeout", "0.2"])));
+    let wanted = "not ready after 0.2 s: camera front-1 is failed: in use by another program\n";
+    assert!(code == Some(1) && text.ends_with(wanted), "{code:?} {text}");
+    let (code, text) = error_of(&on(&bus, &["wait", "--timeout", "soon"]).output().expect("run"));
+    assert!(code == Some(2) && text.contains("\"soon\" is not a number from 0 to 86400"), "{text}");
+
+    let mut waiting = on(&bus, &["wait", "--json"]);
+    let child = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run");
+    let changing = std::sync::Arc::clone(&camera);
+    let output = runtime().block_on(async {
+        let _server = serve(&bus.bus, publication(&[&camera])).await.expect("serve");
+        changing.change(|state| state.camera.state = CameraState::Idle);
+        tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("thread").expect("the program")
+    });
+    let ready = json_of(&output);
+    assert_eq!(ready["cameras"], json!([{"name": "front-1", "state": "idle"}]), "{ready}");
+    let (code, text) =
+        error_of(&against_a_camera(&bus, &camera, on(&bus, &["wait", "--timeout", "0.2", "--camera", "rear"])));
+    assert!(code == Some(1) && text.contains("there is no camera named \"rear\""), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The flags and subcommands.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use portraitd_client::protocol::settings::excerpt;
@@ -85,6 +86,13 @@ pub(crate) enum Command {
     Reframe,
     /// Shows the figures that the service measures.
     Stats,
+    /// Waits until the service is on the bus and no camera is absent, starting, stalled or failed.
+    /// It starts no service and opens no camera.
+    Wait {
+        /// Gives up after this number of seconds, with exit status 1 and the reason.
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
+        timeout: Duration,
+    },
 }
 
 /// The arguments of `attach`.
@@ -131,6 +139,11 @@ pub(crate) struct AttachArguments {
     /// Prints a line for every frame.
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("\"{}\" is not a number from 0 to 86400", excerpt(text)))
 }
 
 fn parse_format(text: &str) -> Result<PixelFormat, String> {

@@ -37,6 +37,7 @@ complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "snapshot" -
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "set" -d 'Changes settings'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "reframe" -d 'Frames the people again, now'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "stats" -d 'Shows the figures that the service measures'
+complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "wait" -d 'Waits until the service is on the bus and no camera is absent, starting, stalled or failed. It starts no service and opens no camera'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
@@ -84,12 +85,18 @@ complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -l bus -d
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -s h -l help -d 'Print help'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "list" -d 'Lists the cameras'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "status" -d 'Shows every property of a camera'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "watch" -d 'Prints a line for every property that changes, until it is interrupted'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "attach" -d 'Attaches to a stream and reads its frames, across changes of size and format'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "snapshot" -d 'Saves the newest picture of a stream as PNG'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "set" -d 'Changes settings'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "reframe" -d 'Frames the people again, now'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "stats" -d 'Shows the figures that the service measures'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l timeout -d 'Gives up after this number of seconds, with exit status 1 and the reason' -r
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -s h -l help -d 'Print help'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "list" -d 'Lists the cameras'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "status" -d 'Shows every property of a camera'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "watch" -d 'Prints a line for every property that changes, until it is interrupted'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "attach" -d 'Attaches to a stream and reads its frames, across changes of size and format'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "snapshot" -d 'Saves the newest picture of a stream as PNG'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "set" -d 'Changes settings'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "reframe" -d 'Frames the people again, now'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "stats" -d 'Shows the figures that the service measures'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "wait" -d 'Waits until the service is on the bus and no camera is absent, starting, stalled or failed. It starts no service and opens no camera'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

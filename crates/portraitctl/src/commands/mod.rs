@@ -7,6 +7,7 @@ pub(crate) mod set;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod wait;
 pub(crate) mod watch;
 
 use anyhow::Result;
