@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use portraitd::service::config::compare;
 use portraitd::service::config::{Config, ConfigSources, Flags};
 use portraitd::source::SourceSpec;
 use portraitd_media::image;
@@ -19,6 +20,10 @@ pub(super) struct Arguments {
     /// Print the whole configuration as one JSON document
     #[arg(long)]
     json: bool,
+    /// Compare with FILE and print the settings that differ: another configuration file, or what
+    /// `check-config --json` of another release printed. Exit status 1 if a setting differs
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -28,6 +33,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !mistakes.is_empty() {
         return Err(all_of(mistakes));
     }
+    if let Some(path) = &arguments.against {
+        return print_differences(&compare::read(path)?, &config, arguments.json);
+    }
     if !arguments.json {
         return print_line(config.summary());
     }
@@ -35,6 +43,27 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         eprintln!("portraitd: {warning}");
     }
     print_line(serde_json::to_string_pretty(&config)?)
+}
+
+/// Prints what differs from an older configuration. New keys alone are no failure: they have the
+/// value that keeps the old behaviour.
+fn print_differences(old: &compare::Old, config: &Config, json: bool) -> anyhow::Result<()> {
+    for warning in &old.warnings {
+        eprintln!("portraitd: {warning}");
+    }
+    let differences = compare::differences(&old.settings, &serde_json::to_value(config)?);
+    if json {
+        print_line(serde_json::to_string_pretty(&differences)?)?;
+    } else {
+        for difference in &differences {
+            print_line(difference)?;
+        }
+    }
+    match differences.iter().filter(|difference| difference.changes_behaviour()).count() {
+        0 => Ok(()),
+        1 => anyhow::bail!("one setting differs"),
+        count => anyhow::bail!("{count} settings differ"),
+    }
 }
 
 /// Prints all mistakes but the last, one a line, and returns the last, which the caller prints.

@@ -46,6 +46,7 @@ complete -c portraitd -n "__fish_portraitd_using_subcommand models" -s h -l help
 complete -c portraitd -n "__fish_portraitd_using_subcommand devices" -l json -d 'Print one JSON document, with every size, rate and control'
 complete -c portraitd -n "__fish_portraitd_using_subcommand devices" -s h -l help -d 'Print help'
 complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -l config -d 'Read this file instead of those in /usr/lib/portraitd and /etc/portraitd' -r -F
+complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -l against -d 'Compare with FILE and print the settings that differ: another configuration file, or what `check-config --json` of another release printed. Exit status 1 if a setting differs' -r -F
 complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -l json -d 'Print the whole configuration as one JSON document'
 complete -c portraitd -n "__fish_portraitd_using_subcommand check-config" -s h -l help -d 'Print help'
 complete -c portraitd -n "__fish_portraitd_using_subcommand doctor" -l config -d 'Read this file instead of those in /usr/lib/portraitd and /etc/portraitd' -r -F

@@ -134,6 +134,17 @@ pub enum ConfigError {
 /// covers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
+    /// The version of the configuration is not the one that this program reads.
+    #[error(
+        "this program reads version {known} of the configuration, and not {found}: use the settings that belong to this \
+         release, or a release that reads them"
+    )]
+    Version {
+        /// The version in the file.
+        found: u32,
+        /// The version of this program.
+        known: u32,
+    },
     /// Not a bus.
     #[error("`{text}` is not system, session, none or a D-Bus address as unix:path=/run/bus")]
     Bus {

@@ -13,6 +13,7 @@
 //! This runs on the main thread, at the start and on reload. Only the [`Config`] that
 //! [`Config::load`] returns is kept. `docs/design/service.md` gives the reasons.
 
+pub mod compare;
 mod doubts;
 mod error;
 mod layers;
@@ -24,7 +25,9 @@ mod tests;
 mod values;
 
 pub use error::{ConfigError, Conflict, Place, ValueError, Warning};
-pub use model::{BackgroundConfig, CameraConfig, Config, FramingConfig, MAX_CAMERAS, OutputConfig, SegmentationConfig};
+pub use model::{
+    BackgroundConfig, CameraConfig, Config, FramingConfig, MAX_CAMERAS, OutputConfig, SegmentationConfig, VERSION,
+};
 pub use values::BusConfig;
 
 use layers::{Layer, Origin};

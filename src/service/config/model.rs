@@ -13,10 +13,18 @@ use std::path::PathBuf;
 /// threads and 256 MiB.
 pub const MAX_CAMERAS: usize = 16;
 
+/// The version of the configuration that this program reads. It increases when an older program must
+/// not read a newer file (`docs/design/compatibility.md`).
+pub const VERSION: u32 = 1;
+
 /// The whole configuration. It is complete: a key that no layer sets has its default.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The version of the configuration: [`VERSION`]. A file of a newer one is refused, so that it is
+    /// not half understood after an update was taken back. Default [`VERSION`].
+    #[serde(deserialize_with = "values::version")]
+    pub version: u32,
     /// The bus with the control interfaces: `system`, `session`, `none` or a D-Bus address. Default
     /// `system`.
     pub bus: BusConfig,
@@ -51,6 +59,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            version: VERSION,
             bus: BusConfig::System,
             models_dir: PathBuf::from("/usr/share/portraitd/models"),
             threads: settings::THREADS.default,

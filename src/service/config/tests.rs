@@ -89,6 +89,23 @@ fn syntax_errors() {
 }
 
 #[test]
+fn a_file_of_another_version_is_refused() {
+    let config = System::new(&[(ADMIN, "version = 1\nthreads = 2\n")]).good();
+    assert_eq!((config.version, config.threads), (1, 2));
+    for (text, found) in [
+        (
+            "threads = 2\nversion = 2\n",
+            "2:11: `version`: this program reads version 1 of the configuration, and not 2:",
+        ),
+        ("version = 0\n", "1:11: "),
+    ] {
+        let error = complaint(text);
+        assert!(error.starts_with(found), "{error}");
+    }
+    assert!(complaint("version = \"1\"\n").starts_with("1:11: `version`: "));
+}
+
+#[test]
 fn columns_count_characters() {
     assert_eq!(
         complaint("models_dir = \"/grüße\" x\n"),
@@ -96,7 +113,7 @@ fn columns_count_characters() {
     );
     assert_eq!(
         complaint("\r\n# ü\r\nfoo = 1\r\n"),
-        "3:1: unknown key `foo`; known here: bus, models_dir, threads, metrics_file, log, camera"
+        "3:1: unknown key `foo`; known here: version, bus, models_dir, threads, metrics_file, log, camera"
     );
 }
 
@@ -108,7 +125,7 @@ fn unknown_keys() {
     assert_eq!(complaint("[[camera]]\nsegmentation.modle = \"a\"\n"), error.replace("2:1", "2:14"));
     let error = "3:1: unknown key `camera.main.output[0].node`; known here: device, stream";
     assert_eq!(complaint("[[camera]]\n[[camera.output]]\nnode = \"/dev/x\"\n"), error);
-    let error = "1:2: unknown key `kamera` (did you mean `camera`?); known here: bus, models_dir, threads, metrics_file, log, camera";
+    let error = "1:2: unknown key `kamera` (did you mean `camera`?); known here: version, bus, models_dir, threads, metrics_file, log, camera";
     assert_eq!(complaint("[kamera]\nname = \"door\"\n"), error);
     assert!(complaint("warnings = []\n").contains("unknown key `warnings`"), "what is not read from files is no key");
 }

@@ -6,6 +6,7 @@
 //! only the configuration has are here.
 
 use super::error::ValueError;
+use super::model::VERSION;
 use crate::service::logging::check_filter;
 use crate::source::SourceSpec;
 use portraitd_protocol::settings::{
@@ -207,6 +208,14 @@ pub(super) fn write_optional_path<S: Serializer>(path: &Option<PathBuf>, to: S) 
     match path {
         Some(path) => to.collect_str(&path.display()),
         None => to.serialize_str(""),
+    }
+}
+
+/// Reads the version of the configuration.
+pub(super) fn version<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        VERSION => Ok(VERSION),
+        found => Err(D::Error::custom(ValueError::Version { found, known: VERSION })),
     }
 }
 
