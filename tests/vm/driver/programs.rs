@@ -85,6 +85,17 @@ impl Programs {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// What `portraitd doctor` finds: the name and the text of each finding.
+    pub fn doctor(&self, lab: &Lab) -> Result<Vec<(String, String)>> {
+        // It fails if there is an error among the findings.
+        let arguments = ["doctor", "--config", "/tmp/portraitd.toml", "--bus", BUS, "--json"];
+        let output = Command::new(&lab.daemon).args(arguments).stdin(Stdio::null()).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let findings = report["findings"].as_array().with_context(|| report.to_string())?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(findings.iter().map(|finding| (text(&finding["id"]), text(&finding["what"]))).collect())
+    }
+
     /// The descriptors, threads and resident memory (KiB) of the daemon.
     pub fn resources(&self) -> Result<(usize, usize, u64)> {
         resources(&self.daemon.id().to_string())

@@ -43,8 +43,16 @@ fn busy(lab: &Lab) -> Outcome {
     ensure!(refused.to_string().contains("in use by another program"), "{refused}");
     let client = programs.client(&["attach", "view", "--wait", "--frames", "20", "--json"])?;
     says(&programs.state("main", "failed")?, "in use by another program")?;
+    let found = programs.doctor(lab)?;
+    let (finds, us) =
+        (|id: &str| found.iter().find(|(found, _)| found == id), format!("(process {})", std::process::id()));
+    ensure!(finds("camera-busy").is_some_and(|(_, what)| what.contains(&us)), "not named as {us}: {found:?}");
+    ensure!(finds("camera-state").is_some_and(|(_, what)| what.contains("in use by another program")), "{found:?}");
     drop(other);
     programs.state("main", "running")?;
+    // It does not disturb a camera that streams, and does not name the service itself.
+    let found = programs.doctor(lab)?;
+    ensure!(!found.iter().any(|(id, _)| id == "camera-busy" || id == "camera-state"), "{found:?}");
     let summary = client.summary()?;
     ensure!(summary["frames"] == 20 && summary["reattached"] == 0, "{summary}");
     // There are no more clients, and the reason can still be read.
