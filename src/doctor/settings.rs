@@ -26,7 +26,7 @@ pub(super) fn examine(surroundings: &Surroundings, report: &mut Report) {
             );
         }
     };
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&config.hidden) {
         report.warning("config-warning", warning.place.to_string(), warning.message.clone(), &[CHECK]);
     }
     for error in &surroundings.refused_models {
