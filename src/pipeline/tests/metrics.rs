@@ -42,7 +42,7 @@ fn family_of<'a>(sample: &str, families: &'a BTreeMap<String, String>) -> &'a st
     family.unwrap_or_else(|| panic!("{sample} has no TYPE")).0
 }
 
-/// Sends frames until an inference pass has been counted.
+/// Sends frames until one has been observed.
 fn until_inference(rig: &Rig, steps: &Sender<Step>) {
     let (shared, mut seen) = (rig.camera.shared(), 0);
     for _ in 0..10_000 {
@@ -50,7 +50,7 @@ fn until_inference(rig: &Rig, steps: &Sender<Step>) {
         if let WaitOutcome::New(_, count) = shared.observations.wait_newer(seen, Duration::from_millis(5)) {
             seen = count;
         }
-        if rig.camera.report(1.0).inference.count() > 0 {
+        if seen > 0 {
             return;
         }
     }

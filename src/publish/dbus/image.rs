@@ -348,7 +348,7 @@ mod tests {
     async fn a_reading_thread_that_panics_is_an_error_and_frees_its_place() {
         let busy = Arc::new(AtomicBool::new(true));
         let guard = BusyGuard(Arc::clone(&busy));
-        let read = on_thread(guard, || std::panic::resume_unwind(Box::new("injected"))).await;
+        let read = on_thread::<()>(guard, || std::panic::resume_unwind(Box::new("injected"))).await;
         assert!(matches!(&read, Err(ServiceError::Failed(text)) if text.contains("without a result")), "{read:?}");
         assert!(!busy.load(Ordering::Acquire));
     }

@@ -167,10 +167,10 @@ impl Model {
         let plane = |index: usize| output[index * channel..].iter().step_by(pixel);
         match spec.activation {
             Activation::None => {
-                mask.iter_mut().zip(plane(spec.person_channel)).for_each(|(to, x)| *to = probability(*x))
+                mask.iter_mut().zip(plane(spec.person_channel)).for_each(|(to, x)| *to = probability(*x));
             }
             Activation::Sigmoid => {
-                mask.iter_mut().zip(plane(spec.person_channel)).for_each(|(to, x)| *to = sigmoid(*x))
+                mask.iter_mut().zip(plane(spec.person_channel)).for_each(|(to, x)| *to = sigmoid(*x));
             }
             Activation::ClassIndex => {
                 for (to, class) in mask.iter_mut().zip(plane(0)) {
