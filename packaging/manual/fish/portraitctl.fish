@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_portraitctl_global_optspecs
-    string join \n bus= camera= json h/help V/version
+    string join \n bus= camera= json q/quiet h/help V/version
 end
 
 function __fish_portraitctl_needs_command
@@ -27,6 +27,7 @@ end
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_needs_command" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -s V -l version -d 'Print version'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "list" -d 'Lists the cameras'
@@ -42,15 +43,18 @@ complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "help" -d 'P
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand list" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l changes -d 'Ends after this number of changes' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l frames -d 'Ends after this number of frames. Without it, the command runs until it is interrupted' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l out -d 'Saves the last frame as .png, .ppm or .pgm' -r -F
@@ -64,31 +68,37 @@ complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l inset
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l resolution -d 'The resolution of a mask: net, quarter or full' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l wait -d 'Waits while the service does not run or the camera is absent, in use or failing, instead of giving up'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l wait -d 'Waits while the service does not run or the camera is absent, in use or failing, instead of giving up; also when the service stops and starts again'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s v -l verbose -d 'Prints a line for every frame'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s h -l help -d 'Print help'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -l out -d 'The file to write; - is standard output' -r -F
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -l out -d 'The PNG file to write; - is standard output' -r -F
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand snapshot" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand set" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand set" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand set" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand set" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand set" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand reframe" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand reframe" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand reframe" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand reframe" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand reframe" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand stats" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l timeout -d 'Gives up after this number of seconds, with exit status 1 and the reason' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "list" -d 'Lists the cameras'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "status" -d 'Shows every property of a camera'

@@ -41,14 +41,17 @@ complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand demo" -l sec
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand demo" -l model -d 'The name of a model, or the path of a manifest' -r
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand demo" -l models-dir -d 'A directory of models, searched before the built-in ones' -r -F
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand demo" -l json -d 'Print one JSON document'
+complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand demo" -s q -l quiet -d 'Do not say what is going on'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l out -d 'The directory for the results; created if it does not exist' -r -F
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l model -d 'The name of a model, or the path of a manifest' -r
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l models-dir -d 'A directory of models, searched before the built-in ones' -r -F
-complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l composite -d 'Also write the people in front of another background: `#rrggbb`, or a picture' -r
+complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l composite -d 'Also write the people in front of another background: `#rrggbb`, a basic colour name of CSS such as `navy`, or a picture' -r
+complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l plain -d 'One inference pass for each picture, and its output as it is: no closer passes on people who are small or many, and no edges that follow the picture'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l video -d 'Treat the pictures as consecutive frames of one video'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l view -d 'Also write the person-centred view'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -l json -d 'Print one JSON document per picture or frame'
+complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -s q -l quiet -d 'Do not say what was written and what was left out'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand segment" -s h -l help -d 'Print help'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand direct" -s h -l help -d 'Print help'
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l model -d 'The name of a model, or the path of a manifest' -r
@@ -56,7 +59,7 @@ complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l mod
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l size -d 'Scale each picture and its truth to fit this size, and score the mask there' -r
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l edges -d 'The method that scales the mask to the size of the picture' -r -f -a "bilinear\t'Interpolate between the cells of the mask'
 guided\t'Follow the edges of the picture with the guided filter, as composites do'"
-complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l closer -d 'The number of window passes after the full-frame pass; 0 scores the full-frame pass alone' -r
+complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l closer -d 'The number of passes on one window around all people after the full-frame pass; 0 scores the full-frame pass alone. By default pictures are segmented as `segment` does it' -r
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l count -d 'Use only the first N pictures or videos' -r
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l seconds -d 'Use only the first seconds of each video; for a scene, use this time instead of one period' -r
 complete -c portraitd-lab -n "__fish_portraitd_lab_using_subcommand eval" -l html -d 'Write an HTML page with figures, charts, and the worst pictures' -r -F

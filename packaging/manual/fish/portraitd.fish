@@ -33,7 +33,7 @@ complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "check-config" -
 complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "doctor" -d 'Say what is wrong on this system, and how to mend it'
 complete -c portraitd -n "__fish_portraitd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l config -d 'Read this file instead of those in /usr/lib/portraitd and /etc/portraitd' -r -F
-complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l source -d 'The source of the one camera: a device, auto, scene[:NAME], file:PATH' -r
+complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l source -d 'The source of the one camera: a device, auto, scene[:NAME], file:PATH, or - for y4m on standard input' -r
 complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l bus -d 'The bus with the control interfaces: system, session, none, or a D-Bus address' -r
 complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l log -d 'What is logged: a level, or directives like `info,portraitd::pipeline=debug`' -r
 complete -c portraitd -n "__fish_portraitd_using_subcommand run" -l threads -d 'Threads of one inference pass: 1 or 2' -r
