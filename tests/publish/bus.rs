@@ -28,16 +28,14 @@ pub struct PrivateBus {
 impl PrivateBus {
     /// Starts a bus. Returns `None`, with a message, if the machine has no dbus-daemon.
     pub fn start() -> Option<Self> {
-        Self::start_with(&["--session"], &[])
+        Self::start_with(&["--session"])
     }
 
-    /// Starts a bus with other arguments, and with variables that the programs inherit which it
-    /// starts.
-    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
+    /// Starts a bus with other arguments, which name its configuration.
+    pub fn start_with(arguments: &[&str]) -> Option<Self> {
         let daemon = Command::new("dbus-daemon")
             .args(arguments)
             .args(["--nofork", "--nopidfile", "--print-address=1"])
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn();

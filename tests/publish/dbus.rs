@@ -236,7 +236,7 @@ fn settings_are_checked_applied_and_announced_once() {
             framing.set_speed("fast".into()).await,
             segmentation.set_model("huge").await,
             background.set_mode("fire".into()).await,
-            background.set_color("red").await,
+            background.set_color("rot").await,
             background.set_blur(-1.0).await,
         ];
         for result in refused {

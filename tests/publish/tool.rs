@@ -8,11 +8,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use portraitd::publish::dbus::{serve, serve_peer};
+use portraitd_client::feed::wait_for_camera;
 use portraitd_protocol::CameraState;
 use serde_json::{Value, json};
 
 use crate::bus::PrivateBus;
-use crate::fake::{FakeCamera, eventually, publication, runtime};
+use crate::fake::{FakeCamera, publication, runtime};
 use crate::readers::against_a_camera;
 
 /// Path of the program, built from the current sources with the profile of this test.
@@ -262,17 +263,23 @@ fn it_says_what_it_wrote_unless_it_is_told_to_be_quiet() {
 #[test]
 fn it_ends_with_the_service_unless_it_is_told_to_wait() {
     let Some(bus) = PrivateBus::start() else { return };
-    let camera = FakeCamera::new("front-1");
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_portraitd"))
+        .args(["run", "--bus", &bus.address, "--source", "scene:walk", "--log", "error"])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("portraitd");
     let output = runtime().block_on(async {
-        let server = serve(&bus.bus, publication(&[&camera])).await.expect("serve");
-        let _publishing = camera.publish_for_ever(Duration::from_millis(2));
+        let client = bus.bus.connect().await.expect("client");
+        let camera = wait_for_camera(&client, None).await.expect("camera");
         let mut command = on(&bus, &["attach", "view"]);
         let child = tokio::task::spawn_blocking(move || command.output());
-        eventually("it is attached", || camera.clients() > 0).await;
-        drop(server);
-        camera.close_rings();
+        while camera.consumers().await.expect("its clients") == 0 {
+            tokio::task::yield_now().await;
+        }
+        daemon.kill().expect("our own child");
         child.await.expect("thread").expect("run")
     });
+    daemon.wait().expect("its end");
     let (code, text) = error_of(&output);
     assert!(code == Some(1) && text.contains("the service has stopped (with --wait"), "{code:?} {text}");
 }

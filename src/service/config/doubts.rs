@@ -7,6 +7,7 @@ use crate::source::SourceSpec;
 use portraitd_framing::{Director, Settings};
 use portraitd_media::file::FilePath;
 use portraitd_media::{Size, even_size};
+use portraitd_protocol::settings::MAX_ZOOM;
 use std::path::Path;
 
 /// Warns about `/dev/videoN`: the number depends on the order in which devices were found.
@@ -63,14 +64,15 @@ impl CameraConfig {
     }
 }
 
-/// Warns about a `max_zoom` that the sizes of frame and view do not allow, if somebody has set it.
+/// Warns about a `max_zoom` above the default that the sizes of frame and view do not allow. The
+/// default is a limit that only cameras with more pixels reach, so it is no mistake to write it.
 pub(super) fn of_zoom(config: &Config, places: &Places, warnings: &mut Vec<Warning>) {
     for camera in &config.cameras {
         let key = format!("camera.{}.framing.max_zoom", camera.name);
-        let place = places.of(&key);
-        if place == super::Place::Default {
+        if camera.framing.max_zoom <= MAX_ZOOM.default {
             continue;
         }
+        let place = places.of(&key);
         if let Some(limit) = camera.limited_zoom() {
             let (width, height) = (camera.width, camera.height);
             let message = format!(

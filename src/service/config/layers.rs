@@ -113,10 +113,18 @@ impl Layer {
         // The parser stops at its first mistake, in the order of the keys' names. Each one is taken
         // out, so that the next is found.
         let mut rest = tree.clone();
+        let mut removed: Vec<&str> = Vec::new();
         while let Err(error) = Config::deserialize(Deserializer::from(rest.clone())) {
             let at = error.span().map_or(0, |span| span.start);
-            mistakes.push((at, keys.explain(&error)));
-            let found = keys.key_at(at).is_some_and(|key| remove_entry(rest.get_mut(), &key.span));
+            let entry = keys.key_at(at);
+            // What is missing may have been taken out, or have the wrong name.
+            let is_told = error.message().starts_with("missing field")
+                && entry.is_some_and(|entry| removed.iter().any(|parent| parent.starts_with(&entry.path)));
+            if !is_told {
+                mistakes.push((at, keys.explain(&error)));
+            }
+            removed.extend(entry.map(|entry| entry.parent.as_str()));
+            let found = entry.is_some_and(|entry| remove_entry(rest.get_mut(), &entry.span));
             if !found || mistakes.len() >= MAX_MISTAKES {
                 break;
             }

@@ -35,7 +35,7 @@ pub(super) struct OldName {
     pub new: String,
     /// Where the key is written, in bytes of the document.
     pub span: Range<usize>,
-    /// Whether the same table contains the new name too. If so, nothing is renamed.
+    /// Whether the same table contains the new name too. If so, the old one is dropped.
     pub both: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn replace_old_names(document: &mut DeTable<'_>, renamed: &[RenamedKe
             let Some((key, _)) = table.get_key_value(old) else { continue };
             let (span, both) = (key.span(), table.contains_key(new));
             found.push(OldName { old: old.to_owned(), new: new.to_owned(), span: span.clone(), both });
-            if !both && let Some(value) = table.remove(old) {
+            if let Some(value) = table.remove(old).filter(|_| !both) {
                 table.insert(Spanned::new(span, Cow::Borrowed(new)), value);
             }
         }
@@ -75,7 +75,7 @@ fn respell(table: &mut DeTable<'_>, known: &BTreeSet<String>, found: &mut Vec<Ol
             continue;
         }
         let both = table.contains_key(new.as_str());
-        if !both && let Some(value) = table.remove(old.as_str()) {
+        if let Some(value) = table.remove(old.as_str()).filter(|_| !both) {
             table.insert(Spanned::new(span.clone(), Cow::Owned(new.clone())), value);
         }
         found.push(OldName { old, new, span, both });

@@ -658,19 +658,19 @@ fn a_key_in_the_wrong_table_is_shown_its_place() {
 #[test]
 fn a_zoom_that_the_sizes_do_not_allow_is_told() {
     let zoom = |text: &str| System::new(&[(ADMIN, text)]).warnings();
-    let text = "[[camera]]\nwidth = 1280\nheight = 720\n[camera.framing]\nmax_zoom = 2.0\n";
+    let text = "[[camera]]\nwidth = 1280\nheight = 720\n[camera.framing]\nmax_zoom = 2.5\n";
     assert_eq!(
         zoom(text),
         [
-            "/etc/portraitd/portraitd.toml:5:12: `camera.main.framing.max_zoom`: 2 is limited to 1.5 with frames of 1280x720: a stronger \
+            "/etc/portraitd/portraitd.toml:5:12: `camera.main.framing.max_zoom`: 2.5 is limited to 1.5 with frames of 1280x720: a stronger \
           zoom would enlarge the picture; raise `width` and `height`, or lower `output_width` and `output_height`"
         ]
     );
     assert_eq!(zoom(&format!("{text}output_width = 640\noutput_height = 360\n")), [""; 0]);
-    assert_eq!(zoom(&text.replace("2.0", "1.5")), [""; 0]);
-    // The source's size is not known yet; and nobody has asked for more.
+    assert_eq!(zoom(&text.replace("2.5", "1.5")), [""; 0]);
+    // The source's size is not known yet; and the default, written out.
     assert_eq!(zoom(&text.replace("1280", "0").replace("720", "0")), [""; 0]);
-    assert_eq!(zoom("[[camera]]\n"), [""; 0]);
+    assert_eq!(zoom("[[camera]]\nframing.max_zoom = 2.0\n"), [""; 0]);
     assert!(Config::default().summary().contains("zoom to 2 (limited to 1.5 by 1280x720)"));
 }
 

@@ -186,7 +186,8 @@ fn bad_files_have_one_line_errors() {
     );
     assert_eq!(
         folder.error("deep.y4m"),
-        "file:DIR/deep.y4m?pace=fast: y4m header: 10 bits a component (C420p10); 8-bit 4:2:0, 4:2:2 and mono are read"
+        "file:DIR/deep.y4m?pace=fast: y4m header: 10 bits a component (C420p10); 8-bit 4:2:0, 4:2:2 and mono are read, \
+         as `ffmpeg -i FILE -pix_fmt yuv420p -f yuv4mpegpipe -` makes them"
     );
     assert_eq!(folder.error("none"), "file:DIR/none?pace=fast: no .png, .jpg or .jpeg file in this directory");
     assert_eq!(
