@@ -238,7 +238,7 @@ fn it_says_what_it_wrote_unless_it_is_told_to_be_quiet() {
     let run = |arguments: &[&str]| against_a_camera(&bus, &camera, on(&bus, arguments));
     let (mask, view) = (file("mask.png"), file("view.png"));
     for (arguments, said) in [
-        (["snapshot", "mask", "--out", &mask].as_slice(), "mask.png: a PNG picture of the mask, 12 bytes"),
+        (["snapshot", "mask", "--out", &mask].as_slice(), "mask.png: a PNG picture of the mask, 13 bytes"),
         (&["attach", "view", "--frames", "1", "--out", &view], "view.png: the last frame, 64x36"),
         (&["set", "framing.MaxZoom=1.5", "background.color=navy"], "set: framing.max_zoom, background.color"),
     ] {
