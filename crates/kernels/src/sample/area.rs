@@ -14,14 +14,14 @@ use crate::simd::Usable;
 const SHORT: f64 = 128.0;
 
 /// Whole rows that are summed at once: one more than a row of 256x144 needs of a 1280x720 picture.
-const AT_ONCE: usize = 6;
+pub(super) const AT_ONCE: usize = 6;
 
 /// A row with its weight: `whole`, plus `fraction` of 65536.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Weighted {
+pub(super) struct Weighted {
     row: usize,
-    whole: u16,
-    fraction: u16,
+    pub whole: u16,
+    pub fraction: u16,
 }
 
 impl Weighted {
@@ -177,6 +177,10 @@ fn edged<'a, const INNER: usize>(
 ) {
     let edge_rows: [&[u8]; 2] = std::array::from_fn(|k| &row(edges[k].row)[..out.len()]);
     let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(inner(k))[..out.len()]);
+    #[cfg(target_arch = "riscv64")]
+    if super::rvv::available(isa) {
+        return super::rvv::sum(isa, &rows, Some((edge_rows, edges)), bits, out, false);
+    }
     sum_edged::<INNER>(isa, edge_rows, edges, rows, bits, out);
 }
 
@@ -223,6 +227,10 @@ fn plain<'a, const INNER: usize, const ADD: bool>(
     let mut rows: [&[u8]; INNER] = [&[]; INNER];
     for (k, place) in rows.iter_mut().enumerate() {
         *place = &row(from + k)[..out.len()];
+    }
+    #[cfg(target_arch = "riscv64")]
+    if super::rvv::available(isa) {
+        return super::rvv::sum(isa, &rows, None, bits, out, ADD);
     }
     if ADD {
         add_whole::<INNER>(isa, rows, bits, out);

@@ -22,6 +22,8 @@
 
 mod area;
 pub mod oracle;
+#[cfg(target_arch = "riscv64")]
+mod rvv;
 mod spec;
 
 pub use spec::{ChannelLayout, ChannelOrder, Fit, SampleError, SampleSpec, Sampled};
@@ -177,11 +179,7 @@ impl Sampler {
                 }
                 ChannelLayout::Interleaved => {
                     let row = &mut output[3 * y * width..3 * (y + 1) * width];
-                    for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                        *pixel = std::array::from_fn(|channel| {
-                            conversion[channel].value(components.map(|component| component[x]))
-                        });
-                    }
+                    apply_interleaved(&conversion, components, row);
                 }
             }
         }
@@ -301,6 +299,7 @@ impl Sampler {
             let (x, y) = spans(&component, source, covers, self.spec.size);
             group.x.build(x, Filter::Linear, 4);
             group.x.rebase();
+            group.x.index(Usable::chosen(), component.step);
             group.y.build(y.thinned(every));
         }
         self.pass_count = 0;
@@ -335,7 +334,8 @@ impl Sampler {
         for pass in &mut self.passes[..self.pass_count] {
             // Taps of weight 0 may lie past the end of the source.
             let taps = self.groups[0].x.taps.max(self.groups[1].x.taps);
-            pass.sums.resize(pass.length + taps, 0);
+            let step = all.map(|component| component.step).into_iter().max().unwrap_or(1);
+            pass.sums.resize(pass.length + taps * step, 0);
         }
         self.samples.resize(most, 0);
     }
@@ -357,13 +357,7 @@ impl Sampler {
         for (reading, out) in readings[..count].iter().zip(row) {
             let x = &groups[reading.group].x;
             let sums = &passes[reading.pass].sums[reading.offset..];
-            let samples = if reading.step == 1 {
-                sums
-            } else {
-                fir::pick_samples(sums, reading.step, &mut samples[..reading.count]);
-                &samples[..]
-            };
-            fir::along_to_floats(Usable::chosen(), samples, &x.starts, &x.weights, x.taps, out);
+            fir::axis_to_floats(Usable::chosen(), x, (sums, reading.step, reading.count), samples, out);
         }
     }
 
@@ -429,6 +423,13 @@ struct Conversion {
 }
 
 impl Conversion {
+    /// The numbers in the order in which the vector loops take them.
+    #[cfg(target_arch = "riscv64")]
+    const fn numbers(&self) -> [f32; 6] {
+        let [a, b, c] = self.weights;
+        [a, b, c, self.offset, self.gain, self.shift]
+    }
+
     #[inline]
     fn value(&self, [a, b, c]: [f32; 3]) -> f32 {
         let value = self.weights[0] * a + self.weights[1] * b + self.weights[2] * c + self.offset;
@@ -436,13 +437,37 @@ impl Conversion {
     }
 
     fn apply(&self, [a, b, c]: [&[f32]; 3], out: &mut [f32]) {
+        #[cfg(target_arch = "riscv64")]
+        if rvv::available(Usable::chosen()) {
+            return rvv::convert(Usable::chosen(), [a, b, c], &self.numbers(), out, 1);
+        }
         for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
             *out = self.value([a, b, c]);
         }
     }
 }
 
+/// The three channels of a row, one pixel after the other.
+fn apply_interleaved(conversion: &[Conversion; 3], components: [&[f32]; 3], out: &mut [f32]) {
+    #[cfg(target_arch = "riscv64")]
+    if rvv::available(Usable::chosen()) {
+        for (channel, conversion) in conversion.iter().enumerate() {
+            rvv::convert(Usable::chosen(), components, &conversion.numbers(), &mut out[channel..], 3);
+        }
+        return;
+    }
+    for (x, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        *pixel = std::array::from_fn(|channel| conversion[channel].value(components.map(|component| component[x])));
+    }
+}
+
 fn weigh([a, b, c]: [&[f32]; 3], weights: [f32; 3], out: &mut [u8]) {
+    #[cfg(target_arch = "riscv64")]
+    if rvv::available(Usable::chosen()) {
+        let count = if weights[1] == 0.0 { 1 } else { 3 };
+        let [first, second, third] = weights;
+        return rvv::weigh(Usable::chosen(), &[a, b, c][..count], &[first, second, third, 0.0], out);
+    }
     if weights[1] == 0.0 {
         for (out, &a) in out.iter_mut().zip(a) {
             *out = cast::byte(weights[0] * a);

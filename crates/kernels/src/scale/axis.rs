@@ -14,6 +14,7 @@
 
 use super::fixed::ONE;
 use crate::cast;
+use crate::simd::Usable;
 
 /// The interpolation filter of a scaler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,6 +69,9 @@ pub(crate) struct AxisFilter {
     pub first: usize,
     pub extent: usize,
     scratch: Vec<f64>,
+    /// The same table as the loop for RISC-V vectors takes it.
+    #[cfg(target_arch = "riscv64")]
+    pub indexed: super::rvv::IndexedTaps,
 }
 
 impl AxisFilter {
@@ -76,6 +80,8 @@ impl AxisFilter {
     pub(crate) fn build(&mut self, span: Span, filter: Filter, multiple: usize) {
         self.starts.clear();
         self.weights.clear();
+        #[cfg(target_arch = "riscv64")]
+        self.indexed.clear();
         let radius = radius(span.scale, filter);
         // The kernel can start within a sample, so it needs one tap more than its width. Folding
         // weights at the border only reduces the number.
@@ -134,6 +140,18 @@ impl AxisFilter {
             *start -= self.first;
         }
         self.extent = self.starts.iter().copied().max().unwrap_or(0) + self.taps;
+    }
+
+    /// Prepares for filtering along a row of samples of 16 bits, which lie `step` samples apart.
+    /// Follows [`AxisFilter::rebase`].
+    pub(crate) fn index(&mut self, isa: Usable, step: usize) {
+        #[cfg(target_arch = "riscv64")]
+        {
+            let mut indexed = std::mem::take(&mut self.indexed);
+            indexed.build(isa, self, step);
+            self.indexed = indexed;
+        }
+        let _ = (isa, step);
     }
 
     /// The weights of output `j`, `taps` of them.

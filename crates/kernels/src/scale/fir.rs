@@ -4,6 +4,7 @@
 //! The loops are written so that the compiler finds the vector instructions: multiply-add of 16-bit
 //! pairs along a row, and multiplications that keep the upper half down a column.
 
+use super::axis::AxisFilter;
 use super::columns;
 use super::fixed::{COLUMN_BITS, ROW_BITS};
 use crate::cast;
@@ -36,7 +37,7 @@ pub(crate) fn widen(bytes: &[u8], step: usize, out: &mut [i16]) {
 }
 
 /// Copies every `step`-th sample. The samples after the last copied one may be missing.
-pub(crate) fn pick_samples(samples: &[i16], step: usize, out: &mut [i16]) {
+fn pick_samples(samples: &[i16], step: usize, out: &mut [i16]) {
     fn strided<const STEP: usize>(samples: &[i16], out: &mut [i16]) {
         let Some((last, out)) = out.split_last_mut() else { return };
         for (target, group) in out.iter_mut().zip(samples.as_chunks::<STEP>().0) {
@@ -135,10 +136,54 @@ crate::simd::versions! {
     }
 }
 
+/// The samples of an axis side by side: the first `count` of those that lie `step` apart, followed
+/// by zeros, for taps of weight 0 past the end of the source.
+fn side_by_side<'a>(samples: &[i16], step: usize, count: usize, taps: usize, scratch: &'a mut [i16]) -> &'a [i16] {
+    pick_samples(samples, step, &mut scratch[..count]);
+    scratch[count..count + taps].fill(0);
+    scratch
+}
+
+/// Filters every `step`-th of the samples of [`down_bytes`] along an axis, to bytes. The source has
+/// `count` samples. Every `spread`-th place of `out` is written. `scratch` has room for the samples
+/// and the taps of an output.
+pub(crate) fn axis_to_bytes(
+    isa: Usable,
+    axis: &AxisFilter,
+    (samples, step, count): (&[i16], usize, usize),
+    scratch: &mut [i16],
+    out: &mut [u8],
+    spread: usize,
+) {
+    #[cfg(target_arch = "riscv64")]
+    if axis.indexed.to_bytes(samples, step, out, spread) {
+        return;
+    }
+    let samples = side_by_side(samples, step, count, axis.taps, scratch);
+    along_to_bytes(isa, samples, &axis.starts, &axis.weights, axis.taps, out, spread);
+}
+
+/// Filters every `step`-th sample of a row of sums along an axis, to floats that still contain the
+/// scale of the weights. The source has `count` samples. `scratch` is as in [`axis_to_bytes`].
+pub(crate) fn axis_to_floats(
+    isa: Usable,
+    axis: &AxisFilter,
+    (samples, step, count): (&[i16], usize, usize),
+    scratch: &mut [i16],
+    out: &mut [f32],
+) {
+    #[cfg(target_arch = "riscv64")]
+    if axis.indexed.to_floats(samples, step, out) {
+        return;
+    }
+    let samples = if step == 1 { samples } else { side_by_side(samples, step, count, axis.taps, scratch) };
+    along_to_floats(isa, samples, &axis.starts, &axis.weights, axis.taps, out);
+}
+
 crate::simd::versions! {
     /// Filters along a row of sums. The results are floats that still contain the scale of the
     /// weights.
-    pub(crate) fn along_to_floats(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, out: &mut [f32]) {
+    fn along_to_floats(samples: &[i16], starts: &[usize], weights: &[i16], taps: usize, out: &mut [f32]) {
         let mut done = 0;
         along(samples, starts, weights, taps, |sums| {
             let to = &mut out[done..done + sums.len()];
@@ -153,7 +198,7 @@ crate::simd::versions! {
 crate::simd::versions! {
     /// Filters along a row from samples of [`down_bytes`] to bytes. Every `spread`-th place of
     /// `out` is written.
-    pub(crate) fn along_to_bytes(
+    fn along_to_bytes(
         samples: &[i16],
         starts: &[usize],
         weights: &[i16],
@@ -185,6 +230,10 @@ const COMPENSATION: [i16; SHORT_SUM_ROWS + 1] = [0, 0, 1, 1, 2, 2, 3, 3, 4];
 /// halves of the products. Each product loses up to one unit of 1/16 of a value, on average half a
 /// unit, and [`COMPENSATION`] adds the average back.
 pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
+    #[cfg(target_arch = "riscv64")]
+    if super::rvv::available(isa) {
+        return super::rvv::down_samples(isa, rows, weights, 8 + COMPENSATION[weights.len()], out);
+    }
     fn few<const TAPS: usize>(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
         let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
@@ -214,6 +263,10 @@ pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &
 /// The vertical filter from 1 to [`SHORT_SUM_ROWS`] rows of bytes to samples with 5 fractional
 /// bits. It sums the upper halves of products, see [`down_samples`].
 pub(crate) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
+    #[cfg(target_arch = "riscv64")]
+    if super::rvv::available(isa) {
+        return super::rvv::down_bytes(isa, rows, weights, COMPENSATION[weights.len()], out);
+    }
     fn few<const TAPS: usize>(isa: Usable, rows: &[&[u8]], weights: &[i16], out: &mut [i16]) {
         let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
@@ -261,10 +314,10 @@ pub(crate) fn sums_to_samples(sums: &[i32], out: &mut [i16]) {
 /// Half of the unit that [`sums_to_samples`] cuts off, for rounding.
 pub(crate) const SUMS_START: i32 = 1 << 8;
 
-/// Converts samples of [`down_bytes`] to bytes, for rows that are not filtered along. Every
-/// `spread`-th place of `out` is written.
-pub(crate) fn samples_to_bytes(samples: &[i16], out: &mut [u8], spread: usize) {
-    for (target, &sample) in out.iter_mut().step_by(spread).zip(samples) {
+/// Converts every `step`-th of `count` samples of [`down_bytes`] to bytes, for rows that are not
+/// filtered along. Every `spread`-th place of `out` is written.
+pub(crate) fn samples_to_bytes(samples: &[i16], step: usize, count: usize, out: &mut [u8], spread: usize) {
+    for (target, &sample) in out.iter_mut().step_by(spread).zip(samples.iter().step_by(step).take(count)) {
         *target = cast::clamped_i16((sample + (1 << (COLUMN_BITS - 1))) >> COLUMN_BITS);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) mod fir;
 mod fixed;
 pub mod oracle;
 pub(crate) mod plane;
+#[cfg(target_arch = "riscv64")]
+mod rvv;
 mod shuffle;
 
 pub use axis::Filter;

@@ -8,7 +8,7 @@
 
 use super::axis::{AxisFilter, Filter, Span};
 use super::fir;
-use super::shuffle::{self, GROUP, ShuffleLayout, Shuffles};
+use super::shuffle::{GROUP, ShuffleLayout, Shuffles};
 use crate::component::Channel;
 use crate::simd::Usable;
 
@@ -116,11 +116,14 @@ impl PlaneScaler {
             let wanted = layout.filter(|_| few && !copied && y.scale <= ALONG_FIRST);
             let built = wanted.filter(|(layout, _)| self.shuffles.build(self.isa, &self.x, *layout, x.source));
             self.along_first = few && (y.scale <= 1.0 || built.is_some());
-            self.rows = built.filter(|_| shuffle::available(self.isa)).map_or(RowMethod::Widened, |(_, rows)| rows);
+            self.rows = built.filter(|_| !self.shuffles.is_empty()).map_or(RowMethod::Widened, |(_, rows)| rows);
             self.stride = (x.count * channels).next_multiple_of(GROUP);
             self.ring.clear();
             if self.along_first {
                 self.ring.resize(self.y.taps * self.stride, 0);
+            }
+            if !self.along_first && self.x.identity.is_none() {
+                self.x.index(self.isa, source.iter().map(|channel| channel.step).max().unwrap_or(1));
             }
             self.column.clear();
             if self.rows == RowMethod::Apart {
@@ -211,24 +214,22 @@ impl PlaneScaler {
                     let lead = leading(source, &channel);
                     let extra = trailing(source, &channel) - lead.offset;
                     let length = (count - 1) * lead.step + 1 + extra;
-                    column.resize(length, 0);
+                    // Taps of weight 0 may lie past the end of the source.
+                    column.resize(length + x.taps * lead.step, 0);
                     let row = |tap: usize| {
                         let start = (first_row + tap) * lead.data.stride_bytes + lead.offset + first * lead.step;
                         &lead.data.data[start..start + length]
                     };
-                    sum_down(*isa, row, weights, wide, column);
+                    sum_down(*isa, row, weights, wide, &mut column[..length]);
                     summed = Some(lead);
                     lead
                 }
             };
             let column = &column[channel.offset - lead.offset..];
-            let samples = &mut samples[..];
-            fir::pick_samples(column, channel.step, &mut samples[..count]);
             if x.identity.is_some() {
-                fir::samples_to_bytes(&samples[..count], &mut out[index..], *channels);
+                fir::samples_to_bytes(column, channel.step, count, &mut out[index..], *channels);
             } else {
-                samples[count..count + x.taps].fill(0);
-                fir::along_to_bytes(*isa, samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
+                fir::axis_to_bytes(*isa, x, (column, channel.step, count), samples, &mut out[index..], *channels);
             }
         }
     }

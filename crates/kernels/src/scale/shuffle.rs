@@ -78,10 +78,13 @@ pub(crate) struct Shuffles {
     depth: usize,
     /// The largest number of bytes of a row that are read.
     reach: usize,
+    /// The operations for RISC-V vectors.
+    #[cfg(target_arch = "riscv64")]
+    windows: super::rvv::Windows,
 }
 
-/// Whether [`Shuffles::run`] works on this instruction set.
-pub(crate) const fn available(isa: Usable) -> bool {
+/// Whether the operations are made for this instruction set.
+const fn has_operations(isa: Usable) -> bool {
     isa.has_avx2() || cfg!(target_arch = "aarch64") && matches!(isa.isa(), crate::simd::Isa::Neon)
 }
 
@@ -97,11 +100,14 @@ struct OutputTaps<'a> {
 impl Shuffles {
     /// Computes the operations for a source of `samples` samples per row. Returns `false` if the
     /// taps of four outputs do not lie within 16 bytes, which happens for strong shrinking or short
-    /// rows. The answer is the same on every instruction set.
+    /// rows. The answer is the same on every instruction set. If the instruction set has no byte
+    /// shuffles, there are no operations ([`Shuffles::is_empty`]).
     pub(super) fn build(&mut self, isa: Usable, axis: &AxisFilter, layout: ShuffleLayout, samples: usize) -> bool {
         self.ops.clear();
         self.wide.clear();
         self.bases.clear();
+        #[cfg(target_arch = "riscv64")]
+        self.windows.clear();
         let ShuffleLayout { channels, offsets, step } = layout;
         let last_offset = offsets[..channels].iter().copied().max().unwrap_or(0);
         let available = (samples - 1) * step + last_offset + 1;
@@ -112,6 +118,11 @@ impl Shuffles {
         }
         let wanted = OutputTaps { axis, layout, available };
         self.reach = 0;
+        #[cfg(target_arch = "riscv64")]
+        self.windows.build(isa, axis, layout, samples);
+        if !has_operations(isa) {
+            return wanted.fit();
+        }
         if isa.has_avx512_vbmi() && self.build_wide(&wanted) {
             return true;
         }
@@ -137,6 +148,15 @@ impl Shuffles {
         true
     }
 
+    /// Whether there are no operations to run.
+    pub(super) fn is_empty(&self) -> bool {
+        #[cfg(target_arch = "riscv64")]
+        if !self.windows.is_empty() {
+            return false;
+        }
+        self.ops.is_empty() && self.wide.is_empty()
+    }
+
     /// Computes the wide operations. Returns `false` if the taps of 16 outputs do not lie within 64
     /// bytes, or those of four outputs not within 16.
     fn build_wide(&mut self, wanted: &OutputTaps<'_>) -> bool {
@@ -160,8 +180,12 @@ impl Shuffles {
     ///
     /// # Panics
     /// If a slice is too short, if the operations were computed for another instruction set, or if
-    /// the instruction set is not [`available`].
+    /// there are none ([`Shuffles::is_empty`]).
     pub(super) fn run(&self, isa: Usable, row: &[u8], out: &mut [i16]) {
+        #[cfg(target_arch = "riscv64")]
+        if !self.windows.is_empty() {
+            return self.windows.run(row, out);
+        }
         assert!(row.len() >= self.reach, "the row has {} bytes, but {} are read", row.len(), self.reach);
         let groups = out.len() / GROUP;
         let wide = !self.wide.is_empty();
@@ -233,6 +257,15 @@ impl OutputTaps<'_> {
             }
         }
         extent
+    }
+
+    /// Whether the taps of any four neighbouring outputs lie within [`WINDOW`] bytes.
+    fn fit(&self) -> bool {
+        (0..self.count()).step_by(BLOCK).all(|first| {
+            let outputs = self.block(first);
+            let mut parts = (0..self.axis.taps / TAPS).filter_map(|part| self.extent(outputs, part));
+            parts.all(|extent| self.window(extent, WINDOW).is_some())
+        })
     }
 
     /// The start of a window of `bytes` bytes that holds these taps. `None` if they are too far
