@@ -10,12 +10,12 @@ LICENSE = "(MIT | Apache-2.0) & Apache-2.0"
 LIC_FILES_CHKSUM = "\
     file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
     file://LICENSE-MIT;md5=37418a145025ab390c48ab734f988c00 \
-    file://NOTICE;md5=7c22ece865ce6df6bfe1152e56dbb44b \
+    file://NOTICE;md5=46cd42a08382206f402ddd198477e356 \
 "
 
 SRC_URI = "git://github.com/portraitd/portraitd.git;protocol=https;branch=main"
 # `packaging/update REVISION` writes the version, this line, the sums above and the crates.
-SRCREV = "915790a394c0501d209924adfbe7666261c238c3"
+SRCREV = "6524f2a73a8c8d953e7374e0b46b7804a595c670"
 
 inherit cargo cargo-update-recipe-crates features_check systemd useradd
 require ${BPN}-crates.inc
