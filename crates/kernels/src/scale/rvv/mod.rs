@@ -65,6 +65,15 @@ pub(super) fn available(isa: Usable) -> bool {
     isa.isa() == Isa::Rvv
 }
 
+/// The addresses of at most [`super::fir::SHORT_SUM_ROWS`] rows; the rest is null.
+fn addresses<T>(rows: &[&[T]]) -> [*const T; super::fir::SHORT_SUM_ROWS] {
+    let mut addresses = [std::ptr::null(); super::fir::SHORT_SUM_ROWS];
+    for (address, row) in addresses[..rows.len()].iter_mut().zip(rows) {
+        *address = row.as_ptr();
+    }
+    addresses
+}
+
 /// The vertical filter of [`super::fir::down_samples`].
 ///
 /// # Panics
@@ -75,10 +84,7 @@ pub(super) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], bias: 
     if out.is_empty() {
         return;
     }
-    let mut addresses = [std::ptr::null(); super::fir::SHORT_SUM_ROWS];
-    for (address, row) in addresses[..rows.len()].iter_mut().zip(rows) {
-        *address = row.as_ptr();
-    }
+    let addresses = addresses(rows);
     // SAFETY: the CPU has vectors; there is an address and a weight per row, and no row is shorter
     // than the output.
     unsafe {
@@ -103,10 +109,7 @@ pub(super) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], bias: i16
     if out.is_empty() {
         return;
     }
-    let mut addresses = [std::ptr::null(); super::fir::SHORT_SUM_ROWS];
-    for (address, row) in addresses[..rows.len()].iter_mut().zip(rows) {
-        *address = row.as_ptr();
-    }
+    let addresses = addresses(rows);
     // SAFETY: as in `down_samples`.
     unsafe {
         portraitd_rvv_down_bytes(
