@@ -196,6 +196,8 @@ mod tests {
         let apart = UnitRect::new(5.0, 5.0, 1.0, 1.0);
         assert!(a.intersection(&apart).is_empty());
         assert_eq!(a.iou(&apart), 0.0);
+        assert!((b.iou(&b) - 1.0).abs() < 1e-6);
+        assert_eq!(UnitRect::default().iou(&UnitRect::default()), 0.0);
         assert_eq!(a.union(&UnitRect::default()), a);
     }
 

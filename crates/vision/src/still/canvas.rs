@@ -2,6 +2,8 @@
 
 use portraitd_media::{Size, UnitRect};
 
+use crate::grid::{Lattice, resample};
+
 /// A canvas has at most this many cells on its longer side.
 const MAX_SIDE: f32 = 1024.0;
 
@@ -24,14 +26,6 @@ pub(super) struct Patch<'a> {
 }
 
 impl Patch<'_> {
-    /// The value at a point of the picture, interpolated between cells. The point must be in the
-    /// area.
-    fn at(&self, x: f32, y: f32) -> f32 {
-        let column = (x - self.area.x) / self.area.width * self.grid.width as f32;
-        let row = (y - self.area.y) / self.area.height * self.grid.height as f32;
-        interpolated(self.values, self.grid, column, row)
-    }
-
     /// The weight, 0..=1, of the cell at this point of the picture.
     fn weight(&self, x: f32, y: f32) -> f32 {
         let axis = |at: f32, start: f32, extent: f32| {
@@ -72,9 +66,9 @@ impl Canvas {
 
     /// Adds a pass with `weight`.
     pub(super) fn add(&mut self, patch: &Patch<'_>, weight: f32) {
-        self.visit(patch.area, |sum, total, x, y| {
+        self.visit(patch, patch.area, |sum, total, value, [x, y]| {
             let weight = weight * patch.weight(x, y);
-            *sum += weight * patch.at(x, y);
+            *sum += weight * value;
             *total += weight;
         });
     }
@@ -82,8 +76,7 @@ impl Canvas {
     /// Adds the part `within` of a pass, where it shows more of a person than is known. It never
     /// removes anything: the pass may have cut off another person at its edge.
     pub(super) fn add_person(&mut self, patch: &Patch<'_>, within: UnitRect, weight: f32) {
-        self.visit(within.intersection(&patch.area), |sum, total, x, y| {
-            let value = patch.at(x, y);
+        self.visit(patch, within.intersection(&patch.area), |sum, total, value, _| {
             if value * *total >= *sum {
                 (*sum, *total) = (value * weight, weight);
             }
@@ -96,42 +89,37 @@ impl Canvas {
         self.sums.iter().zip(&self.weights).map(mean).collect()
     }
 
-    /// Calls `change` with the sum, the weight and the centre (fractions of the picture) of every
-    /// cell whose centre is in `area`.
-    fn visit(&mut self, area: UnitRect, mut change: impl FnMut(&mut f32, &mut f32, f32, f32)) {
+    /// Calls `change` with the sum, the weight, the value of `patch` and the centre (fractions of the
+    /// picture) of every cell whose centre is in `area`, a part of the patch.
+    fn visit(&mut self, patch: &Patch<'_>, area: UnitRect, mut change: impl FnMut(&mut f32, &mut f32, f32, [f32; 2])) {
+        let Size { width, height } = self.size;
         let centers = |from: f32, extent: f32, cells: u32| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the number of cells")]
-            let cell = |at: f32| (at * cells as f32 - 0.5).ceil().clamp(0.0, cells as f32) as usize;
+            let cell = |at: f32| (at * cells as f32 - 0.5).ceil().clamp(0.0, cells as f32) as u32;
             cell(from)..cell(from + extent)
         };
-        let columns = centers(area.x, area.width, self.size.width);
-        for row in centers(area.y, area.height, self.size.height) {
-            let y = (row as f32 + 0.5) / self.size.height as f32;
-            let start = row * self.size.width as usize;
-            for column in columns.clone() {
-                let x = (column as f32 + 0.5) / self.size.width as f32;
-                change(&mut self.sums[start + column], &mut self.weights[start + column], x, y);
+        let (columns, rows) = (centers(area.x, area.width, width), centers(area.y, area.height, height));
+        let part = Size::new(columns.end.saturating_sub(columns.start), rows.end.saturating_sub(rows.start));
+        let fraction = |cells: u32, side: u32| cells as f32 / side as f32;
+        let covers = UnitRect {
+            x: fraction(columns.start, width),
+            y: fraction(rows.start, height),
+            width: fraction(part.width, width),
+            height: fraction(part.height, height),
+        };
+        let mut values = vec![0.0; part.width as usize * part.height as usize];
+        let from = Lattice { size: patch.grid, covers: patch.area };
+        resample(patch.values, from, &mut values, Lattice { size: part, covers }, 0.0);
+        let mut values = values.into_iter();
+        for row in rows {
+            let y = (row as f32 + 0.5) / height as f32;
+            for (column, value) in columns.clone().zip(&mut values) {
+                let x = (column as f32 + 0.5) / width as f32;
+                let cell = row as usize * width as usize + column as usize;
+                change(&mut self.sums[cell], &mut self.weights[cell], value, [x, y]);
             }
         }
     }
-}
-
-/// The value at a point of a grid, in cells from its top left corner, interpolated between the
-/// centres of cells.
-pub(super) fn interpolated(values: &[f32], grid: Size, column: f32, row: f32) -> f32 {
-    let (x0, x1, right) = neighbours(column, grid.width);
-    let (y0, y1, down) = neighbours(row, grid.height);
-    let width = grid.width as usize;
-    let along = |y: usize| values[y * width + x0] * (1.0 - right) + values[y * width + x1] * right;
-    along(y0) * (1.0 - down) + along(y1) * down
-}
-
-/// The two cells whose centres are next to `at`, and the share of the second one.
-fn neighbours(at: f32, cells: u32) -> (usize, usize, f32) {
-    let at = (at - 0.5).clamp(0.0, cells.saturating_sub(1) as f32);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the number of cells")]
-    let first = at as usize;
-    (first, (first + 1).min(cells.saturating_sub(1) as usize), at - at.floor())
 }
 
 #[cfg(test)]

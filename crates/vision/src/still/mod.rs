@@ -11,10 +11,11 @@
 
 mod canvas;
 
-use canvas::{Canvas, Patch, interpolated};
+use canvas::{Canvas, Patch};
 use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
 use crate::attention::{FULL_FRAME_FROM, TILES};
+use crate::grid::{Lattice, resample};
 use crate::mask::THRESHOLD;
 use crate::observation::Observation;
 use crate::observer::{ObserveError, Observer};
@@ -138,7 +139,7 @@ impl Still<'_> {
         for tile in TILES {
             let (values, area) = self.pass(tile)?;
             for region in self.people_in(&Patch { values: &values, grid: self.grid(), area }) {
-                let is_new = candidates.iter().all(|other| overlap(other, &region.bounds) <= SAME);
+                let is_new = candidates.iter().all(|other| other.iou(&region.bounds) <= SAME);
                 if is_new && region.confidence >= MIN_CANDIDATE {
                     candidates.push(region.bounds);
                 }
@@ -156,7 +157,7 @@ impl Still<'_> {
         for window in windows.into_iter().take(MAX_WINDOWS) {
             let (values, area) = self.pass(window)?;
             let patch = Patch { values: &values, grid: self.grid(), area };
-            if certainty(values.iter().copied()) >= certainty(self.resampled(&before, &patch)) {
+            if certainty(&values) >= certainty(&self.resampled(&before, &patch)) {
                 self.canvas.add(&patch, weight);
             }
         }
@@ -168,9 +169,10 @@ impl Still<'_> {
             let window = self.window(candidate, (MARGIN_X, MARGIN_Y));
             let (values, area) = self.pass(window)?;
             let patch = Patch { values: &values, grid: self.grid(), area };
-            let confirmed = self.people_in(&patch).into_iter().find(|person| {
-                person.confidence >= MIN_CONFIRMED && overlap(&person.bounds, candidate) >= MIN_AGREEMENT
-            });
+            let confirmed = self
+                .people_in(&patch)
+                .into_iter()
+                .find(|person| person.confidence >= MIN_CONFIRMED && person.bounds.iou(candidate) >= MIN_AGREEMENT);
             if let Some(Region { bounds, .. }) = confirmed.filter(|person| person.bounds.height >= MIN_HEIGHT * tallest)
             {
                 let reach = bounds.expanded(bounds.width * REACH.0, bounds.height * REACH.1);
@@ -208,34 +210,20 @@ impl Still<'_> {
         windows
     }
 
-    /// The values of a mask on the canvas at the centres of the cells of `patch`.
-    fn resampled(&self, mask: &[f32], patch: &Patch<'_>) -> impl Iterator<Item = f32> {
-        let (size, grid, area) = (self.canvas.size(), patch.grid, patch.area);
-        let at = move |start: f32, extent: f32, cell: u32, cells: u32, side: u32| {
-            (start + extent * (cell as f32 + 0.5) / cells as f32) * side as f32
-        };
-        (0..grid.height).flat_map(move |row| {
-            let row = at(area.y, area.height, row, grid.height, size.height);
-            (0..grid.width).map(move |column| {
-                let column = at(area.x, area.width, column, grid.width, size.width);
-                interpolated(mask, size, column, row)
-            })
-        })
+    /// A mask on the canvas at the centres of the cells of `patch`.
+    fn resampled(&self, mask: &[f32], patch: &Patch<'_>) -> Vec<f32> {
+        let mut values = vec![0.0; patch.values.len()];
+        let canvas = Lattice { size: self.canvas.size(), covers: UnitRect::WHOLE };
+        resample(mask, canvas, &mut values, Lattice { size: patch.grid, covers: patch.area }, 0.0);
+        values
     }
-}
-
-/// The area of the intersection of two boxes, as a share of that of their union; 0 if both are
-/// empty.
-fn overlap(a: &UnitRect, b: &UnitRect) -> f32 {
-    let both = a.intersection(b).area();
-    both / (a.area() + b.area() - both).max(f32::MIN_POSITIVE)
 }
 
 /// How certain a mask is about the cells that may belong to a person: 0 if all are at the
 /// threshold, 1 if all are 0 or 1; 0 for an empty mask.
-fn certainty(values: impl Iterator<Item = f32>) -> f32 {
+fn certainty(values: &[f32]) -> f32 {
     let (mut sum, mut count) = (0.0, 0.0f32);
-    for value in values.filter(|value| *value > SOMEBODY) {
+    for value in values.iter().filter(|value| **value > SOMEBODY) {
         sum += (value - THRESHOLD).abs() / THRESHOLD;
         count += 1.0;
     }
@@ -248,14 +236,7 @@ mod tests {
 
     #[test]
     fn certainty_is_that_of_cells_with_somebody() {
-        assert_eq!(certainty([0.0, 0.05].into_iter()), 0.0);
-        assert_eq!(certainty([1.0, 0.5, 0.0].into_iter()), 0.5);
-    }
-
-    #[test]
-    fn overlap_is_one_for_equal_boxes_and_none_for_empty_ones() {
-        let bounds = UnitRect::new(0.1, 0.2, 0.5, 0.25);
-        assert!((overlap(&bounds, &bounds) - 1.0).abs() < 1e-6);
-        assert_eq!(overlap(&UnitRect::default(), &UnitRect::default()), 0.0);
+        assert_eq!(certainty(&[0.0, 0.05]), 0.0);
+        assert_eq!(certainty(&[1.0, 0.5, 0.0]), 0.5);
     }
 }
