@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import conditions
 import pictures
@@ -116,6 +117,17 @@ def cases(
             yield f"people {people}", True, picture, truth
 
 
+def write_cases(folder: Path, cache: Path, split: str, count: int | None, out: Path) -> None:
+    """Every case as a folder of `out` with images/NNNN.png and masks/NNNN.png: what `portraitd-lab eval` reads."""
+    written: dict[str, int] = {}
+    for row, _, picture, truth in cases(folder, cache, split, count):
+        number = written[row] = written.get(row, 0) + 1
+        for kind, layer in (("images", picture), ("masks", truth.astype(np.uint8) * 255)):
+            path = out / row.replace(" ", "_") / kind / f"{number:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(layer).save(path, compress_level=1)
+
+
 def evaluate(
     nets: dict[str, tuple[Manifest, sampling.Net]], folder: Path, cache: Path, split: str, count: int | None
 ) -> dict:
@@ -153,12 +165,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("cache", type=Path, metavar="CACHE")
-    parser.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
+    parser.add_argument("manifests", type=Path, nargs="*", metavar="MANIFEST")
     parser.add_argument("--onnx", type=Path, help="a file to run in place of the (only) manifest's")
     parser.add_argument("--split", choices=pictures.SPLITS, default="test")
     parser.add_argument("--count", type=int)
     parser.add_argument("--out", type=Path, metavar="STEM")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the cases as pictures, and run no net")
     arguments = parser.parse_args()
+    if arguments.write:
+        write_cases(arguments.folder, arguments.cache, arguments.split, arguments.count, arguments.write)
+        return
+    if not arguments.manifests:
+        parser.error("give a manifest, or --write")
     if arguments.onnx and len(arguments.manifests) != 1:
         parser.error("--onnx goes with one manifest")
     nets = {}
