@@ -38,11 +38,11 @@ fn errors_name_the_bad_part_and_the_good_ones() {
         ("file:a?pace=slow", "file: option pace: \"slow\" is not real or fast"),
         (
             "scene:run",
-            "unknown scene \"run\": there are still, walk, two, leave, wide, empty, step, stop, nod, vanish, blink, cross",
+            "unknown scene \"run\": there are still, walk, two, leave, wide, empty, step, stop, nod, vanish, blink, cross, group, ends, pass",
         ),
         (
             "scene:",
-            "unknown scene \"\": there are still, walk, two, leave, wide, empty, step, stop, nod, vanish, blink, cross",
+            "unknown scene \"\": there are still, walk, two, leave, wide, empty, step, stop, nod, vanish, blink, cross, group, ends, pass",
         ),
         (
             "scene:walk?colour=1",

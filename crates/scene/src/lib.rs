@@ -39,8 +39,9 @@ mod scene;
 mod scene_background;
 mod sprite;
 mod stream;
+mod table;
 
 pub use movement::{Cutout, Placement};
 pub use options::{SceneName, SceneOptions};
-pub use scene::{Scene, SceneTruth, Scratch};
+pub use scene::{Scene, ScenePerson, SceneTruth, Scratch};
 pub use stream::SceneSource;

@@ -41,6 +41,8 @@ pub(super) const fn people(name: SceneName) -> &'static [Cutout] {
         SceneName::Blink => &[Cutout::A, Cutout::B],
         // One person passes behind the two others and later in front of them.
         SceneName::Cross => &[Cutout::C, Cutout::A, Cutout::B, Cutout::C],
+        SceneName::Group => &[Cutout::A, Cutout::C, Cutout::B, Cutout::A],
+        SceneName::Ends | SceneName::Pass => &[Cutout::A, Cutout::C],
         SceneName::Empty => &[],
     }
 }
@@ -57,13 +59,16 @@ pub(super) const fn period_seconds(name: SceneName) -> f64 {
         SceneName::Nod => 30.0,
         SceneName::Vanish => 28.0,
         SceneName::Blink | SceneName::Cross => 26.0,
+        SceneName::Group => 30.0,
+        SceneName::Ends | SceneName::Pass => 20.0,
     }
 }
 
 /// The largest [`Placement::height`] of a scene. The photographs are scaled to it once.
 pub(super) const fn max_height(name: SceneName) -> f64 {
     match name {
-        SceneName::Wide => 0.70,
+        SceneName::Wide | SceneName::Ends | SceneName::Pass => 0.70,
+        SceneName::Group => 1.10,
         _ => 1.56,
     }
 }
@@ -180,6 +185,37 @@ pub(super) fn placement(name: SceneName, index: usize, seconds: f64) -> Placemen
             };
             Placement { center_x, top: 0.33, height: 1.35 }
         }
+        SceneName::Group => {
+            // The third person's shoulder is behind that of the fourth. The others sit apart.
+            let (center_x, top, height) =
+                [(0.14, 0.40, 1.00), (0.39, 0.37, 1.04), (0.67, 0.41, 0.98), (0.81, 0.39, 1.06)][index.min(3)];
+            let (phase, lean) = (0.23 * index as f64, [6.0, 7.5, 10.0, 10.0][index.min(3)]);
+            Placement {
+                center_x: center_x + sway(lean, 0.006, phase),
+                top: top + sway(5.0, 0.003, phase),
+                height: height * (1.0 + sway(15.0, 0.006, phase)),
+            }
+        }
+        SceneName::Ends => {
+            // Each takes a step aside and back, one after the other.
+            let (center_x, start) = [(0.13, 2.0), (0.86, 9.0)][index.min(1)];
+            let aside = ease(t, start, start + 1.5) - ease(t, start + 4.0, start + 5.5);
+            let walking = walking_amount(t, start, start + 1.5) + walking_amount(t, start + 4.0, start + 5.5);
+            let height = [0.50, 0.54][index.min(1)] * (1.0 + sway(10.0, 0.004, 0.3 * index as f64));
+            let inwards = if index == 0 { 0.05 } else { -0.05 };
+            Placement { center_x: center_x + inwards * aside, top: 0.93 - height + bob(t, walking) * height, height }
+        }
+        SceneName::Pass => {
+            // The second person is nearer to the camera.
+            let along = ease(t, 1.0, 8.0) - ease(t, 11.0, 18.0);
+            let walking = walking_amount(t, 1.0, 8.0) + walking_amount(t, 11.0, 18.0);
+            let (from, to, height, feet) = [(0.20, 0.80, 0.56, 0.93), (0.82, 0.18, 0.62, 0.97)][index.min(1)];
+            Placement {
+                center_x: from + (to - from) * along,
+                top: feet - height + bob(t + 0.2 * index as f64, walking) * height,
+                height,
+            }
+        }
     }
 }
 
@@ -190,8 +226,17 @@ mod tests {
     #[test]
     fn people_move_continuously() {
         // The other scenes contain jumps, or a nod that is as fast as a jump.
-        let calm =
-            [SceneName::Still, SceneName::Walk, SceneName::Two, SceneName::Leave, SceneName::Wide, SceneName::Stop];
+        let calm = [
+            SceneName::Still,
+            SceneName::Walk,
+            SceneName::Two,
+            SceneName::Leave,
+            SceneName::Wide,
+            SceneName::Stop,
+            SceneName::Group,
+            SceneName::Ends,
+            SceneName::Pass,
+        ];
         for name in calm {
             let period = period_seconds(name);
             for index in 0..people(name).len() {

@@ -34,11 +34,17 @@ pub enum SceneName {
     Blink,
     /// Two people; a third person runs past behind them, and later in front of them.
     Cross,
+    /// Four people at a table, two of whom touch.
+    Group,
+    /// Two small people at the two ends of a large room.
+    Ends,
+    /// Two people walk past each other in a large room, and back.
+    Pass,
 }
 
 impl SceneName {
     /// Every scene, in the order in which they are listed to users.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Still,
         Self::Walk,
         Self::Two,
@@ -51,6 +57,9 @@ impl SceneName {
         Self::Vanish,
         Self::Blink,
         Self::Cross,
+        Self::Group,
+        Self::Ends,
+        Self::Pass,
     ];
 
     /// The lower-case word that stands for it in `scene:NAME`.
@@ -68,6 +77,9 @@ impl SceneName {
             Self::Vanish => "vanish",
             Self::Blink => "blink",
             Self::Cross => "cross",
+            Self::Group => "group",
+            Self::Ends => "ends",
+            Self::Pass => "pass",
         }
     }
 }

@@ -12,7 +12,7 @@ const WIDE: &[u8] = include_bytes!("../assets/room-wide.jpg");
 /// The encoded background (JPEG) of a scene.
 pub(super) const fn encoded(name: SceneName) -> &'static [u8] {
     match name {
-        SceneName::Wide => WIDE,
+        SceneName::Wide | SceneName::Ends | SceneName::Pass => WIDE,
         _ => NEAR,
     }
 }

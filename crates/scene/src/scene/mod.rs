@@ -11,6 +11,7 @@ use crate::noise::Noise;
 use crate::options::{SceneName, SceneOptions};
 use crate::scene_background::{self, SceneBackground};
 use crate::sprite::{Mapping, Sprite};
+use crate::table;
 use portraitd_media::playback::FrameRate;
 use portraitd_media::{
     Colorimetry, FrameFormat, OwnedPicture, PixelFormat, PixelRect, Size, SourceError, image, packed_bytes,
@@ -26,9 +27,22 @@ pub struct SceneTruth {
     /// The coverage by people, `Grey`, in the size of the frame: 255 is a person, 0 is the
     /// background.
     pub alpha: OwnedPicture,
-    /// The bounding box of each visible person (the pixels whose alpha is at least a half), in
-    /// pixels, from left to right.
-    pub people: Vec<PixelRect>,
+    /// The visible people, from left to right.
+    pub people: Vec<ScenePerson>,
+}
+
+/// A person in one frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScenePerson {
+    /// The index of the person among those of the scene: the same in every frame.
+    pub id: usize,
+    /// The bounding box of the visible pixels (those whose alpha is at least a half), in pixels.
+    pub bounds: PixelRect,
+    /// The box of the head, from the top of the hair to the chin, in pixels. Somebody else may hide
+    /// it.
+    pub head: PixelRect,
+    /// The share of the person's pixels in the picture that nobody else hides, 0 to 1.
+    pub visible: f32,
 }
 
 /// A scene whose pictures are decoded and scaled.
@@ -77,9 +91,9 @@ impl Scene {
         let person_px = movement::max_height(name) * f64::from(size.height);
         let mut sprites = Vec::new();
         for cutout in movement::people(name) {
-            let (encoded, visible_part, light) = photograph(*cutout);
-            let picture = image::decode_rgba(encoded, Path::new("built-in cutout")).map_err(broken)?;
-            sprites.push(Sprite::new(&picture, visible_part, person_px, light));
+            let photograph = photograph(*cutout);
+            let picture = image::decode_rgba(photograph.encoded, Path::new("built-in cutout")).map_err(broken)?;
+            sprites.push(Sprite::new(&picture, photograph.visible_part, person_px, photograph.light));
         }
         Ok(Self {
             size,
@@ -132,6 +146,10 @@ impl Scene {
             .iter()
             .enumerate()
             .map(move |(index, cutout)| (*cutout, movement::placement(name, index, seconds)))
+    }
+
+    fn has_table(&self) -> bool {
+        self.options.name == SceneName::Group
     }
 
     /// Each sprite of frame `sequence` with its mapping to the luma plane.
@@ -187,6 +205,9 @@ impl Scene {
             for (sprite, mapping) in self.mapped(sequence) {
                 sprite.luma.sample_row(mapping, y, width, |x, [luma, alpha]| row[x] = over(row[x], luma, alpha));
             }
+            if self.has_table() {
+                table::draw_luma(self.size, y, row);
+            }
             if let Some(noise) = &self.noise {
                 noise.add_to_luma(sequence, y, row);
             }
@@ -201,13 +222,16 @@ impl Scene {
                 chroma[2 * x + 1] = over(chroma[2 * x + 1], cr, alpha);
             });
         }
+        if self.has_table() {
+            table::draw_chroma(self.size, pair, chroma);
+        }
         if let Some(noise) = &self.noise {
             noise.add_to_chroma(sequence, pair, chroma);
         }
     }
 
     /// Draws the shadow of one person on row `y`: the whole outline on the wall, shifted to the
-    /// right because the window is on the left; in the wide scene, an ellipse on the floor under
+    /// right because the window is on the left; in the large room, an ellipse on the floor under
     /// the feet.
     fn draw_shadow(&self, sprite: &Sprite, mapping: Mapping, y: usize, row: &mut [u8]) {
         let darken = |byte: u8, amount: u32| {
@@ -216,7 +240,7 @@ impl Scene {
         };
         let width = sprite.luma.width() as f64 * mapping.scale;
         let height = sprite.luma.height() as f64 * mapping.scale;
-        if self.options.name == SceneName::Wide {
+        if matches!(self.options.name, SceneName::Wide | SceneName::Ends | SceneName::Pass) {
             let (radius_x, radius_y) = (width * 0.85, height * 0.035);
             let (middle_x, middle_y) = (mapping.x + width * 0.62, mapping.y + height * 0.985);
             let down = ((y as f64 - middle_y) / radius_y).powi(2);
@@ -251,19 +275,42 @@ impl Scene {
         // The person to whom each pixel belongs, from 1: the last one drawn there with an alpha of
         // at least a half.
         let mut owner = vec![0_usize; alpha.bytes().len()];
+        let mut pixels = vec![0_u32; self.sprites.len()];
         for (person, (sprite, mapping)) in self.mapped(sequence).enumerate() {
             let rows = alpha.bytes_mut().chunks_exact_mut(width).zip(owner.chunks_exact_mut(width));
             for (y, (row, owner)) in rows.enumerate() {
+                let table = if self.has_table() { table::columns(self.size, y) } else { 0..0 };
                 sprite.luma.sample_row(mapping, y, width, |x, [_, alpha]| {
+                    if table.contains(&x) {
+                        return;
+                    }
                     row[x] = 255 - over(255 - row[x], 0, alpha);
                     if alpha >= 128 {
                         owner[x] = person + 1;
+                        pixels[person] += 1;
                     }
                 });
             }
         }
-        let mut people: Vec<_> = (1..=self.sprites.len()).filter_map(|person| bounds(&owner, width, person)).collect();
-        people.sort_by(|a, b| a.x.total_cmp(&b.x));
+        let heads =
+            self.mapped(sequence).zip(movement::people(self.options.name)).map(|((sprite, mapping), cutout)| {
+                let [x, y, width, height] = photograph(*cutout).head;
+                let (full_width, full_height) = (sprite.luma.width() as f32, sprite.luma.height() as f32);
+                #[expect(clippy::cast_possible_truncation, reason = "positions are a few thousand pixels")]
+                let [left, top, scale] = [mapping.x, mapping.y, mapping.scale].map(|value| value as f32);
+                let part = PixelRect::new(x * full_width, y * full_height, width * full_width, height * full_height);
+                let part = part.scaled(scale, scale);
+                PixelRect { x: left + part.x, y: top + part.y, ..part }
+            });
+        let mut people: Vec<_> = heads
+            .zip(pixels)
+            .enumerate()
+            .filter_map(|(id, (head, pixels))| {
+                let (bounds, shown) = bounds(&owner, width, id + 1)?;
+                Some(ScenePerson { id, bounds, head, visible: shown as f32 / pixels as f32 })
+            })
+            .collect();
+        people.sort_by(|a, b| a.bounds.x.total_cmp(&b.bounds.x));
         SceneTruth { sequence, seconds: self.seconds(sequence), alpha, people }
     }
 
@@ -276,16 +323,19 @@ impl Scene {
     }
 }
 
-/// The smallest rectangle that contains every pixel of `wanted`; `None` if there is none.
-fn bounds(owner: &[usize], width: usize, wanted: usize) -> Option<PixelRect> {
-    let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
+/// The smallest rectangle that contains every pixel of `wanted`, and their number; `None` if there
+/// is none.
+fn bounds(owner: &[usize], width: usize, wanted: usize) -> Option<(PixelRect, u32)> {
+    let (mut left, mut right, mut top, mut bottom, mut pixels) = (usize::MAX, 0, usize::MAX, 0, 0);
     for (y, row) in owner.chunks_exact(width).enumerate() {
         for (x, _) in row.iter().enumerate().filter(|(_, owner)| **owner == wanted) {
             (left, right) = (left.min(x), right.max(x + 1));
             (top, bottom) = (top.min(y), y + 1);
+            pixels += 1;
         }
     }
-    (right > 0).then(|| PixelRect::new(left as f32, top as f32, (right - left) as f32, (bottom - top) as f32))
+    let bounds = || PixelRect::new(left as f32, top as f32, (right - left) as f32, (bottom - top) as f32);
+    (right > 0).then(|| (bounds(), pixels))
 }
 
 /// Composites `front`, which is premultiplied by `alpha`, over `back`.
@@ -294,14 +344,26 @@ fn over(back: u8, front: u8, alpha: u8) -> u8 {
     front.saturating_add(u8::try_from(rest).unwrap_or(u8::MAX))
 }
 
-/// The encoded photograph (RGBA), the part of the person that it shows (as
-/// [`Sprite::visible_part`]), and the brightness of the left and right sides.
-const fn photograph(cutout: Cutout) -> (&'static [u8], f64, [f32; 2]) {
-    match cutout {
-        Cutout::A => (include_bytes!("../../assets/person-a.png"), 1.0, [1.16, 0.98]),
-        Cutout::B => (include_bytes!("../../assets/person-b.png"), 0.60, [1.06, 0.90]),
-        Cutout::C => (include_bytes!("../../assets/person-c.png"), 1.0, [1.16, 0.98]),
-    }
+/// A photograph of a person.
+struct Photograph {
+    /// RGBA, encoded.
+    encoded: &'static [u8],
+    /// As [`Sprite::visible_part`].
+    visible_part: f64,
+    /// The brightness of the left and right sides.
+    light: [f32; 2],
+    /// The head, from the top of the hair to the chin: x, y, width and height as fractions of the
+    /// photograph, measured on its alpha.
+    head: [f32; 4],
+}
+
+const fn photograph(cutout: Cutout) -> Photograph {
+    let (encoded, visible_part, light, head): (&'static [u8], _, _, _) = match cutout {
+        Cutout::A => (include_bytes!("../../assets/person-a.png"), 1.0, [1.16, 0.98], [0.390, 0.008, 0.336, 0.121]),
+        Cutout::B => (include_bytes!("../../assets/person-b.png"), 0.60, [1.06, 0.90], [0.355, 0.010, 0.362, 0.210]),
+        Cutout::C => (include_bytes!("../../assets/person-c.png"), 1.0, [1.16, 0.98], [0.324, 0.006, 0.352, 0.118]),
+    };
+    Photograph { encoded, visible_part, light, head }
 }
 
 #[cfg(test)]

@@ -60,14 +60,50 @@ fn the_truth_contains_each_visible_person() {
     for second in 0..12 {
         let truth = walk.truth(frame(second));
         let [person] = truth.people[..] else { panic!("one person at {second} s") };
-        assert!(PixelRect::of_size(Size::new(320, 180)).contains(&person, 0.0));
-        let share = person.height / 180.0;
+        assert!(PixelRect::of_size(Size::new(320, 180)).contains(&person.bounds, 0.0));
+        let share = person.bounds.height / 180.0;
         assert!((0.55..0.75).contains(&share), "as large as in a video call, at {second} s: {share}");
-        left_edge.push(person.x);
+        left_edge.push(person.bounds.x);
     }
     assert!(left_edge[6] - left_edge[0] > 100.0, "walks: {left_edge:?}");
     let wide = scene(SceneName::Wide, |_| ()).truth(frame(4));
-    assert!((0.5..0.75).contains(&(wide.people[0].height / 180.0)), "{wide:?}");
+    assert!((0.5..0.75).contains(&(wide.people[0].bounds.height / 180.0)), "{wide:?}");
+    assert_eq!((count(SceneName::Group, 5), count(SceneName::Ends, 5), count(SceneName::Pass, 0)), (4, 2, 2));
+}
+
+#[test]
+fn the_truth_has_ids_heads_and_what_is_hidden() {
+    let pass = scene(SceneName::Pass, |_| ());
+    let at = |seconds| pass.truth(frame(seconds)).people;
+    let ids = |seconds| at(seconds).iter().map(|person| person.id).collect::<Vec<_>>();
+    assert_eq!((ids(0), ids(9)), (vec![0, 1], vec![1, 0]), "they have passed each other");
+    let least = |from: u64, to: u64| {
+        let frames = (from..to).flat_map(|number| pass.truth(number).people);
+        frames.map(|person| person.visible).fold(1.0, f32::min)
+    };
+    assert!(least(0, 30) > 0.99 && least(120, 150) < 0.5, "{} {}", least(0, 30), least(120, 150));
+    for name in [SceneName::Still, SceneName::Walk, SceneName::Wide, SceneName::Ends] {
+        for person in scene(name, |_| ()).truth(frame(1)).people {
+            let (head, bounds) = (person.head, person.bounds);
+            assert!((head.y - bounds.y).abs() <= 2.0, "{name}: the top of the head is the person's: {person:?}");
+            assert!(head.x > bounds.x && head.right() < bounds.right(), "{name}: {person:?}");
+        }
+    }
+}
+
+/// Nobody is seen through the table, and nobody at it reaches below it.
+#[test]
+fn the_table_hides_what_is_behind_it() {
+    let group = scene(SceneName::Group, |options| options.noise = 0.0);
+    let truth = group.truth(0);
+    let mut dark = scene(SceneName::Group, |options| options.noise = 0.0);
+    dark.background.luma.fill(16);
+    let rows = |picture: &OwnedPicture| picture.plane(0)[160 * 320..].to_vec();
+    assert_eq!(rows(&group.picture(0)), rows(&dark.picture(0)));
+    assert!(truth.alpha.bytes()[160 * 320..].iter().all(|alpha| *alpha == 0));
+    assert!(truth.people.iter().all(|person| person.bounds.bottom() <= 150.0), "{:?}", truth.people);
+    let [.., third, fourth] = &truth.people[..] else { panic!("four people") };
+    assert!(third.visible < 0.99 && third.bounds.right() >= fourth.bounds.x, "two touch: {third:?} {fourth:?}");
 }
 
 /// Where alpha is 0, the picture is the background or its shadow. Where alpha is 255, nothing of
