@@ -5,6 +5,7 @@
 //! | [`score`](mod@score) | one mask against its truth, and the summary of a set of pictures |
 //! | [`masks`] | the masks of a video over time, with or without truth |
 //! | [`stability`] | jitter of boxes, speed and direction changes of the crop |
+//! | [`people`] | the number of people, their ids and heads, compared with a scene |
 //! | [`chain`] | the chain of `portraitd-render`, and beside it the net alone |
 //! | [`video`] | all figures of a video, which passes through [`chain`] |
 //! | [`page`] | self-contained HTML pages |
@@ -16,6 +17,7 @@
 pub mod chain;
 pub mod masks;
 pub mod page;
+pub mod people;
 pub mod room;
 pub mod score;
 pub mod stability;
@@ -23,5 +25,6 @@ pub mod video;
 
 pub use chain::{EvalChain, EvalError};
 pub use masks::{MaskMeter, MaskMetrics};
+pub use people::{PeopleMeter, PeopleSummary};
 pub use score::{PictureSummary, Score, score};
 pub use video::{FrameMetrics, VideoSummary};

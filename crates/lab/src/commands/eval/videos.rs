@@ -8,11 +8,11 @@ use anyhow::{Context, bail};
 use portraitd::source::SourceSpec;
 use portraitd_lab::eval::page::{VideoPart, videos_page};
 use portraitd_lab::eval::video::VideoMeter;
-use portraitd_lab::eval::{EvalChain, VideoSummary};
+use portraitd_lab::eval::{EvalChain, PeopleMeter, PeopleSummary, VideoSummary};
 use portraitd_media::file::open_video;
 use portraitd_media::playback::FrameRate;
 use portraitd_media::{PixelFormat, Size};
-use portraitd_scene::{Scene, SceneOptions, Scratch};
+use portraitd_scene::{Scene, SceneOptions, ScenePerson, Scratch};
 use portraitd_vision::net::Library;
 use serde_json::{Value, json};
 
@@ -56,6 +56,8 @@ struct VideoResult {
     frame_rate: f32,
     truth: bool,
     summary: VideoSummary,
+    /// `None` without a true list of people.
+    people: Option<PeopleSummary>,
     part: VideoPart,
 }
 
@@ -96,6 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// The measurement of one video in progress.
 struct Measurement {
     meter: VideoMeter,
+    people: PeopleMeter,
     part: VideoPart,
     size: Size,
     frame_rate: FrameRate,
@@ -114,6 +117,7 @@ impl Measurement {
         let chain = EvalChain::new(library, &arguments.model.model, size).with_context(|| name.to_owned())?;
         Ok(Self {
             meter: VideoMeter::new(chain, size),
+            people: PeopleMeter::new(),
             part: VideoPart::new(name),
             size,
             frame_rate,
@@ -131,9 +135,13 @@ impl Measurement {
         &mut self,
         picture: &portraitd_media::Picture<'_>,
         truth: Option<&[u8]>,
+        people: Option<&[ScenePerson]>,
         sequence: u64,
     ) -> anyhow::Result<()> {
         let frame = self.meter.add(picture, truth, self.frame_rate.nanoseconds(sequence))?;
+        if let Some(people) = people {
+            self.people.add(self.size, people, &frame.people, frame.crop);
+        }
         if self.html {
             self.part.add(picture, frame);
         }
@@ -146,7 +154,8 @@ impl Measurement {
             self.part.finish(self.meter.frames(), &summary);
         }
         let (size, frame_rate) = (self.size, self.frame_rate.per_second());
-        VideoResult { name: name.to_owned(), size, frame_rate, truth, summary, part: self.part }
+        let people = self.people.summary();
+        VideoResult { name: name.to_owned(), size, frame_rate, truth, summary, people, part: self.part }
     }
 }
 
@@ -159,7 +168,8 @@ fn measure_scene(arguments: &Arguments, library: &Library, options: &SceneOption
     let (mut picture, mut scratch) = (scene.picture(0), Scratch::default());
     for sequence in (0..).take_while(|sequence| !measurement.is_done(*sequence)).collect::<Vec<_>>() {
         scene.render(sequence, &mut scratch, picture.bytes_mut());
-        measurement.add(&picture.as_picture(), Some(scene.truth(sequence).alpha.bytes()), sequence)?;
+        let truth = scene.truth(sequence);
+        measurement.add(&picture.as_picture(), Some(truth.alpha.bytes()), Some(&truth.people), sequence)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -198,7 +208,7 @@ fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyho
             };
             known = Some(mask);
         }
-        measurement.add(&picture.as_picture(), known.as_ref().map(|mask| mask.bytes()), sequence)?;
+        measurement.add(&picture.as_picture(), known.as_ref().map(|mask| mask.bytes()), None, sequence)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -218,7 +228,7 @@ impl VideoResult {
     fn document(&self) -> anyhow::Result<Value> {
         let mut document = json!({
             "name": self.name, "width": self.size.width, "height": self.size.height, "fps": self.frame_rate,
-            "truth": self.truth,
+            "truth": self.truth, "people": self.people,
         });
         if let (Some(document), Value::Object(figures)) =
             (document.as_object_mut(), serde_json::to_value(&self.summary)?)
@@ -254,6 +264,12 @@ impl VideoResult {
                 "  {:<16} at most pan {}, tilt {}, zoom {} within 2 s",
                 "turns", turns.pan, turns.tilt, turns.zoom
             ));
+        }
+        if let Some(people) = &self.people {
+            lines.push(format!("  {:<16} in {:.1} % of the frames", "counted right", people.counted * 100.0));
+            lines.push(format!("  {:<16} {:.1} %, {} ids in all", "ids kept", people.ids_kept * 100.0, people.ids));
+            let inside = people.heads_inside * 100.0;
+            lines.push(format!("  {:<16} in {inside:.1} % of the frames", "heads inside"));
         }
         lines.join("\n")
     }
