@@ -1,11 +1,11 @@
-//! What others learn of a service that cannot start.
+//! Reports why the service cannot start.
 
 use portraitd::command_line::one_line;
 use portraitd::publish::dbus::{Bus, refuse_calls};
 use portraitd::service::notify;
 
-/// Tells the service manager and whoever waits on the bus for the service to start why it does not.
-/// A bus that has started the service for a call would otherwise let its client wait for 25 s.
+/// Tells the service manager, and the clients on the bus that wait for the service, why it does not
+/// start. If a call has started the service, the bus would otherwise let its client wait for 25 s.
 pub(super) fn tell(bus: Option<&str>, error: &anyhow::Error) {
     if !notify::is_managed() {
         return;

@@ -7,12 +7,12 @@ use super::{Report, Surroundings};
 const KERNEL: (u64, u64) = (5, 1);
 /// The memory that the service needs for one camera, in MiB (SPECIFICATION.md, C5).
 const MIB_PER_CAMERA: u64 = 48;
-/// Governors of these drivers keep the name `powersave` and change the clock all the same.
+/// Drivers whose governor is named `powersave` although it changes the clock with the load.
 const DRIVERS_THAT_SCALE: [&str; 2] = ["intel_pstate", "amd-pstate-epp"];
 /// The cgroup of the unit.
 const CGROUP: &str = "/sys/fs/cgroup/system.slice/portraitd.service";
-/// No clock that was ever set is before this time, in seconds since 1970: when the program was
-/// packaged, or the beginning of November 2026.
+/// The beginning of November 2026, in seconds since 1970. It is used if the time of the build
+/// (`SOURCE_DATE_EPOCH`) is not known. A clock before it has never been set.
 const BUILT_S: u64 = 1_793_491_200;
 
 pub(super) fn examine(surroundings: &Surroundings, report: &mut Report) {
@@ -75,7 +75,7 @@ fn memory(surroundings: &Surroundings, report: &mut Report) {
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse::<u64>().ok())
     });
     if let Some(kills) = kills.filter(|kills| *kills > 0) {
-        let what = format!("{kills} processes of the service were killed for want of memory since it was started");
+        let what = format!("{kills} processes of the service were killed for lack of memory since it was started");
         let remedy = ["journalctl -k -g oom", "use a smaller picture or fewer cameras, or raise MemoryMax="];
         report.warning("oom-kills", events, what, &remedy);
     }

@@ -42,9 +42,9 @@ use root::Root;
 pub enum Severity {
     /// The service, or a camera of it, cannot work.
     Error,
-    /// It works, but worse than it could, or not for everybody.
+    /// The service works, but worse than it could, or not for every user.
     Warning,
-    /// It is so by somebody's choice, and explains what one sees.
+    /// Somebody has chosen this state. It is no fault, but may explain what the caller sees.
     Note,
 }
 

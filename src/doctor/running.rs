@@ -12,7 +12,7 @@ const JOURNAL: &str = "journalctl -u portraitd -p warning -n 20";
 const RESTART: &str = "sudo systemctl restart portraitd";
 /// The oldest systemd for which the unit is written.
 const SYSTEMD: u64 = 247;
-/// So many restarts since somebody started the unit are worth a look.
+/// The number of restarts since the unit was last started by hand or at boot that is reported.
 const RESTARTS: u32 = 3;
 
 pub(super) fn examine(surroundings: &Surroundings, report: &mut Report) {

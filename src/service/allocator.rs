@@ -1,12 +1,13 @@
-//! The C library's allocator: how much of what was freed goes back to the system, and when.
+//! The C library's allocator: how much freed memory is returned to the system, and when.
 //!
 //! Without this, the resident memory of a service that was once flooded stays at its peak: every
-//! thread takes from an arena of its own, and an arena gives back only what lies at its end.
+//! thread allocates from an arena of its own, and an arena returns only what lies at its end.
 //! `docs/design/bus-limits.md` has the figures.
 //!
-//! `malloc_trim` passes over what lies at the end of an arena other than the first. That goes back
-//! when it is freed, if it exceeds a threshold. By default the C library raises this threshold to
-//! twice the largest block that was freed, up to 64 MiB, so it has to be fixed.
+//! `malloc_trim` does not return the free memory at the end of any arena but the first. The library
+//! returns that when a block there is freed, if it exceeds a threshold. By default the C library
+//! raises this threshold to twice the largest block that was freed, up to 64 MiB, so it has to be
+//! fixed.
 //!
 //! With a C library other than GNU's, both functions do nothing.
 #![allow(unsafe_code)]
@@ -16,8 +17,8 @@
 #[cfg(target_env = "gnu")]
 const ARENAS: std::ffi::c_int = 2;
 
-/// The end of an arena goes back when it is larger than this, and larger blocks are mapped each on
-/// its own, in bytes.
+/// Free memory at the end of an arena is returned if it is larger than this, in bytes. Each larger
+/// block has a mapping of its own.
 #[cfg(target_env = "gnu")]
 const THRESHOLD: std::ffi::c_int = 1 << 20;
 
@@ -36,7 +37,8 @@ mod c {
     }
 }
 
-/// Limits the arenas of the allocator, and what each keeps at its end. The main thread calls it before it starts any other.
+/// Limits the number of arenas of the allocator, and the free memory that each keeps at its end.
+/// The main thread calls it before it starts any other thread.
 pub fn configure() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in

@@ -3,10 +3,10 @@
 //! - In a thread of a camera it is caught ([`caught`]), and the thread starts again or closes what it
 //!   serves.
 //! - In the answer to a client it is caught ([`answered`]), and the client gets an error.
-//! - In a task of the main thread without which the service would go on blindly ([`vital`]), it ends
-//!   the process. The service manager starts the service again.
+//! - In a task of the main thread that the service cannot do without ([`vital`]), it ends the
+//!   process. The service manager starts the service again.
 //!
-//! The message is printed by the hook of the standard library, in any case.
+//! In each case the hook of the standard library prints the message.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +22,8 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     excerpt(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic"))
 }
 
-/// Runs `work`. A panic is returned as its message. The caller answers for the state that `work`
-/// leaves behind.
+/// Runs `work`, and turns a panic into an error. The caller must repair or discard the state that
+/// `work` may have left half changed.
 ///
 /// # Errors
 /// The message of the panic.
@@ -34,16 +34,16 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// The answer of `work` to a client.
 ///
 /// # Errors
-/// The error of `work`, or `Failed` if it panics. What it has reserved is given back by unwinding.
+/// The error of `work`, or `Failed` if it panics. Unwinding gives back what `work` has reserved.
 pub async fn answered<T>(work: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
         Err(ServiceError::Failed(format!("a defect of the service ended the request: {}", text_of(&*panic))))
     })
 }
 
-/// Runs a task that the service cannot be without, called `name`: the runtime would drop it after a
-/// panic and go on, and clients that leave, or permissions that end, would not be noticed any more.
-/// A panic therefore ends the process.
+/// Runs the task `name`, which the service cannot do without. After a panic the runtime would drop
+/// the task and go on, and the service would no longer notice clients that leave or permissions
+/// that end. A panic therefore ends the process.
 pub async fn vital<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     match AssertUnwindSafe(work).catch_unwind().await {
         Ok(value) => value,

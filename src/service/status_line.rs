@@ -1,6 +1,7 @@
 //! The line that `systemctl status` shows.
 //!
-//! Every user of the system can read it, so it tells nothing about people: no rate of masks.
+//! Every user of the system can read it. It therefore says nothing about people, and has no rate of
+//! masks.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use portraitd_protocol::CameraState;
 
-/// The shortest time, in seconds, over which a frame rate is told.
+/// The shortest time, in seconds, over which a frame rate is computed.
 const SHORTEST_S: f64 = 1.0;
 
 /// A camera at one moment.

@@ -129,8 +129,8 @@ impl Chain {
         Ok(director.step(capture_ns))
     }
 
-    /// Observes a picture that has no predecessor with one inference pass. Its mask is the net's
-    /// output without smoothing; its people come from the cleaned mask. Forgets everything that was seen before.
+    /// Observes a single picture with one inference pass. Its mask is the net's output without
+    /// smoothing; its people come from the cleaned mask. Forgets everything that was seen before.
     ///
     /// # Errors
     /// [`ChainError::Observe`].
@@ -142,7 +142,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Observes a picture that has no predecessor with as many inference passes as it takes
+    /// Observes a single picture with as many inference passes as it needs
     /// ([`Observer::observe_closely`]). Forgets everything that was seen before.
     ///
     /// # Errors

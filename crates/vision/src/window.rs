@@ -1,4 +1,4 @@
-//! The part of a picture that the net sees so that somebody is large in its input.
+//! The window: the part of a picture that the net sees, so that people are large in its input.
 
 use portraitd_media::{Size, UnitRect};
 

@@ -149,8 +149,9 @@ impl RingTable {
     /// user. Takes `joining` if it succeeds.
     ///
     /// # Errors
-    /// The error of `allowed`; `Busy` if the ring has too many clients; `Failed` if the system has no descriptors left or the camera is stopped. A ring
-    /// `made` that nobody uses has ended then.
+    /// The error of `allowed`; `Busy` if the ring has too many clients; `Failed` if the system has
+    /// no descriptors left or the camera is stopped. The ring `made` is then ended if it has no
+    /// client.
     pub(super) fn attach(
         &self,
         joining: &mut Option<Joining>,

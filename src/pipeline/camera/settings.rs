@@ -133,8 +133,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the camera private, and waits until it is closed; or ends that. Where it is closed for
-    /// that already, attachments to its black frames go on.
+    /// Makes the camera private and waits until it is closed, or ends the private state. If the
+    /// camera is private and closed already, attachments to its black frames go on.
+    ///
+    /// # Errors
+    /// `Failed` if the camera is not closed within [`CLOSING`]. It stays private then.
     async fn set_private(&self, private: bool) -> Result<(), ServiceError> {
         let shared = &self.shared;
         let closed = shared.demand.is_private() && shared.published.is_private();

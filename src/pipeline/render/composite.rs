@@ -2,10 +2,10 @@
 //!
 //! What of a frame may be shown is decided by [`MatteRules`] alone (`docs/design/fail-closed.md`):
 //!
-//! - Of an observed frame with its own mask, people. A frame whose mask is missing parts of people,
-//!   because the pass only looked for others, is left out.
-//! - Of a newer frame, which only composites that are not strict show: people who have not moved
-//!   since a mask of at most 400 ms.
+//! - Of an observed frame with its own mask, people are shown. A frame whose mask lacks parts of
+//!   people, because the pass only looked for others, is left out.
+//! - Of a newer frame, only people who have not moved since a mask of at most 400 ms are shown.
+//!   Only composites that are not strict show such frames.
 //!
 //! Without observations (the shutter is closed, the net fails, hangs or is not there) only the
 //! background is shown.
@@ -21,7 +21,8 @@ use portraitd_vision::{GateSampler, Observation};
 use super::masked::{Masked, MaskedFrames};
 use super::{RenderLoop, fit_aspect, flag, publish_current, slot_info};
 
-/// After leaving out observed frames for this long, a composite shows what there is.
+/// After observed frames were left out for this long, a composite shows the next one, although
+/// parts of people may be missing.
 const LEFT_OUT_NS: u64 = 500_000_000;
 
 /// The state of a thread that draws composites.

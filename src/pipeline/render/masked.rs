@@ -1,5 +1,5 @@
-//! Which frame is drawn with which mask: the one rule of all pictures that need both, which are
-//! composites and masks with refined edges.
+//! Decides which frame is drawn with which mask, for all pictures that need both: composites, and
+//! masks with refined edges.
 //!
 //! - *An observed frame with its own mask*, one inference pass later than a view. Strict composites
 //!   (`background.strict`, the default) show no other frames, so a slow net lowers their frame rate.

@@ -1,8 +1,8 @@
-//! A first mask and a first view for every user, also when others have taken everything.
+//! A first mask and a first view for every user, even if others have used up the limits.
 //!
-//! The reserve serves two further users. After that, a user that wants little gets it from whoever
-//! has most: the largest ring of a user with more than an equal part is ended. Its clients attach
-//! again, and are told what there is left.
+//! The reserve serves two further users. After that, the largest ring of the user that has most is
+//! ended for a user that asks for little, if it has more than an equal part. The clients of the
+//! ended ring attach again; they may get `Busy`. `docs/design/quotas.md` has the rule.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tracing::info;
 use super::{ATTACHMENTS, Amounts, Limit, RINGS, RingBudget, RingShare};
 use crate::publish::error::PublishError;
 
-/// How long the memory of a ring that is ended may take to become free: a slot of it may be drawn.
+/// How long the memory of a ring that is ended may take to become free: a slot may still be drawn.
 const FREED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A camera, which has rings and can end them.
@@ -48,8 +48,9 @@ impl RingBudget {
         holders.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Charges `amounts` to a user. If that makes no more than a first mask and view, and no more
-    /// than an equal part of what there is, rings of users with more than that are ended for it.
+    /// Charges `amounts` to a user. If there is no room, but the user would then have no more than
+    /// a first mask and view and no more than an equal part, rings of users with more than an equal
+    /// part are ended until there is room.
     ///
     /// # Errors
     /// As [`RingBudget::take`].
@@ -70,8 +71,8 @@ impl RingBudget {
         }
     }
 
-    /// The users that have more than an equal part of what is lacking, most first, if `user` may
-    /// claim a part of theirs.
+    /// The users that have more than an equal part of the lacking resource, those with most first.
+    /// Empty if `user` is not entitled to end rings of others for `amounts`.
     fn larger_users(&self, user: u32, amounts: Amounts) -> Vec<u32> {
         let ledger = self.ledger();
         let used = |user: u32| ledger.users.get(&user).map(|account| account.used).unwrap_or_default();

@@ -88,8 +88,8 @@ pub trait Authority: Send + Sync {
         false
     }
 
-    /// Why every client but root will be refused, if that is known before one asks. The default knows
-    /// of nothing.
+    /// Why every client except root will be refused, if that is known before a client asks. By
+    /// default nothing is known.
     fn outage<'a>(&'a self, connection: &'a Connection) -> BoxFuture<'a, Option<String>> {
         let _ = connection;
         std::future::ready(None).boxed()

@@ -1,5 +1,5 @@
-//! What a configuration means now against what it meant before: for updates, `check-config
-//! --against`.
+//! Compares the settings in force with those of an older configuration, for
+//! `check-config --against`.
 //!
 //! Settings are compared as they are in force, defaults included. A key that no file mentions
 //! therefore counts as changed if its default has changed between two releases.

@@ -1,10 +1,11 @@
 //! `portraitd-lab segment`: writes masks of pictures and videos, and views and composites on
 //! request. It uses no camera and no threads.
 //!
-//! Still pictures are independent of each other. Several inference passes look closer at the people
-//! in them, and the edges of their mask follow those of the picture. With `--plain` the mask is the
-//! output of one pass, scaled to the size of the picture. Frames of a video, and pictures with `--video`, pass through the whole
-//! chain of live frames: smoothing, regions, tracks, director.
+//! Still pictures are independent of each other. Several inference passes run on windows around the
+//! people in them, and the edges of their mask follow those of the picture. With `--plain` the mask
+//! is the output of one pass, scaled to the size of the picture. Frames of a video, and pictures
+//! with `--video`, pass through the whole chain of live frames: smoothing, regions, tracks,
+//! director.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -69,7 +69,8 @@ fn confine(processor_time: Duration) {
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     };
     limit(Resource::Core, 0);
-    // The threads of the service count as well, so none is left. It does not hold for root.
+    // The threads of the service's user count as well, so no further one is allowed. The kernel does
+    // not apply this limit to root.
     limit(Resource::Nproc, 0);
     limit(Resource::Data, MAX_MEMORY_BYTES);
     limit(Resource::Stack, MAX_STACK_BYTES);
@@ -165,7 +166,7 @@ fn try_with(package: &Package, mut command: Command, limit: Duration) -> Result<
         return Err(panicked(package.path.as_path(), &excerpt(&String::from_utf8_lossy(&message))));
     }
     Err(hostile(format!(
-        "importing the net ends with {status}: it needs more than {} MiB of memory, or too much of the stack",
+        "importing the net ends with {status}: it needs more than {} MiB of memory, or too much stack or time",
         MAX_MEMORY_BYTES >> 20
     )))
 }

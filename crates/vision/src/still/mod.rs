@@ -1,13 +1,13 @@
 //! Single pictures: several inference passes, on the whole picture and on windows, for one mask.
 //!
-//! 1. A pass on the whole picture finds whom it can.
+//! 1. A pass on the whole picture finds the people who are large enough.
 //! 2. Passes on tiles find candidates: people who are too small, or too many, for the first pass.
 //! 3. Passes on windows around the people, in two rounds, show each of them large. A wide group gets
 //!    several overlapping windows.
 //!
-//! A window does not count if the net is less certain in it than it was before, as it is where a
-//! picture is blurred. A candidate counts if its own window confirms it, and if it is not much
-//! smaller than the people of the first pass. `docs/design/attention.md` has the measurements.
+//! A window is ignored if the net is less certain in it than before, as happens in blurred
+//! pictures. A candidate counts if its own window confirms it, and if it is not much smaller than
+//! the people of the first pass. `docs/design/attention.md` has the measurements.
 
 mod canvas;
 
@@ -29,20 +29,21 @@ const ROUNDS: u32 = 2;
 const WEIGHT_STEP: f32 = 6.0;
 /// The number of windows of one round, at most.
 const MAX_WINDOWS: usize = 24;
-/// People whose box is wider than this many heights (in pixels) are a group. It gets windows of this
-/// width ...
+/// People whose box is wider than this many heights (in pixels) are a group. Each window of a group
+/// shows a part of the box of this width.
 const GROUP_ASPECT: f32 = 1.2;
-/// ... each of them this share of a window further to the right.
+/// The distance from one part of a group to the next, as a share of the width of a part.
 const GROUP_STEP: f32 = 0.5;
-/// The least mean probability of a candidate in its tile ...
+/// The least mean probability of a candidate in its tile.
 const MIN_CANDIDATE: f32 = 0.8;
-/// ... and in its window.
+/// The least mean probability of a candidate in its window.
 const MIN_CONFIRMED: f32 = 0.9;
 /// The least overlap (intersection over union) of a candidate's boxes in its tile and its window.
 const MIN_AGREEMENT: f32 = 0.5;
-/// A candidate of whom this share is in the box of a known person is that person.
+/// A candidate is a known person if more than this share of the candidate's box lies in the box of
+/// that person.
 const KNOWN: f32 = 0.7;
-/// Candidates that overlap so much (intersection over union) are the same person.
+/// Candidates whose boxes overlap by more than this (intersection over union) are the same person.
 const SAME: f32 = 0.6;
 /// The least height of a candidate, as a share of the height of the tallest person of the first
 /// pass. Smaller ones are passers-by in the background.
@@ -63,7 +64,7 @@ struct Still<'a> {
 }
 
 impl Observer {
-    /// Segments a single picture with as many inference passes as it takes, and fills
+    /// Segments a single picture with as many inference passes as it needs, and fills
     /// `observation`. Its mask has a grid over the whole picture, of one cell for each pixel up to
     /// 1024 on the longer side. Everything that was observed before is forgotten.
     ///
@@ -133,7 +134,10 @@ impl Still<'_> {
         Ok(())
     }
 
-    /// The boxes of those whom the first pass may have missed.
+    /// The boxes of people whom the first pass may have missed, in fractions of the picture.
+    ///
+    /// # Errors
+    /// [`ObserveError`] if the picture cannot be sampled or the net fails.
     fn candidates(&mut self) -> Result<Vec<UnitRect>, ObserveError> {
         let mut candidates: Vec<UnitRect> = Vec::new();
         for tile in TILES {

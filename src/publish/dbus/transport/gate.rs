@@ -1,8 +1,8 @@
-//! The account of a connection: who the clients are, calls in flight, and calls of our own that wait
-//! for a reply.
+//! What is counted for a connection: who the clients are, calls in flight, and calls of our own
+//! that wait for a reply.
 //!
-//! A call is in flight from when it is passed on until its reply has been written. The account is
-//! pure: it does no I/O, and times are arguments.
+//! A call is in flight from the moment it is passed on until its reply has been written. The module
+//! is pure: it does no I/O, and times are arguments.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ pub(super) const USER_BYTES: usize = 512 << 10;
 pub(super) const TOTAL_BYTES: usize = 4 << 20;
 /// Our own calls that wait for a reply. Each call in flight makes a few.
 const PENDING_CALLS: usize = 4096;
-/// Clients that are remembered. If more call, the one that was learned first and has no call in
-/// flight is forgotten, and is asked about again at its next call.
+/// Clients whose user is remembered. If more call, the oldest one without a call in flight is
+/// forgotten. The bus is asked about it again at its next call.
 const KNOWN_CLIENTS: usize = 1024;
 /// Questions to the bus about clients that wait for an answer. A system bus allows 128 of a
 /// connection in all.
@@ -30,7 +30,7 @@ const QUESTIONS: usize = 64;
 /// After this time a call no longer counts. The handler of a call may have panicked, or have failed
 /// to encode its reply, and then no reply is ever written.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
-/// How often calls are looked for that no longer count.
+/// The interval in which calls are removed that no longer count.
 const FORGETTING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serials of messages that the transport itself sends. Those of zbus count up from 1.
@@ -109,7 +109,7 @@ pub(super) struct Gate {
     /// The calls in flight by user. A user without calls has no entry.
     users: HashMap<u32, Sum>,
     total: Sum,
-    /// When calls that no longer count were looked for.
+    /// When calls that no longer count were last removed.
     swept: Option<Instant>,
     clients: HashMap<Box<str>, Client>,
     /// The names of the clients, in the order in which they were learned.
@@ -225,7 +225,8 @@ impl Gate {
         }
     }
 
-    /// The serial of the question to the bus who `name` is, if it is to be asked now.
+    /// The serial for a question to the bus who `name` is. `None` if nothing is to be asked now:
+    /// the user is known, the bus was asked already, or too many questions wait.
     pub(super) fn ask(&mut self, name: &str) -> Option<u32> {
         if self.clients.contains_key(name) || self.is_asked(name) || self.questions.len() >= QUESTIONS {
             return None;
@@ -246,7 +247,7 @@ impl Gate {
     }
 
     /// Takes the answer to one of our questions: user and process, or `None` if the bus does not
-    /// know. Returns whom it is about.
+    /// know. Returns the name of the client.
     pub(super) fn answer(&mut self, serial: u32, who: Option<(u32, Option<u32>)>) -> Option<Box<str>> {
         let at = self.questions.iter().position(|(asked, _)| *asked == serial)?;
         let (_, name) = self.questions.remove(at)?;

@@ -1,12 +1,12 @@
 //! Finds the sender in a header that is too long to be read as a whole.
 //!
-//! An object path has no limit of its own, and a bus puts the sender behind the fields that it got.
-//! The fields are therefore followed as the bytes come, in pieces of any size; of each field no more
-//! than a name is kept.
+//! An object path has no limit of its own, and a bus puts the sender after the fields of the
+//! client. The header is therefore parsed as the bytes come, in pieces of any size. Of each field
+//! at most [`KEPT`] bytes are kept.
 
 use super::header::{Endian, FIXED_BYTES};
 
-/// Fields that are followed. The protocol has nine, and a bus takes out those that it does not know.
+/// The most fields that are parsed. The protocol has nine, and a bus removes unknown ones.
 const FIELDS: usize = 32;
 /// The longest text that is kept, in bytes, with the zero that ends it: a name, or a signature.
 const KEPT: usize = 256;

@@ -6,8 +6,8 @@
 //! cannot parse. [`Transport`] is the socket that zbus reads from and writes to instead of its own.
 //! It passes on
 //!
-//! - calls of at most [`CALL_BYTES`] whose bodies are small in every other way too ([`body`]), while
-//!   there are not too many in flight ([`gate`]), as soon as it is known whose they are,
+//! - calls of at most [`CALL_BYTES`] whose bodies are small in every other way too ([`body`]),
+//!   while there are not too many in flight ([`gate`]), as soon as their user is known,
 //! - replies to calls of our own,
 //! - signals of the bus itself and those of the interfaces in [`SIGNALS`].
 //!
@@ -73,7 +73,7 @@ const TURNS: usize = 16;
 /// The time between two messages in the log about what was refused, in nanoseconds.
 const LOG_INTERVAL_NS: u64 = 10_000_000_000;
 
-/// Methods that only answer. A call of one that wants no answer is dropped.
+/// Methods that only return something. A call of one of them that asks for no reply is dropped.
 const ANSWERS_ONLY: [&str; 8] =
     ["Attach", "Snapshot", "Get", "GetAll", "GetManagedObjects", "Introspect", "Ping", "GetMachineId"];
 

@@ -150,7 +150,7 @@ impl Reader {
                 Verdict::Refuse(reply::INVALID_ARGS, text)
             }
             Kind::Call if !fixed.wants_reply() && ANSWERS_ONLY.contains(&fields.member) => {
-                Verdict::Drop("it wants no answer from a method that does nothing but answer")
+                Verdict::Drop("it asks for no reply, and its method only returns something")
             }
             Kind::Call => Verdict::Pass,
             Kind::Return | Kind::Error if from_bus && shared.gate().asked(fields.reply_serial) => {
@@ -233,7 +233,7 @@ impl Reader {
                 }
             }
         }
-        // There were as many questions as there may be, perhaps.
+        // A client that waits may not have been asked about, because there were too many questions.
         let next = {
             let gate = self.shared.gate();
             self.waiting.senders().find(|name| !gate.is_asked(name)).map(str::to_owned)
@@ -255,7 +255,7 @@ impl Reader {
             self.turn_away_call(&call, reply::LIMITS_EXCEEDED, &full.text()).await?;
             return Ok(None);
         }
-        // zbus answers every call then, so that the account sees when each is done.
+        // zbus then replies to every call, so that the gate sees when each has ended.
         call.bytes[2] &= !NO_REPLY_EXPECTED;
         match Parsed.receive_message(sequence, &mut call.bytes, &mut call.fds).await {
             Ok(message) => Ok(Some(message)),

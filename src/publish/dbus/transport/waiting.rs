@@ -1,9 +1,9 @@
-//! Calls of clients of whom the bus has not said yet who they are. They wait for its answer, so that
-//! every call in flight is counted by its user.
+//! Calls of clients whose user is not known yet. They wait until the bus has said which user the
+//! client belongs to, so that every call in flight is counted by its user.
 //!
-//! A client is asked about at its first call, and the answer comes within a round trip to the bus.
-//! When too much waits meanwhile, whoever has most waiting is refused, so that a new client with one
-//! call is served beside others that send many.
+//! The transport asks the bus at a client's first call, and the answer comes within a round trip.
+//! If too much waits meanwhile, calls of the client that has most waiting are refused, so that a
+//! new client with one call is served beside others that send many.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Weights and geometry of tract's operators in the form that a program has them.
+//! Converts weights and geometry of tract's operators to the form of a plan's program.
 
 use portraitd_kernels::nn::Shape;
 use tract_onnx::prelude::*;
@@ -8,14 +8,15 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 use super::error::OperatorError;
 use super::import::Value;
 
-/// The most groups of a dense convolution that are computed as one group. Its weights are then zero
-/// outside the groups, so that it takes as many times the work; tract is faster for nets with more.
+/// The most groups of a dense convolution that are computed as one group. The weights between the
+/// groups are then zero, so the work grows by the number of groups; with more, tract is faster.
 const MAX_GROUPS: usize = 16;
 
 /// Weights of `groups` groups, `[out][in / groups][tap]`, as those of one group, `[out][in][tap]`.
 ///
 /// # Errors
-/// The groups do not fit the channels or the number of weights, or they are too many.
+/// [`OperatorError`] if the groups do not fit the channels or the number of weights, or if there
+/// are more than [`MAX_GROUPS`].
 pub(super) fn ungrouped(
     weights: Vec<f32>,
     groups: usize,
