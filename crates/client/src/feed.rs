@@ -251,6 +251,12 @@ impl Feed {
         Self { camera, stream, options, attached: None, past: FeedCounters::default(), generation: 0 }
     }
 
+    /// Changes the options. The next call of [`Feed::next`] attaches again, with the new ones.
+    pub fn set_options(&mut self, options: AttachOptions) {
+        self.options = options;
+        self.detach();
+    }
+
     async fn attach_once(&self) -> Result<Attached, FeedError> {
         let (memory, event, _) = self.camera.attach(self.stream.as_str(), &self.options.to_values()).await?;
         let event = OwnedFd::from(event);

@@ -10,7 +10,7 @@
 //! | [`feed`] | [`Feed`]: attach, wait, copy, and attach again when the ring changes |
 //! | [`ring`] | [`Ring`]: reading one ring, given its two descriptors |
 //! | [`proxy`], [`connect`] | the D-Bus interfaces, and the ways to reach them |
-//! | [`picture`] | a frame as RGB, PNG, PPM or PGM |
+//! | [`picture`] | a frame as RGB, PNG, PPM or PGM, and frames as y4m and JPEG |
 //!
 //! [`protocol`] is the crate `portraitd-protocol` with the words, pixel formats and the layout of
 //! rings.

@@ -1,5 +1,11 @@
-//! Converts frames to packed pixels and to PNG, PPM and PGM files. It is meant for tools and
-//! examples and is not fast.
+//! Converts frames to packed pixels and to PNG, PPM and PGM files, which is not fast, and to the
+//! videos that other programs read from a pipe: y4m and motion JPEG.
+
+mod jpeg;
+mod y4m;
+
+pub use jpeg::JpegEncoder;
+pub use y4m::{append_y4m_frame, y4m_header};
 
 use std::io::{self, Write as _};
 
@@ -37,6 +43,31 @@ pub fn to_packed(frame: &FrameCopy) -> Option<PackedPicture> {
         }
     }
     Some(PackedPicture { width, height, channels: 3, data })
+}
+
+fn unsupported(what: &str, format: PixelFormat) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("{what} is made of 4:2:0 or grey frames, not of {format}"))
+}
+
+/// Where the chroma of a frame in 4:2:0 lies: for each of Cb and Cr the plane and the first byte in
+/// its rows, and the bytes from one sample to the next.
+#[derive(Clone, Copy)]
+struct Chroma {
+    cb: (usize, usize),
+    cr: (usize, usize),
+    step: usize,
+}
+
+impl Chroma {
+    /// `None` if the format is not 4:2:0.
+    const fn of(format: PixelFormat) -> Option<Self> {
+        match format {
+            PixelFormat::Nv12 => Some(Self { cb: (1, 0), cr: (1, 1), step: 2 }),
+            PixelFormat::Nv21 => Some(Self { cb: (1, 1), cr: (1, 0), step: 2 }),
+            PixelFormat::I420 => Some(Self { cb: (1, 0), cr: (2, 0), step: 1 }),
+            _ => None,
+        }
+    }
 }
 
 /// Reads single pixels of a frame as RGB.
