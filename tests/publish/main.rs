@@ -15,6 +15,7 @@ mod headers;
 mod hostile;
 mod interfaces;
 mod permissions;
+mod pipes;
 mod process;
 mod readers;
 mod ring;

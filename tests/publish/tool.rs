@@ -37,7 +37,7 @@ fn portraitctl() -> &'static Path {
     })
 }
 
-fn on(bus: &PrivateBus, arguments: &[&str]) -> Command {
+pub fn on(bus: &PrivateBus, arguments: &[&str]) -> Command {
     let mut command = Command::new(portraitctl());
     command.args(["--bus", &bus.address]).args(arguments).stdin(Stdio::null());
     command

@@ -23,7 +23,9 @@ const ATTACH_EXAMPLES: &str = "\
 Examples:
   portraitctl attach view --frames 60 --out view.png
   portraitctl attach view --wait --verbose --json
-  portraitctl attach composite --width 640 --height 360 --format RGB3 --raw - | program";
+  portraitctl attach composite --width 640 --height 360 --format RGB3 --raw - | program
+  portraitctl attach view --y4m - | ffmpeg -f yuv4mpegpipe -i - view.mp4
+  portraitctl attach view --fps 15 --mjpeg - | ffplay -f mjpeg -framerate 15 -";
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
@@ -108,8 +110,19 @@ pub(crate) struct AttachArguments {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Writes the planes of every frame to a file, without padding; - is standard output.
-    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    #[arg(long, value_name = "FILE", group = "pipe", conflicts_with = "out")]
     pub raw: Option<PathBuf>,
+    /// Writes a video to a file, uncompressed in 4:2:0 (grey for the mask); - is standard output. Its
+    /// rate is constant: frames are repeated and dropped. Its size is that of the first frame.
+    #[arg(long, value_name = "FILE", group = "pipe", conflicts_with_all = ["out", "format"])]
+    pub y4m: Option<PathBuf>,
+    /// Writes one JPEG picture after another to a file, at a constant rate, as --y4m does.
+    #[arg(long, value_name = "FILE", group = "pipe", conflicts_with_all = ["out", "format"])]
+    pub mjpeg: Option<PathBuf>,
+    /// The quality of JPEG pictures, 1 to 100.
+    #[arg(long, value_name = "N", default_value = "85", requires = "mjpeg",
+          value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
     /// Width of the pictures in pixels: an even number from 16 to 4096.
     #[arg(long, requires = "height", value_name = "PIXELS")]
     pub width: Option<u32>,
@@ -119,7 +132,8 @@ pub(crate) struct AttachArguments {
     /// The pixel format: NV12 or RGB3, or GREY for the mask.
     #[arg(long, value_name = "FOURCC", value_parser = parse_format)]
     pub format: Option<PixelFormat>,
-    /// The maximum number of frames a second.
+    /// The maximum number of frames a second, and with --y4m and --mjpeg their rate; without it that
+    /// is the camera's.
     #[arg(long, value_name = "N")]
     pub fps: Option<u32>,
     /// The part of the frame that a composite shows: view or full.
@@ -136,7 +150,7 @@ pub(crate) struct AttachArguments {
     /// giving up; also when the service stops and starts again.
     #[arg(long)]
     pub wait: bool,
-    /// Prints a line for every frame.
+    /// Prints a line for every frame, on standard error if the frames go to standard output.
     #[arg(long, short)]
     pub verbose: bool,
 }

@@ -59,17 +59,20 @@ complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -s h -l h
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l frames -d 'Ends after this number of frames. Without it, the command runs until it is interrupted' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l out -d 'Saves the last frame as .png, .ppm or .pgm' -r -F
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l raw -d 'Writes the planes of every frame to a file, without padding; - is standard output' -r -F
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l y4m -d 'Writes a video to a file, uncompressed in 4:2:0 (grey for the mask); - is standard output. Its rate is constant: frames are repeated and dropped. Its size is that of the first frame' -r -F
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l mjpeg -d 'Writes one JPEG picture after another to a file, at a constant rate, as --y4m does' -r -F
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l quality -d 'The quality of JPEG pictures, 1 to 100' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l width -d 'Width of the pictures in pixels: an even number from 16 to 4096' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l height -d 'Height of the pictures in pixels: an even number from 16 to 4096' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l format -d 'The pixel format: NV12 or RGB3, or GREY for the mask' -r
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l fps -d 'The maximum number of frames a second' -r
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l fps -d 'The maximum number of frames a second, and with --y4m and --mjpeg their rate; without it that is the camera\'s' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l crop -d 'The part of the frame that a composite shows: view or full' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l inset -d 'The corner of a view that shows the whole frame: top-left, top-right, bottom-left, bottom-right or none' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l resolution -d 'The resolution of a mask: net, quarter or full' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l wait -d 'Waits while the service does not run or the camera is absent, in use or failing, instead of giving up; also when the service stops and starts again'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s v -l verbose -d 'Prints a line for every frame'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s v -l verbose -d 'Prints a line for every frame, on standard error if the frames go to standard output'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand attach" -s h -l help -d 'Print help'

@@ -1,0 +1,148 @@
+"""Runs the recipes of docs/recipes/README.md as they are printed there, against the service on a session bus, and looks at what
+they make. `measure` instead prints what the pipes cost.
+
+Usage: main.py recipes | measure [FRAMES], from the repository's root, with a session bus and the service on it."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path.cwd()
+PAGE = ROOT / "docs/recipes/README.md"
+PROGRAM = ROOT / "target/release/portraitctl"
+FRAMES = 45
+
+
+def blocks():
+    """The shell commands of the page."""
+    return re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def probe(path):
+    """Size, pixel format and frames of a video, which is decoded as a whole."""
+    entries = "stream=codec_name,width,height,pix_fmt,nb_read_frames"
+    command = ["ffprobe", "-v", "error", "-count_frames", "-of", "json", "-show_entries", entries, str(path)]
+    [stream] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["streams"]
+    return stream
+
+
+def environment(work):
+    """Where `portraitctl` uses our bus and ends by itself, and players need neither screen nor sound."""
+    wrapper = work / "bin/portraitctl"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec "{PROGRAM}" --bus session "$@" --frames {FRAMES}\n')
+    wrapper.chmod(0o755)
+    (work / "mpv").mkdir()
+    (work / "mpv/mpv.conf").write_text("vo=null\nao=null\n")
+    return os.environ | {
+        "PATH": f"{wrapper.parent}:{os.environ['PATH']}",
+        "SDL_VIDEODRIVER": "dummy",
+        "SDL_AUDIODRIVER": "dummy",
+        "MPV_HOME": str(work / "mpv"),
+    }
+
+
+def listens(port):
+    """Whether somebody listens at a TCP port of this machine."""
+    lines = (line.split() for name in ("tcp", "tcp6") for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:])
+    return any(int(line[1].split(":")[1], 16) == port and line[3] == "0A" for line in lines)
+
+
+def recipes():
+    with tempfile.TemporaryDirectory() as folder:
+        work = pathlib.Path(folder)
+        env = environment(work)
+        for command in blocks():
+            program = re.search(r"\|\s*(\S+)", command)[1]
+            url = re.search(r"rtsp://\S+", command)
+            if shutil.which(program) is None:
+                print(f"note: recipes: skipped {program}, which is not installed: {command.splitlines()[0][:60]}...")
+                continue
+            print("==", command.strip())
+            receiver = None
+            if url:
+                receive = ["ffmpeg", "-nostdin", "-v", "error", "-rtsp_flags", "listen", "-i", url[0], "-c", "copy", "rtsp.mkv"]
+                receiver = subprocess.Popen(receive, cwd=work)
+                while not listens(int(re.search(r":(\d+)/", url[0])[1])):
+                    assert receiver.poll() is None, "the receiver does not listen"
+                    time.sleep(0.05)
+            done = subprocess.run(
+                ["bash", "-c", "set -o pipefail\n" + command], cwd=work, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+            if receiver:
+                receiver.wait(60)
+            assert done.returncode == 0, done.stderr
+            summary = re.search(r"(\d+) pictures written, (\d+) of them repeated, (\d+) frames dropped", done.stderr)
+            assert summary, done.stderr
+            written, repeated, dropped = map(int, summary.groups())
+            assert written - repeated + dropped == FRAMES, summary[0]
+            name = "rtsp.mkv" if url else re.search(r"(\S+\.(?:mp4|mkv))\s*$", command)
+            if not name:
+                print(f"{program}: {summary[0]}")
+                continue
+            stream = probe(work / (name if url else name[1]))
+            print(f"{program}: {summary[0]}; {stream}")
+            assert (stream["width"], stream["height"]) == (1280, 720), stream
+            # A receiver of RTSP does not get what its probing has consumed at the end.
+            least = written // 2 if url else written
+            assert least <= int(stream["nb_read_frames"]) <= written, stream
+
+
+def percentile(values, percent):
+    values = sorted(values)
+    return values[min(len(values) - 1, len(values) * percent // 100)]
+
+
+def measure(frames):
+    """CPU time of portraitctl for each frame, and from the capture stamp until the reader has the whole picture."""
+    for option, picture in (("--raw", None), ("--y4m", b"FRAME\n"), ("--mjpeg", b"\xff\xd8\xff\xe0")):
+        command = [str(PROGRAM), "--bus", "session", "attach", "view", option, "-", "--frames", str(frames), "--verbose", "--json"]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        lines = []
+        reader = threading.Thread(target=lambda: lines.extend(child.stderr))
+        reader.start()
+        out, arrived, total = child.stdout.fileno(), [], 0
+        size = 1280 * 720 * 3 // 2 + (len(picture) if picture == b"FRAME\n" else 0)
+        tail = b""
+        while option == "--y4m" and os.read(out, 1) != b"\n":
+            pass
+        while data := os.read(out, 1 << 20):
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            if option == "--mjpeg":
+                # The end of a picture.
+                ends = (tail + data).count(b"\xff\xd9")
+                tail = data[-1:]
+                arrived.extend([now] * ends)
+            else:
+                before, total = total // size, total + len(data)
+                arrived.extend([now] * (total // size - before))
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        reader.join()
+        lines = [json.loads(line) for line in lines if line.startswith(b"{")]
+        described, summary = lines[:-1], lines[-1]
+        latency = []
+        for place, line in enumerate(described):
+            place = line.get("picture", place if option == "--raw" else None)
+            if place is not None and place < len(arrived):
+                latency.append((arrived[place] - line["capture_ns"]) / 1e6)
+        cpu = 1000 * (usage.ru_utime + usage.ru_stime) / summary.get("written", summary["frames"])
+        published = [(line["publish_ns"] - line["capture_ns"]) / 1e6 for line in described]
+        print(
+            f"note: recipes: {option} at 720p: {cpu:.2f} CPU ms a picture; capture to reader p50 {percentile(latency, 50):.1f} ms, "
+            f"p99 {percentile(latency, 99):.1f} ms, of which until it is published p50 {percentile(published, 50):.1f} ms, "
+            f"p99 {percentile(published, 99):.1f} ms; {summary}"
+        )
+
+
+if sys.argv[1] == "measure":
+    measure(int(sys.argv[2]) if len(sys.argv) > 2 else 300)
+else:
+    recipes()
