@@ -313,6 +313,48 @@ fn it_watches() {
     assert!(lines[0]["value"].as_u64() < lines[2]["value"].as_u64());
 }
 
+/// What `watch` draws on a terminal until it has drawn twice.
+fn watched_on_a_terminal(bus: &PrivateBus, camera: &std::sync::Arc<FakeCamera>, no_color: &str) -> String {
+    let mut command = Command::new("script");
+    let watch = format!("'{}' --bus '{}' watch", portraitctl().display(), bus.address);
+    command.args(["-qefc", &watch, "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", no_color);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("script");
+    let mut stdout = child.stdout.take().expect("piped");
+    let text = runtime().block_on(async {
+        let _server = serve(&bus.bus, publication(&[camera])).await.expect("serve");
+        let reading = tokio::task::spawn_blocking(move || {
+            let (mut text, mut bytes) = (String::new(), [0; 1024]);
+            while !text.contains("\x1b[J") {
+                let count = std::io::Read::read(&mut stdout, &mut bytes).expect("a terminal");
+                assert!(count > 0, "it has ended: {text}");
+                text += &String::from_utf8_lossy(&bytes[..count]);
+            }
+            text
+        });
+        reading.await.expect("thread")
+    });
+    child.kill().expect("our own child");
+    child.wait().expect("its end");
+    text
+}
+
+#[test]
+fn it_watches_in_a_table_on_a_terminal() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("SKIPPED, NOT TESTED: there is no `script`, which makes a terminal");
+        return;
+    }
+    let Some(bus) = PrivateBus::start() else { return };
+    let camera = FakeCamera::new("front-1");
+    for (no_color, colored) in [("", true), ("1", false)] {
+        let text = watched_on_a_terminal(&bus, &camera, no_color);
+        for part in ["CAMERA", "front-1", "idle", "50x50 % at 25,25"] {
+            assert!(text.contains(part), "{part}: {text:?}");
+        }
+        assert_eq!(text.contains("\x1b[2midle"), colored, "NO_COLOR={no_color:?}: {text:?}");
+    }
+}
+
 #[test]
 fn it_speaks_without_a_bus_over_a_socket_it_is_given() {
     let camera = FakeCamera::new("front-1");

@@ -59,9 +59,10 @@ pub(crate) enum Command {
     List,
     /// Shows every property of a camera.
     Status,
-    /// Prints a line for every property that changes, until it is interrupted.
+    /// Shows a table of the cameras on a terminal, until it is interrupted; elsewhere, prints a line
+    /// for every property of a camera that changes.
     Watch {
-        /// Ends after this number of changes.
+        /// Prints lines also on a terminal, and ends after this number of changes.
         #[arg(long, value_name = "N")]
         changes: Option<u64>,
     },

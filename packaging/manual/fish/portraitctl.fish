@@ -32,7 +32,7 @@ complete -c portraitctl -n "__fish_portraitctl_needs_command" -s h -l help -d 'P
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -s V -l version -d 'Print version'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "list" -d 'Lists the cameras'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "status" -d 'Shows every property of a camera'
-complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "watch" -d 'Prints a line for every property that changes, until it is interrupted'
+complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "watch" -d 'Shows a table of the cameras on a terminal, until it is interrupted; elsewhere, prints a line for every property of a camera that changes'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "attach" -d 'Attaches to a stream and reads its frames, across changes of size and format'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "snapshot" -d 'Saves the newest picture of a stream as PNG'
 complete -c portraitctl -n "__fish_portraitctl_needs_command" -f -a "set" -d 'Changes settings'
@@ -50,7 +50,7 @@ complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -l camer
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -s q -l quiet -d 'Does not say what is being waited for, and what was written'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand status" -s h -l help -d 'Print help'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l changes -d 'Ends after this number of changes' -r
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l changes -d 'Prints lines also on a terminal, and ends after this number of changes' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l bus -d 'The bus: system, session, the address of another bus, or fd:N for an inherited socket without a bus' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l camera -d 'The name of the camera. It may be omitted if there is only one' -r
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand watch" -l json -d 'Prints JSON: one document, or one document per line for commands that follow a stream'
@@ -105,7 +105,7 @@ complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -s q -l qu
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand wait" -s h -l help -d 'Print help'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "list" -d 'Lists the cameras'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "status" -d 'Shows every property of a camera'
-complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "watch" -d 'Prints a line for every property that changes, until it is interrupted'
+complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "watch" -d 'Shows a table of the cameras on a terminal, until it is interrupted; elsewhere, prints a line for every property of a camera that changes'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "attach" -d 'Attaches to a stream and reads its frames, across changes of size and format'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "snapshot" -d 'Saves the newest picture of a stream as PNG'
 complete -c portraitctl -n "__fish_portraitctl_using_subcommand help; and not __fish_seen_subcommand_from list status watch attach snapshot set reframe stats wait help" -f -a "set" -d 'Changes settings'

@@ -1,7 +1,9 @@
-//! `watch`: a line for every property that changes.
+//! `watch`: a table on a terminal, and elsewhere a line for every property that changes.
+
+mod table;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
@@ -13,8 +15,18 @@ use zbus::names::InterfaceName;
 use super::{INTERFACES, path_of, properties_at};
 use crate::output::{print_json, print_text, to_json, to_text};
 
+/// Whether the table is shown: standard output is a terminal that can move its cursor, and nobody has
+/// asked for lines.
+fn on_a_terminal(limit: Option<u64>, json: bool) -> bool {
+    let can_move = std::env::var("TERM").is_ok_and(|name| !name.is_empty() && name != "dumb");
+    limit.is_none() && !json && can_move && io::stdout().is_terminal()
+}
+
 /// Runs the command. It ends after `limit` changes, on an interrupt, or when the connection ends.
 pub(crate) async fn run(connection: &Connection, camera: Option<&str>, limit: Option<u64>, json: bool) -> Result<()> {
+    if on_a_terminal(limit, json) {
+        return table::run(connection, camera).await;
+    }
     let properties = properties_at(connection, path_of(connection, camera).await?).await?;
     let mut signals = properties.receive_properties_changed().await?;
     // Who asks is told about people too, if the service allows it.
