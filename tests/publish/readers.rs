@@ -83,16 +83,22 @@ fn the_python_reader_reads() {
     });
 }
 
+/// The variable with a compiler, the compiler otherwise, and the language.
+type Language = (&'static str, &'static str, &'static [&'static str]);
+const C11: Language = ("CC", "cc", &["-std=c11"]);
+/// The oldest languages that the header is for, and one between them.
+const LANGUAGES: [Language; 3] = [("CC", "cc", &["-std=c99"]), C11, ("CXX", "c++", &["-x", "c++", "-std=c++17"])];
+
 /// Compiles a C file of the client crate. Returns `None`, with a message, if this machine lacks
 /// what it needs.
-fn compile(source: &Path, out: &Path, packages: &[&str]) -> Option<()> {
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+fn compile((variable, program, language): Language, source: &Path, out: &Path, packages: &[&str]) -> Option<()> {
+    let compiler = std::env::var(variable).unwrap_or_else(|_| program.into());
     if Command::new(&compiler).arg("--version").output().is_err() {
-        eprintln!("SKIPPED, NOT TESTED: there is no C compiler ({compiler})");
+        eprintln!("SKIPPED, NOT TESTED: there is no compiler {compiler} for {language:?}");
         return None;
     }
     let mut command = Command::new(compiler);
-    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    command.args(["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]).args(language);
     command.arg("-I").arg(client_crate().join("include")).arg(source).arg("-o").arg(out);
     for package in packages {
         let flags = Command::new("pkg-config").args(["--cflags", "--libs", package]).output();
@@ -115,7 +121,7 @@ fn compile(source: &Path, out: &Path, packages: &[&str]) -> Option<()> {
 fn the_c_reader_compiles_without_a_warning_and_reads() {
     let folder = tempfile::tempdir().expect("folder");
     let program = folder.path().join("read_frame");
-    if compile(&client_crate().join("examples/read_frame.c"), &program, &["dbus-1"]).is_none() {
+    if compile(C11, &client_crate().join("examples/read_frame.c"), &program, &["dbus-1"]).is_none() {
         return;
     }
     reads_both_kinds(|stream, file, frames| {
@@ -159,11 +165,12 @@ fn assert_same_verdicts(headers: &[(Box<[u8; HEADER_BYTES]>, u64)], output: &Out
 fn the_c_header_refuses_what_our_reader_refuses() {
     let folder = tempfile::tempdir().expect("folder");
     let program = folder.path().join("parse");
-    if compile(&client_crate().join("tests/parse.c"), &program, &[]).is_none() {
-        return;
-    }
     let (headers, file) = damaged_headers(folder.path());
-    assert_same_verdicts(&headers, &Command::new(&program).arg(&file).output().expect("the program"));
+    for language in LANGUAGES {
+        if compile(language, &client_crate().join("tests/parse.c"), &program, &[]).is_some() {
+            assert_same_verdicts(&headers, &Command::new(&program).arg(&file).output().expect("the program"));
+        }
+    }
 }
 
 /// A stride of 0, for example, made `save` write rows without end.
@@ -212,11 +219,13 @@ fn a_timeout_ends_although_the_event_is_always_readable() {
     std::fs::write(&ended, "").expect("write");
     let endless = Path::new("/dev/zero");
     let program = folder.path().join("wait");
-    if compile(&client_crate().join("tests/wait.c"), &program, &[]).is_some() {
-        let program = program.display();
-        assert_eq!(waits_on(endless, &format!("{program} 50")), "0");
-        assert_eq!(waits_on(endless, &format!("{program} 0")), "0");
-        assert_eq!(waits_on(&ended, &format!("{program} -1")), (-32).to_string());
+    for language in LANGUAGES {
+        if compile(language, &client_crate().join("tests/wait.c"), &program, &[]).is_some() {
+            let program = program.display();
+            assert_eq!(waits_on(endless, &format!("{program} 50")), "0", "{language:?}");
+            assert_eq!(waits_on(endless, &format!("{program} 0")), "0", "{language:?}");
+            assert_eq!(waits_on(&ended, &format!("{program} -1")), (-32).to_string(), "{language:?}");
+        }
     }
     if Command::new("python3").arg("--version").output().is_ok() {
         let program = client_crate().join("tests/reader.py");

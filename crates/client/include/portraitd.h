@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * portraitd.h: reads portraitd's rings, version 1. C11, header only. It needs only the C library of
- * Linux.
+ * portraitd.h: reads portraitd's rings, version 1. Header only, for C99, C++17 and later versions of
+ * both. It needs the C library of Linux, and gcc, clang or another compiler with their `__atomic`
+ * functions.
  *
  * The D-Bus method org.portraitd.Camera1.Attach returns two descriptors: `memory`, which contains
  * the frames, and `event`, a pipe that receives one byte for each frame. Use them so:
@@ -27,7 +28,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -310,29 +310,33 @@ static inline int portraitd_ring_open(struct portraitd_ring *ring, int memory, i
  * attach again. */
 static inline int portraitd_ring_closed(const struct portraitd_ring *ring)
 {
-    const _Atomic uint32_t *closed = (const _Atomic uint32_t *)(const void *)(ring->map + PORTRAITD_HEADER_CLOSED);
-    return atomic_load_explicit(closed, memory_order_acquire) != 0;
+    const uint32_t *closed = (const uint32_t *)(const void *)(ring->map + PORTRAITD_HEADER_CLOSED);
+    return __atomic_load_n(closed, __ATOMIC_ACQUIRE) != 0;
 }
 
 /* Returns the index of the newest complete frame; 0 before the first. */
 static inline uint64_t portraitd_ring_newest(const struct portraitd_ring *ring)
 {
-    const _Atomic uint64_t *latest = (const _Atomic uint64_t *)(const void *)(ring->map + PORTRAITD_HEADER_LATEST);
-    return atomic_load_explicit(latest, memory_order_acquire);
+    const uint64_t *latest = (const uint64_t *)(const void *)(ring->map + PORTRAITD_HEADER_LATEST);
+    return __atomic_load_n(latest, __ATOMIC_ACQUIRE);
 }
 
 /* Milliseconds of a clock, for timeouts. CLOCK_MONOTONIC needs _POSIX_C_SOURCE >= 199309L, which
- * compilers define unless -std=c11 is given. Without it the clock is that of C11, which follows
- * changes of the system's time. */
+ * compilers define unless -std=c99 or -std=c11 is given. Without it the clock is that of C11, or that
+ * of C99 with a resolution of a second; both follow changes of the system's time. */
 static inline int64_t portraitd_clock_ms(void)
 {
+#if defined CLOCK_MONOTONIC
     struct timespec now = {0, 0};
-#ifdef CLOCK_MONOTONIC
     clock_gettime(CLOCK_MONOTONIC, &now);
-#else
-    timespec_get(&now, TIME_UTC);
-#endif
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+#elif defined TIME_UTC
+    struct timespec now = {0, 0};
+    timespec_get(&now, TIME_UTC);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+#else
+    return (int64_t)time(NULL) * 1000;
+#endif
 }
 
 /* Waits for a frame that is newer than the last one read. Returns 1 if there is one, and 0 if none
@@ -343,10 +347,13 @@ static inline int portraitd_ring_wait(struct portraitd_ring *ring, int timeout_m
     int64_t begun = timeout_ms > 0 ? portraitd_clock_ms() : 0;
     int left = timeout_ms;
     for (;;) {
-        struct pollfd poller = {.fd = ring->event, .events = POLLIN, .revents = 0};
+        struct pollfd poller;
         char bytes[4096];
-        int at_end = 0;
-        int ready = poll(&poller, 1, left);
+        int at_end = 0, ready;
+        poller.fd = ring->event;
+        poller.events = POLLIN;
+        poller.revents = 0;
+        ready = poll(&poller, 1, left);
         if (ready < 0)
             return -errno;
         if (poller.revents & POLLIN) {
@@ -385,8 +392,8 @@ static inline int portraitd_ring_read(struct portraitd_ring *ring, void *pixels,
             return 0;
         const unsigned char *slot =
             ring->map + PORTRAITD_HEADER_BYTES + (size_t)((index - 1) % ring->slot_count) * ring->slot_bytes;
-        const _Atomic uint64_t *lock = (const _Atomic uint64_t *)(const void *)(slot + PORTRAITD_SLOT_LOCK);
-        if (atomic_load_explicit(lock, memory_order_acquire) == 2 * index) {
+        const uint64_t *lock = (const uint64_t *)(const void *)(slot + PORTRAITD_SLOT_LOCK);
+        if (__atomic_load_n(lock, __ATOMIC_ACQUIRE) == 2 * index) {
             frame->index = index;
             frame->sequence = portraitd_u64(slot + PORTRAITD_SLOT_SEQUENCE);
             frame->capture_ns = portraitd_u64(slot + PORTRAITD_SLOT_CAPTURE_NS);
@@ -410,8 +417,8 @@ static inline int portraitd_ring_read(struct portraitd_ring *ring, void *pixels,
             }
             memcpy(pixels, slot + PORTRAITD_SLOT_HEADER_BYTES, ring->frame_bytes);
             /* The whole copy happens before the second check of the lock. */
-            atomic_thread_fence(memory_order_acquire);
-            if (atomic_load_explicit(lock, memory_order_relaxed) == 2 * index) {
+            __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            if (__atomic_load_n(lock, __ATOMIC_RELAXED) == 2 * index) {
                 if (ring->last != 0)
                     ring->skipped += index - ring->last - 1;
                 ring->last = index;

@@ -12,7 +12,8 @@ int main(int argc, char **argv)
     if (in == NULL)
         return 2;
     while (fread(header, sizeof header, 1, in) == 1 && fread(&size, sizeof size, 1, in) == 1) {
-        struct portraitd_ring ring = {.memory = -1, .event = -1};
+        struct portraitd_ring ring;
+        memset(&ring, 0, sizeof ring);
         printf("%d\n", portraitd_parse(&ring, header, size));
     }
     return fclose(in) == 0 ? 0 : 1;
