@@ -77,7 +77,9 @@ fn the_python_reader_reads() {
     }
     reads_both_kinds(|stream, file, frames| {
         let mut command = Command::new("python3");
-        command.arg(client_crate().join("examples/read_frame.py"));
+        command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("python/src"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command.args(["-m", "portraitd"]);
         command.args(["--bus", "session", "--camera", "front-1", "--frames", &frames.to_string(), stream]).arg(file);
         command
     });

@@ -101,8 +101,9 @@ def odd_values(context):
 
 @check("H2", "damaged rings, read by the Python reader", polkit=False)
 def damaged_rings(context):
-    sys.path.insert(0, str(REPOSITORY / "crates/client/examples"))
-    import read_frame
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(REPOSITORY / "python/src"))
+    import portraitd
 
     good = bytearray(4096 + 4 * 4096)
     struct.pack_into("<8s6I", good, 0, b"PORTRAIT", 1, 4096, 4, 4096, 1, 1)
@@ -122,15 +123,15 @@ def damaged_rings(context):
         reader, writer = os.pipe()
         os.write(writer, b"\1")
         try:
-            ring = read_frame.Ring(memory, reader)
-        except ValueError:
+            ring = portraitd.Ring(memory, reader)
+        except portraitd.RingError:
             refused += 1
         else:
             frame = ring.read()
-            require(frame is None or len(frame[1]) == ring.slot_bytes, f"a frame of the wrong size, word {at} = {value}")
+            whole = frame is None or len(frame.slot) == ring.layout.slot_bytes
+            require(whole, f"a frame of the wrong size, word {at} = {value}")
             opened += 1
-            ring.map.close()
-        os.close(reader)
+            ring.close()
         os.close(writer)
     return f"{len(cases)} rings, {refused} refused, {opened} opened"
 
