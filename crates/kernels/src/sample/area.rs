@@ -181,6 +181,12 @@ fn edged<'a, const INNER: usize>(
     if super::rvv::available(isa) {
         return super::rvv::sum(isa, &rows, Some((edge_rows, edges)), bits, out, false);
     }
+    #[cfg(target_arch = "aarch64")]
+    let (edge_rows, rows, out) = {
+        let done =
+            if super::neon::available(isa) { super::neon::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
+        (edge_rows.map(|row| &row[done..]), rows.map(|row| &row[done..]), &mut out[done..])
+    };
     sum_edged::<INNER>(isa, edge_rows, edges, rows, bits, out);
 }
 
@@ -232,6 +238,11 @@ fn plain<'a, const INNER: usize, const ADD: bool>(
     if super::rvv::available(isa) {
         return super::rvv::sum(isa, &rows, None, bits, out, ADD);
     }
+    #[cfg(target_arch = "aarch64")]
+    let (rows, out) = {
+        let done = if super::neon::available(isa) { super::neon::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
+        (rows.map(|row| &row[done..]), &mut out[done..])
+    };
     if ADD {
         add_whole::<INNER>(isa, rows, bits, out);
     } else {

@@ -21,6 +21,8 @@
 //! need more memory than ever before.
 
 mod area;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod oracle;
 #[cfg(target_arch = "riscv64")]
 mod rvv;
@@ -172,10 +174,12 @@ impl Sampler {
             weigh(components, luma, &mut self.luma[y * width..(y + 1) * width]);
             match self.spec.layout {
                 ChannelLayout::Planar => {
-                    for (channel, conversion) in conversion.iter().enumerate() {
-                        let start = channel * pixels + y * width;
-                        conversion.apply(components, &mut output[start..start + width]);
-                    }
+                    let mut planes = output.chunks_exact_mut(pixels);
+                    let rows = std::array::from_fn(|_| match planes.next() {
+                        Some(plane) => &mut plane[y * width..(y + 1) * width],
+                        None => &mut [],
+                    });
+                    apply_planar(&conversion, components, rows);
                 }
                 ChannelLayout::Interleaved => {
                     let row = &mut output[3 * y * width..3 * (y + 1) * width];
@@ -354,7 +358,19 @@ impl Sampler {
             };
             groups[*group].y.sum(Usable::chosen(), y, bytes, &mut sums[..*length]);
         }
-        for (reading, out) in readings[..count].iter().zip(row) {
+        let mut alone = count;
+        if let ([luma, first, second], [_, a, b]) = (&readings[..count], &mut *row) {
+            // The two channels of an interleaved chroma plane.
+            let alternating = first.pass == second.pass && first.step == 2 && second.offset == first.offset + 1;
+            let sums = &passes[first.pass].sums[first.offset..];
+            if alternating
+                && luma.pass != first.pass
+                && fir::pair_to_floats(Usable::chosen(), &groups[first.group].x, sums, [a, b])
+            {
+                alone = 1;
+            }
+        }
+        for (reading, out) in readings[..alone].iter().zip(row) {
             let x = &groups[reading.group].x;
             let sums = &passes[reading.pass].sums[reading.offset..];
             fir::axis_to_floats(Usable::chosen(), x, (sums, reading.step, reading.count), samples, out);
@@ -447,8 +463,23 @@ impl Conversion {
     }
 }
 
+/// The three channels of a row, each in a row of its own.
+fn apply_planar(conversion: &[Conversion; 3], components: [&[f32]; 3], out: [&mut [f32]; 3]) {
+    #[cfg(target_arch = "aarch64")]
+    if neon::available(Usable::chosen()) {
+        return neon::convert(conversion, components, out);
+    }
+    for (conversion, out) in conversion.iter().zip(out) {
+        conversion.apply(components, out);
+    }
+}
+
 /// The three channels of a row, one pixel after the other.
 fn apply_interleaved(conversion: &[Conversion; 3], components: [&[f32]; 3], out: &mut [f32]) {
+    #[cfg(target_arch = "aarch64")]
+    if neon::available(Usable::chosen()) {
+        return neon::convert(conversion, components, [out]);
+    }
     #[cfg(target_arch = "riscv64")]
     if rvv::available(Usable::chosen()) {
         for (channel, conversion) in conversion.iter().enumerate() {

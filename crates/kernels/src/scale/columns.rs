@@ -4,6 +4,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::fixed::ROW_BITS;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use crate::simd::Usable;
 
 /// The vertical filter of [`super::fir::down_samples`] for whole groups of columns. Returns the
@@ -26,6 +28,10 @@ pub(crate) fn down_samples<const TAPS: usize>(
         // SAFETY: the CPU has AVX2; the rest as above.
         return done + unsafe { samples_avx2(&rows.map(|row| &row[done..]), weights, bias, &mut out[done..]) };
     }
+    #[cfg(target_arch = "aarch64")]
+    if neon::available(isa) {
+        return neon::down_samples(rows, weights, bias, out);
+    }
     let _ = (isa, rows, weights, bias, out);
     0
 }
@@ -44,6 +50,10 @@ pub(crate) fn down_bytes<const TAPS: usize>(
         assert!(rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
         // SAFETY: the CPU has AVX2, and no row is shorter than the output.
         return unsafe { bytes_avx2(rows, weights, bias, out) };
+    }
+    #[cfg(target_arch = "aarch64")]
+    if neon::available(isa) {
+        return neon::down_bytes(rows, weights, bias, out);
     }
     let _ = (isa, rows, weights, bias, out);
     0

@@ -176,8 +176,23 @@ pub(crate) fn axis_to_floats(
     if axis.indexed.to_floats(samples, step, out) {
         return;
     }
+    #[cfg(target_arch = "aarch64")]
+    if super::neon::available(isa) && super::neon::to_floats(axis, samples, step, out) {
+        return;
+    }
     let samples = if step == 1 { samples } else { side_by_side(samples, step, count, axis.taps, scratch) };
     along_to_floats(isa, samples, &axis.starts, &axis.weights, axis.taps, out);
+}
+
+/// As [`axis_to_floats`] for two channels that alternate. Returns `false`, and writes nothing, where
+/// that is not faster than one channel at a time.
+pub(crate) fn pair_to_floats(isa: Usable, axis: &AxisFilter, samples: &[i16], out: [&mut [f32]; 2]) -> bool {
+    #[cfg(target_arch = "aarch64")]
+    if super::neon::available(isa) {
+        return super::neon::pair_to_floats(axis, samples, out);
+    }
+    let _ = (isa, axis, samples, out);
+    false
 }
 
 crate::simd::versions! {

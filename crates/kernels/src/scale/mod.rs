@@ -17,6 +17,8 @@ mod axis;
 mod columns;
 pub(crate) mod fir;
 mod fixed;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod oracle;
 pub(crate) mod plane;
 #[cfg(target_arch = "riscv64")]

@@ -77,13 +77,15 @@ pub(crate) struct PlaneScaler {
     shuffles: Shuffles,
     rows: RowMethod,
     along_first: bool,
+    /// Whether two rows are filtered along at once.
+    pairs: bool,
     /// A row of source samples, as the horizontal filter takes them.
     samples: Vec<i16>,
     /// The result of the vertical filter, including the bytes between the samples.
     column: Vec<i16>,
     wide: Vec<i32>,
-    /// Rows that were filtered along, one for each tap. `held` has the numbers of these source
-    /// rows.
+    /// Rows that were filtered along: one for each tap, and the next one if rows are filtered in
+    /// pairs. `held` has the numbers of these source rows.
     ring: Vec<i16>,
     held: Vec<usize>,
     /// Values per row of the ring.
@@ -118,9 +120,10 @@ impl PlaneScaler {
             self.along_first = few && (y.scale <= 1.0 || built.is_some());
             self.rows = built.filter(|_| !self.shuffles.is_empty()).map_or(RowMethod::Widened, |(_, rows)| rows);
             self.stride = (x.count * channels).next_multiple_of(GROUP);
+            self.pairs = self.rows == RowMethod::Together && self.shuffles.has_pairs();
             self.ring.clear();
             if self.along_first {
-                self.ring.resize(self.y.taps * self.stride, 0);
+                self.ring.resize(self.places() * self.stride, 0);
             }
             if !self.along_first && self.x.identity.is_none() {
                 self.x.index(self.isa, source.iter().map(|channel| channel.step).max().unwrap_or(1));
@@ -131,7 +134,12 @@ impl PlaneScaler {
             }
         }
         self.held.clear();
-        self.held.resize(self.y.taps, NO_ROW);
+        self.held.resize(self.places(), NO_ROW);
+    }
+
+    /// The number of rows in the ring.
+    fn places(&self) -> usize {
+        self.y.taps + usize::from(self.pairs)
     }
 
     /// Writes output row `y` to `out`, channels interleaved. Rows in ascending order are fastest,
@@ -142,18 +150,20 @@ impl PlaneScaler {
             copy(source, rows + y, columns, out);
         } else if self.along_first {
             let last_row = self.spans.map_or(0, |(_, y, _)| y.source - 1);
+            // No row past the end of the source has a weight.
             let used = self.y.weights(y).iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
+            let places = self.places();
+            let first_place = first_row % places;
+            let place =
+                |tap: usize| if first_place + tap < places { first_place + tap } else { first_place + tap - places };
             for tap in 0..used {
-                self.fetch(source, (first_row + tap).min(last_row));
+                if self.held[place(tap)] != first_row + tap {
+                    self.fetch(source, first_row + tap, last_row);
+                }
             }
-            let taps = self.y.taps;
-            let row = |tap: usize| {
-                let place = (first_row + tap).min(last_row) % taps;
-                &self.ring[place * self.stride..(place + 1) * self.stride]
-            };
             let mut rows: [&[i16]; fir::SHORT_SUM_ROWS] = [&[]; fir::SHORT_SUM_ROWS];
-            for (tap, place) in rows.iter_mut().enumerate().take(used) {
-                *place = row(tap);
+            for (tap, row) in rows.iter_mut().enumerate().take(used) {
+                *row = &self.ring[place(tap) * self.stride..][..self.stride];
             }
             fir::down_samples(self.isa, &rows[..used], &self.y.weights(y)[..used], out);
         } else {
@@ -161,14 +171,22 @@ impl PlaneScaler {
         }
     }
 
-    /// Makes sure that source row `row`, filtered along, is in its place of the ring.
-    fn fetch(&mut self, source: &Channels<'_>, row: usize) {
-        let place = row % self.y.taps;
-        if self.held[place] == row {
-            return;
-        }
+    /// Filters source row `row` along, into its place of the ring, and the next row with it if that
+    /// is faster and there is one.
+    #[inline(never)]
+    fn fetch(&mut self, source: &Channels<'_>, row: usize, last_row: usize) {
+        let place = row % self.places();
+        let next = (place + 1) % self.places();
+        let pair = self.pairs && row < last_row;
         self.held[place] = row;
         let Self { isa, x, samples, column, ring, channels, rows, shuffles, stride, .. } = self;
+        if let (true, [Some(channel), ..]) = (pair, source.channels) {
+            self.held[next] = row + 1;
+            let bytes = [row, row + 1].map(|row| &channel.data.data[row * channel.data.stride_bytes..]);
+            let (low, high) = ring.split_at_mut(place.max(next) * *stride);
+            let (low, high) = (&mut low[place.min(next) * *stride..][..*stride], &mut high[..*stride]);
+            return shuffles.run_pair(*isa, bytes, if place < next { [low, high] } else { [high, low] });
+        }
         let out = &mut ring[place * *stride..(place + 1) * *stride];
         if *rows != RowMethod::Widened {
             for (index, channel) in source.iter().enumerate() {
@@ -197,6 +215,7 @@ impl PlaneScaler {
         }
     }
 
+    #[inline(never)]
     fn down_first(&mut self, source: &Channels<'_>, y: usize, out: &mut [u8]) {
         let Self { isa, x, y: axis, samples, column, wide, channels, .. } = self;
         let first_row = axis.starts[y];

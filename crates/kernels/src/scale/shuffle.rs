@@ -7,20 +7,20 @@
 #![allow(unsafe_code)]
 
 use super::axis::AxisFilter;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "x86_64")]
 use super::fixed::ROW_BITS;
 use crate::simd::Usable;
 
 /// Outputs that one load of samples serves.
-const BLOCK: usize = 4;
+pub(super) const BLOCK: usize = 4;
 /// Outputs of two operations, which are computed together.
 pub(crate) const GROUP: usize = 4 * BLOCK;
 /// Taps that one operation adds.
-const TAPS: usize = 4;
+pub(super) const TAPS: usize = 4;
 /// Bytes per load.
-const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 /// Control byte that sets a lane to zero.
-const ZERO: u8 = 0x80;
+pub(super) const ZERO: u8 = 0x80;
 
 /// One shuffle operation: four taps of two blocks of outputs, one block in each half of a 256-bit
 /// register.
@@ -81,18 +81,16 @@ pub(crate) struct Shuffles {
     /// The operations for RISC-V vectors.
     #[cfg(target_arch = "riscv64")]
     windows: super::rvv::Windows,
-}
-
-/// Whether the operations are made for this instruction set.
-const fn has_operations(isa: Usable) -> bool {
-    isa.has_avx2() || cfg!(target_arch = "aarch64") && matches!(isa.isa(), crate::simd::Isa::Neon)
+    /// The operations for NEON.
+    #[cfg(target_arch = "aarch64")]
+    gather: super::neon::Gather,
 }
 
 /// The taps that the outputs of a row need. Outputs are numbered with channels interleaved.
 #[derive(Clone, Copy, Debug)]
-struct OutputTaps<'a> {
-    axis: &'a AxisFilter,
-    layout: ShuffleLayout,
+pub(super) struct OutputTaps<'a> {
+    pub(super) axis: &'a AxisFilter,
+    pub(super) layout: ShuffleLayout,
     /// Bytes per row.
     available: usize,
 }
@@ -108,6 +106,8 @@ impl Shuffles {
         self.bases.clear();
         #[cfg(target_arch = "riscv64")]
         self.windows.clear();
+        #[cfg(target_arch = "aarch64")]
+        self.gather.clear();
         let ShuffleLayout { channels, offsets, step } = layout;
         let last_offset = offsets[..channels].iter().copied().max().unwrap_or(0);
         let available = (samples - 1) * step + last_offset + 1;
@@ -120,7 +120,11 @@ impl Shuffles {
         self.reach = 0;
         #[cfg(target_arch = "riscv64")]
         self.windows.build(isa, axis, layout, samples);
-        if !has_operations(isa) {
+        #[cfg(target_arch = "aarch64")]
+        if super::neon::available(isa) {
+            return self.gather.build(&wanted);
+        }
+        if !isa.has_avx2() {
             return wanted.fit();
         }
         if isa.has_avx512_vbmi() && self.build_wide(&wanted) {
@@ -152,6 +156,10 @@ impl Shuffles {
     pub(super) fn is_empty(&self) -> bool {
         #[cfg(target_arch = "riscv64")]
         if !self.windows.is_empty() {
+            return false;
+        }
+        #[cfg(target_arch = "aarch64")]
+        if !self.gather.is_empty() {
             return false;
         }
         self.ops.is_empty() && self.wide.is_empty()
@@ -186,6 +194,10 @@ impl Shuffles {
         if !self.windows.is_empty() {
             return self.windows.run(row, out);
         }
+        #[cfg(target_arch = "aarch64")]
+        if !self.gather.is_empty() {
+            return self.gather.run([row], [out]);
+        }
         assert!(row.len() >= self.reach, "the row has {} bytes, but {} are read", row.len(), self.reach);
         let groups = out.len() / GROUP;
         let wide = !self.wide.is_empty();
@@ -207,19 +219,34 @@ impl Shuffles {
             unsafe { avx2(&self.ops, self.depth, row, out) };
             return;
         }
-        #[cfg(target_arch = "aarch64")]
-        if isa.isa() == crate::simd::Isa::Neon {
-            // SAFETY: NEON is part of the architecture; the rest as above.
-            unsafe { neon(&self.ops, self.depth, row, out) };
-            return;
-        }
         panic!("byte shuffles are not available on {}", isa.isa());
+    }
+}
+
+impl Shuffles {
+    /// Whether [`Shuffles::run_pair`] is faster than two rows one after the other.
+    pub(super) fn has_pairs(&self) -> bool {
+        #[cfg(target_arch = "aarch64")]
+        return !self.gather.is_empty();
+        #[cfg(not(target_arch = "aarch64"))]
+        false
+    }
+
+    /// [`Shuffles::run`] for two rows.
+    pub(super) fn run_pair(&self, isa: Usable, rows: [&[u8]; 2], out: [&mut [i16]; 2]) {
+        #[cfg(target_arch = "aarch64")]
+        if self.has_pairs() {
+            return self.gather.run(rows, out);
+        }
+        for (row, out) in rows.into_iter().zip(out) {
+            self.run(isa, row, out);
+        }
     }
 }
 
 impl OutputTaps<'_> {
     /// The number of outputs.
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.axis.starts.len() * self.layout.channels
     }
 
@@ -232,9 +259,14 @@ impl OutputTaps<'_> {
     /// The byte of the row that a tap of an output reads.
     #[inline]
     fn byte(&self, output: usize, tap: usize) -> usize {
-        let ShuffleLayout { channels, offsets, step } = self.layout;
-        let (position, channel) = (output / channels, output % channels);
-        (self.axis.first + self.axis.starts[position] + tap) * step + offsets[channel]
+        let ShuffleLayout { channels, step, .. } = self.layout;
+        self.byte_at(output / channels, output % channels) + tap * step
+    }
+
+    /// The byte that the first tap of a position reads.
+    #[inline]
+    pub(super) fn byte_at(&self, position: usize, channel: usize) -> usize {
+        (self.axis.first + self.axis.starts[position]) * self.layout.step + self.layout.offsets[channel]
     }
 
     /// The weights of taps `part * 4..part * 4 + 4` of an output.
@@ -270,7 +302,7 @@ impl OutputTaps<'_> {
 
     /// The start of a window of `bytes` bytes that holds these taps. `None` if they are too far
     /// apart.
-    fn window(&self, (least, most): (usize, usize), bytes: usize) -> Option<usize> {
+    pub(super) fn window(&self, (least, most): (usize, usize), bytes: usize) -> Option<usize> {
         let base = least.min(self.available - bytes);
         (most - base < bytes).then_some(base)
     }
@@ -328,10 +360,10 @@ impl WideShuffleOp {
 }
 
 /// Half of the unit that is lost when a sum is reduced to [`ROW_BITS`], for rounding.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "x86_64")]
 const HALF: i32 = 1 << (13 - ROW_BITS);
 /// The number of fractional bits of a sum of bytes beyond [`ROW_BITS`].
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "x86_64")]
 const SHIFT: i32 = 14 - ROW_BITS.cast_signed();
 
 /// [`Shuffles::run`] with AVX2.
@@ -405,41 +437,5 @@ unsafe fn avx512(ops: &[WideShuffleOp], bases: &[u32], depth: usize, row: &[u8],
         let sums = _mm512_cvtsepi32_epi16(_mm512_srai_epi32::<{ SHIFT.cast_unsigned() }>(sum));
         // SAFETY: `out` has 16 values.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
-    }
-}
-
-/// [`Shuffles::run`] with NEON.
-///
-/// # Safety
-/// `bases[..] + 16` of all operations lies within `row`; `out` has 16 values for each `2 * depth`
-/// operations.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon")]
-unsafe fn neon(ops: &[ShuffleOp], depth: usize, row: &[u8], out: &mut [i16]) {
-    use std::arch::aarch64::*;
-    let row = row.as_ptr();
-    for (ops, out) in ops.chunks_exact(2 * depth).zip(out.as_chunks_mut::<GROUP>().0) {
-        for (pair_of_blocks, ops) in [&ops[..depth], &ops[depth..]].into_iter().enumerate() {
-            for half in 0..2 {
-                let mut sum = vdupq_n_s32(HALF);
-                for op in ops {
-                    // SAFETY: the window lies within the row; each half of controls and weights has
-                    // 16 bytes.
-                    unsafe {
-                        let samples = vld1q_u8(row.add(op.bases[half] as usize));
-                        for pair in 0..2 {
-                            let controls = vld1q_u8(op.controls[pair].as_ptr().add(16 * half));
-                            let picked = vreinterpretq_s16_u8(vqtbl1q_u8(samples, controls));
-                            let weights = vld1q_s16(op.weights[pair].as_ptr().add(8 * half));
-                            let low = vmull_s16(vget_low_s16(picked), vget_low_s16(weights));
-                            sum = vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(picked, weights)));
-                        }
-                    }
-                }
-                let at = (pair_of_blocks + 2 * half) * BLOCK;
-                // SAFETY: four values are written from `at` on, which is at most 12.
-                unsafe { vst1_s16(out.as_mut_ptr().add(at), vqmovn_s32(vshrq_n_s32::<SHIFT>(sum))) };
-            }
-        }
     }
 }
