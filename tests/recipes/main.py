@@ -1,5 +1,5 @@
 """Runs the recipes of docs/recipes/README.md as they are printed there, against the service on a session bus, and looks at what
-they make. `measure` instead prints what the pipes cost.
+they make. `measure` instead prints what the ways out cost.
 
 Usage: main.py recipes | measure [FRAMES], from the repository's root, with a session bus and the service on it."""
 
@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,37 @@ def percentile(values, percent):
     return values[min(len(values) - 1, len(values) * percent // 100)]
 
 
+def measure_readers(frames):
+    """The same for programs that read the ring themselves: portraitctl for Rust, and the Python package."""
+    command = [str(PROGRAM), "--bus", "session", "attach", "view", "--frames", str(frames), "--verbose", "--json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    lines = [json.loads(line) for line in child.stdout][:-1]
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    latency = [(line["received_ns"] - line["capture_ns"]) / 1e6 for line in lines]
+    report("the ring in Rust", usage, latency, len(lines))
+
+    sys.path.insert(0, str(ROOT / "python/src"))
+    sys.dont_write_bytecode = True
+    import portraitd
+
+    with portraitd.connect("session") as bus, bus.camera().attach("view") as view:
+        before, latency = resource.getrusage(resource.RUSAGE_SELF), []
+        for _ in range(frames):
+            frame = next(view)
+            latency.append((time.monotonic_ns() - frame.capture_ns) / 1e6)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    report("the ring in Python", after, latency, frames, before)
+
+
+def report(what, usage, latency, pictures, before=None):
+    spent = usage.ru_utime + usage.ru_stime - (before.ru_utime + before.ru_stime if before else 0)
+    print(
+        f"note: recipes: {what} at 720p: {1000 * spent / pictures:.2f} CPU ms a picture; capture to reader "
+        f"p50 {percentile(latency, 50):.1f} ms, p99 {percentile(latency, 99):.1f} ms"
+    )
+
+
 def measure(frames):
     """CPU time of portraitctl for each frame, and from the capture stamp until the reader has the whole picture."""
     for option, picture in (("--raw", None), ("--y4m", b"FRAME\n"), ("--mjpeg", b"\xff\xd8\xff\xe0")):
@@ -133,16 +165,17 @@ def measure(frames):
             place = line.get("picture", place if option == "--raw" else None)
             if place is not None and place < len(arrived):
                 latency.append((arrived[place] - line["capture_ns"]) / 1e6)
-        cpu = 1000 * (usage.ru_utime + usage.ru_stime) / summary.get("written", summary["frames"])
+        report(option, usage, latency, summary.get("written", summary["frames"]))
         published = [(line["publish_ns"] - line["capture_ns"]) / 1e6 for line in described]
         print(
-            f"note: recipes: {option} at 720p: {cpu:.2f} CPU ms a picture; capture to reader p50 {percentile(latency, 50):.1f} ms, "
-            f"p99 {percentile(latency, 99):.1f} ms, of which until it is published p50 {percentile(published, 50):.1f} ms, "
+            f"note: recipes:     of which until it is published p50 {percentile(published, 50):.1f} ms, "
             f"p99 {percentile(published, 99):.1f} ms; {summary}"
         )
 
 
 if sys.argv[1] == "measure":
-    measure(int(sys.argv[2]) if len(sys.argv) > 2 else 300)
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 300
+    measure_readers(count)
+    measure(count)
 else:
     recipes()
