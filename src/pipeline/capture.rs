@@ -36,13 +36,14 @@ use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use super::demand::Wake;
-use super::shared::{OutageReason, Shared};
+use super::shared::{OutageReason, Shared, Tuning};
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
 use crate::service::panics::caught;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{
-    BlankFrames, Colorimetry, FormatRequest, FrameFormat, PixelFormat, Size, Source, SourceError, Stream, StreamEvent,
+    BlankFrames, Colorimetry, FormatRequest, FrameFormat, Orientation, PixelFormat, Size, Source, SourceError, Stream,
+    StreamEvent, upright,
 };
 use portraitd_v4l2::clock::StallDetector;
 
@@ -201,7 +202,7 @@ impl Capture {
     /// camera is to stop.
     fn stay_private(&self) {
         info!(camera = self.shared.name(), "the camera is private: it stays closed until a client ends that");
-        let format = self.shared.director.format().unwrap_or_else(|| assumed_format(self.shared.tuning.get().wanted));
+        let format = self.shared.director.format().unwrap_or_else(|| assumed_format(&self.shared.tuning.get()));
         let blank = BlankFrames::new(format);
         self.shared.frames.clear();
         self.shared.make_private(format);
@@ -217,8 +218,9 @@ impl Capture {
     /// Opens the source and passes its frames on until it ends.
     fn run_once(&mut self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
-        let wanted = self.shared.tuning.get().wanted;
-        let mut stream = match self.source.open(&wanted) {
+        let Tuning { wanted, orientation, .. } = self.shared.tuning.get();
+        let opened = self.source.open(&wanted);
+        let mut stream = match opened.and_then(|stream| upright(stream, orientation, &self.source.name())) {
             Ok(stream) => stream,
             Err(error) => return Ended::Failed(error),
         };
@@ -228,8 +230,11 @@ impl Capture {
                 pixel_format = %format.pixel_format, repeats, "camera opened");
         }
         self.shared.set_format(format);
-        let ended = self.pump(stream.as_mut(), wanted);
+        let ended = self.pump(stream.as_mut(), (wanted, orientation));
         self.forget_frames();
+        if matches!(ended, Ended::Reconfigured) && self.shared.tuning.get().orientation != orientation {
+            self.shared.turned();
+        }
         drop(stream);
         if let Some(repeats) = self.log.closings.check(monotonic_ns()) {
             info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, repeats, "camera closed");
@@ -245,7 +250,7 @@ impl Capture {
     }
 
     /// Passes frames on until the stream ends.
-    fn pump(&mut self, stream: &mut dyn Stream, wanted: FormatRequest) -> Ended {
+    fn pump(&mut self, stream: &mut dyn Stream, wanted: (FormatRequest, Orientation)) -> Ended {
         let mut watch = StallDetector::starting(stream.format().frame_rate, monotonic_ns());
         let mut delivery = Delivery::AwaitingFirst;
         let mut last = (0, 0);
@@ -261,7 +266,7 @@ impl Capture {
             if self.shared.demand.expired(tuning.idle_close) {
                 return Ended::Unwanted;
             }
-            if tuning.wanted != wanted {
+            if (tuning.wanted, tuning.orientation) != wanted {
                 return Ended::Reconfigured;
             }
             let event = stream.next(POLL);
@@ -280,6 +285,13 @@ impl Capture {
                 watch = StallDetector::starting(stream.format().frame_rate, now_ns);
                 delivery = Delivery::AwaitingFirst;
             }
+            let counters = stream.counters();
+            if counters.starved > starved {
+                // All buffers are lent. The one that the last observed frame is in serves no reader
+                // that is quick enough.
+                starved = counters.starved;
+                self.shared.observed.clear();
+            }
             match event {
                 Ok(StreamEvent::Frame(frame)) => {
                     if matches!(delivery, Delivery::AwaitingFirst) {
@@ -290,13 +302,6 @@ impl Capture {
                     }
                     watch.frame(now_ns);
                     self.progress.advance();
-                    let counters = stream.counters();
-                    if counters.starved > starved {
-                        // All buffers are lent. The one that the last observed frame is in serves
-                        // no reader that is quick enough.
-                        starved = counters.starved;
-                        self.shared.observed.clear();
-                    }
                     self.shared.statistics.frame_captured(counters);
                     last = (frame.sequence, now_ns);
                     match &delivery {
@@ -344,9 +349,10 @@ impl Capture {
 
 /// The format of the black frames of a private camera that has never been open: what the
 /// configuration asks for.
-fn assumed_format(wanted: FormatRequest) -> FrameFormat {
-    let (size, frame_rate) = (wanted.size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0));
-    FrameFormat::packed(PixelFormat::Nv12, size, Colorimetry::default(), frame_rate)
+fn assumed_format(tuning: &Tuning) -> FrameFormat {
+    let FormatRequest { size, frame_rate } = tuning.wanted;
+    let size = tuning.orientation.turned(size.unwrap_or(Size::new(1280, 720)));
+    FrameFormat::packed(PixelFormat::Nv12, size, Colorimetry::default(), frame_rate.unwrap_or(30.0))
 }
 
 /// What the readers of a stream get.

@@ -5,6 +5,7 @@ mod fail_closed;
 mod metrics;
 mod panics;
 mod quotas;
+mod upright;
 
 use std::collections::VecDeque;
 use std::io::Read;

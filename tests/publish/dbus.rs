@@ -238,6 +238,7 @@ fn settings_are_checked_applied_and_announced_once() {
             background.set_mode("fire".into()).await,
             background.set_color("rot").await,
             background.set_blur(-1.0).await,
+            peers.proxy.set_rotate(45).await,
         ];
         for result in refused {
             assert!(matches!(result, Err(ServiceError::InvalidArgument(_))), "{result:?}");
@@ -253,11 +254,15 @@ fn settings_are_checked_applied_and_announced_once() {
         background.set_color("#FF0080").await.expect("Color");
         background.set_blur(0.1).await.expect("Blur");
         background.set_strict(false).await.expect("Strict");
+        peers.proxy.set_rotate(270).await.expect("Rotate");
+        peers.proxy.set_mirror(true).await.expect("Mirror");
         assert_eq!(framing.mode().await.expect("Mode"), FramingMode::Manual);
         assert_eq!(framing.manual_crop().await.expect("ManualCrop"), (0.5, 0.5, 0.5, 0.5));
         assert_eq!(framing.zones().await.expect("Zones"), [(0.0, 0.0, 0.1, 0.1)]);
         assert_eq!(background.color().await.expect("Color"), "#ff0080");
         assert!(!background.strict().await.expect("Strict"));
+        assert_eq!(peers.proxy.rotate().await.expect("Rotate"), 270);
+        assert!(peers.proxy.mirror().await.expect("Mirror"));
 
         // A change by the service marks the end of the signals.
         peers.camera.change(|state| state.camera.last_error = "the end".into());
@@ -279,6 +284,8 @@ fn settings_are_checked_applied_and_announced_once() {
             "Background1.Mode",
             "Background1.Strict",
             "Camera1.LastError",
+            "Camera1.Mirror",
+            "Camera1.Rotate",
             "Framing1.ManualCrop",
             "Framing1.MaxZoom",
             "Framing1.Mode",

@@ -258,6 +258,8 @@ impl CameraService for FakeCamera {
                 SettingChange::Private(private) => state.camera.private = private,
                 SettingChange::FramingMode(mode) => state.framing.mode = mode,
                 SettingChange::ManualCrop(crop) => state.framing.manual_crop = crop,
+                SettingChange::Rotate(rotation) => state.camera.rotate = rotation,
+                SettingChange::Mirror(mirror) => state.camera.mirror = mirror,
                 SettingChange::MaxZoom(zoom) => state.framing.max_zoom = zoom,
                 SettingChange::Speed(speed) => state.framing.speed = speed,
                 SettingChange::Zones(zones) => state.framing.zones = zones,

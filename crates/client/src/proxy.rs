@@ -88,6 +88,23 @@ pub trait Camera {
     #[zbus(property)]
     fn set_private(&self, private: bool) -> Result<(), ServiceError>;
 
+    /// By how many degrees the camera's pictures are turned clockwise: 0, 90, 180 or 270. Everything
+    /// else, such as zones, crops and masks, is in the turned picture.
+    #[zbus(property)]
+    fn rotate(&self) -> Result<u32, ServiceError>;
+
+    /// Sets by how many degrees the camera's pictures are turned clockwise. Opens the camera again.
+    #[zbus(property)]
+    fn set_rotate(&self, degrees: u32) -> Result<(), ServiceError>;
+
+    /// Whether the turned pictures are mirrored left to right.
+    #[zbus(property)]
+    fn mirror(&self) -> Result<bool, ServiceError>;
+
+    /// Sets whether the turned pictures are mirrored left to right. Opens the camera again.
+    #[zbus(property)]
+    fn set_mirror(&self, mirror: bool) -> Result<(), ServiceError>;
+
     /// Measured figures, such as frame counts and latencies. They are never announced: read them
     /// when they are needed.
     #[zbus(property(emits_changed_signal = "false"))]

@@ -13,7 +13,9 @@ use portraitd_kernels::picture::packed_bytes;
 use portraitd_kernels::sample::{SampleSpec, Sampler};
 use portraitd_kernels::scale::{Filter, Scaler};
 use portraitd_kernels::simd::Usable;
+use portraitd_kernels::upright::{Turner, turned_format, turned_size};
 use portraitd_kernels::{Colorimetry, Picture, PictureMut, PixelFormat, PixelRect, Size};
+use portraitd_protocol::orientation::{Orientation, Rotation};
 
 const SIZE: Size = Size::new(1280, 720);
 /// The grid of the landscape net, and that of the motion gate, which reads every second row.
@@ -26,7 +28,7 @@ const CROP: PixelRect = PixelRect::new(201.3, 97.6, 896.0, 504.0);
 const BLUR: f32 = 28.8;
 
 /// The parts of the pixel path.
-const PARTS: [(&str, &str); 11] = [
+const PARTS: [(&str, &str); 12] = [
     ("gate", "the cells of the motion gate"),
     ("sample", "the net's input"),
     ("view", "a view of a crop at rest, Catmull-Rom"),
@@ -35,6 +37,7 @@ const PARTS: [(&str, &str); 11] = [
     ("copy", "a view of the whole frame at its own size"),
     ("shrink", "a view of the whole frame at 640x360"),
     ("rgb", "a view of a crop at rest as RGB24"),
+    ("turn", "the frame turned by 90 degrees"),
     ("composite", "people in front of a colour, bilinear edge"),
     ("guided", "the same with an edge that follows the picture"),
     ("blur", "the same in front of the blurred room"),
@@ -75,7 +78,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bytes = frame(format);
     let picture = Picture::packed(format, SIZE, Colorimetry::default(), &bytes)?;
     let whole = PixelRect::of_size(SIZE);
+    let quarter = Orientation { rotation: Rotation::Quarter, mirror: false };
     let (out_format, size) = match part.as_str() {
+        "turn" => (turned_format(format), turned_size(format, SIZE, quarter)?),
         "rgb" => (PixelFormat::Rgb24, SIZE),
         "shrink" => (PixelFormat::Nv12, Size::new(640, 360)),
         _ => (PixelFormat::Nv12, SIZE),
@@ -89,6 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut compositor =
         if part == "composite" { Compositor::new(Filter::Cubic) } else { Compositor::guided(Filter::Cubic) };
     let mut blur = Blur::new();
+    let mut turner = Turner::default();
     let values = person();
     let mask = MaskView::new(MaskValues::Float(&values), NET, whole)?;
     for run in 0..runs {
@@ -101,6 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let crop = PixelRect { x: CROP.x + (run % 64) as f32 * 0.37, ..CROP };
                 scaler.scale(&picture, crop, &mut output)?;
             }
+            "turn" => turner.turn(&picture, quarter, &mut output)?,
             "copy" | "shrink" => drop(scaler.scale(&picture, whole, &mut output)?),
             _ => {
                 let backdrop = if part == "blur" {

@@ -13,6 +13,7 @@
 //! | [`convert`] | colour conversion between Y'CbCr and R'G'B' |
 //! | [`scale`] | scales a crop of a picture at sub-pixel precision |
 //! | [`sample`] | turns a region of a picture into the input tensor of a network |
+//! | [`upright`] | rotates pictures by right angles, and mirrors them |
 //! | [`blend`] | mattes, composites and blurred backgrounds |
 //! | [`nn`] | the layers of a network and the program that runs them |
 //! | [`simd`] | instruction sets and vectors |
@@ -69,6 +70,7 @@ pub mod picture;
 pub mod sample;
 pub mod scale;
 pub mod simd;
+pub mod upright;
 #[cfg(test)]
 mod testing;
 

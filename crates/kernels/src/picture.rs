@@ -191,6 +191,15 @@ impl<'a> PictureMut<'a> {
         &mut plane.data[start..start + row_bytes]
     }
 
+    /// The bytes of plane `index` from its first pixel on, and its stride in bytes.
+    ///
+    /// # Panics
+    /// If there is no such plane.
+    pub(crate) fn plane_mut(&mut self, index: usize) -> (&mut [u8], usize) {
+        let plane = &mut self.planes[index];
+        (&mut *plane.data, plane.stride_bytes)
+    }
+
     /// The same picture, borrowed for a shorter time.
     pub fn reborrow(&mut self) -> PictureMut<'_> {
         let planes =

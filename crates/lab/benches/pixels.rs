@@ -15,7 +15,10 @@ use portraitd_framing::{Director, Settings, Subject};
 use portraitd_kernels::blend::{Backdrop, Compositor, Edge, MaskValues, MaskView};
 use portraitd_kernels::sample::{SampleSpec, Sampler};
 use portraitd_kernels::scale::{Filter, Scaler};
-use portraitd_media::{Colorimetry, OwnedPicture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
+use portraitd_kernels::upright::Turner;
+use portraitd_media::{
+    Colorimetry, Orientation, OwnedPicture, PictureMut, PixelFormat, PixelRect, Rotation, Size, packed_bytes,
+};
 use portraitd_render::{EdgeRenderer, ViewRenderer};
 use portraitd_scene::{Scene, SceneOptions, Scratch};
 use portraitd_vision::net::{EngineOptions, Library};
@@ -232,6 +235,21 @@ fn pixels(criterion: &mut Criterion) {
         || reference.copy_from_slice(black_box(frame.bytes())),
     );
     row("view of the whole picture at its own size (plain loop: a copy)", copied);
+
+    let mut turner = Turner::default();
+    for rotation in [Rotation::Quarter, Rotation::Half, Rotation::ThreeQuarters] {
+        let orientation = Orientation { rotation, mirror: false };
+        let turn = |turner: &mut Turner, out: &mut [u8]| {
+            let mut out = PictureMut::packed(PixelFormat::Nv12, orientation.turned(SIZE), out).expect("a picture");
+            turner.turn(&picture, orientation, &mut out).expect("turned");
+        };
+        turn(&mut turner, kernel);
+        plain::turn(plain, rotation.degrees(), reference);
+        assert!(kernel == reference, "{orientation} differs");
+        let times =
+            in_turns(|| turn(&mut turner, kernel), || plain::turn(black_box(plain), rotation.degrees(), reference));
+        row(&format!("frame {orientation}"), times);
+    }
 
     for guided in [false, true] {
         let mut compositor = if guided { Compositor::guided(Filter::Cubic) } else { Compositor::new(Filter::Cubic) };

@@ -9,6 +9,7 @@
 //! | [`file`](mod@file) | pictures, directories of pictures and y4m videos as sources |
 //! | [`playback`] | frame rates, and the timing of sources that have no clock |
 //! | [`latest`] | a slot that passes the newest value between threads |
+//! | [`upright`] | turns the frames of a stream upright |
 //! | [`blank`] | black frames, for a closed shutter |
 //! | [`bounded`] | reads files whose names come from outside, within limits |
 //! | [`options`] | the options in the name of a source |
@@ -61,6 +62,7 @@ pub mod owned;
 pub mod playback;
 pub mod source;
 pub mod text;
+pub mod upright;
 
 pub use blank::BlankFrames;
 pub use frame::{Buffer, Frame, FrameFormat, Lease};
@@ -71,4 +73,6 @@ pub use portraitd_kernels::picture::{
     Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Size, packed_bytes,
 };
 pub use portraitd_protocol::geometry::{PixelRect, UnitRect, even_size};
+pub use portraitd_protocol::orientation::{Orientation, Rotation};
 pub use source::{FormatRequest, Source, SourceError, Stream, StreamCounters, StreamEvent};
+pub use upright::upright;

@@ -5,6 +5,7 @@
 //! | [`words`] | streams, modes and states, each with its spelling on D-Bus |
 //! | [`geometry`] | rectangles in pixels and in fractions |
 //! | [`pixel`] | sizes, pixel formats, colorimetry |
+//! | [`orientation`] | how pictures are turned upright |
 //! | [`layout`] | version 1 of the ring: offsets, and the validation of foreign headers |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
 //! | [`settings`] | range, default and error text of each setting |
@@ -42,6 +43,7 @@ pub mod error;
 pub mod geometry;
 pub mod layout;
 pub mod names;
+pub mod orientation;
 pub mod pixel;
 pub mod sequence_lock;
 pub mod settings;

@@ -67,7 +67,7 @@ impl Camera {
         inner.allow_source.store(allow_source, Ordering::Release);
         inner.allow_inset.store(allows_inset(&choice), Ordering::Release);
         inner.release_source_clients();
-        let zones = Arc::clone(&tuning.zones);
+        let (zones, orientation) = (Arc::clone(&tuning.zones), tuning.orientation);
         shared.tuning.set(tuning);
         let BackgroundSettings { mode, color, blur, strict, .. } = background;
         let status = BackgroundStatus { mode, color, blur, strict };
@@ -84,7 +84,10 @@ impl Camera {
             // changed since.
             warn!(camera = shared.name(), "views show the middle of the frame: {error}");
         }
-        shared.published.change(|state| state.background = status);
+        shared.published.change(|state| {
+            state.background = status;
+            (state.camera.rotate, state.camera.mirror) = (orientation.rotation, orientation.mirror);
+        });
         if let Some(model) = model {
             inner.use_model(model);
         }
@@ -100,6 +103,14 @@ impl Inner {
         };
         match setting {
             SettingChange::Private(private) => self.set_private(private).await?,
+            SettingChange::Rotate(rotation) => {
+                shared.tuning.update(|tuning| tuning.orientation.rotation = rotation);
+                shared.published.change(|state| state.camera.rotate = rotation);
+            }
+            SettingChange::Mirror(mirror) => {
+                shared.tuning.update(|tuning| tuning.orientation.mirror = mirror);
+                shared.published.change(|state| state.camera.mirror = mirror);
+            }
             SettingChange::FramingMode(mode) => framing(&|choice| choice.mode = mode, &|status| status.mode = mode)?,
             SettingChange::ManualCrop(crop) => {
                 framing(&|choice| choice.manual_crop = rectangle(crop), &|status| status.manual_crop = crop)?;
@@ -265,6 +276,7 @@ pub(super) fn tuning_of(config: &config::CameraConfig) -> Tuning {
     let config::SegmentationConfig { budget_ms, max_rate, .. } = config.segmentation;
     Tuning {
         wanted: config.wanted(),
+        orientation: config.orientation(),
         idle_close: seconds(config.idle_close_s),
         inference_interval: if max_rate > 0.0 { seconds(1.0 / max_rate) } else { Duration::ZERO },
         mask_budget: seconds(budget_ms * 1e-3),

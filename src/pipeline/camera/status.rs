@@ -115,6 +115,8 @@ pub(super) fn first_state(
             generation: 1,
             last_error: String::new(),
             private: false,
+            rotate: config.rotate,
+            mirror: config.mirror,
         },
         framing: FramingStatus {
             mode: choice.mode,

@@ -256,7 +256,7 @@ fn output_writers(inner: &Arc<Inner>, config: &config::CameraConfig) -> (Vec<Arc
 /// them.
 fn output_shape(config: &config::CameraConfig) -> (Size, f32) {
     let wanted = config.wanted();
-    let size = framing_choice(&config.framing).output.or(wanted.size);
+    let size = framing_choice(&config.framing).output.or(config.turned_size());
     (size.unwrap_or(Size::new(1280, 720)), wanted.frame_rate.unwrap_or(30.0))
 }
 

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portraitd_framing::{SettingsError, Shot, Subject};
-use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, UnitRect};
+use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, Orientation, UnitRect};
 use portraitd_protocol::{CameraState, ServiceError};
 use portraitd_vision::Observation;
 use portraitd_vision::net::Model;
@@ -54,6 +54,8 @@ pub(super) use value::SharedValue;
 pub(super) struct Tuning {
     /// The size and rate to ask the source for.
     pub(super) wanted: FormatRequest,
+    /// How the frames of the source are turned.
+    pub(super) orientation: Orientation,
     /// From the last client's departure to the closing of the camera.
     pub(super) idle_close: Duration,
     /// The least time between two inference passes; zero for no limit.
@@ -178,6 +180,13 @@ impl Shared {
         self.director.restart();
         self.statistics.stream_closed();
         self.set_format(format);
+    }
+
+    /// Pictures are turned in another way from now on: nothing that was seen is in its place any more.
+    pub(super) fn turned(&self) {
+        self.start_new_scene();
+        self.picture_epoch.fetch_add(1, Ordering::AcqRel);
+        self.director.restart();
     }
 
     /// Takes the format of the source. If it differs from the last one, the rings of the old format

@@ -70,6 +70,8 @@ fn differences(old: &PublishedState, new: &PublishedState) -> Vec<(&'static str,
         .of("Consumers", &was.consumers, &is.consumers, |consumers| (*consumers).into())
         .of("Generation", &was.generation, &is.generation, |generation| (*generation).into())
         .of("Private", &was.private, &is.private, |private| (*private).into())
+        .of("Rotate", &was.rotate, &is.rotate, |rotate| rotate.degrees().into())
+        .of("Mirror", &was.mirror, &is.mirror, |mirror| (*mirror).into())
         .of("LastError", &was.last_error, &is.last_error, |error| error.clone().into());
     let (was, is) = (&old.framing, &new.framing);
     let framing = compare()

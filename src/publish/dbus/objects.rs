@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portraitd_protocol::orientation::Rotation;
 use portraitd_protocol::settings::{BLUR, Color, MAX_ZOOM, SettingError, check_rectangle, check_zone_count, excerpt};
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
 use tokio::sync::watch;
@@ -208,6 +209,32 @@ impl CameraObject {
             announced.camera.private = new.camera.private;
         };
         self.0.apply(SettingChange::Private(private), note).await
+    }
+
+    /// By how many degrees the camera's pictures are turned clockwise: 0, 90, 180 or 270. Everything
+    /// else, such as zones, crops and masks, is in the turned picture. A change opens the camera again.
+    #[zbus(property)]
+    fn rotate(&self) -> u32 {
+        self.0.read(|state| state.camera.rotate.degrees())
+    }
+
+    #[zbus(property)]
+    async fn set_rotate(&self, degrees: u32) -> Result<(), ServiceError> {
+        let rotation = checked("Rotate", Rotation::from_degrees(degrees.into()))?;
+        let note = |announced: &mut PublishedState, new: &PublishedState| announced.camera.rotate = new.camera.rotate;
+        self.0.apply(SettingChange::Rotate(rotation), note).await
+    }
+
+    /// Whether the turned pictures are mirrored left to right. A change opens the camera again.
+    #[zbus(property)]
+    fn mirror(&self) -> bool {
+        self.0.read(|state| state.camera.mirror)
+    }
+
+    #[zbus(property)]
+    async fn set_mirror(&self, mirror: bool) -> Result<(), ServiceError> {
+        let note = |announced: &mut PublishedState, new: &PublishedState| announced.camera.mirror = new.camera.mirror;
+        self.0.apply(SettingChange::Mirror(mirror), note).await
     }
 
     /// Measured values, read on demand. Those that depend on people are left out for callers

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::publish::RingShare;
 use crate::publish::clients::ClientFds;
-use portraitd_media::FrameFormat;
+use portraitd_media::{FrameFormat, Rotation};
 use portraitd_media::{PixelFormat, Size};
 
 /// x, y, width and height as fractions of the source picture.
@@ -176,6 +176,10 @@ pub struct Attachment {
 pub enum SettingChange {
     /// `Camera1.Private`.
     Private(bool),
+    /// `Camera1.Rotate`.
+    Rotate(Rotation),
+    /// `Camera1.Mirror`.
+    Mirror(bool),
     /// `Framing1.Mode`.
     FramingMode(FramingMode),
     /// `Framing1.ManualCrop`: within the picture, not empty.
@@ -215,6 +219,10 @@ pub struct CameraStatus {
     pub last_error: String,
     /// Whether a client keeps the camera closed.
     pub private: bool,
+    /// How far the pictures are turned clockwise.
+    pub rotate: Rotation,
+    /// Whether the turned pictures are mirrored left to right.
+    pub mirror: bool,
 }
 
 /// The properties of `Framing1`.
@@ -290,6 +298,8 @@ impl Default for PublishedState {
                 generation: 0,
                 last_error: String::new(),
                 private: false,
+                rotate: Rotation::None,
+                mirror: false,
             },
             framing: FramingStatus {
                 mode: settings::FRAMING_MODE,

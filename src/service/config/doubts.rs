@@ -52,7 +52,7 @@ impl CameraConfig {
     /// The greatest zoom of the view for frames of the wanted size, if that is less than `max_zoom`:
     /// more would enlarge the picture too much.
     pub(super) fn limited_zoom(&self) -> Option<f64> {
-        let frame = self.wanted().size?;
+        let frame = self.turned_size()?;
         let framing = &self.framing;
         let output = Size::new(framing.output_width, framing.output_height);
         let output = if output.is_empty() { even_size(frame) } else { output };
@@ -74,7 +74,7 @@ pub(super) fn of_zoom(config: &Config, places: &Places, warnings: &mut Vec<Warni
         }
         let place = places.of(&key);
         if let Some(limit) = camera.limited_zoom() {
-            let (width, height) = (camera.width, camera.height);
+            let Size { width, height } = camera.turned_size().unwrap_or_default();
             let message = format!(
                 "`{key}`: {} is limited to {limit} with frames of {width}x{height}: a stronger zoom would enlarge the \
                  picture; raise `width` and `height`, or lower `output_width` and `output_height`",

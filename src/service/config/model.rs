@@ -3,7 +3,7 @@
 
 use super::error::Warning;
 use super::values::{self, BusConfig};
-use portraitd_media::{FormatRequest, Size};
+use portraitd_media::{FormatRequest, Orientation, Rotation, Size};
 use portraitd_protocol::settings::{self, Color};
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,12 @@ pub struct CameraConfig {
     /// Frames per second, 1 to 240. 0 means the source's own rate. Default 30.
     #[serde(deserialize_with = "values::frame_rate")]
     pub fps: f64,
+    /// Degrees by which the camera's pictures are turned clockwise, before everything else: 0, 90, 180
+    /// or 270. `width` and `height` are those of the picture before it is turned. Default 0.
+    #[serde(deserialize_with = "values::rotate", serialize_with = "values::write_rotate")]
+    pub rotate: Rotation,
+    /// Whether the turned pictures are mirrored left to right. Default false.
+    pub mirror: bool,
     /// Whether clients may attach to the stream `source`, which shows the whole room. Default
     /// false.
     pub allow_source: bool,
@@ -120,6 +126,8 @@ impl Default for CameraConfig {
             width: settings::FRAME_WIDTH.default,
             height: settings::FRAME_HEIGHT.default,
             fps: settings::FRAME_RATE.default,
+            rotate: Rotation::None,
+            mirror: false,
             allow_source: false,
             idle_close_s: settings::IDLE_CLOSE_S.default,
             segmentation: SegmentationConfig::default(),
@@ -138,6 +146,18 @@ impl CameraConfig {
         let frame_rate = (self.fps > 0.0).then_some(self.fps as f32);
         let size = (self.width > 0 && self.height > 0).then(|| Size::new(self.width, self.height));
         FormatRequest { size, frame_rate }
+    }
+
+    /// How the camera's pictures are turned.
+    #[must_use]
+    pub const fn orientation(&self) -> Orientation {
+        Orientation { rotation: self.rotate, mirror: self.mirror }
+    }
+
+    /// The wanted size of the frames after they are turned; `None` if it is the source's own.
+    #[must_use]
+    pub fn turned_size(&self) -> Option<Size> {
+        self.wanted().size.map(|size| self.orientation().turned(size))
     }
 }
 

@@ -41,6 +41,9 @@ impl Config {
             };
             let rate = if camera.fps == 0.0 { "the source's rate".to_owned() } else { format!("{} fps", camera.fps) };
             writeln!(out, "  wanted: {size} at {rate}; closed {} s after the last client", camera.idle_close_s)?;
+            if !camera.orientation().is_identity() {
+                writeln!(out, "  pictures: {}", camera.orientation())?;
+            }
             let net = &camera.segmentation;
             let most =
                 if net.max_rate == 0.0 { "every frame".to_owned() } else { format!("at most {}/s", net.max_rate) };
@@ -48,7 +51,7 @@ impl Config {
             let framing = &camera.framing;
             write!(out, "  framing: {}, zoom to {}", framing.mode, framing.max_zoom)?;
             if let Some(limit) = camera.limited_zoom() {
-                write!(out, " (limited to {limit} by {}x{})", camera.width, camera.height)?;
+                write!(out, " (limited to {limit} by {})", camera.turned_size().unwrap_or_default())?;
             }
             write!(out, ", {}", framing.speed)?;
             if framing.min_zoom > 1.0 {

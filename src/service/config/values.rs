@@ -13,6 +13,7 @@ use portraitd_protocol::settings::{
     self, Color, CountRange, NumberRange, check_camera_name, check_model_name, check_rectangle, check_zone_count,
     excerpt,
 };
+use portraitd_media::Rotation;
 use serde::Serializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
@@ -226,6 +227,25 @@ pub(super) fn threads<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Erro
 /// Reads a width or height: those of frames and of views have the same range.
 pub(super) fn side<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     count(from, settings::FRAME_WIDTH)
+}
+
+/// Reads an angle of 0, 90, 180 or 270 degrees.
+pub(super) fn rotate<'de, D: Deserializer<'de>>(from: D) -> Result<Rotation, D::Error> {
+    struct Angle;
+    impl Visitor<'_> for Angle {
+        type Value = Rotation;
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("0, 90, 180 or 270")
+        }
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Rotation, E> {
+            Rotation::from_degrees(value).map_err(E::custom)
+        }
+    }
+    from.deserialize_any(Angle)
+}
+
+pub(super) fn write_rotate<S: Serializer>(rotation: &Rotation, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u32(rotation.degrees())
 }
 
 pub(super) fn frame_rate<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {

@@ -15,7 +15,7 @@ RULE = Path("/etc/polkit-1/rules.d/10-abuse.rules")
 USERS = {"root": None, "own": portraitd, "alice": alice, "bob": bob, "frank": frank, "carol": carol, "eve": eve, "away": eve}
 VALUES = {"Mode": ("s", "off"), "ManualCrop": ("(dddd)", (0.0, 0.0, 1.0, 1.0)), "MaxZoom": ("d", 1.5), "Speed": ("s", "calm"),
           "Zones": ("a(dddd)", []), "Model": ("s", "selfie-landscape"), "Color": ("s", "#000000"), "Blur": ("d", 0.05),
-          "Private": ("b", 0), "Strict": ("b", 1)}
+          "Private": ("b", 0), "Strict": ("b", 1), "Rotate": ("u", 0), "Mirror": ("b", 0)}
 
 
 def table():

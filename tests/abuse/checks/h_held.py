@@ -34,7 +34,7 @@ ODD = [
     ("a{ys}", {1: "a"}), ("(s)", ("off",)), ("(a(a(s)))", ([([("off",)],)],)),
 ]
 PROPERTIES_OF = {
-    "Camera1": ["Name", "Device", "State", "Format", "Consumers", "Generation", "LastError", "Stats", "Private"],
+    "Camera1": ["Name", "Device", "State", "Format", "Consumers", "Generation", "LastError", "Stats", "Private", "Rotate", "Mirror"],
     "Framing1": ["Mode", "State", "Crop", "ManualCrop", "MaxZoom", "Speed", "Zones", "Limits"],
     "Segmentation1": ["Model", "Models", "Rate", "People", "Present", "Healthy", "Degraded"],
     "Background1": ["Mode", "Color", "Blur", "Strict"],

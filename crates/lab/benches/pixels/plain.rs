@@ -305,3 +305,25 @@ pub(super) fn blend(picture: Nv12<'_>, matte: &[u8], color: [u8; 3], out: &mut [
         }
     }
 }
+
+/// Turns a picture clockwise by 90, 180 or 270 degrees.
+pub(super) fn turn(picture: Nv12<'_>, degrees: u32, out: &mut [u8]) {
+    let (luma, chroma) = out.split_at_mut(picture.width * picture.height);
+    turn_plane(picture.luma, picture.width, picture.height, 1, degrees, luma);
+    turn_plane(picture.chroma, picture.width / 2, picture.height / 2, 2, degrees, chroma);
+}
+
+fn turn_plane(plane: &[u8], width: usize, height: usize, bytes: usize, degrees: u32, out: &mut [u8]) {
+    for y in 0..height {
+        for x in 0..width {
+            let to = match degrees {
+                90 => x * height + height - 1 - y,
+                180 => (height - 1 - y) * width + width - 1 - x,
+                _ => (width - 1 - x) * height + y,
+            };
+            for byte in 0..bytes {
+                out[to * bytes + byte] = plane[(y * width + x) * bytes + byte];
+            }
+        }
+    }
+}

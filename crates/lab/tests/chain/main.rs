@@ -12,3 +12,4 @@ mod command;
 mod framing;
 mod masks;
 mod player;
+mod upright;

@@ -44,6 +44,8 @@ pub(crate) fn keys() -> String {
     format!(
         "Keys:
   camera.private         on (closes the camera until it is off) or off
+  camera.rotate          0, 90, 180 or 270: degrees by which pictures are turned clockwise
+  camera.mirror          on or off: whether the turned pictures are mirrored left to right
   framing.mode           {modes}
   framing.manual_crop    x,y,width,height as fractions of the source, 0 to 1
   framing.max_zoom       {} to {}
@@ -60,8 +62,10 @@ pub(crate) fn keys() -> String {
 }
 
 /// The keys.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "camera.private",
+    "camera.rotate",
+    "camera.mirror",
     "framing.mode",
     "framing.manual_crop",
     "framing.max_zoom",
@@ -102,6 +106,8 @@ pub(crate) enum AssignmentError {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Setting {
     Private(bool),
+    Rotate(u32),
+    Mirror(bool),
     FramingMode(String),
     ManualCrop(Fractions),
     MaxZoom(f64),
@@ -125,6 +131,10 @@ fn switch(text: &str) -> Result<bool, AssignmentError> {
     }
 }
 
+fn whole(text: &str) -> Result<u32, SettingError> {
+    text.parse().map_err(|_| SettingError::NotANumber { text: excerpt(text) })
+}
+
 fn rectangle(text: &str) -> Result<Fractions, SettingError> {
     parse_rectangle(text).map(Into::into)
 }
@@ -134,6 +144,8 @@ impl Setting {
     const fn key(&self) -> &'static str {
         match self {
             Self::Private(_) => "camera.private",
+            Self::Rotate(_) => "camera.rotate",
+            Self::Mirror(_) => "camera.mirror",
             Self::FramingMode(_) => "framing.mode",
             Self::ManualCrop(_) => "framing.manual_crop",
             Self::MaxZoom(_) => "framing.max_zoom",
@@ -158,6 +170,8 @@ impl FromStr for Setting {
         let value_text = value.to_owned();
         Ok(match snake_case(key).as_str() {
             "camera.private" => Self::Private(switch(value)?),
+            "camera.rotate" => Self::Rotate(whole(value)?),
+            "camera.mirror" => Self::Mirror(switch(value)?),
             "framing.mode" => Self::FramingMode(value_text),
             "framing.manual_crop" => Self::ManualCrop(rectangle(value)?),
             "framing.max_zoom" => Self::MaxZoom(parse_number(value)?),
@@ -193,6 +207,8 @@ pub(crate) async fn run(
         let set = async {
             match setting {
                 Setting::Private(private) => camera.set_private(*private).await?,
+                Setting::Rotate(degrees) => camera.set_rotate(*degrees).await?,
+                Setting::Mirror(mirror) => camera.set_mirror(*mirror).await?,
                 Setting::FramingMode(mode) => framing.set_mode(mode.as_str().into()).await?,
                 Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
                 Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
@@ -254,6 +270,9 @@ mod tests {
         assert_eq!(parse("background.image="), Ok(Setting::Image(None)));
         assert_eq!(parse("framing.max-zoom=big"), Err("\"big\" is not a number".into()));
         assert_eq!(parse("framing.zones=1,2"), Err("\"1,2\" is not x,y,width,height".into()));
+        assert_eq!(parse("camera.rotate=270"), Ok(Setting::Rotate(270)));
+        assert_eq!(parse("camera.rotate=left"), Err("\"left\" is not a number".into()));
+        assert_eq!(parse("camera.mirror=on"), Ok(Setting::Mirror(true)));
         assert_eq!(parse("background.strict=off"), Ok(Setting::Strict(false)));
         assert_eq!(parse("background.strict=no"), Err("\"no\" is not on or off".into()));
         for spelling in ["framing.max_zoom=2.5", "framing.MaxZoom=2.5"] {
