@@ -2,6 +2,7 @@
 //! D-Bus see them.
 
 mod fail_closed;
+mod following;
 mod metrics;
 mod panics;
 mod quotas;

@@ -254,6 +254,7 @@ fn settings_are_checked_applied_and_announced_once() {
         background.set_color("#FF0080").await.expect("Color");
         background.set_blur(0.1).await.expect("Blur");
         background.set_strict(false).await.expect("Strict");
+        framing.set_subject(7).await.expect("Subject");
         peers.proxy.set_rotate(270).await.expect("Rotate");
         peers.proxy.set_mirror(true).await.expect("Mirror");
         assert_eq!(framing.mode().await.expect("Mode"), FramingMode::Manual);
@@ -261,6 +262,7 @@ fn settings_are_checked_applied_and_announced_once() {
         assert_eq!(framing.zones().await.expect("Zones"), [(0.0, 0.0, 0.1, 0.1)]);
         assert_eq!(background.color().await.expect("Color"), "#ff0080");
         assert!(!background.strict().await.expect("Strict"));
+        assert_eq!(framing.subject().await.expect("Subject"), 7);
         assert_eq!(peers.proxy.rotate().await.expect("Rotate"), 270);
         assert!(peers.proxy.mirror().await.expect("Mirror"));
 

@@ -260,6 +260,7 @@ impl CameraService for FakeCamera {
                 SettingChange::ManualCrop(crop) => state.framing.manual_crop = crop,
                 SettingChange::Rotate(rotation) => state.camera.rotate = rotation,
                 SettingChange::Mirror(mirror) => state.camera.mirror = mirror,
+                SettingChange::Subject(id) => state.framing.subject = id,
                 SettingChange::MaxZoom(zoom) => state.framing.max_zoom = zoom,
                 SettingChange::Speed(speed) => state.framing.speed = speed,
                 SettingChange::Zones(zones) => state.framing.zones = zones,

@@ -168,7 +168,7 @@ async fn closed(mut ring: Ring) {
 
 /// What each interface has that needs the permission for the mask.
 const GUARDED: [(&str, &[&str]); 2] =
-    [(names::SEGMENTATION_INTERFACE, &["People", "Present", "Rate"]), (names::FRAMING_INTERFACE, &["Crop", "State"])];
+    [(names::SEGMENTATION_INTERFACE, &["People", "Present", "Rate"]), (names::FRAMING_INTERFACE, &["Crop", "State", "Subject"])];
 
 async fn manager(connection: &Connection) -> ObjectManagerProxy<'static> {
     let builder = ObjectManagerProxy::builder(connection).destination("org.portraitd").path("/org/portraitd");
@@ -217,7 +217,7 @@ fn who_may_not_see_the_mask_learns_nothing_about_people() {
             assert!(guarded.iter().all(|property| all.contains_key(*property)), "{all:?}");
         }
         let objects = manager(&friend.connection).await;
-        assert_eq!(guarded_in(&objects.get_managed_objects().await.expect("objects")), 5);
+        assert_eq!(guarded_in(&objects.get_managed_objects().await.expect("objects")), 6);
         assert_eq!(segmentation(&friend.connection).await.people().await.expect("people").len(), 1);
         assert!(friend.proxy.stats().await.expect("stats").contains_key("framing_moves"));
     });

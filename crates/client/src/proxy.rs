@@ -134,6 +134,15 @@ pub trait Framing {
     #[zbus(property(emits_changed_signal = "false"))]
     fn crop(&self) -> Result<Fractions, ServiceError>;
 
+    /// The id of the one person whom the crop follows; 0 if it follows everybody. Needs the permission
+    /// for the mask. It is never announced: read it when it is needed.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn subject(&self) -> Result<u32, ServiceError>;
+
+    /// Follows the person with this id alone, until they are lost for two seconds; 0 follows everybody.
+    #[zbus(property)]
+    fn set_subject(&self, id: u32) -> Result<(), ServiceError>;
+
     /// The crop in the mode `manual`.
     #[zbus(property)]
     fn manual_crop(&self) -> Result<Fractions, ServiceError>;

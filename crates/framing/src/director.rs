@@ -5,6 +5,7 @@ use portraitd_protocol::{FramingMode, FramingState};
 use crate::clock::StepClock;
 use crate::constraints::{CropConstraints, FrameRect, Pose, narrow};
 use crate::deviation::{Confirmation, Deviation};
+use crate::followed::Followed;
 use crate::group::Group;
 use crate::lead::Lead;
 use crate::moving_crop::{ChasePurpose, Motion, MovingCrop};
@@ -24,6 +25,9 @@ pub struct Director {
     settings: Settings,
     clock: StepClock,
     group: Group,
+    followed: Followed,
+    /// Whether the next observation decides anew who belongs to the group.
+    regroup_due: bool,
     lead: Lead,
     crop: MovingCrop,
     /// Capture time of the newest observation.
@@ -51,6 +55,8 @@ impl Director {
             settings,
             clock: StepClock::new(),
             group: Group::default(),
+            followed: Followed::default(),
+            regroup_due: false,
             lead: Lead::default(),
             crop: MovingCrop::new(constraints(&settings)?, settings.speed),
             observed_ns: None,
@@ -116,7 +122,14 @@ impl Director {
         }
         self.observed_ns = Some(capture_ns);
         let now_ns = self.clock.now_ns().saturating_sub(self.clock.age_of(capture_ns));
+        let before = self.followed.id();
+        let people = self.followed.choose(now_ns, people);
+        self.regroup_due |= before != 0 && self.followed.id() == 0;
         let change = self.group.observe(now_ns, people);
+        if self.regroup_due && !people.is_empty() {
+            self.regroup_due = false;
+            self.reframe();
+        }
         if change.is_first && (self.reframe_due_ns.is_some() || self.settings.mode == FramingMode::Follow) {
             self.reframe_due_ns = change.due_ns;
         }
@@ -143,6 +156,22 @@ impl Director {
             self.group.regroup();
             self.reframe_due_ns = Some(0);
         }
+    }
+
+    /// From the next observation on, the crop follows the person with this id alone, wherever the
+    /// others go; 0 follows everybody. It moves to them at once. A person who is not seen for two
+    /// seconds, from now on or later, is lost: then it follows everybody again. Without effect on the
+    /// crop in the modes off and manual.
+    pub fn follow(&mut self, id: u32) {
+        if self.followed.id() != id {
+            self.followed = Followed::new(id);
+            self.regroup_due = true;
+        }
+    }
+
+    /// The id of the person whom the crop follows; 0 for everybody.
+    pub fn followed(&self) -> u32 {
+        self.followed.id()
     }
 
     /// The limits that follow from the settings.
@@ -198,7 +227,7 @@ impl Director {
             _ if self.group.is_empty() => FramingState::Lost,
             _ => FramingState::Framing,
         };
-        Shot { crop, state, still }
+        Shot { crop, state, still, subject: self.followed.id() }
     }
 
     /// Advances the clock to `capture_ns`, if that is newer, and runs the integration steps that

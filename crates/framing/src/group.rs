@@ -68,12 +68,12 @@ pub(crate) struct GroupChange {
 }
 
 /// Whether at least `least_ns` have passed from `from_ns` to `now_ns`.
-fn has_passed(from_ns: u64, now_ns: u64, least_ns: u64) -> bool {
+pub(crate) fn has_passed(from_ns: u64, now_ns: u64, least_ns: u64) -> bool {
     now_ns.saturating_sub(from_ns).saturating_add(SLACK_NS) >= least_ns
 }
 
 /// `bounds` clipped to the frame; `None` if nothing is left or if they are not finite.
-fn within_frame(bounds: &UnitRect) -> Option<UnitRect> {
+pub(crate) fn within_frame(bounds: &UnitRect) -> Option<UnitRect> {
     let finite = [bounds.x, bounds.y, bounds.right(), bounds.bottom()].iter().all(|number| number.is_finite());
     let clipped = bounds.intersection(&UnitRect::WHOLE);
     (finite && !clipped.is_empty()).then_some(clipped)

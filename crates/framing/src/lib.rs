@@ -24,6 +24,7 @@
 //! | `moving_crop` | the crop, its goal and its motion |
 //! | `deviation` | the error of a crop, and for how long it has lasted |
 //! | `group` | which people the crop must contain |
+//! | `followed` | the one person whom the crop follows, if one is chosen |
 //! | `lead` | the direction in which people walk |
 //! | `director` | when the crop moves |
 //!
@@ -67,6 +68,7 @@ mod clock;
 mod constraints;
 mod deviation;
 mod director;
+mod followed;
 mod group;
 mod lead;
 mod moving_crop;

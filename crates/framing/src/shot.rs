@@ -23,6 +23,8 @@ pub struct Shot {
     pub state: FramingState,
     /// Whether the crop is at rest.
     pub still: bool,
+    /// The id of the one person whom the crop follows; 0 if it follows everybody.
+    pub subject: u32,
 }
 
 /// The limits that follow from the settings, for clients to read.

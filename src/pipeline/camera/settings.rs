@@ -72,7 +72,9 @@ impl Camera {
         let BackgroundSettings { mode, color, blur, strict, .. } = background;
         let status = BackgroundStatus { mode, color, blur, strict };
         shared.background.change(|current| *current = background);
+        shared.director.follow(0);
         let published = |framing: &mut FramingStatus| {
+            framing.subject = 0;
             framing.mode = choice.mode;
             framing.speed = choice.speed;
             framing.max_zoom = choice.max_zoom.into();
@@ -119,6 +121,16 @@ impl Inner {
                 framing(&|choice| choice.max_zoom = narrow(zoom), &|status| status.max_zoom = zoom)?;
             }
             SettingChange::Speed(speed) => framing(&|choice| choice.speed = speed, &|status| status.speed = speed)?,
+            SettingChange::Subject(id) => {
+                let open = shared.published.read(|state| state.camera.format.is_some());
+                if id != 0 && !(open && shared.director.follow(id)) {
+                    return Err(ServiceError::NotSupported("the camera is closed, so nobody is seen".into()));
+                }
+                if id == 0 {
+                    shared.director.follow(0);
+                }
+                shared.published.change(|state| state.framing.subject = id);
+            }
             SettingChange::Zones(zones) => {
                 shared.tuning.update(|tuning| tuning.zones = zones.iter().copied().map(rectangle).collect());
                 shared.published.change(|state| state.framing.zones = zones);

@@ -124,6 +124,7 @@ pub(super) fn first_state(
             manual_crop: choice.manual_crop.to_tuple(),
             max_zoom: choice.max_zoom.into(),
             speed: choice.speed,
+            subject: 0,
             zones: config.framing.zones.iter().map(|zone| (*zone).into()).collect(),
             limits: Dictionary::new(),
         },

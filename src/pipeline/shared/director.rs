@@ -190,6 +190,13 @@ impl SharedDirector {
         }
     }
 
+    /// Follows the person with this id alone; 0 follows everybody. Returns whether there is a director:
+    /// there is none before the camera was opened.
+    pub(in crate::pipeline) fn follow(&self, id: u32) -> bool {
+        let mut keeper = self.lock();
+        keeper.director.as_mut().map(|director| director.follow(id)).is_some()
+    }
+
     /// What the settings allow, if the source's format is known.
     pub(super) fn limits(&self) -> Option<Limits> {
         self.lock().limits()
@@ -216,7 +223,8 @@ struct DirectorKeeper {
     scene: u64,
 }
 
-const NO_SHOT: Shot = Shot { crop: PixelRect::new(0.0, 0.0, 0.0, 0.0), state: FramingState::Inactive, still: true };
+const NO_SHOT: Shot =
+    Shot { crop: PixelRect::new(0.0, 0.0, 0.0, 0.0), state: FramingState::Inactive, still: true, subject: 0 };
 const NO_ANSWERS: [(u64, Shot); REMEMBERED] = [(u64::MAX, NO_SHOT); REMEMBERED];
 
 impl DirectorKeeper {

@@ -292,7 +292,7 @@ impl Shared {
     /// if it changed.
     pub(super) fn shot(&self, sequence: u64, capture_ns: u64) -> Shot {
         let shot = self.director.shot(sequence, capture_ns);
-        self.published.set_framing_state(shot.state);
+        self.published.set_framing_state(shot.state, shot.subject);
         shot
     }
 

@@ -67,6 +67,7 @@ impl Published {
             if !is_open {
                 camera.format = None;
                 state.framing.state = FramingState::Inactive;
+                state.framing.subject = 0;
             }
             changed
         });
@@ -81,8 +82,14 @@ impl Published {
         });
     }
 
-    pub(super) fn set_framing_state(&self, new: FramingState) {
-        self.state.send_if_modified(|state| std::mem::replace(&mut state.framing.state, new) != new);
+    /// Publishes what the director does, and whom it follows.
+    pub(super) fn set_framing_state(&self, new: FramingState, subject: u32) {
+        self.state.send_if_modified(|state| {
+            let framing = &mut state.framing;
+            let changed = (framing.state, framing.subject) != (new, subject);
+            (framing.state, framing.subject) = (new, subject);
+            changed
+        });
     }
 
     /// Changes the framing settings. `limits` are what they allow, if the camera's format is known and

@@ -342,6 +342,24 @@ impl FramingObject {
         self.0.apply(SettingChange::Speed(speed), |announced, new| announced.framing.speed = new.framing.speed).await
     }
 
+    /// The id of the one person whom the crop follows, as in People; 0 if it follows everybody. The
+    /// crop holds for two seconds when they are lost, and then follows everybody again. Read on
+    /// demand, which needs the permission for the mask.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn subject(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Option<Header<'_>>,
+    ) -> Result<u32, ServiceError> {
+        self.0.permissions.may_see_people(connection, header.as_ref()).await?;
+        Ok(self.0.read(|state| state.framing.subject))
+    }
+
+    #[zbus(property)]
+    async fn set_subject(&self, id: u32) -> Result<(), ServiceError> {
+        self.0.service.apply(SettingChange::Subject(id)).await
+    }
+
     /// Areas whose people are ignored, at most 16.
     #[zbus(property)]
     fn zones(&self) -> Vec<Fractions> {

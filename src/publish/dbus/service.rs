@@ -188,6 +188,8 @@ pub enum SettingChange {
     MaxZoom(f64),
     /// `Framing1.Speed`.
     Speed(FramingSpeed),
+    /// `Framing1.Subject`: the id of a person, or 0 for everybody.
+    Subject(u32),
     /// `Framing1.Zones`: 16 at most, each within the picture and not empty.
     Zones(Vec<Fractions>),
     /// `Segmentation1.Model`: one of `Models`.
@@ -238,6 +240,8 @@ pub struct FramingStatus {
     pub max_zoom: f64,
     /// How fast the crop moves.
     pub speed: FramingSpeed,
+    /// The id of the one person whom the crop follows; 0 for everybody.
+    pub subject: u32,
     /// Areas whose people are ignored: x, y, width and height as fractions of the source.
     pub zones: Vec<Fractions>,
     /// The limits of the values above for this camera.
@@ -307,6 +311,7 @@ impl Default for PublishedState {
                 manual_crop: (0.0, 0.0, 1.0, 1.0),
                 max_zoom: settings::MAX_ZOOM.default,
                 speed: settings::FRAMING_SPEED,
+                subject: 0,
                 zones: Vec::new(),
                 limits: Dictionary::new(),
             },

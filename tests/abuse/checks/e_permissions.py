@@ -15,7 +15,7 @@ RULE = Path("/etc/polkit-1/rules.d/10-abuse.rules")
 USERS = {"root": None, "own": portraitd, "alice": alice, "bob": bob, "frank": frank, "carol": carol, "eve": eve, "away": eve}
 VALUES = {"Mode": ("s", "off"), "ManualCrop": ("(dddd)", (0.0, 0.0, 1.0, 1.0)), "MaxZoom": ("d", 1.5), "Speed": ("s", "calm"),
           "Zones": ("a(dddd)", []), "Model": ("s", "selfie-landscape"), "Color": ("s", "#000000"), "Blur": ("d", 0.05),
-          "Private": ("b", 0), "Strict": ("b", 1), "Rotate": ("u", 0), "Mirror": ("b", 0)}
+          "Private": ("b", 0), "Strict": ("b", 1), "Rotate": ("u", 0), "Mirror": ("b", 0), "Subject": ("u", 0)}
 
 
 def table():
@@ -232,7 +232,7 @@ def signals(context):
             if signal.member == "PropertiesChanged":
                 interface, changed, gone = signal.values()
                 told |= {f"{interface.rsplit('.', 1)[-1]}.{name}" for name in [*changed, *gone]}
-    secret = sorted(told & {"Segmentation1.Present", "Segmentation1.People", "Framing1.Crop", "Framing1.State"})
+    secret = sorted(told & {"Segmentation1.Present", "Segmentation1.People", "Framing1.Crop", "Framing1.State", "Framing1.Subject"})
     require(not secret, f"told to users without the permission: {' '.join(secret)}")
     require("Camera1.State" in told, f"no signals came at all: {told}")
     return f"{len(told)} properties announced to them"

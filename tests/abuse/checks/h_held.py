@@ -35,7 +35,7 @@ ODD = [
 ]
 PROPERTIES_OF = {
     "Camera1": ["Name", "Device", "State", "Format", "Consumers", "Generation", "LastError", "Stats", "Private", "Rotate", "Mirror"],
-    "Framing1": ["Mode", "State", "Crop", "ManualCrop", "MaxZoom", "Speed", "Zones", "Limits"],
+    "Framing1": ["Mode", "State", "Crop", "ManualCrop", "MaxZoom", "Speed", "Subject", "Zones", "Limits"],
     "Segmentation1": ["Model", "Models", "Rate", "People", "Present", "Healthy", "Degraded"],
     "Background1": ["Mode", "Color", "Blur", "Strict"],
 }

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod cases;
+mod following;
 mod modes;
 mod properties;
 

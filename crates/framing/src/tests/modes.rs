@@ -15,7 +15,7 @@ fn off_shows_the_whole_frame() {
     assert_eq!(rig.director.step(1), rig.director.step(nanoseconds(rig.now())));
     let shot = rig.director.step(nanoseconds(rig.now()));
     let whole = PixelRect::of_size(FRAME);
-    assert_eq!(shot, Shot { crop: whole, state: FramingState::Inactive, still: true });
+    assert_eq!(shot, Shot { crop: whole, state: FramingState::Inactive, still: true, subject: 0 });
     rig.director.reframe();
     rig.run(5.0, |_| vec![subject(1, SITTING)]);
     assert_eq!((rig.changes_since(0.0), rig.director.moves()), (0, 0));

@@ -50,6 +50,7 @@ pub(crate) fn keys() -> String {
   framing.manual_crop    x,y,width,height as fractions of the source, 0 to 1
   framing.max_zoom       {} to {}
   framing.speed          {speeds}
+  framing.subject        the id of the person to follow, as `status` shows it, or 0 for everybody
   framing.zones          x,y,width,height[;x,y,width,height...], or empty for none
   segmentation.model     one of the models that `status` shows
   background.mode        {backgrounds}
@@ -62,7 +63,7 @@ pub(crate) fn keys() -> String {
 }
 
 /// The keys.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "camera.private",
     "camera.rotate",
     "camera.mirror",
@@ -70,6 +71,7 @@ const KEYS: [&str; 14] = [
     "framing.manual_crop",
     "framing.max_zoom",
     "framing.speed",
+    "framing.subject",
     "framing.zones",
     "segmentation.model",
     "background.mode",
@@ -112,6 +114,7 @@ pub(crate) enum Setting {
     ManualCrop(Fractions),
     MaxZoom(f64),
     Speed(String),
+    Subject(u32),
     Zones(Vec<Fractions>),
     Model(String),
     BackgroundMode(String),
@@ -150,6 +153,7 @@ impl Setting {
             Self::ManualCrop(_) => "framing.manual_crop",
             Self::MaxZoom(_) => "framing.max_zoom",
             Self::Speed(_) => "framing.speed",
+            Self::Subject(_) => "framing.subject",
             Self::Zones(_) => "framing.zones",
             Self::Model(_) => "segmentation.model",
             Self::BackgroundMode(_) => "background.mode",
@@ -176,6 +180,7 @@ impl FromStr for Setting {
             "framing.manual_crop" => Self::ManualCrop(rectangle(value)?),
             "framing.max_zoom" => Self::MaxZoom(parse_number(value)?),
             "framing.speed" => Self::Speed(value_text),
+            "framing.subject" => Self::Subject(whole(value)?),
             "framing.zones" if value.is_empty() => Self::Zones(Vec::new()),
             "framing.zones" => Self::Zones(value.split(';').map(rectangle).collect::<Result<_, _>>()?),
             "segmentation.model" => Self::Model(value_text),
@@ -213,6 +218,7 @@ pub(crate) async fn run(
                 Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
                 Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
                 Setting::Speed(speed) => framing.set_speed(speed.as_str().into()).await?,
+                Setting::Subject(id) => framing.set_subject(*id).await?,
                 Setting::Zones(zones) => framing.set_zones(zones).await?,
                 Setting::Model(model) => segmentation.set_model(model).await?,
                 Setting::BackgroundMode(mode) => background.set_mode(mode.as_str().into()).await?,
