@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use portraitd_media::ControlValue;
 use portraitd_v4l2::DeviceInfo;
 
 use portraitd::command_line::print_line;
@@ -51,6 +52,20 @@ fn text(device: &DeviceInfo) -> Result<String, std::fmt::Error> {
         let up_to = largest.map(|size| format!(", up to {}x{}", size.width, size.height)).unwrap_or_default();
         let (code, words) = (&format.code, &format.description);
         write!(out, "\n  {code}  {words}{up_to}{}", if format.usable { "" } else { " (not taken)" })?;
+    }
+    let settable: Vec<_> = device.controls.iter().filter(|control| control.is_settable()).collect();
+    if !settable.is_empty() {
+        write!(out, "\n  [camera.controls]")?;
+    }
+    let mut keys = std::collections::BTreeSet::new();
+    // A name that comes twice means the first.
+    for control in settable.into_iter().filter(|control| keys.insert(control.key())) {
+        // As a configuration file takes it. The text of an item may need escapes.
+        let value = match control.written(control.value.unwrap_or(control.default)) {
+            ControlValue::Text(text) => format!("{text:?}"),
+            value => value.to_string(),
+        };
+        write!(out, "\n  {} = {value}  # {}", control.key(), control.note())?;
     }
     if device.privacy {
         write!(out, "\n  has a privacy control")?;

@@ -1,6 +1,6 @@
 //! Work that takes time, on threads of its own, so that the event loop continues.
 //!
-//! There are three workers, each with one thread and a short queue. They start with the service,
+//! There are four workers, each with one thread and a short queue. They start with the service,
 //! so no request can fail for want of a thread, and a flood of requests makes neither threads nor
 //! memory: a full queue is `Busy`.
 
@@ -22,13 +22,19 @@ pub enum Worker {
     Snapshots,
     /// Loads models and background pictures.
     Loader,
+    /// Reads and sets controls of devices.
+    Controls,
 }
 
 /// Name and places in the queue of each worker.
-const WORKERS: [(Worker, &str, usize); 3] =
-    [(Worker::Rings, "make-rings", 32), (Worker::Snapshots, "snapshots", 8), (Worker::Loader, "loader", 8)];
+const WORKERS: [(Worker, &str, usize); 4] = [
+    (Worker::Rings, "make-rings", 32),
+    (Worker::Snapshots, "snapshots", 8),
+    (Worker::Loader, "loader", 8),
+    (Worker::Controls, "controls", 8),
+];
 
-static QUEUES: [OnceLock<Queue>; 3] = [const { OnceLock::new() }; 3];
+static QUEUES: [OnceLock<Queue>; 4] = [const { OnceLock::new() }; 4];
 
 /// A thread and what waits for it.
 #[derive(Debug)]

@@ -35,6 +35,7 @@ use portraitd_protocol::{CameraState, ServiceError};
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
+use super::camera::apply_controls;
 use super::demand::Wake;
 use super::shared::{OutageReason, Shared, Tuning};
 use crate::service::logging::Repeat;
@@ -42,8 +43,8 @@ use crate::service::notify::Progress;
 use crate::service::panics::caught;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{
-    BlankFrames, Colorimetry, FormatRequest, FrameFormat, Orientation, PixelFormat, Size, Source, SourceError, Stream,
-    StreamEvent, upright,
+    BlankFrames, Colorimetry, ControlValues, FormatRequest, FrameFormat, Orientation, PixelFormat, Size, Source,
+    SourceError, Stream, StreamEvent, upright,
 };
 use portraitd_v4l2::clock::StallDetector;
 
@@ -86,7 +87,7 @@ enum Ended {
 /// The state of the capture thread.
 pub(super) struct Capture {
     shared: Arc<Shared>,
-    source: Box<dyn Source>,
+    source: Arc<dyn Source>,
     progress: Progress,
     log: CaptureLog,
 }
@@ -97,6 +98,7 @@ pub(super) struct CaptureLog {
     failure: String,
     failures: Repeat,
     openings: Repeat,
+    controls: Repeat,
     closings: Repeat,
 }
 
@@ -106,6 +108,7 @@ impl CaptureLog {
             failure: String::new(),
             failures: Repeat::new(FAILURE_LOG_NS),
             openings: Repeat::new(OPENING_LOG_NS),
+            controls: Repeat::new(OPENING_LOG_NS),
             closings: Repeat::new(OPENING_LOG_NS),
         }
     }
@@ -126,7 +129,7 @@ impl CaptureLog {
 }
 
 impl Capture {
-    pub(super) fn new(shared: Arc<Shared>, source: Box<dyn Source>, progress: Progress) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, source: Arc<dyn Source>, progress: Progress) -> Self {
         Self { shared, source, progress, log: CaptureLog::new() }
     }
 
@@ -218,7 +221,7 @@ impl Capture {
     /// Opens the source and passes its frames on until it ends.
     fn run_once(&mut self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
-        let Tuning { wanted, orientation, .. } = self.shared.tuning.get();
+        let Tuning { wanted, orientation, controls, .. } = self.shared.tuning.get();
         let opened = self.source.open(&wanted);
         let mut stream = match opened.and_then(|stream| upright(stream, orientation, &self.source.name())) {
             Ok(stream) => stream,
@@ -229,6 +232,7 @@ impl Capture {
             info!(camera = self.shared.name(), source = self.source.name(), size = %format.size,
                 pixel_format = %format.pixel_format, repeats, "camera opened");
         }
+        self.apply_controls(&controls);
         self.shared.set_format(format);
         let ended = self.pump(stream.as_mut(), (wanted, orientation));
         self.forget_frames();
@@ -240,6 +244,23 @@ impl Capture {
             info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, repeats, "camera closed");
         }
         ended
+    }
+
+    /// Gives the controls of the source their wanted values. What does not succeed is logged: the
+    /// camera is of use without.
+    fn apply_controls(&mut self, wanted: &ControlValues) {
+        if wanted.is_empty() {
+            return;
+        }
+        let failed = apply_controls(self.source.as_ref(), wanted);
+        if failed.is_empty() {
+            return;
+        }
+        if let Some(repeats) = self.log.controls.check(monotonic_ns()) {
+            for error in failed {
+                warn!(camera = self.shared.name(), source = self.source.name(), repeats, "controls: {error}");
+            }
+        }
     }
 
     /// The slots between the threads must not keep a frame of a closed stream. Readers that still

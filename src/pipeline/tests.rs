@@ -1,6 +1,7 @@
 //! Tests of a whole camera on a scripted source: failures, limits and settings, as clients and
 //! D-Bus see them.
 
+mod controls;
 mod fail_closed;
 mod following;
 mod metrics;

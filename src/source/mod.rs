@@ -74,7 +74,7 @@ impl SourceSpec {
     /// The source that it names. Nothing is opened yet.
     pub fn into_source(self) -> Box<dyn Source> {
         match self {
-            Self::Auto => Box::new(AutoSource),
+            Self::Auto => Box::new(AutoSource::default()),
             Self::Device(path) => Box::new(DeviceSource::new(path)),
             Self::Scene(options) => Box::new(SceneSource::new(options)),
             Self::File(options) => Box::new(FileSource::new(options)),

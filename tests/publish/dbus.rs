@@ -11,7 +11,9 @@ use futures_util::{FutureExt, StreamExt};
 use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest, Grant, Refusal};
 use portraitd::publish::dbus::{Server, camera_path, peer_pair};
 use portraitd_client::feed::{AttachOptions, camera_at, find_camera};
-use portraitd_client::proxy::{BackgroundProxy, CameraProxy, FramingProxy, ManagerProxy, SegmentationProxy};
+use portraitd_client::proxy::{
+    BackgroundProxy, CameraProxy, ControlsProxy, FramingProxy, ManagerProxy, SegmentationProxy,
+};
 use portraitd_client::{Feed, FrameCopy, Ring, Wait};
 use portraitd_media::{PixelFormat, Size};
 use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, FramingSpeed, ServiceError, StreamKind};
@@ -296,6 +298,44 @@ fn settings_are_checked_applied_and_announced_once() {
             "Segmentation1.Model",
         ];
         assert_eq!(announced, expected);
+    });
+}
+
+#[test]
+fn controls_are_listed_set_and_reset() {
+    runtime().block_on(async {
+        let peers = peers().await;
+        let controls: ControlsProxy<'_> = interface(&peers.client).await;
+        let list = controls.list().await.expect("List");
+        let keys: Vec<&str> = list.iter().map(|control| <&str>::try_from(&control["key"]).expect("s")).collect();
+        assert_eq!(keys, ["white_balance_automatic", "gain", "power_line_frequency"]);
+        assert_eq!(<&str>::try_from(&list[0]["name"]), Ok("White Balance, Automatic"));
+        assert_eq!((i32::try_from(&list[1]["maximum"]), bool::try_from(&list[1]["inactive"])), (Ok(100), Ok(true)));
+        assert!(list[2].contains_key("menu") && !list[1].contains_key("menu"));
+        let value = |key: &str| {
+            let controls = peers.camera.controls.lock().expect("fake");
+            controls.iter().find(|control| control.key() == key).and_then(|control| control.value)
+        };
+        controls.set("gain", &Variant::from(42_u32)).await.expect("u");
+        assert_eq!(value("gain"), Some(42));
+        controls.set("gain", &Variant::from(43_i32)).await.expect("i");
+        assert_eq!(value("gain"), Some(43));
+        controls.set("white_balance_automatic", &Variant::from(false)).await.expect("b");
+        controls.set("power_line_frequency", &Variant::from("60 Hz")).await.expect("s");
+        assert_eq!((value("white_balance_automatic"), value("power_line_frequency")), (Some(0), Some(2)));
+        for (name, bad) in [
+            ("gain", Variant::from(101_i32)),
+            ("gain", Variant::from(1.5_f64)),
+            ("power_line_frequency", Variant::from("70 Hz")),
+            ("focus", Variant::from(1_i32)),
+        ] {
+            let result = controls.set(name, &bad).await;
+            assert!(matches!(result, Err(ServiceError::InvalidArgument(_))), "{name} {bad:?}: {result:?}");
+        }
+        controls.reset("gain").await.expect("one");
+        assert_eq!((value("gain"), value("power_line_frequency")), (Some(1), Some(2)));
+        controls.reset("").await.expect("all");
+        assert_eq!(value("power_line_frequency"), Some(1));
     });
 }
 

@@ -17,7 +17,7 @@ use portraitd::publish::dbus::service::{
 };
 use portraitd::publish::{Amounts, RingBudget, RingShare, RingSpec, RingWriter, SlotInfo};
 use portraitd_client::FrameCopy;
-use portraitd_media::{Colorimetry, PixelFormat, PixelRect, Size};
+use portraitd_media::{Colorimetry, Control, ControlValue, PixelFormat, PixelRect, Size};
 use portraitd_protocol::{CameraState, Inset, Person, ServiceError, SlotFlags, StreamKind};
 use rustix::fs::MemfdFlags;
 use tokio::sync::watch;
@@ -68,6 +68,29 @@ struct Inside {
     generation: u32,
 }
 
+/// A switch, a number and a menu.
+fn controls() -> Vec<Control> {
+    let control = |id, name: &str, kind, maximum| Control {
+        id,
+        name: name.into(),
+        kind,
+        minimum: 0,
+        maximum,
+        step: 1,
+        default: 1,
+        value: Some(1),
+        read_only: false,
+        inactive: false,
+        menu: Vec::new(),
+    };
+    let menu = vec![(0, "Disabled".to_owned()), (1, "50 Hz".to_owned()), (2, "60 Hz".to_owned())];
+    vec![
+        control(7, "White Balance, Automatic", "boolean", 1),
+        Control { inactive: true, ..control(8, "Gain", "integer", 100) },
+        Control { menu, ..control(9, "Power Line Frequency", "menu", 2) },
+    ]
+}
+
 /// The fake camera.
 pub struct FakeCamera {
     name: String,
@@ -75,6 +98,8 @@ pub struct FakeCamera {
     state: watch::Sender<PublishedState>,
     /// The clients that have left the bus.
     pub left: watch::Sender<Vec<ClientName>>,
+    /// The controls of the device.
+    pub controls: Mutex<Vec<Control>>,
     /// The bytes of the background image.
     pub image: Mutex<Option<Vec<u8>>>,
     budget: RingBudget,
@@ -98,6 +123,7 @@ impl FakeCamera {
             inside: Mutex::new(Inside { generation: 1, ..Inside::default() }),
             state: watch::Sender::new(state),
             left: watch::Sender::new(Vec::new()),
+            controls: Mutex::new(controls()),
             image: Mutex::default(),
             budget: RingBudget::default(),
             last_request: Mutex::default(),
@@ -277,6 +303,35 @@ impl CameraService for FakeCamera {
 
     fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>> {
         async move { Err(ServiceError::NotSupported("the fake has no director".into())) }.boxed()
+    }
+
+    fn controls(&self) -> BoxFuture<'_, Result<Vec<Control>, ServiceError>> {
+        async move { Ok(self.controls.lock().expect("fake").clone()) }.boxed()
+    }
+
+    fn set_control(&self, name: String, value: ControlValue) -> BoxFuture<'_, Result<(), ServiceError>> {
+        async move {
+            let mut controls = self.controls.lock().expect("fake");
+            let control = controls.iter_mut().find(|control| control.key() == name);
+            let control = control.ok_or_else(|| ServiceError::InvalidArgument(format!("no control {name}")))?;
+            let number = control.check(&value).map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
+            control.value = Some(number);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn reset_controls(&self, name: Option<String>) -> BoxFuture<'_, Result<(), ServiceError>> {
+        async move {
+            let mut controls = self.controls.lock().expect("fake");
+            let wanted = |control: &Control| name.as_ref().is_none_or(|name| control.key() == *name);
+            controls
+                .iter_mut()
+                .filter(|control| wanted(control))
+                .for_each(|control| control.value = Some(control.default));
+            Ok(())
+        }
+        .boxed()
     }
 
     fn charge_image(&self, user: u32) -> Result<RingShare, ServiceError> {

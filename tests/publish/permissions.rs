@@ -167,8 +167,10 @@ async fn closed(mut ring: Ring) {
 }
 
 /// What each interface has that needs the permission for the mask.
-const GUARDED: [(&str, &[&str]); 2] =
-    [(names::SEGMENTATION_INTERFACE, &["People", "Present", "Rate"]), (names::FRAMING_INTERFACE, &["Crop", "State", "Subject"])];
+const GUARDED: [(&str, &[&str]); 2] = [
+    (names::SEGMENTATION_INTERFACE, &["People", "Present", "Rate"]),
+    (names::FRAMING_INTERFACE, &["Crop", "State", "Subject"]),
+];
 
 async fn manager(connection: &Connection) -> ObjectManagerProxy<'static> {
     let builder = ObjectManagerProxy::builder(connection).destination("org.portraitd").path("/org/portraitd");
@@ -179,7 +181,7 @@ async fn manager(connection: &Connection) -> ObjectManagerProxy<'static> {
 fn guarded_in(objects: &ManagedObjects) -> usize {
     assert_eq!(objects.len(), 1, "one camera");
     let interfaces = objects.values().next().expect("one");
-    assert_eq!(interfaces.len(), 4);
+    assert_eq!(interfaces.len(), 5);
     let values = |wanted: &str| interfaces.iter().find(|(name, _)| name.as_str() == wanted).expect("an interface").1;
     let count = |(interface, guarded): &(&str, &[&str])| {
         let values = values(interface);

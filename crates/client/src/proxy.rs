@@ -265,6 +265,23 @@ pub trait Background {
     fn set_strict(&self, strict: bool) -> Result<(), ServiceError>;
 }
 
+/// The interface `org.portraitd.Controls1`: exposure, white balance and the other controls of a
+/// camera's driver.
+#[zbus::proxy(interface = "org.portraitd.Controls1", default_service = "org.portraitd", assume_defaults = false)]
+pub trait Controls {
+    /// The controls, each as named values: `key` s (the name for [`set`](ControlsProxy::set)), `name` s
+    /// (the driver's), `kind` s, `minimum`, `maximum`, `step` and `default` i, `value` i (if it can be
+    /// read), `read_only` and `inactive` b, and for menus `menu` a(us).
+    fn list(&self) -> Result<Vec<Values>, ServiceError>;
+
+    /// Sets a control: a number, a boolean, or the text of a menu's item. The value is set again at
+    /// each opening of the device, until it is reset or the configuration is reloaded.
+    fn set(&self, name: &str, value: &Variant<'_>) -> Result<(), ServiceError>;
+
+    /// Sets a control to the driver's default; with an empty name, all controls.
+    fn reset(&self, name: &str) -> Result<(), ServiceError>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +300,7 @@ mod tests {
             (names_of::<FramingProxy<'_>>(), names::FRAMING_INTERFACE),
             (names_of::<SegmentationProxy<'_>>(), names::SEGMENTATION_INTERFACE),
             (names_of::<BackgroundProxy<'_>>(), names::BACKGROUND_INTERFACE),
+            (names_of::<ControlsProxy<'_>>(), names::CONTROLS_INTERFACE),
         ] {
             assert_eq!(found, (interface, names::SERVICE_NAME));
         }

@@ -70,9 +70,9 @@ pub mod picture;
 pub mod sample;
 pub mod scale;
 pub mod simd;
-pub mod upright;
 #[cfg(test)]
 mod testing;
+pub mod upright;
 
 pub use picture::{
     Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, PixelRect, Plane, PlaneMut, Range, Size,

@@ -10,6 +10,7 @@
 //! | [`playback`] | frame rates, and the timing of sources that have no clock |
 //! | [`latest`] | a slot that passes the newest value between threads |
 //! | [`upright`] | turns the frames of a stream upright |
+//! | [`controls`] | exposure, white balance and other controls of a source |
 //! | [`blank`] | black frames, for a closed shutter |
 //! | [`bounded`] | reads files whose names come from outside, within limits |
 //! | [`options`] | the options in the name of a source |
@@ -53,6 +54,7 @@
 pub mod blank;
 pub mod bounded;
 pub mod clock;
+pub mod controls;
 pub mod file;
 pub mod frame;
 pub mod image;
@@ -72,6 +74,7 @@ pub use owned::OwnedPicture;
 pub use portraitd_kernels::picture::{
     Colorimetry, Matrix, Picture, PictureError, PictureMut, PixelFormat, Plane, PlaneMut, Range, Size, packed_bytes,
 };
+pub use portraitd_protocol::control::{Control, ControlError, ControlValue, ControlValues};
 pub use portraitd_protocol::geometry::{PixelRect, UnitRect, even_size};
 pub use portraitd_protocol::orientation::{Orientation, Rotation};
 pub use source::{FormatRequest, Source, SourceError, Stream, StreamCounters, StreamEvent};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use portraitd_kernels::picture::Size;
 
+use crate::controls::Controls;
 use crate::frame::{Frame, FrameFormat};
 
 /// The result of [`Stream::next`].
@@ -75,6 +76,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`SourceError`] with the name of the source and the reason.
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError>;
+
+    /// Opens the controls of the source, whether its stream is open or not; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`SourceError`] with the name of the source and the reason.
+    fn controls(&self) -> Result<Option<Box<dyn Controls>>, SourceError> {
+        Ok(None)
+    }
 }
 
 /// The format that is requested from a source. The source chooses the nearest one that it has.

@@ -85,6 +85,9 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<set::Setting>,
     },
+    /// Shows the controls of the camera's driver (exposure, white balance, focus...), in the form that
+    /// the configuration takes. `set controls.gain=5` changes one.
+    Controls,
     /// Frames the people again, now.
     Reframe,
     /// Shows the figures that the service measures.

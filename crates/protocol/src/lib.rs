@@ -9,6 +9,7 @@
 //! | [`layout`] | version 1 of the ring: offsets, and the validation of foreign headers |
 //! | [`sequence_lock`] | the order of the ring's atomic accesses |
 //! | [`settings`] | range, default and error text of each setting |
+//! | [`control`] | controls of a camera: names, values and errors |
 //! | [`spelling`] | one spelling of names, and what an unknown name resembles |
 //! | [`names`] | the bus name, object paths and interfaces |
 //! | `error` | the errors of the D-Bus interfaces (feature `dbus`) |
@@ -39,6 +40,7 @@
 //! ```
 
 #[cfg(feature = "dbus")]
+pub mod control;
 pub mod error;
 pub mod geometry;
 pub mod layout;

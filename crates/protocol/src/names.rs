@@ -20,9 +20,12 @@ pub const FRAMING_INTERFACE: &str = "org.portraitd.Framing1";
 pub const SEGMENTATION_INTERFACE: &str = "org.portraitd.Segmentation1";
 /// Interface of a camera: what a composite shows behind the people.
 pub const BACKGROUND_INTERFACE: &str = "org.portraitd.Background1";
-/// The four interfaces that every camera object implements.
+/// The four interfaces of every camera object that have properties.
 pub const CAMERA_INTERFACES: [&str; 4] =
     [CAMERA_INTERFACE, FRAMING_INTERFACE, SEGMENTATION_INTERFACE, BACKGROUND_INTERFACE];
+
+/// Interface of a camera: exposure, white balance and the other controls of its driver.
+pub const CONTROLS_INTERFACE: &str = "org.portraitd.Controls1";
 
 /// Prefix of the error names; a dot and the name of the error follow, as in
 /// `org.portraitd.Error.Busy`.

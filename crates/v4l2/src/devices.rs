@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::controls::field_text;
 use super::device::{Device, FrameSizes};
 use super::formats::FourCc;
 use super::negotiate::{Candidate, negotiate};
 use super::paths;
 use super::sys::{self, BufferType};
-use portraitd_media::{FormatRequest, Size, SourceError};
-
-// The longest lists that are read, because a faulty driver may enumerate endlessly.
-const MAX_CONTROLS: usize = 512;
-const MAX_MENU_ITEMS: u32 = 256;
+use portraitd_media::controls::Controls as _;
+use portraitd_media::{Control, FormatRequest, Size, SourceError};
 
 /// A video node and what it offers. With the feature `serde` it can be serialized.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +42,7 @@ pub struct DeviceInfo {
     /// The formats of its capture queue, or of its output queue if it cannot capture.
     pub formats: Vec<FormatInfo>,
     /// The controls that are not disabled.
-    pub controls: Vec<ControlInfo>,
+    pub controls: Vec<Control>,
     /// Whether it has the control `V4L2_CID_PRIVACY`, which reports a closed shutter.
     pub privacy: bool,
     /// The hardware crop; `None` if the node has none.
@@ -86,35 +84,6 @@ pub struct SizeInfo {
     pub rates: Vec<f32>,
     /// Whether all rates between the two are offered.
     pub rates_continuous: bool,
-}
-
-/// A control of a device.
-#[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct ControlInfo {
-    /// The id of the control (`V4L2_CID_...`).
-    pub id: u32,
-    /// The driver's name for it.
-    pub name: String,
-    /// The type: `integer`, `boolean`, `menu`, `button`, `integer64`, `string`, `bitmask`,
-    /// `integer-menu`, `other`.
-    pub kind: &'static str,
-    /// The smallest value.
-    pub minimum: i32,
-    /// The largest value.
-    pub maximum: i32,
-    /// The distance between two values.
-    pub step: i32,
-    /// The default value.
-    pub default: i32,
-    /// The current value; `None` if it cannot be read or is not a single number.
-    pub value: Option<i32>,
-    /// Whether it can only be read.
-    pub read_only: bool,
-    /// Whether another control prevents it from having an effect.
-    pub inactive: bool,
-    /// The items of a menu: number and text.
-    pub menu: Vec<(u32, String)>,
 }
 
 /// The hardware crop: rectangles in sensor pixels (x, y, width, height).
@@ -277,44 +246,7 @@ fn crop(device: &Device, buffer_type: BufferType) -> Option<CropInfo> {
 }
 
 fn describe_controls(device: &Device, info: &mut DeviceInfo) {
-    let mut last = 0;
-    while info.controls.len() < MAX_CONTROLS {
-        let Ok(found) = sys::query_control(device, last | sys::CONTROL_FLAG_NEXT) else { break };
-        if found.id <= last {
-            break;
-        }
-        last = found.id;
-        let kind = match found.kind {
-            1 => "integer",
-            2 => "boolean",
-            3 => "menu",
-            4 => "button",
-            5 => "integer64",
-            6 => continue,
-            7 => "string",
-            8 => "bitmask",
-            9 => "integer-menu",
-            _ => "other",
-        };
-        if found.flags & sys::CONTROL_FLAG_DISABLED != 0 {
-            continue;
-        }
-        let readable =
-            found.flags & sys::CONTROL_FLAG_WRITE_ONLY == 0 && !matches!(kind, "integer64" | "string" | "other");
-        info.controls.push(ControlInfo {
-            id: found.id,
-            name: field_text(&found.name),
-            kind,
-            minimum: found.minimum,
-            maximum: found.maximum,
-            step: found.step,
-            default: found.default_value,
-            value: readable.then(|| sys::get_control(device, found.id).ok()).flatten(),
-            read_only: found.flags & sys::CONTROL_FLAG_READ_ONLY != 0,
-            inactive: found.flags & sys::CONTROL_FLAG_INACTIVE != 0,
-            menu: menu(device, &found, kind),
-        });
-    }
+    info.controls = device.list();
     let has = |ids: &[u32]| info.controls.iter().any(|control| ids.contains(&control.id));
     // For each: the absolute, relative and speed (or continuous) control, beginning with
     // `V4L2_CID_PAN_ABSOLUTE`.
@@ -327,46 +259,9 @@ fn describe_controls(device: &Device, info: &mut DeviceInfo) {
     info.privacy = has(&[sys::CONTROL_PRIVACY]);
 }
 
-fn menu(device: &Device, control: &sys::QueryControl, kind: &str) -> Vec<(u32, String)> {
-    let (Ok(first), Ok(last)) = (u32::try_from(control.minimum), u32::try_from(control.maximum)) else {
-        return Vec::new();
-    };
-    if !matches!(kind, "menu" | "integer-menu") {
-        return Vec::new();
-    }
-    (first..=last.min(first.saturating_add(MAX_MENU_ITEMS)))
-        .filter_map(|index| {
-            // The driver returns an error for numbers without an item.
-            let name = sys::query_menu(device, control.id, index).ok()?;
-            let text = if kind == "menu" {
-                field_text(&name)
-            } else {
-                let [a, b, c, d, e, f, g, h, ..] = name;
-                i64::from_ne_bytes([a, b, c, d, e, f, g, h]).to_string()
-            };
-            Some((index, text))
-        })
-        .collect()
-}
-
-/// The text in a field of a kernel struct: up to the first zero byte. Invalid UTF-8 and control
-/// characters are replaced by U+FFFD.
-fn field_text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    String::from_utf8_lossy(&field[..end]).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn any_bytes_of_a_field_become_text() {
-        assert_eq!(field_text(b"vivid\0\0rest"), "vivid");
-        assert_eq!(field_text(b"full"), "full");
-        assert_eq!(field_text(b"\xff\x1b[31m\0"), "\u{fffd}\u{fffd}[31m");
-        assert_eq!(field_text(b""), "");
-    }
 
     #[test]
     fn capabilities_have_names() {

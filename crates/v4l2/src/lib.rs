@@ -106,6 +106,7 @@
 )]
 
 pub mod clock;
+mod controls;
 pub mod device;
 pub mod devices;
 mod error;

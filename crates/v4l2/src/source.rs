@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::device::Device;
 use super::paths::{self, DeviceIdentity};
 use super::stream::CaptureStream;
+use portraitd_media::controls::Controls;
 use portraitd_media::{FormatRequest, Source, SourceError, Stream};
 
 /// A capture device by its path: a link in `/dev/v4l/by-id` or `by-path`, or a node such as
@@ -65,12 +66,19 @@ impl Source for DeviceSource {
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         Ok(Box::new(self.open_stream(wanted)?))
     }
+
+    fn controls(&self) -> Result<Option<Box<dyn Controls>>, SourceError> {
+        Ok(Some(Box::new(Device::open(&self.resolve()?)?)))
+    }
 }
 
 /// The capture device with the lowest number that can be opened and has a supported format.
 /// Loopback devices are left out.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AutoSource;
+#[derive(Debug, Default)]
+pub struct AutoSource {
+    /// The node that was opened last.
+    opened: Mutex<Option<PathBuf>>,
+}
 
 impl AutoSource {
     /// Opens the device as [`Source::open`] does, and returns the stream with its own type.
@@ -78,12 +86,15 @@ impl AutoSource {
     /// # Errors
     /// The most informative error of all devices: busy, then not permitted, other failures, no
     /// supported format, absent.
-    pub fn open_stream(self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
+    pub fn open_stream(&self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
         let io = |error| SourceError::Io { source_name: self.name(), call: "readdir(/dev)", error };
         let mut reported = SourceError::Absent { source_name: "auto (no capture device)".to_owned() };
         for node in paths::nodes().map_err(io)? {
             match open_capture(&node, wanted) {
-                Ok(Some(stream)) => return Ok(stream),
+                Ok(Some(stream)) => {
+                    *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
+                    return Ok(stream);
+                }
                 Ok(None) => {}
                 Err(error) if priority(&error) > priority(&reported) => reported = error,
                 Err(_) => {}
@@ -126,6 +137,20 @@ impl Source for AutoSource {
 
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         Ok(Box::new(self.open_stream(wanted)?))
+    }
+
+    /// Those of the device that was opened last; before, those of the first camera.
+    fn controls(&self) -> Result<Option<Box<dyn Controls>>, SourceError> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(node) = opened {
+            return Ok(Some(Box::new(Device::open(&node)?)));
+        }
+        let io = |error| SourceError::Io { source_name: self.name(), call: "readdir(/dev)", error };
+        let cameras = paths::nodes().map_err(io)?.into_iter().filter_map(|node| Device::open(&node).ok());
+        let camera = cameras.into_iter().find(is_camera);
+        camera
+            .map(|camera| Some(Box::new(camera) as Box<dyn Controls>))
+            .ok_or_else(|| SourceError::Absent { source_name: "auto (no capture device)".to_owned() })
     }
 }
 

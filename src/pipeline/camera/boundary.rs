@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use futures_util::future::BoxFuture;
+use portraitd_media::{Control, ControlValue};
 use portraitd_protocol::{FramingMode, ServiceError, StreamKind};
 use tokio::sync::watch;
 
@@ -62,6 +63,18 @@ impl CameraService for Camera {
             self.inner.shared.director.reframe();
             Ok(())
         }))
+    }
+
+    fn controls(&self) -> BoxFuture<'_, Result<Vec<Control>, ServiceError>> {
+        Box::pin(answered(self.inner.controls()))
+    }
+
+    fn set_control(&self, name: String, value: ControlValue) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(answered(self.inner.set_control(name, value)))
+    }
+
+    fn reset_controls(&self, name: Option<String>) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(answered(self.inner.reset_controls(name)))
     }
 
     fn charge_image(&self, user: u32) -> Result<RingShare, ServiceError> {

@@ -7,6 +7,7 @@
 //! | `attachments` | attaching clients to rings, and letting them go |
 //! | `rings` | the table of rings, attachments and reserved places |
 //! | `settings` | changes by D-Bus and by a reload |
+//! | `controls` | exposure, white balance and other controls of the device |
 //! | `snapshot` | the newest picture of a stream as PNG |
 //! | `status` | figures and states for D-Bus and the metrics file |
 //! | `journal` | who attaches and leaves, in the journal |
@@ -17,6 +18,7 @@
 
 mod attachments;
 mod boundary;
+mod controls;
 mod journal;
 mod rings;
 mod settings;
@@ -28,7 +30,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use portraitd_media::Size;
+use portraitd_media::{Size, Source};
 use portraitd_protocol::ServiceError;
 use portraitd_vision::net::{EngineOptions, Library, Model};
 use tokio::runtime::Handle;
@@ -43,6 +45,7 @@ use crate::service::config;
 use crate::service::notify::Progress;
 use crate::service::privacy::PrivacyNotes;
 
+pub(super) use controls::apply as apply_controls;
 pub(super) use journal::AttachNote;
 pub use settings::{Reconfiguration, load_model};
 pub use threads::STOP_WITHIN;
@@ -91,6 +94,9 @@ struct Inner {
     rings: RingTable,
     privacy: PrivacyNotes,
     journal: Arc<AttachJournal>,
+    source: Arc<dyn Source>,
+    /// Held while a client changes a control.
+    control_turn: tokio::sync::Mutex<()>,
     /// Held while a client's choice of a model is loaded.
     model_turn: tokio::sync::Mutex<()>,
     runtime: Handle,

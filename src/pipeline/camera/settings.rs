@@ -68,7 +68,9 @@ impl Camera {
         inner.allow_inset.store(allows_inset(&choice), Ordering::Release);
         inner.release_source_clients();
         let (zones, orientation) = (Arc::clone(&tuning.zones), tuning.orientation);
+        let controls_before = shared.tuning.get().controls;
         shared.tuning.set(tuning);
+        inner.controls_changed(&controls_before);
         let BackgroundSettings { mode, color, blur, strict, .. } = background;
         let status = BackgroundStatus { mode, color, blur, strict };
         shared.background.change(|current| *current = background);
@@ -289,6 +291,7 @@ pub(super) fn tuning_of(config: &config::CameraConfig) -> Tuning {
     Tuning {
         wanted: config.wanted(),
         orientation: config.orientation(),
+        controls: Arc::new(config.controls.clone()),
         idle_close: seconds(config.idle_close_s),
         inference_interval: if max_rate > 0.0 { seconds(1.0 / max_rate) } else { Duration::ZERO },
         mask_budget: seconds(budget_ms * 1e-3),

@@ -63,6 +63,7 @@ impl Camera {
         source: Box<dyn Source>,
         image: Option<Arc<OwnedPicture>>,
     ) -> Result<Self, ServiceError> {
+        let source: Arc<dyn Source> = Arc::from(source);
         let CameraOptions { config, library, budget, engine, model, privacy, progress } = options;
         let choice = framing_choice(&config.framing);
         let mut state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
@@ -93,6 +94,8 @@ impl Camera {
             rings: RingTable::default(),
             privacy,
             journal: Arc::default(),
+            source: Arc::clone(&source),
+            control_turn: tokio::sync::Mutex::default(),
             model_turn: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
         });

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portraitd_framing::{SettingsError, Shot, Subject};
-use portraitd_media::{FormatRequest, Frame, FrameFormat, Latest, Orientation, UnitRect};
+use portraitd_media::{ControlValues, FormatRequest, Frame, FrameFormat, Latest, Orientation, UnitRect};
 use portraitd_protocol::{CameraState, ServiceError};
 use portraitd_vision::Observation;
 use portraitd_vision::net::Model;
@@ -56,6 +56,8 @@ pub(super) struct Tuning {
     pub(super) wanted: FormatRequest,
     /// How the frames of the source are turned.
     pub(super) orientation: Orientation,
+    /// The wanted values of the source's controls.
+    pub(super) controls: Arc<ControlValues>,
     /// From the last client's departure to the closing of the camera.
     pub(super) idle_close: Duration,
     /// The least time between two inference passes; zero for no limit.

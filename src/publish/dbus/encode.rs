@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use portraitd_media::FrameFormat;
+use portraitd_media::{Control, ControlValue, FrameFormat};
 use portraitd_protocol::RingLayout;
-use zbus::Variant;
+use zbus::{OwnedVariant, Variant};
 
 use super::service::{Dictionary, DictionaryValue};
 
@@ -53,6 +53,40 @@ pub(super) fn layout_values(camera: &str, layout: &RingLayout) -> BTreeMap<&'sta
         ("matrix", Variant::from(layout.matrix_name())),
         ("range", Variant::from(layout.range_name())),
     ])
+}
+
+/// A control as a dictionary.
+pub(super) fn control_values(control: &Control) -> VariantMap {
+    let mut values = VariantMap::from([
+        ("key".to_owned(), control.key().into()),
+        ("name".to_owned(), control.name.clone().into()),
+        ("kind".to_owned(), control.kind.into()),
+        ("minimum".to_owned(), control.minimum.into()),
+        ("maximum".to_owned(), control.maximum.into()),
+        ("step".to_owned(), control.step.into()),
+        ("default".to_owned(), control.default.into()),
+        ("read_only".to_owned(), control.read_only.into()),
+        ("inactive".to_owned(), control.inactive.into()),
+    ]);
+    values.extend(control.value.map(|value| ("value".to_owned(), value.into())));
+    if !control.menu.is_empty() {
+        values.insert("menu".to_owned(), control.menu.clone().into());
+    }
+    values
+}
+
+/// The value for a control that a client has sent; `None` if it is of another type.
+pub(super) fn control_value(value: &OwnedVariant) -> Option<ControlValue> {
+    let number = || {
+        let wide = i64::try_from(value).ok().or_else(|| i32::try_from(value).ok().map(Into::into));
+        wide.or_else(|| u32::try_from(value).ok().map(Into::into))
+    };
+    if let Ok(switch) = bool::try_from(value) {
+        return Some(ControlValue::Switch(switch));
+    }
+    number()
+        .map(ControlValue::Number)
+        .or_else(|| <&str>::try_from(value).ok().map(|text| ControlValue::Text(text.into())))
 }
 
 /// A value as a variant of its D-Bus type.

@@ -14,7 +14,7 @@ use zbus::names::{InterfaceName, OwnedInterfaceName};
 use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, ObjectPath, ObjectServer, OwnedObjectPath, OwnedVariant, Variant, interface};
 
-use super::objects::{BackgroundObject, CameraObject, CameraPaths, FramingObject, SegmentationObject};
+use super::objects::{BackgroundObject, CameraObject, CameraPaths, ControlsObject, FramingObject, SegmentationObject};
 
 /// The manager of the cameras' objects.
 pub(super) struct ManagedCameras(pub(super) CameraPaths);
@@ -49,6 +49,7 @@ impl ManagedCameras {
                 properties::<FramingObject>(server, connection, &header, &path).await?,
                 properties::<SegmentationObject>(server, connection, &header, &path).await?,
                 properties::<BackgroundObject>(server, connection, &header, &path).await?,
+                properties::<ControlsObject>(server, connection, &header, &path).await?,
             ];
             objects.insert(path, interfaces.into_iter().flatten().collect());
         }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`service`] | the traits through which the objects use the service, and their types |
 //! | `managed` | `ObjectManager`, by caller |
-//! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1` |
+//! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1`, `Controls1` |
 //! | [`attach`] | the options of `Attach` |
 //! | `encode` | types of the service as D-Bus dictionaries |
 //! | [`authority`] | who may see a stream |
@@ -46,7 +46,8 @@ use authority::Authority;
 use client_watch::ClientWatch;
 use managed::ManagedCameras;
 use objects::{
-    BackgroundObject, CameraContext, CameraObject, CameraPaths, FramingObject, ManagerObject, SegmentationObject,
+    BackgroundObject, CameraContext, CameraObject, CameraPaths, ControlsObject, FramingObject, ManagerObject,
+    SegmentationObject,
 };
 use permissions::Permissions;
 use service::{CameraService, Client, ClientName, ManagerService};
@@ -192,7 +193,8 @@ async fn serve_on(
             .serve_at(path.clone(), CameraObject(Arc::clone(&object)))
             .serve_at(path.clone(), FramingObject(Arc::clone(&object)))
             .serve_at(path.clone(), SegmentationObject(Arc::clone(&object)))
-            .serve_at(path.clone(), BackgroundObject(Arc::clone(&object)));
+            .serve_at(path.clone(), BackgroundObject(Arc::clone(&object)))
+            .serve_at(path.clone(), ControlsObject(Arc::clone(&object)));
         client_watch.add_camera(Arc::clone(service));
         objects.push((path, object));
     }
@@ -267,6 +269,7 @@ impl Server {
             server.at(path.clone(), FramingObject(Arc::clone(&object))).await?;
             server.at(path.clone(), SegmentationObject(Arc::clone(&object))).await?;
             server.at(path.clone(), BackgroundObject(Arc::clone(&object))).await?;
+            server.at(path.clone(), ControlsObject(Arc::clone(&object))).await?;
             self.announce_cameras().await
         };
         added.await.map_err(ServeError::Peer)?;
@@ -301,6 +304,7 @@ impl Server {
             server.remove::<FramingObject, _>(path.clone()).await?;
             server.remove::<SegmentationObject, _>(path.clone()).await?;
             server.remove::<BackgroundObject, _>(path.clone()).await?;
+            server.remove::<ControlsObject, _>(path.clone()).await?;
             self.announce_cameras().await
         };
         removed.await.map_err(ServeError::Peer)?;

@@ -1,4 +1,4 @@
-//! The D-Bus objects: four interfaces per camera, and the manager. Each translates between the
+//! The D-Bus objects: five interfaces per camera, and the manager. Each translates between the
 //! types of the bus and those of the service. The doc comments of the interfaces are part of the
 //! introspection data.
 
@@ -15,7 +15,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 use super::attach::parse_options;
 use super::changes::Announced;
 use super::client_watch::ClientWatch;
-use super::encode::{VariantMap, format_values, layout_values, variants};
+use super::encode::{VariantMap, control_value, control_values, format_values, layout_values, variants};
 use super::image::ImageReader;
 use super::permissions::{Permissions, is_guarded_figure};
 use super::service::{
@@ -546,6 +546,34 @@ impl BackgroundObject {
             announced.background.strict = new.background.strict;
         };
         self.0.apply(SettingChange::BackgroundStrict(strict), note).await
+    }
+}
+
+/// `org.portraitd.Controls1`.
+pub(super) struct ControlsObject(pub(super) Arc<CameraContext>);
+
+/// The controls of the camera's driver: exposure, white balance, focus and others.
+#[interface(name = "org.portraitd.Controls1")]
+impl ControlsObject {
+    /// The controls, each as a dictionary: "key" s (its name for Set and the configuration), "name" s
+    /// (the driver's), "kind" s, "minimum", "maximum", "step" and "default" i, "value" i (if it can be
+    /// read), "read_only" and "inactive" b, and for menus "menu" a(us).
+    #[zbus(out_args("controls"))]
+    async fn list(&self) -> Result<Vec<VariantMap>, ServiceError> {
+        Ok(self.0.service.controls().await?.iter().map(control_values).collect())
+    }
+
+    /// Sets a control: a number, a boolean, or the text of a menu's item. The value is set again at
+    /// each opening of the device, until it is reset or a reload.
+    async fn set(&self, name: String, value: OwnedVariant) -> Result<(), ServiceError> {
+        let value = control_value(&value)
+            .ok_or_else(|| invalid(format!("{}: a number, a boolean or a text is wanted", excerpt(&name))))?;
+        self.0.service.set_control(name, value).await
+    }
+
+    /// Sets a control to the driver's default; with an empty name, all controls.
+    async fn reset(&self, name: String) -> Result<(), ServiceError> {
+        self.0.service.reset_controls((!name.is_empty()).then_some(name)).await
     }
 }
 

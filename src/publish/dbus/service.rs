@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::publish::RingShare;
 use crate::publish::clients::ClientFds;
-use portraitd_media::{FrameFormat, Rotation};
+use portraitd_media::{Control, ControlValue, FrameFormat, Rotation};
 use portraitd_media::{PixelFormat, Size};
 
 /// x, y, width and height as fractions of the source picture.
@@ -384,6 +384,25 @@ pub trait CameraService: Send + Sync {
     /// # Errors
     /// `NotSupported` in a mode without framing.
     fn reframe(&self) -> BoxFuture<'_, Result<(), ServiceError>>;
+
+    /// The controls of the camera's device, with their values.
+    ///
+    /// # Errors
+    /// `NotSupported` if the source has none or the camera is private; `CameraAbsent`, `Busy`.
+    fn controls(&self) -> BoxFuture<'_, Result<Vec<Control>, ServiceError>>;
+
+    /// Sets a control now, and again at each opening of the device.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is no such control, it cannot be set now, or the value is none of
+    /// its; `Failed` if the driver refuses; those of [`CameraService::controls`].
+    fn set_control(&self, name: String, value: ControlValue) -> BoxFuture<'_, Result<(), ServiceError>>;
+
+    /// Sets a control, or all of them, to the driver's defaults.
+    ///
+    /// # Errors
+    /// Those of [`CameraService::set_control`].
+    fn reset_controls(&self, name: Option<String>) -> BoxFuture<'_, Result<(), ServiceError>>;
 
     /// Charges a user for an image that is to be read.
     ///

@@ -134,6 +134,20 @@ pub enum ConfigError {
 /// covers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
+    /// A name of a control that is not spelled as `portraitd devices` prints it.
+    #[error("`{text}` is not the name of a control: it is written `{key}`, as `portraitd devices` prints it")]
+    ControlName {
+        /// The name, see [`excerpt`](portraitd_protocol::settings::excerpt).
+        text: String,
+        /// How it is written.
+        key: String,
+    },
+    /// More controls than can be set.
+    #[error("{count} controls are more than {}", portraitd_protocol::control::MAX_SET)]
+    TooManyControls {
+        /// The number of controls.
+        count: usize,
+    },
     /// The version of the configuration is not the one that this program reads.
     #[error(
         "this program reads version {known} of the configuration, and not {found}: use the settings that belong to this \

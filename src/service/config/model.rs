@@ -3,7 +3,7 @@
 
 use super::error::Warning;
 use super::values::{self, BusConfig};
-use portraitd_media::{FormatRequest, Orientation, Rotation, Size};
+use portraitd_media::{ControlValues, FormatRequest, Orientation, Rotation, Size};
 use portraitd_protocol::settings::{self, Color};
 use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, StreamKind};
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,10 @@ pub struct CameraConfig {
     /// camera. Default 3.
     #[serde(deserialize_with = "values::idle_close")]
     pub idle_close_s: f64,
+    /// `[camera.controls]`: values for the controls of the camera's driver, by their names as
+    /// `portraitd devices` prints them. They are set at each opening. Default none.
+    #[serde(deserialize_with = "values::controls")]
+    pub controls: ControlValues,
     /// `[camera.segmentation]`.
     pub segmentation: SegmentationConfig,
     /// `[camera.framing]`.
@@ -130,6 +134,7 @@ impl Default for CameraConfig {
             mirror: false,
             allow_source: false,
             idle_close_s: settings::IDLE_CLOSE_S.default,
+            controls: ControlValues::new(),
             segmentation: SegmentationConfig::default(),
             framing: FramingConfig::default(),
             background: BackgroundConfig::default(),

@@ -44,6 +44,10 @@ impl Config {
             if !camera.orientation().is_identity() {
                 writeln!(out, "  pictures: {}", camera.orientation())?;
             }
+            if !camera.controls.is_empty() {
+                let controls = camera.controls.iter().map(|(key, value)| format!("{key} = {value}"));
+                writeln!(out, "  controls: {}", controls.collect::<Vec<_>>().join(", "))?;
+            }
             let net = &camera.segmentation;
             let most =
                 if net.max_rate == 0.0 { "every frame".to_owned() } else { format!("at most {}/s", net.max_rate) };

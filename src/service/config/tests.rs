@@ -119,7 +119,7 @@ fn columns_count_characters() {
 
 #[test]
 fn unknown_keys() {
-    let error = "3:1: unknown key `camera.door.wdith` (did you mean `width`?); known here: name, device, width, height, fps, rotate, mirror, allow_source, idle_close_s, segmentation, framing, background, output";
+    let error = "3:1: unknown key `camera.door.wdith` (did you mean `width`?); known here: name, device, width, height, fps, rotate, mirror, allow_source, idle_close_s, controls, segmentation, framing, background, output";
     assert_eq!(complaint("[[camera]]\nname = \"door\"\nwdith = 640\n"), error);
     let error = "2:1: unknown key `camera.main.segmentation.modle` (did you mean `model`?); known here: model, budget_ms, max_rate";
     assert_eq!(complaint("[[camera]]\nsegmentation.modle = \"a\"\n"), error.replace("2:1", "2:14"));
@@ -187,6 +187,16 @@ fn values_out_of_range() {
         let error = format!("3:10: `camera.c.rotate`: {angle} is not 0, 90, 180 or 270");
         assert_eq!(camera(&format!("rotate = {angle}")), error);
     }
+    assert_eq!(
+        camera("controls = { Gain = 1 }"),
+        "3:14: `camera.c.controls.Gain`: `Gain` is not the name of a control: it is written `gain`, as `portraitd devices` \
+         prints it"
+    );
+    assert_eq!(
+        camera("controls = { gain = 1.5 }"),
+        "3:21: `camera.c.controls.gain`: floating point `1.5` is not a whole number, true, false, or the text of an item \
+         in quotes"
+    );
     assert_eq!(camera("rotate = 90.5"), "3:10: `camera.c.rotate`: floating point `90.5` is not 0, 90, 180 or 270");
     assert_eq!(camera("fps = nan"), "3:7: `camera.c.fps`: NaN is not a number from 1 to 240, or 0");
     assert_eq!(

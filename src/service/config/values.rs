@@ -9,11 +9,12 @@ use super::error::ValueError;
 use super::model::VERSION;
 use crate::service::logging::check_filter;
 use crate::source::SourceSpec;
+use portraitd_media::{ControlValue, ControlValues, Rotation};
+use portraitd_protocol::control::{MAX_SET, key_of};
 use portraitd_protocol::settings::{
     self, Color, CountRange, NumberRange, check_camera_name, check_model_name, check_rectangle, check_zone_count,
     excerpt,
 };
-use portraitd_media::Rotation;
 use serde::Serializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
@@ -246,6 +247,53 @@ pub(super) fn rotate<'de, D: Deserializer<'de>>(from: D) -> Result<Rotation, D::
 
 pub(super) fn write_rotate<S: Serializer>(rotation: &Rotation, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u32(rotation.degrees())
+}
+
+/// Reads the values of controls. Whether a camera has them is known when it is opened.
+pub(super) fn controls<'de, D: Deserializer<'de>>(from: D) -> Result<ControlValues, D::Error> {
+    /// A value that was checked when it was read, while the parser still knew its place.
+    struct Value(ControlValue);
+    struct AnyValue;
+    impl Visitor<'_> for AnyValue {
+        type Value = Value;
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a whole number, true, false, or the text of an item in quotes")
+        }
+        fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+            Ok(Value(ControlValue::Switch(value)))
+        }
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+            Ok(Value(ControlValue::Number(value)))
+        }
+        fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+            Ok(Value(ControlValue::Text(value.to_owned())))
+        }
+    }
+    impl<'de> Deserialize<'de> for Value {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_any(AnyValue)
+        }
+    }
+    /// A name in the spelling of the configuration.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Key(String);
+    impl<'de> Deserialize<'de> for Key {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            checked(from, |name| {
+                let key = key_of(name);
+                if key == name && !key.is_empty() {
+                    return Ok(());
+                }
+                Err(ValueError::ControlName { text: excerpt(name), key })
+            })
+            .map(Key)
+        }
+    }
+    let controls = std::collections::BTreeMap::<Key, Value>::deserialize(from)?;
+    if controls.len() > MAX_SET {
+        return Err(D::Error::custom(ValueError::TooManyControls { count: controls.len() }));
+    }
+    Ok(controls.into_iter().map(|(key, value)| (key.0, value.0)).collect())
 }
 
 pub(super) fn frame_rate<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {

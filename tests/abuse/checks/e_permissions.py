@@ -64,6 +64,10 @@ def attempt(bus, call):
         return outcome(lambda: bus.set(interface, member[:-1], signature, value))
     if member == "SetImage":
         return outcome(lambda: bus.camera(member, "h", 0, interface=interface, fds=[0]))
+    if interface == "Controls1":
+        # A scene has no controls, so whoever gets through is told so.
+        arguments = {"List": (), "Set": ("sv", "gain", Variant("i", 1)), "Reset": ("s", "gain")}[member]
+        return outcome(lambda: bus.camera(member, *arguments, interface=interface))
     if member in ("Reload", "Reframe", "ClearImage"):
         return outcome(lambda: bus.camera(member, interface=interface, path=path))
     way = {"Get": outcome(lambda: bus.get(interface, member, path=path)),

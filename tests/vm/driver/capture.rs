@@ -157,12 +157,12 @@ fn negotiation(lab: &Lab) -> Outcome {
 }
 
 fn auto(lab: &Lab) -> Outcome {
-    let mut stream = AutoSource.open(&SMALL)?;
+    let mut stream = AutoSource::default().open(&SMALL)?;
     frame(stream.as_mut())?;
     // The first camera is in use, so the next one must be found.
-    let second = AutoSource.open_stream(&SMALL)?;
+    let second = AutoSource::default().open_stream(&SMALL)?;
     ensure!(fs::canonicalize(second.path())? == fs::canonicalize(lab.camera(1))?, "{}", second.path().display());
-    let error = AutoSource.open(&SMALL).err().context("a third camera")?;
+    let error = AutoSource::default().open(&SMALL).err().context("a third camera")?;
     ensure!(matches!(error, SourceError::Busy { .. }), "{error}");
     Ok(String::new())
 }

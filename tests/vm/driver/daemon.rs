@@ -11,7 +11,12 @@ use super::Test;
 use super::lab::{Lab, Outcome, SMALL, command, frame};
 use super::programs::{Programs, SMALL_CAMERA};
 
-pub const TESTS: [Test; 3] = [("daemon-devices", listing), ("daemon-auto", auto), ("daemon-resident-1080p", resident)];
+pub const TESTS: [Test; 4] = [
+    ("daemon-devices", listing),
+    ("daemon-auto", auto),
+    ("daemon-controls", controls),
+    ("daemon-resident-1080p", resident),
+];
 
 /// The largest memory of the daemon while a camera of 1920x1080 has clients, in KiB
 /// (SPECIFICATION.md, C5).
@@ -57,6 +62,51 @@ fn auto(lab: &Lab) -> Outcome {
     programs.state("main", "idle")?;
     frame(&mut CaptureStream::open(&lab.camera(0), &SMALL)?)?;
     Ok(said.join(", "))
+}
+
+/// Controls of the configuration and of clients, at each opening. The lines of `portraitd devices` are
+/// a configuration.
+fn controls(lab: &Lab) -> Outcome {
+    let camera = lab.camera(0);
+    let configuration = format!(
+        "[[camera]]\nname = \"main\"\ndevice = \"{}\"\nwidth = 640\nheight = 360\nidle_close_s = 0\n\
+         [camera.controls]\nbrightness = 77\ngain_automatic = false\ngain = 50\nnothing = 1\n",
+        camera.display()
+    );
+    let programs = Programs::start(lab, &[], &configuration)?;
+    let value = |key: &str| -> anyhow::Result<Value> {
+        let list: Vec<Value> = serde_json::from_str(&programs.control(&["controls", "--json"])?)?;
+        let control = list.into_iter().find(|control| control["key"] == key);
+        Ok(control.with_context(|| format!("no {key}"))?["value"].clone())
+    };
+    let refused = |assignment: &str, reason: &str| -> anyhow::Result<()> {
+        let error = programs.control(&["set", assignment]).err().with_context(|| format!("{assignment} is taken"))?;
+        ensure!(format!("{error:#}").contains(reason), "{assignment}: {error:#}");
+        Ok(())
+    };
+    ensure!(value("brightness")? == 128, "before the camera is opened: {}", value("brightness")?);
+    programs.frames("view", 3, &[])?;
+    programs.state("main", "idle")?;
+    ensure!(value("brightness")? == 77 && value("gain")? == 50, "{} {}", value("brightness")?, value("gain")?);
+    refused("controls.brightness=999", "999 is not a whole number from 0 to 255")?;
+    refused("controls.brigthness=9", "did you mean brightness?")?;
+    programs.control(&["set", "controls.gain_automatic=on"])?;
+    refused("controls.gain=40", "has no effect now")?;
+    programs.control(&["set", "controls.brightness=90"])?;
+    // What another program leaves behind does not stay.
+    super::lab::set(&camera, "Brightness", 10)?;
+    programs.frames("view", 3, &[])?;
+    ensure!(value("brightness")? == 90, "at the next opening: {}", value("brightness")?);
+    programs.control(&["set", "controls.brightness="])?;
+    ensure!(value("brightness")? == 128, "after a reset: {}", value("brightness")?);
+    let text = String::from_utf8(command(&lab.daemon.to_string_lossy(), &["devices"])?.stdout)?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let start = lines.iter().position(|line| *line == "[camera.controls]").context("no controls")?;
+    let printed = lines[start..].iter().take_while(|line| line.contains(['[', '='])).copied().collect::<Vec<_>>();
+    let file = format!("[[camera]]\n{}\n", printed.join("\n"));
+    fs::write("/tmp/printed.toml", &file)?;
+    command(&lab.daemon.to_string_lossy(), &["check-config", "--config", "/tmp/printed.toml"])?;
+    Ok(format!("{} controls", printed.len() - 1))
 }
 
 /// With 1920x1080 in and out, and clients of the view and the mask, the daemon stays within its

@@ -133,7 +133,7 @@ fn webcam_with_module(lab: &Lab) -> Outcome {
     }
     let camera = programs.camera("main")?;
     ensure!(camera["State"] == "idle" && camera["Consumers"] == 0, "on without a reader: {camera}");
-    let found = AutoSource.open_stream(&SMALL)?;
+    let found = AutoSource::default().open_stream(&SMALL)?;
     ensure!(found.path() == fs::canonicalize(lab.camera(0))?, "auto took {}", found.path().display());
     drop(found);
     let mut stream = CaptureStream::open(Path::new(WEBCAM), &SMALL)?;

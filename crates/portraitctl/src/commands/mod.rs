@@ -1,6 +1,7 @@
 //! The subcommands, one module each, and what several of them need.
 
 pub(crate) mod attach;
+pub(crate) mod controls;
 pub(crate) mod list;
 pub(crate) mod reframe;
 pub(crate) mod set;

@@ -1,5 +1,6 @@
 //! `set`: changes settings, one property after the other.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,13 +9,14 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use portraitd_client::feed::find_camera;
+use portraitd_client::protocol::control::ControlValue;
 use portraitd_client::protocol::settings::{self, SettingError, excerpt, parse_number, parse_rectangle};
 use portraitd_client::protocol::spelling::{nearest, snake_case};
-use portraitd_client::proxy::{BackgroundProxy, Fractions, FramingProxy, SegmentationProxy};
+use portraitd_client::proxy::{BackgroundProxy, ControlsProxy, Fractions, FramingProxy, SegmentationProxy};
 use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed};
 use serde_json::json;
-use zbus::Connection;
 use zbus::proxy::CacheProperties;
+use zbus::{Connection, Variant};
 
 use crate::output::Output;
 
@@ -46,6 +48,8 @@ pub(crate) fn keys() -> String {
   camera.private         on (closes the camera until it is off) or off
   camera.rotate          0, 90, 180 or 270: degrees by which pictures are turned clockwise
   camera.mirror          on or off: whether the turned pictures are mirrored left to right
+  controls.NAME          a control that `controls` shows: a number, on or off, or the text of a
+                         menu's item; empty for the driver's default
   framing.mode           {modes}
   framing.manual_crop    x,y,width,height as fractions of the source, 0 to 1
   framing.max_zoom       {} to {}
@@ -122,6 +126,8 @@ pub(crate) enum Setting {
     Blur(f64),
     Strict(bool),
     Image(Option<PathBuf>),
+    /// The name of a control, and its value; `None` for the default.
+    Control(String, Option<ControlValue>),
 }
 
 // Ranges are checked by the service alone: it may be of another release, with other ranges.
@@ -131,6 +137,15 @@ fn switch(text: &str) -> Result<bool, AssignmentError> {
         "on" | "true" => Ok(true),
         "off" | "false" => Ok(false),
         _ => Err(AssignmentError::Switch { text: text.to_owned() }),
+    }
+}
+
+/// The value of a control: the service knows which of them the control takes.
+fn control_value(text: &str) -> ControlValue {
+    match (switch(text), text.parse()) {
+        (Ok(switch), _) => ControlValue::Switch(switch),
+        (_, Ok(number)) => ControlValue::Number(number),
+        _ => ControlValue::Text(text.to_owned()),
     }
 }
 
@@ -144,8 +159,9 @@ fn rectangle(text: &str) -> Result<Fractions, SettingError> {
 
 impl Setting {
     /// The key, as the configuration file and the help spell it.
-    const fn key(&self) -> &'static str {
-        match self {
+    fn key(&self) -> Cow<'static, str> {
+        let key = match self {
+            Self::Control(name, _) => return format!("controls.{name}").into(),
             Self::Private(_) => "camera.private",
             Self::Rotate(_) => "camera.rotate",
             Self::Mirror(_) => "camera.mirror",
@@ -161,7 +177,8 @@ impl Setting {
             Self::Blur(_) => "background.blur",
             Self::Strict(_) => "background.strict",
             Self::Image(_) => "background.image",
-        }
+        };
+        key.into()
     }
 }
 
@@ -172,6 +189,9 @@ impl FromStr for Setting {
         let (key, value) =
             text.split_once('=').ok_or_else(|| AssignmentError::NoAssignment { text: text.to_owned() })?;
         let value_text = value.to_owned();
+        if let Some(name) = key.strip_prefix("controls.").filter(|name| !name.is_empty()) {
+            return Ok(Self::Control(name.to_owned(), (!value.is_empty()).then(|| control_value(value))));
+        }
         Ok(match snake_case(key).as_str() {
             "camera.private" => Self::Private(switch(value)?),
             "camera.rotate" => Self::Rotate(whole(value)?),
@@ -208,6 +228,7 @@ pub(crate) async fn run(
     let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;
     let segmentation = SegmentationProxy::builder(connection).path(&path).cache_properties(no).build().await?;
     let background = BackgroundProxy::builder(connection).path(&path).cache_properties(no).build().await?;
+    let controls = ControlsProxy::builder(connection).path(&path).cache_properties(no).build().await?;
     for (done, setting) in settings.iter().enumerate() {
         let set = async {
             match setting {
@@ -225,6 +246,15 @@ pub(crate) async fn run(
                 Setting::Color(color) => background.set_color(color).await?,
                 Setting::Blur(blur) => background.set_blur(*blur).await?,
                 Setting::Strict(strict) => background.set_strict(*strict).await?,
+                Setting::Control(name, None) => controls.reset(name).await?,
+                Setting::Control(name, Some(value)) => {
+                    let value = match value {
+                        ControlValue::Switch(switch) => Variant::from(*switch),
+                        ControlValue::Number(number) => Variant::from(*number),
+                        ControlValue::Text(text) => Variant::from(text.as_str()),
+                    };
+                    controls.set(name, &value).await?;
+                }
                 Setting::Image(None) => background.clear_image().await?,
                 Setting::Image(Some(path)) => {
                     let image = image_of(path).with_context(|| format!("{}", path.display()))?;
@@ -234,7 +264,7 @@ pub(crate) async fn run(
             anyhow::Ok(())
         };
         set.await.with_context(|| match done {
-            0 => setting.key().to_owned(),
+            0 => setting.key().into_owned(),
             done => format!("{} (the {done} before it are set)", setting.key()),
         })?;
         if let Setting::MaxZoom(zoom) = setting {
@@ -259,7 +289,8 @@ mod tests {
     #[test]
     fn the_help_lists_the_keys() {
         let help = keys();
-        assert_eq!(help.lines().count(), KEYS.len() + 1);
+        // And two lines for all controls.
+        assert_eq!(help.lines().count(), KEYS.len() + 3);
         for key in KEYS {
             assert!(help.contains(&format!("  {key} ")), "{key}");
         }
@@ -279,6 +310,12 @@ mod tests {
         assert_eq!(parse("camera.rotate=270"), Ok(Setting::Rotate(270)));
         assert_eq!(parse("camera.rotate=left"), Err("\"left\" is not a number".into()));
         assert_eq!(parse("camera.mirror=on"), Ok(Setting::Mirror(true)));
+        let control = |value| Ok(Setting::Control("gain".into(), value));
+        assert_eq!(parse("controls.gain="), control(None));
+        assert_eq!(parse("controls.gain=-5"), control(Some(ControlValue::Number(-5))));
+        assert_eq!(parse("controls.gain=on"), control(Some(ControlValue::Switch(true))));
+        assert_eq!(parse("controls.gain=50 Hz"), control(Some(ControlValue::Text("50 Hz".into()))));
+        assert!(parse("controls.=5").is_err());
         assert_eq!(parse("background.strict=off"), Ok(Setting::Strict(false)));
         assert_eq!(parse("background.strict=no"), Err("\"no\" is not on or off".into()));
         for spelling in ["framing.max_zoom=2.5", "framing.MaxZoom=2.5"] {

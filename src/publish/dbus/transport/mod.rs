@@ -74,8 +74,8 @@ const TURNS: usize = 16;
 const LOG_INTERVAL_NS: u64 = 10_000_000_000;
 
 /// Methods that only return something. A call of one of them that asks for no reply is dropped.
-const ANSWERS_ONLY: [&str; 8] =
-    ["Attach", "Snapshot", "Get", "GetAll", "GetManagedObjects", "Introspect", "Ping", "GetMachineId"];
+const ANSWERS_ONLY: [&str; 9] =
+    ["Attach", "Snapshot", "Get", "GetAll", "GetManagedObjects", "Introspect", "Ping", "GetMachineId", "List"];
 
 /// The bus itself, as a sender. No connection can have this name.
 const BUS_NAME: &str = "org.freedesktop.DBus";
