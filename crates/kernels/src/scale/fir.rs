@@ -56,11 +56,21 @@ fn pick_samples(samples: &[i16], step: usize, out: &mut [i16]) {
 /// Outputs that are computed together.
 const BLOCK: usize = 16;
 
+/// Whether the base of the target has vectors that the compiler uses for the plain loops.
+const HAS_VECTORS: bool = !cfg!(target_arch = "riscv64");
+
 /// The weighted sums of [`BLOCK`] outputs. The samples are copied side by side first. The products
 /// and the sums of pairs are then plain loops over arrays, which compile to one multiply-add per
 /// vector.
 #[inline(always)]
 fn block<const TAPS: usize, const SAMPLES: usize>(samples: &[i16], starts: &[usize], weights: &[i16]) -> [i32; BLOCK] {
+    if !HAS_VECTORS {
+        let mut sums = [0; BLOCK];
+        for (sum, (&start, weights)) in sums.iter_mut().zip(starts.iter().zip(weights.as_chunks::<TAPS>().0)) {
+            *sum = single(&samples[start..start + TAPS], weights);
+        }
+        return sums;
+    }
     let mut side_by_side = [0; SAMPLES];
     for (target, &start) in side_by_side.as_chunks_mut::<TAPS>().0.iter_mut().zip(starts) {
         target.copy_from_slice(&samples[start..start + TAPS]);

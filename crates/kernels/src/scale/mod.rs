@@ -20,6 +20,7 @@ mod fixed;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod oracle;
+mod paired;
 pub(crate) mod plane;
 #[cfg(target_arch = "riscv64")]
 mod rvv;

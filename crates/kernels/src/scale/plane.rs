@@ -8,12 +8,16 @@
 
 use super::axis::{AxisFilter, Filter, Span};
 use super::fir;
+use super::paired::Paired;
 use super::shuffle::{GROUP, ShuffleLayout, Shuffles};
 use crate::component::Channel;
 use crate::simd::Usable;
 
 /// Up to this scale, rows are filtered along first if byte shuffles can do it.
 const ALONG_FIRST: f64 = 2.0;
+
+/// Whether plain loops along rows multiply two taps at once: 64-bit CPUs whose base has no vectors.
+const PAIRED: bool = cfg!(target_arch = "riscv64");
 
 /// The channels of the source of a plane, in the order of the output.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +85,8 @@ pub(crate) struct PlaneScaler {
     pairs: bool,
     /// A row of source samples, as the horizontal filter takes them.
     samples: Vec<i16>,
+    /// The horizontal filter, if [`PAIRED`].
+    paired: Paired,
     /// The result of the vertical filter, including the bytes between the samples.
     column: Vec<i16>,
     wide: Vec<i32>,
@@ -120,6 +126,9 @@ impl PlaneScaler {
             self.along_first = few && (y.scale <= 1.0 || built.is_some());
             self.rows = built.filter(|_| !self.shuffles.is_empty()).map_or(RowMethod::Widened, |(_, rows)| rows);
             self.stride = (x.count * channels).next_multiple_of(GROUP);
+            if PAIRED && self.along_first && self.rows == RowMethod::Widened {
+                self.paired.build(&self.x);
+            }
             self.pairs = self.rows == RowMethod::Together && self.shuffles.has_pairs();
             self.ring.clear();
             if self.along_first {
@@ -179,7 +188,7 @@ impl PlaneScaler {
         let next = (place + 1) % self.places();
         let pair = self.pairs && row < last_row;
         self.held[place] = row;
-        let Self { isa, x, samples, column, ring, channels, rows, shuffles, stride, .. } = self;
+        let Self { isa, x, samples, paired, column, ring, channels, rows, shuffles, stride, .. } = self;
         if let (true, [Some(channel), ..]) = (pair, source.channels) {
             self.held[next] = row + 1;
             let bytes = [row, row + 1].map(|row| &channel.data.data[row * channel.data.stride_bytes..]);
@@ -209,7 +218,12 @@ impl PlaneScaler {
                 continue;
             }
             let (first, count) = reach(x, samples.len());
-            fir::widen(channel.samples(row, first, count), channel.step, &mut samples[..count]);
+            let bytes = channel.samples(row, first, count);
+            if PAIRED {
+                paired.run(x, bytes, channel.step, count, &mut out[index..], *channels);
+                continue;
+            }
+            fir::widen(bytes, channel.step, &mut samples[..count]);
             samples[count..count + x.taps].fill(0);
             fir::along_to_samples(*isa, samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
         }
