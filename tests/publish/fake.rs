@@ -22,7 +22,7 @@ use portraitd_protocol::{CameraState, Inset, Person, ServiceError, SlotFlags, St
 use rustix::fs::MemfdFlags;
 use tokio::sync::watch;
 
-/// Size of the pictures if a client asks for no size.
+/// Size of the pictures if a client asks for no size, at first.
 pub const SIZE: Size = Size::new(64, 36);
 
 /// The value of every byte of frame `index`.
@@ -103,6 +103,8 @@ pub struct FakeCamera {
     /// The bytes of the background image.
     pub image: Mutex<Option<Vec<u8>>>,
     budget: RingBudget,
+    /// The size of the pictures if a client asks for no size.
+    pub size: Mutex<Size>,
     /// The last request to attach.
     pub last_request: Mutex<Option<AttachRequest>>,
     /// Whoever holds it keeps attaches waiting, like a camera that takes long to open.
@@ -126,6 +128,7 @@ impl FakeCamera {
             controls: Mutex::new(controls()),
             image: Mutex::default(),
             budget: RingBudget::default(),
+            size: Mutex::new(SIZE),
             last_request: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
         })
@@ -249,10 +252,16 @@ impl CameraService for FakeCamera {
             }
             let mut inside = self.inside.lock().expect("fake");
             let generation = inside.generation;
+            // One ring for a stream is enough for clients that ask for no size, or for the same one.
+            if let Some(size) = request.options.size
+                && inside.rings.get(&request.stream).is_some_and(|ring| ring.layout().size != size)
+            {
+                inside.rings.remove(&request.stream);
+            }
             let ring = match inside.rings.entry(request.stream) {
                 std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::hash_map::Entry::Vacant(entry) => {
-                    let size = request.options.size.unwrap_or(SIZE);
+                    let size = request.options.size.unwrap_or(*self.size.lock().expect("fake"));
                     let spec = RingSpec { generation, ..spec(request.stream, request.options.format, size) };
                     let ring = RingWriter::new(&spec).map_err(|error| ServiceError::Failed(error.to_string()))?;
                     entry.insert(ring)

@@ -2,13 +2,17 @@
 
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use portraitd::publish::dbus::serve;
 use portraitd_client::feed::wait_for_camera;
+use portraitd_media::Size;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::bus::PrivateBus;
-use crate::fake::{eventually, runtime};
+use crate::fake::{FakeCamera, eventually, publication, runtime};
 use crate::tool::on;
 
 /// A service with the scene of a person who walks, on a bus of its own.
@@ -116,6 +120,39 @@ fn a_video_keeps_its_rate_while_the_service_is_silent_and_ends_with_its_reader()
 
     drop(stdout);
     assert!(end_of(&mut child).success());
+}
+
+/// Programs that read a video cannot change its size.
+#[test]
+fn a_video_keeps_its_size_when_the_camera_changes_its_own() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let camera = FakeCamera::new("front-1");
+    let mut command = on(&bus, &["attach", "view", "--y4m", "-", "--fps", "240", "--frames", "200", "--json"]);
+    let changing = Arc::clone(&camera);
+    let read = move || {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("portraitctl");
+        let mut stdout = child.stdout.take().expect("piped");
+        let mut begin = [0; Y4M_HEADER.len() + PICTURE];
+        stdout.read_exact(&mut begin).expect("a picture");
+        *changing.size.lock().expect("fake") = Size::new(128, 72);
+        changing.close_rings();
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).expect("the rest");
+        (begin, rest, child.wait_with_output().expect("its end"))
+    };
+    let (begin, rest, output) = runtime().block_on(async {
+        let _server = serve(&bus.bus, publication(&[&camera])).await.expect("serve");
+        let _publishing = camera.publish_for_ever(Duration::from_millis(3));
+        tokio::task::spawn_blocking(read).await.expect("thread")
+    });
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && begin.starts_with(Y4M_HEADER), "{text}");
+    let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).expect("JSON");
+    assert_eq!(rest.len(), (number(&summary, "written") - 1) * PICTURE, "{summary}");
+    let request = camera.last_request.lock().expect("fake").clone().expect("a request");
+    assert_eq!(request.options.size, Some(Size::new(64, 36)));
+    // Once because the ring was closed, and once for the size.
+    assert_eq!(number(&summary, "reattached"), 2, "{summary}");
 }
 
 /// Nothing is written, so nothing fails: the end of the reader itself is noticed.
