@@ -409,7 +409,7 @@ pub(super) fn bus_of(config: &BusConfig) -> Bus {
 fn authority_for(bus: &Bus) -> Arc<dyn Authority> {
     match bus {
         Bus::Session | Bus::None => Arc::new(AllowAll),
-        _ => Arc::new(Polkit),
+        _ => Arc::new(Polkit::default()),
     }
 }
 

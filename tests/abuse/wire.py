@@ -18,6 +18,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 NO_REPLY = 1
+INTERACTIVE = 4
 
 ALIGNMENT = {"y": 1, "b": 4, "n": 2, "q": 2, "i": 4, "u": 4, "x": 8, "t": 8, "d": 8, "s": 4, "o": 4, "g": 1, "v": 1, "a": 4,
              "(": 8, "{": 8, "h": 4}
@@ -186,13 +187,13 @@ def identity(user):
 
 
 class Bus:
-    """A connection of a user to the bus. Signals that arrive are kept in `signals`."""
+    """A connection of a user to the bus. Signals that arrive are kept in `signals`, the names of calls in `calls`."""
 
     address = "/run/dbus/system_bus_socket"
 
     def __init__(self, user=None):
         self.user, self.buffer, self.fds, self.serial = user, b"", [], 0
-        self.replies, self.signals = {}, []
+        self.replies, self.signals, self.calls = {}, [], []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with identity(user):
             self.socket.connect(self.address)
@@ -261,6 +262,8 @@ class Bus:
                 self.signals.append(received)
             elif received.kind in (RETURN, ERROR):
                 self.replies[received.reply_to] = received
+            else:
+                self.calls.append(received.member)
         return True
 
     def _parse(self):

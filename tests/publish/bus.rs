@@ -139,12 +139,12 @@ fn without_polkit_root_and_our_own_user_may() {
     let Some(bus) = PrivateBus::start() else { return };
     runtime().block_on(async {
         let camera = FakeCamera::new("front");
-        let _server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit))).await.expect("serve");
+        let _server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit::default()))).await.expect("serve");
         let client = bus.bus.connect().await.expect("client");
         let proxy = find_camera(&client, None).await.expect("camera");
         // Both ends run as the user of the test.
         assert!(proxy.attach("view", &HashMap::new()).await.is_ok());
-        let outage = Polkit.outage(&client).await.expect("it is known at the start");
+        let outage = Polkit::default().outage(&client).await.expect("it is known at the start");
         assert!(outage.contains("only root may attach") && outage.contains("portraitd doctor"), "{outage}");
     });
 }
@@ -185,9 +185,9 @@ fn polkit_is_asked_about_the_caller_the_stream_and_nothing_else() {
             .build()
             .await
             .expect("polkit");
-        assert_eq!(Polkit.outage(&bus.bus.connect().await.expect("client")).await, None);
+        assert_eq!(Polkit::default().outage(&bus.bus.connect().await.expect("client")).await, None);
         let camera = FakeCamera::new("front");
-        let _server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit))).await.expect("serve");
+        let _server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit::default()))).await.expect("serve");
         let client = bus.bus.connect().await.expect("client");
         let name = client.unique_name().expect("on a bus").to_string();
         let proxy = find_camera(&client, None).await.expect("camera");

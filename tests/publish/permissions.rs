@@ -2,6 +2,7 @@
 //! polkit and a fake logind.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use portraitd_client::feed::find_camera;
 use portraitd_client::proxy::{CameraProxy, FramingProxy, SegmentationProxy};
 use portraitd_client::{Ring, Wait};
 use portraitd_protocol::{FramingState, ServiceError, StreamKind, names};
+use tokio::sync::oneshot;
 use zbus::connection::Builder;
 use zbus::fdo::{ManagedObjects, ObjectManagerProxy, PropertiesProxy};
 use zbus::message::Flags;
@@ -30,6 +32,8 @@ enum Answer {
     Yes,
     /// Only with a password, which is typed at once if the question is allowed.
     Password,
+    /// Only with a password, and the agent that is to ask for it never answers.
+    Ignored,
 }
 
 #[derive(Default)]
@@ -37,6 +41,8 @@ struct Rules {
     /// By unique name and stream; everything else is denied.
     answers: HashMap<(String, &'static str), Answer>,
     asked: Vec<(String, String)>,
+    /// The cancellation ids of the questions that an agent does not answer.
+    open: Vec<(String, oneshot::Sender<()>)>,
 }
 
 /// A polkit whose answers a test changes.
@@ -45,23 +51,40 @@ struct FakePolkit(Arc<Mutex<Rules>>);
 
 #[interface(name = "org.freedesktop.PolicyKit1.Authority")]
 impl FakePolkit {
-    fn check_authorization(
+    async fn check_authorization(
         &self,
         subject: (String, HashMap<String, OwnedVariant>),
         action: &str,
         _details: HashMap<String, String>,
         flags: u32,
-        _cancellation: String,
-    ) -> ((bool, bool, HashMap<String, String>),) {
+        cancellation: String,
+    ) -> zbus::fdo::Result<((bool, bool, HashMap<String, String>),)> {
         let (_kind, subject) = subject;
         let name = <&str>::try_from(&subject["name"]).expect("a name").to_owned();
         let stream = action.rsplit('-').next().expect("a stream").to_owned();
-        let mut rules = self.0.lock().expect("polkit");
-        let answer = rules.answers.iter().find(|((known, of), _)| *known == name && *of == stream);
-        let answer = answer.map(|(_, answer)| *answer);
-        rules.asked.push((name, stream));
+        let (answer, ignored) = {
+            let mut rules = self.0.lock().expect("polkit");
+            let answer = rules.answers.iter().find(|((known, of), _)| *known == name && *of == stream);
+            let answer = answer.map(|(_, answer)| *answer);
+            rules.asked.push((name, stream));
+            let ignored = (answer == Some(Answer::Ignored) && flags == 1).then(|| {
+                let (sender, receiver) = oneshot::channel();
+                rules.open.push((cancellation, sender));
+                receiver
+            });
+            (answer, ignored)
+        };
+        if let Some(ignored) = ignored {
+            let _ = ignored.await;
+            return Err(zbus::fdo::Error::Failed("cancelled".into()));
+        }
         let allowed = answer == Some(Answer::Yes) || (answer == Some(Answer::Password) && flags == 1);
-        ((allowed, answer == Some(Answer::Password) && !allowed, HashMap::new()),)
+        let challenge = matches!(answer, Some(Answer::Password | Answer::Ignored)) && !allowed;
+        Ok(((allowed, challenge, HashMap::new()),))
+    }
+
+    fn cancel_check_authorization(&self, cancellation: &str) {
+        self.0.lock().expect("polkit").open.retain(|(id, _)| id != cancellation);
     }
 
     #[zbus(signal)]
@@ -90,7 +113,7 @@ impl World {
             .await
             .expect("polkit");
         let camera = FakeCamera::new("front");
-        let server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit))).await.expect("serve");
+        let server = serve(&bus.bus, publication_with(&[&camera], Arc::new(Polkit::default()))).await.expect("serve");
         Some(Self { _server: server, camera, rules, polkit, bus })
     }
 
@@ -347,18 +370,57 @@ fn polkit_is_not_asked_for_every_read() {
     });
 }
 
+/// An `Attach` to the view whose caller is willing to wait for a dialog.
+fn interactive_attach() -> zbus::Message {
+    zbus::Message::method_call("/org/portraitd/cameras/front", "Attach")
+        .destination("org.portraitd")
+        .interface("org.portraitd.Camera1")
+        .with_flags(Flags::ALLOW_INTERACTIVE_AUTH)
+        .build(&("view", HashMap::<&str, Variant<'_>>::new()))
+        .expect("message")
+}
+
+#[test]
+fn questions_that_nobody_answers_are_few_and_end_with_their_callers() {
+    runtime().block_on(async {
+        let Some(world) = World::new().await else { return };
+        let client = world.client(&[("view", Answer::Ignored)]).await;
+        let friend = world.client(&[("view", Answer::Yes)]).await;
+        let open = || world.rules.lock().expect("rules").open.len();
+        let mut replies = zbus::MessageStream::from(&client.connection);
+        for _ in 0..5 {
+            client.connection.send(&interactive_attach()).await.expect("send");
+        }
+        let mut refused = 0;
+        while refused < 3 {
+            let reply = tokio::time::timeout(Duration::from_secs(20), replies.next()).await.expect("refused at once");
+            let reply = reply.expect("open").expect("message");
+            if reply.message_type() == zbus::message::Type::Error {
+                assert_eq!(reply.header().error_name().expect("a name").as_str(), "org.portraitd.Error.Busy");
+                refused += 1;
+            }
+        }
+        eventually("two are asked for a password", || open() == 2).await;
+        let ids: HashSet<_> = world.rules.lock().expect("rules").open.iter().map(|(id, _)| id.clone()).collect();
+        assert_eq!(ids.len(), 2, "each has an id of its own: {ids:?}");
+        // Who needs no password is served meanwhile.
+        let ring = friend.attach("view").await.expect("attach");
+        client.connection.close().await.expect("close");
+        eventually("the questions are cancelled", || open() == 0).await;
+        let next = world.client(&[("view", Answer::Ignored)]).await;
+        next.connection.send(&interactive_attach()).await.expect("send");
+        eventually("there is room for others", || open() == 1).await;
+        drop(ring);
+    });
+}
+
 #[test]
 fn a_password_holds_until_polkit_says_no() {
     runtime().block_on(async {
         let Some(world) = World::new().await else { return };
         let client = world.client(&[("view", Answer::Password)]).await;
         client.attach("view").await.expect_err("without a question");
-        let call = zbus::Message::method_call("/org/portraitd/cameras/front", "Attach")
-            .destination("org.portraitd")
-            .interface("org.portraitd.Camera1")
-            .with_flags(Flags::ALLOW_INTERACTIVE_AUTH)
-            .build(&("view", HashMap::<&str, Variant<'_>>::new()))
-            .expect("message");
+        let call = interactive_attach();
         let mut replies = zbus::MessageStream::from(&client.connection);
         client.connection.send(&call).await.expect("send");
         let reply = loop {
@@ -384,14 +446,16 @@ fn a_password_holds_until_polkit_says_no() {
 
 /// An authority that stops answering.
 struct Silent {
-    answers: Mutex<bool>,
+    /// What it says, if not yes.
+    refusal: Mutex<Option<Refusal>>,
+    asked: AtomicUsize,
     changed: Mutex<Option<futures_util::stream::BoxStream<'static, ()>>>,
 }
 
 impl Authority for Silent {
     fn check<'a>(&'a self, _: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
-        let answers = *self.answers.lock().expect("fake");
-        async move { if answers { Ok(Grant::Standing) } else { Err(Refusal::Unknown("gone".into())) } }.boxed()
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(self.refusal.lock().expect("fake").clone().map_or(Ok(Grant::Standing), Err)).boxed()
     }
 
     fn changes<'a>(
@@ -409,14 +473,30 @@ fn without_an_answer_an_attachment_ends_after_a_while() {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<()>();
         let changes =
             futures_util::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|()| ((), receiver)));
-        let authority = Silent { answers: Mutex::new(true), changed: Mutex::new(Some(changes.boxed())) };
+        let authority = Silent {
+            refusal: Mutex::default(),
+            asked: AtomicUsize::new(0),
+            changed: Mutex::new(Some(changes.boxed())),
+        };
         let authority = Arc::new(authority);
         let camera = FakeCamera::new("front");
         let publication = publication_with(&[&camera], Arc::clone(&authority) as Arc<dyn Authority>);
         let (_server, client) = peer_pair(publication).await.expect("peers");
         let proxy = find_camera(&client, None).await.expect("camera");
         let ring = proxy.attach("view", &HashMap::new()).await.expect("attach");
-        *authority.answers.lock().expect("fake") = false;
+        let say = |refusal: Refusal| *authority.refusal.lock().expect("fake") = Some(refusal);
+        // Others get answers: it goes on for more passes than ten seconds have, and nothing new begins.
+        say(Refusal::Delayed("later".into()));
+        sender.send(()).expect("the service listens");
+        eventually("asked again and again", || authority.asked.load(Ordering::Relaxed) > 13).await;
+        assert_eq!(camera.clients(), 1);
+        let error = proxy.attach("view", &HashMap::new()).await.expect_err("fails closed");
+        assert!(matches!(error, ServiceError::NotAuthorized(_)), "{error}");
+        // The answer comes, and then nobody gets any more.
+        *authority.refusal.lock().expect("fake") = None;
+        let asked = authority.asked.load(Ordering::Relaxed);
+        eventually("asked", || authority.asked.load(Ordering::Relaxed) > asked).await;
+        say(Refusal::Unknown("gone".into()));
         sender.send(()).expect("the service listens");
         // It outlives the restart of a polkit, and no more than that.
         eventually("the attachment has ended", || camera.clients() == 0).await;

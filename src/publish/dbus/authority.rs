@@ -5,15 +5,17 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use portraitd_media::clock::monotonic_ns;
 use portraitd_protocol::{ServiceError, StreamKind};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::names::UniqueName;
@@ -21,6 +23,7 @@ use zbus::proxy::CacheProperties;
 use zbus::{Connection, MatchRule, Message, MessageStream, Variant};
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
+use super::questions::{Full, PASSWORD_OF_USER, Place, Places};
 use super::service::Client;
 use crate::service::logging::Repeat;
 
@@ -30,6 +33,8 @@ const POLKIT: &str = "org.freedesktop.PolicyKit1";
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long somebody may take to answer polkit's question for a password.
 const QUESTION: Duration = Duration::from_secs(180);
+/// How long polkit counts as working after an answer.
+const WORKING: Duration = Duration::from_secs(10);
 /// Signals that are kept until they are read. Each means no more than "ask again".
 const QUEUED: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
@@ -44,6 +49,8 @@ pub struct AuthorizationRequest<'a> {
     pub stream: StreamKind,
     /// Whether the client is willing to wait while somebody is asked for a password.
     pub interactive: bool,
+    /// Whether the stream is in use already: such questions are not held up by those of others.
+    pub running: bool,
 }
 
 /// How a permission was given.
@@ -67,11 +74,21 @@ pub enum Refusal {
     /// There is no answer.
     #[error("{0}")]
     Unknown(String),
+    /// There is no answer to this question now, because too many are open or answers take too long,
+    /// but others are answered.
+    #[error("{0}")]
+    Delayed(String),
+    /// Nobody can be asked for a password now, because too many questions are open.
+    #[error("{0}")]
+    Busy(String),
 }
 
 impl From<Refusal> for ServiceError {
     fn from(refusal: Refusal) -> Self {
-        Self::NotAuthorized(refusal.to_string())
+        match refusal {
+            Refusal::Busy(text) => Self::Busy(text),
+            refusal => Self::NotAuthorized(refusal.to_string()),
+        }
     }
 }
 
@@ -126,8 +143,17 @@ impl Authority for AllowAll {
 ///
 /// If polkit cannot be asked (it is not installed, does not start, does not answer within five
 /// seconds, or does not know the action), only root and the user that runs the daemon are allowed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Polkit;
+#[derive(Clone, Debug, Default)]
+pub struct Polkit(Arc<PolkitState>);
+
+#[derive(Debug, Default)]
+struct PolkitState {
+    places: Places,
+    /// The number of questions so far, of which each has its own cancellation id.
+    asked: AtomicU64,
+    /// When polkit last answered a question.
+    answered: Mutex<Option<Instant>>,
+}
 
 /// Limits the warnings that polkit cannot be asked: any user can cause one with each call. One in
 /// ten seconds, for all connections of the process.
@@ -145,8 +171,23 @@ enum PolkitError {
     Caller(#[from] zbus_polkit::Error),
     #[error(transparent)]
     Call(#[from] zbus::Error),
-    #[error("no answer within {} s", .0.as_secs())]
-    Late(Duration),
+    #[error("no answer within {} s", ANSWER.as_secs())]
+    Late,
+    #[error("too many questions are open that polkit has not answered")]
+    Crowded,
+}
+
+impl PolkitError {
+    /// Whether this says nothing about polkit if it answers others.
+    fn is_delay(&self) -> bool {
+        match self {
+            Self::Late | Self::Crowded => true,
+            Self::Call(zbus::Error::MethodError(name, ..)) => {
+                name.as_str() == "org.freedesktop.DBus.Error.LimitsExceeded"
+            }
+            Self::Caller(_) | Self::Call(_) => false,
+        }
+    }
 }
 
 /// What polkit knows a client by. The crate makes it from the header of a call only, and a
@@ -157,42 +198,112 @@ fn subject_of(client: &Client) -> Result<Subject, PolkitError> {
     Ok(Subject::new_for_message_header(&call.header())?)
 }
 
-async fn ask_polkit(request: &AuthorizationRequest<'_>, interactive: bool) -> Result<(bool, bool), PolkitError> {
-    let subject = subject_of(request.client)?;
-    let proxy = AuthorityProxy::builder(request.connection).cache_properties(CacheProperties::No).build().await?;
-    let (flags, limit) = if interactive {
-        (CheckAuthorizationFlags::ALLOW_USER_INTERACTION, QUESTION)
-    } else {
-        (CheckAuthorizationFlags::empty(), ANSWER)
-    };
-    let action = action_of(request.stream);
-    let details = HashMap::new();
-    let answer = timeout(limit, proxy.check_authorization(&subject, &action, &details, flags, "")).await;
-    let answer = answer.map_err(|_| PolkitError::Late(limit))??;
-    Ok((answer.is_authorized, answer.is_challenge))
+impl PolkitState {
+    fn answered(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether polkit has answered a question just now.
+    fn is_working(&self) -> bool {
+        self.answered().is_some_and(|at| at.elapsed() < WORKING)
+    }
+
+    /// Asks polkit, and cancels the question at the deadline, or if nobody waits for its answer any
+    /// more. Returns whether the client is authorized, and whether a password would help.
+    async fn ask(
+        self: &Arc<Self>,
+        request: &AuthorizationRequest<'_>,
+        flags: CheckAuthorizationFlags,
+        deadline: Instant,
+        place: Place,
+    ) -> Result<(bool, bool), PolkitError> {
+        let subject = subject_of(request.client)?;
+        let proxy = AuthorityProxy::builder(request.connection).cache_properties(CacheProperties::No).build().await?;
+        let id = format!("portraitd-{}", self.asked.fetch_add(1, Ordering::Relaxed));
+        let action = action_of(request.stream);
+        let (mut sender, receiver) = oneshot::channel();
+        let state = Arc::clone(self);
+        tokio::spawn(async move {
+            // The bus counts the question until polkit has answered it, whoever waits.
+            let _place = place;
+            let details = HashMap::new();
+            let asked = async {
+                let answer = proxy.check_authorization(&subject, &action, &details, flags, &id).await;
+                if answer.is_ok() {
+                    *state.answered() = Some(Instant::now());
+                }
+                answer
+            };
+            let mut asked = std::pin::pin!(asked);
+            let answer = tokio::select! {
+                answer = &mut asked => answer,
+                () = sender.closed() => {
+                    let cancel = proxy.inner().call_noreply("CancelCheckAuthorization", &id);
+                    drop(join(asked, cancel).await);
+                    return;
+                }
+            };
+            let _ = sender.send(answer.map(|answer| (answer.is_authorized, answer.is_challenge)));
+        });
+        // The task drops the sender only after it has sent.
+        let answer = timeout_at(deadline, receiver).await.map_err(|_| PolkitError::Late)?;
+        Ok(answer.map_err(|_| PolkitError::Late)??)
+    }
+
+    async fn check(
+        self: &Arc<Self>,
+        request: &AuthorizationRequest<'_>,
+    ) -> Result<Result<Grant, Refusal>, PolkitError> {
+        let action = action_of(request.stream);
+        let user = request.client.user;
+        let deadline = Instant::now() + ANSWER;
+        let place = timeout_at(deadline, self.places.plain(user, request.running)).await;
+        let place = place.map_err(|_| PolkitError::Crowded)?;
+        let (allowed, mut challenge) = self.ask(request, CheckAuthorizationFlags::empty(), deadline, place).await?;
+        if allowed {
+            return Ok(Ok(Grant::Standing));
+        }
+        // Only then is somebody asked, so that it is known whether the permission hangs on a password.
+        if challenge && request.interactive {
+            let place = match self.places.password(user) {
+                Ok(place) => place,
+                Err(full) => return Ok(Err(Refusal::Busy(busy(full, &action)))),
+            };
+            let flags = CheckAuthorizationFlags::ALLOW_USER_INTERACTION;
+            let allowed;
+            (allowed, challenge) = match self.ask(request, flags, Instant::now() + QUESTION, place).await {
+                Err(PolkitError::Late) => {
+                    let limit = QUESTION.as_secs();
+                    let text =
+                        format!("polkit asked for a password for {action}, and nobody answered within {limit} s");
+                    return Ok(Err(Refusal::NeedsPassword(text)));
+                }
+                answer => answer?,
+            };
+            if allowed {
+                return Ok(Ok(Grant::Password));
+            }
+        }
+        let text = format!("polkit does not allow {action}");
+        Ok(Err(if challenge { Refusal::NeedsPassword(text) } else { Refusal::Denied(text) }))
+    }
 }
 
-async fn check_with_polkit(request: &AuthorizationRequest<'_>) -> Result<Result<Grant, Refusal>, PolkitError> {
-    let action = action_of(request.stream);
-    let (mut allowed, mut challenge) = ask_polkit(request, false).await?;
-    if allowed {
-        return Ok(Ok(Grant::Standing));
+/// Why polkit is not asked to ask for a password.
+fn busy(full: Full, action: &str) -> String {
+    match full {
+        Full::User => format!(
+            "{action} needs a password, and {PASSWORD_OF_USER} questions of this user for one are open: answer or close \
+             them first"
+        ),
+        Full::All => format!("{action} needs a password, and too many questions for one are open: try again later"),
     }
-    // Only then is somebody asked, so that it is known whether the permission hangs on a password.
-    if challenge && request.interactive {
-        (allowed, challenge) = ask_polkit(request, true).await?;
-        if allowed {
-            return Ok(Ok(Grant::Password));
-        }
-    }
-    let text = format!("polkit does not allow {action}");
-    Ok(Err(if challenge { Refusal::NeedsPassword(text) } else { Refusal::Denied(text) }))
 }
 
 impl Authority for Polkit {
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
         async move {
-            let error = match check_with_polkit(&request).await {
+            let error = match self.0.check(&request).await {
                 Ok(answer) => return answer,
                 Err(error) => error,
             };
@@ -212,6 +323,9 @@ impl Authority for Polkit {
                     %error, %action, client = %request.client, repeats,
                     "polkit cannot be asked, so the request is refused; check that polkit is installed and knows the action"
                 );
+            }
+            if error.is_delay() && self.0.is_working() {
+                return Err(Refusal::Delayed(format!("polkit cannot be asked about {action} now: {error}; try again later")));
             }
             Err(Refusal::Unknown(format!(
                 "polkit cannot be asked about {action}, and without polkit only root is allowed: {error} (`portraitd doctor` \
@@ -278,4 +392,24 @@ fn is_change(message: &Message) -> bool {
         return true;
     };
     changed.keys().chain(&invalidated).any(|name| matches!(*name, "Active" | "State" | "ActiveSession" | "Remote"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_bus_is_a_delay_and_a_missing_polkit_is_not() {
+        let error = |name: &'static str| {
+            let call = Message::method_call("/", "CheckAuthorization").build(&()).expect("a call");
+            let name = zbus::names::ErrorName::from_static_str(name).expect("a name");
+            PolkitError::Call(zbus::Error::MethodError(name.into(), None, call))
+        };
+        assert!(error("org.freedesktop.DBus.Error.LimitsExceeded").is_delay());
+        assert!(!error("org.freedesktop.DBus.Error.NoReply").is_delay());
+        assert!(!error("org.freedesktop.DBus.Error.ServiceUnknown").is_delay());
+        assert!(PolkitError::Late.is_delay() && PolkitError::Crowded.is_delay());
+        // Who has never had an answer does not know that polkit works.
+        assert!(!PolkitState::default().is_working());
+    }
 }

@@ -102,6 +102,11 @@ impl ClientWatch {
         clients.find(sender.as_str()).ok_or_else(|| unknown(&"it has left"))
     }
 
+    /// Whether the client has not left yet.
+    pub(super) fn is_here(&self, client: &Client) -> bool {
+        self.clients.as_ref().is_none_or(|clients| clients.find(client.name.as_str()).is_some())
+    }
+
     fn released(&self, client: &ClientName) {
         if let Some(clients) = &self.clients {
             clients.forget(client.as_str());

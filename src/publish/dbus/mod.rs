@@ -14,6 +14,7 @@
 //! | [`authority`] | who may see a stream |
 //! | `changes` | `PropertiesChanged` |
 //! | `permissions` | asking again when permissions may have ended; who may know of people |
+//! | `questions` | how many questions to polkit may be open |
 //! | `refusal` | what a service answers that cannot start |
 //! | `client_watch` | clients that leave the bus |
 //! | [`image`] | pictures that are passed as descriptors |
@@ -28,6 +29,7 @@ pub mod image;
 mod managed;
 mod objects;
 mod permissions;
+mod questions;
 mod refusal;
 pub mod service;
 mod transport;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use portraitd_protocol::{ServiceError, StreamKind, names};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use zbus::Connection;
 use zbus::message::Header;
@@ -43,6 +43,8 @@ const REST: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long an attachment outlives the last answer about its permission.
 const GRACE: Duration = Duration::from_secs(10);
+/// ... if others get answers meanwhile.
+const LONG_GRACE: Duration = Duration::from_secs(60);
 
 /// Whether the changes of a property go to the listeners only.
 pub(super) fn is_guarded(interface: &str, property: &str) -> bool {
@@ -75,6 +77,8 @@ struct State {
     listeners: Vec<Client>,
     /// Permissions that somebody has typed a password for.
     passwords: HashSet<(ClientName, StreamKind)>,
+    /// The clients that wait for the answer to a question. A sender is dropped when its client leaves.
+    asking: Vec<(ClientName, oneshot::Sender<()>)>,
 }
 
 impl State {
@@ -112,6 +116,20 @@ enum Standing {
     Kept,
     Ended,
     Unknown,
+    /// Unknown, while others get answers.
+    Delayed,
+}
+
+impl Standing {
+    /// Whether the use ends, after questions have been without an answer for this long.
+    fn is_over(self, waited: Duration) -> bool {
+        match self {
+            Self::Kept => false,
+            Self::Ended => true,
+            Self::Unknown => waited >= GRACE,
+            Self::Delayed => waited >= LONG_GRACE,
+        }
+    }
 }
 
 impl Permissions {
@@ -141,6 +159,18 @@ impl Permissions {
         state.answers.remove(client);
         state.listeners.retain(|listener| listener.name != *client);
         state.passwords.retain(|(name, _)| name != client);
+        state.asking.retain(|(name, _)| name != client);
+    }
+
+    /// Waits until the client leaves the bus.
+    fn departure(&self, client: &Client) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        if self.client_watch.is_here(client) {
+            let mut state = self.state();
+            state.asking.retain(|(_, sender)| !sender.is_closed());
+            state.asking.push((client.name.clone(), sender));
+        }
+        receiver
     }
 
     /// The moment of a question, for [`Permissions::confirm`].
@@ -151,7 +181,7 @@ impl Permissions {
     /// Asks whether a client may see a stream.
     ///
     /// # Errors
-    /// `NotAuthorized`.
+    /// `NotAuthorized`; `Busy` if too many questions for a password are open.
     pub(super) async fn ask(
         &self,
         connection: &Connection,
@@ -160,7 +190,12 @@ impl Permissions {
         interactive: bool,
     ) -> Result<(), ServiceError> {
         let epoch = self.epoch();
-        let grant = self.authority.check(AuthorizationRequest { connection, client, stream, interactive }).await?;
+        let request = AuthorizationRequest { connection, client, stream, interactive, running: false };
+        let grant = tokio::select! {
+            grant = self.authority.check(request) => grant?,
+            // Nobody needs the answer. A dialog for a password closes with the question.
+            _ = self.departure(client) => return Err(ServiceError::NotAuthorized(format!("{client} has left"))),
+        };
         let mut state = self.state();
         if grant == Grant::Password {
             state.passwords.insert((client.name.clone(), stream));
@@ -187,7 +222,7 @@ impl Permissions {
             return Ok(());
         }
         for stream in streams {
-            if self.standing(connection, client, *stream).await != Standing::Kept {
+            if self.standing(connection, client, *stream, false).await != Standing::Kept {
                 let text = format!("the permission for {stream} ended while the request was under way");
                 return Err(ServiceError::NotAuthorized(text));
             }
@@ -225,8 +260,13 @@ impl Permissions {
             }
             state.epoch
         };
-        let request =
-            AuthorizationRequest { connection, client: &client, stream: StreamKind::Mask, interactive: false };
+        let request = AuthorizationRequest {
+            connection,
+            client: &client,
+            stream: StreamKind::Mask,
+            interactive: false,
+            running: false,
+        };
         let answer = self.authority.check(request).await.map(drop);
         let mut state = self.state();
         if state.epoch == epoch {
@@ -241,8 +281,8 @@ impl Permissions {
         self.state().listeners.iter().map(|client| client.name.clone()).collect()
     }
 
-    async fn standing(&self, connection: &Connection, client: &Client, stream: StreamKind) -> Standing {
-        let request = AuthorizationRequest { connection, client, stream, interactive: false };
+    async fn standing(&self, connection: &Connection, client: &Client, stream: StreamKind, running: bool) -> Standing {
+        let request = AuthorizationRequest { connection, client, stream, interactive: false, running };
         match self.authority.check(request).await {
             Ok(_) => Standing::Kept,
             // The password was for this.
@@ -250,14 +290,15 @@ impl Permissions {
                 Standing::Kept
             }
             Err(Refusal::Unknown(_)) => Standing::Unknown,
+            Err(Refusal::Delayed(_) | Refusal::Busy(_)) => Standing::Delayed,
             Err(Refusal::Denied(_) | Refusal::NeedsPassword(_)) => Standing::Ended,
         }
     }
 
     /// Asks again about every permission that is in use, and ends the use of those that have ended,
-    /// and of those without an answer too if `patient` is false. Returns whether all questions were
-    /// answered.
-    async fn check_again(&self, connection: &Connection, patient: bool) -> bool {
+    /// and of those without an answer too if questions have been without one for long. Returns
+    /// whether it is known of everything that is still in use.
+    async fn check_again(&self, connection: &Connection, waited: Duration) -> bool {
         let mut uses: HashSet<Use> = {
             let mut state = self.state();
             state.epoch += 1;
@@ -267,16 +308,16 @@ impl Permissions {
         uses.extend(self.client_watch.attachments());
         let standings: Vec<(Use, Standing)> = stream::iter(uses)
             .map(|(client, stream)| async move {
-                let standing = self.standing(connection, &client, stream).await;
+                let standing = self.standing(connection, &client, stream, true).await;
                 ((client, stream), standing)
             })
             .buffer_unordered(QUESTIONS)
             .collect()
             .await;
-        let all_answered = standings.iter().all(|(_, standing)| *standing != Standing::Unknown);
-        let ended = |standing| standing == Standing::Ended || (standing == Standing::Unknown && !patient);
-        let ended: HashSet<Use> =
-            standings.into_iter().filter(|(_, standing)| ended(*standing)).map(|(used, _)| used).collect();
+        let is_open = |standing: Standing| standing != Standing::Kept && !standing.is_over(waited);
+        let all_known = !standings.iter().any(|(_, standing)| is_open(*standing));
+        let ended = standings.into_iter().filter(|(_, standing)| standing.is_over(waited));
+        let ended: HashSet<Use> = ended.map(|(used, _)| used).collect();
         if !ended.is_empty() {
             for (client, stream) in &ended {
                 tracing::info!(%client, %stream, "the permission for the stream has ended");
@@ -290,13 +331,14 @@ impl Permissions {
             }
             self.client_watch.end_attachments(&|client, stream| ended.contains(&(client.clone(), stream)));
         }
-        all_answered
+        all_known
     }
 
     /// Asks again whenever answers may have changed, one pass at a time, until the connection ends.
     /// The body of a task of the main thread.
     ///
-    /// If the authority gives no answer, attachments live on for [`GRACE`] and then end.
+    /// If the authority gives no answer, attachments live on for [`GRACE`] and then end; for
+    /// [`LONG_GRACE`] if it answers other questions.
     pub(super) async fn keep_alive(self: Arc<Self>, connection: Connection) {
         if self.allow_everybody() {
             return;
@@ -326,10 +368,9 @@ impl Permissions {
                     None => {}
                     Some(_) => drop(timeout(RETRY, news.changed()).await),
                 }
-                let patient = unanswered_since.is_none_or(|since| since.elapsed() < GRACE);
-                let answered = self.check_again(&connection, patient).await;
-                unanswered_since =
-                    if answered || !patient { None } else { Some(unanswered_since.unwrap_or_else(Instant::now)) };
+                let waited = unanswered_since.map_or(Duration::ZERO, |since| since.elapsed());
+                let all_known = self.check_again(&connection, waited).await;
+                unanswered_since = if all_known { None } else { Some(unanswered_since.unwrap_or_else(Instant::now)) };
                 sleep(REST).await;
             }
         };

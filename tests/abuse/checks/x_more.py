@@ -1,6 +1,7 @@
 """X: attacks that nobody had reported."""
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -13,7 +14,7 @@ from checks.c_quotas import served
 from checks.f_flooding import attach_call, loop
 from checks.h_held import png
 from ring import attach, raw_attach
-from wire import BUS, CALL, CAMERA, NO_REPLY, PROPERTIES, SERVICE, SIGNAL, Bus, CallError, Gone, Variant, marshal, message
+from wire import BUS, CALL, CAMERA, ERROR, INTERACTIVE, NO_REPLY, PROPERTIES, SERVICE, SIGNAL, Bus, CallError, Gone, Variant, marshal, message
 from world import alice, bob, carol, crowd, dave, eve, frank, require, until
 
 
@@ -336,3 +337,79 @@ def root(context):
     verdict = watch.verdict()
     served(context)
     return f"{done} of the last 50 reloads done; {verdict}"
+
+
+POLKIT, AUTHORITY = "org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority"
+
+
+def dead_agent(user, seconds, tell):
+    """In a process of its own: an agent that never answers, attaches that wait for it, and forged signals of polkit. Tells how
+    often the agent was asked and how many questions were cancelled once the callers had left."""
+    os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    start = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+    process = {"pid": Variant("u", os.getpid()), "start-time": Variant("t", start), "uid": Variant("i", user.uid)}
+    agent = Bus(user)
+    agent.call(POLKIT, AUTHORITY, f"{POLKIT}.Authority", "RegisterAuthenticationAgent", "(sa{sv})ss", ("unix-process", process), "C", "/agent")
+    held = {Bus(user): set() for _ in range(6)}
+    begun, last, refused = time.monotonic(), 0.0, 0
+    while time.monotonic() - begun < seconds:
+        agent.poll(0.02)
+        again = time.monotonic() - last > 0.5
+        last = time.monotonic() if again else last
+        for bus, serials in held.items():
+            bus.poll()
+            for serial in [serial for serial in serials if serial in bus.replies]:
+                serials.discard(serial)
+                refused += bus.replies.pop(serial).kind == ERROR
+            while again and len(serials) < 16:
+                serials.add(bus.send(SERVICE, CAMERA, "org.portraitd.Camera1", "Attach", "sa{sv}", "mask", {}, flags=INTERACTIVE))
+        if again and last - begun > 4:
+            agent.send(SERVICE, AUTHORITY, f"{POLKIT}.Authority", "Changed", kind=SIGNAL, flags=NO_REPLY)
+    for bus in held:
+        bus.close()
+    end = time.monotonic() + 10
+    while time.monotonic() < end and agent.calls.count("CancelAuthentication") < agent.calls.count("BeginAuthentication"):
+        agent.poll(0.1)
+    os.write(tell, f"{agent.calls.count('BeginAuthentication')} {agent.calls.count('CancelAuthentication')} {refused}\n".encode())
+
+
+@check("X12", "two users without a permission: agents that never answer polkit's question, and forged signals of polkit")
+def dead_agents(context):
+    context.daemon()
+    watcher = context.attach(context.bus(dave), "view")
+    watcher.wait(3)
+    report, tell = os.pipe()
+    seconds, wrong, done, bus = (200 if context.long else 22), [], 0, context.bus(crowd[0])
+    for user in (alice, eve):
+        context.fork(lambda user=user: dead_agent(user, seconds, tell))
+    begun, closed = time.monotonic(), None
+    while time.monotonic() - begun < seconds - 1:
+        watcher.drain()
+        watcher.follow()
+        if watcher.closed and closed is None:
+            closed = time.monotonic() - begun
+        try:
+            for fd in raw_attach(bus, "mask"):
+                os.close(fd)
+            done += 1
+        except CallError as error:
+            wrong.append(str(error))
+        time.sleep(0.5)
+    answers = b""
+    while answers.count(b"\n") < 2:
+        require(select.select([report], [], [], 30)[0], "the agents do not report")
+        answers += os.read(report, 1000)
+    os.close(report)
+    os.close(tell)
+    counts = [[int(word) for word in line.split()] for line in answers.splitlines()]
+    asked, cancelled, refused = (sum(column) for column in zip(*counts))
+    figures = (f"attached {done} times, refused {len(wrong)}{': ' if wrong else ''}{wrong[0] if wrong else ''}; the agents were asked "
+               f"{asked} times, and told {cancelled} times that a question is cancelled; {refused} calls refused")
+    require(closed is None, f"another user's stream ended after {closed or 0:.0f} s; {figures}")
+    require(not wrong, figures)
+    # polkit tells an agent more than once of some.
+    require(all(0 < asked <= cancelled for asked, cancelled, _ in counts), figures)
+    served(context, crowd[1])
+    return figures
