@@ -12,8 +12,9 @@ use super::camera::invalid;
 use portraitd_media::{OwnedPicture, PixelFormat, PixelRect, Size, image};
 use portraitd_render::ViewRenderer;
 
-/// The largest picture that is decoded, in pixels: one of a camera of 24 megapixels.
-const MAX_PIXELS: u64 = 6000 * 4200;
+/// The most memory that may be taken while a picture is decoded and scaled, in bytes: enough for a
+/// baseline JPEG or an RGB PNG of 12 megapixels.
+const MAX_DECODING_BYTES: u64 = 56 << 20;
 /// The largest picture that is stored, in pixels: the longer and the shorter side.
 const MAX_STORED: (u32, u32) = (3840, 2160);
 
@@ -38,21 +39,34 @@ pub(super) async fn read_configured(path: Option<PathBuf>) -> Result<Option<Arc<
     run_blocking(Worker::Loader, move || path.as_deref().map(read).transpose()).await?
 }
 
+/// The memory that [`decode`] takes, in bytes, the decoded picture included. 0 if the bytes are no
+/// picture, which [`decode`] refuses at once.
+///
+/// # Errors
+/// `InvalidArgument` if this is more than is allowed.
+pub(super) fn decoding_bytes(bytes: &[u8], name: &Path) -> Result<usize, ServiceError> {
+    let (Some(size), Some(decoding)) = (image::size_of(bytes), image::peak_bytes(bytes)) else { return Ok(0) };
+    let stored = stored_size(size);
+    let scaling = if stored == size { 0 } else { 3 * (size.area() + stored.area()) };
+    let peak = decoding.max(scaling);
+    if peak > MAX_DECODING_BYTES {
+        let (name, needed, limit) = (name.display(), peak.div_ceil(1 << 20), MAX_DECODING_BYTES >> 20);
+        let text = format!(
+            "{name}: a picture of {size} takes {needed} MiB to decode, over the limit of {limit} MiB for a \
+             background; make it smaller, or save it as a baseline (not progressive) JPEG in RGB, not turned"
+        );
+        return Err(ServiceError::InvalidArgument(text));
+    }
+    Ok(usize::try_from(peak).unwrap_or(usize::MAX))
+}
+
 /// Decodes a picture. `name` stands for it in errors. This may take a second.
 ///
 /// # Errors
 /// `InvalidArgument` if the bytes are not a picture, or it is too large.
 pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, ServiceError> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(size) = image::size_of(bytes)
-        && size.area() > MAX_PIXELS
-    {
-        let megapixels = MAX_PIXELS as f64 * 1e-6;
-        let name = name.display();
-        let text =
-            format!("{name}: a picture of {size} is over the limit of {megapixels:.0} megapixels for a background");
-        return Err(ServiceError::InvalidArgument(text));
-    }
+    decoding_bytes(bytes, name)?;
     let picture = image::decode(bytes, name).map_err(|error| invalid(&error))?;
     let size = stored_size(picture.size());
     if size == picture.size() {
@@ -66,12 +80,6 @@ pub(super) fn decode(bytes: &[u8], name: &Path) -> Result<Arc<OwnedPicture>, Ser
         .render(&picture.as_picture(), whole, &mut smaller.as_picture_mut())
         .map_err(|error| failed(&error))?;
     Ok(Arc::new(smaller))
-}
-
-/// The memory that a picture takes when it is stored, in bytes. 0 if the bytes are no picture.
-pub(super) fn stored_bytes(bytes: &[u8]) -> usize {
-    let pixels = image::size_of(bytes).map_or(0, |size| stored_size(size).area());
-    usize::try_from(3 * pixels).unwrap_or(usize::MAX)
 }
 
 /// The largest size with the aspect of `size` that is neither larger than it nor than
@@ -112,7 +120,9 @@ mod tests {
         assert_eq!(row, [9, 80, 200, 9, 80, 200]);
         let error = decode(&png(Size::new(8192, 4096), [0; 3]), "b.png".as_ref()).expect_err("huge");
         assert!(
-            error.to_string().contains("b.png: a picture of 8192x4096 is over the limit of 25 megapixels"),
+            error
+                .to_string()
+                .contains("b.png: a picture of 8192x4096 takes 131 MiB to decode, over the limit of 56 MiB"),
             "{error}"
         );
         assert!(decode(b"text", "b.png".as_ref()).is_err());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portraitd_media::{FrameFormat, Size, even_size};
+use portraitd_media::{FrameFormat, Size, even_size, packed_bytes};
 use portraitd_protocol::{CropMode, Inset, MaskResolution, ServiceError, StreamKind};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
@@ -120,7 +120,11 @@ impl Inner {
             size: key.size,
             slots: SLOTS,
         };
-        let bytes = spec.layout().map_err(|error| failed(&error))?.total_bytes();
+        let mut bytes = spec.layout().map_err(|error| failed(&error))?.total_bytes();
+        if key.stream == StreamKind::Composite {
+            // The renderer keeps a background image at the size of the ring.
+            bytes += packed_bytes(key.format, key.size);
+        }
         let share = self.budget.take_fairly(user, Amounts::ring(bytes)).await.map_err(|error| busy(&error))?;
         let allocate = move || RingWriter::charged(&spec, share);
         let writer = run_blocking(Worker::Rings, allocate).await?.map_err(|error| failed(&error))?;

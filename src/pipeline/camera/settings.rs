@@ -230,11 +230,12 @@ impl Inner {
             None => (None, None),
             Some((bytes, mut share)) => {
                 let decode = move || {
-                    let stored = Amounts::memory(background_image::stored_bytes(&bytes));
-                    share.grow(stored).map_err(|error| busy(&error))?;
-                    let picture = background_image::decode(&bytes, "the background picture".as_ref())?;
+                    let name = "the background picture".as_ref();
+                    let decoding = background_image::decoding_bytes(&bytes, name)?;
+                    share.grow(Amounts::memory(decoding)).map_err(|error| busy(&error))?;
+                    let picture = background_image::decode(&bytes, name)?;
                     drop(bytes);
-                    share.shrink(stored);
+                    share.shrink(Amounts::memory(picture.bytes().len()));
                     Ok::<_, ServiceError>((picture, share))
                 };
                 let (picture, share) = run_blocking(Worker::Loader, decode).await??;

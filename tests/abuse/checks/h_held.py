@@ -136,11 +136,11 @@ def damaged_rings(context):
     return f"{len(cases)} rings, {refused} refused, {opened} opened"
 
 
-def png(width, height, rows=b""):
+def png(width, height, rows=b"", colour=2):
     """A PNG whose header promises a picture of this size."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, colour, 0, 0, 0))
             + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 

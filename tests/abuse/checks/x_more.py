@@ -210,7 +210,7 @@ def long_headers(context):
     return f"longest answer {longest} bytes, {ended} connections ended by the bus; {watch.verdict()}"
 
 
-@check("X7", "images of 25 megapixels for four cameras at once, beside large composites")
+@check("X7", "images of 12 megapixels for four cameras at once, beside large composites")
 def images_at_once(context):
     import zlib
     names = [f"c{number}" for number in range(4)]
@@ -218,8 +218,8 @@ def images_at_once(context):
     daemon = context.daemon(config, source=None)
     paths = [f"/org/portraitd/cameras/{name}" for name in names]
     fd = os.memfd_create("large")
-    rows = b"".join(b"\0" + os.urandom(3) * 5000 for _ in range(16)) * 312
-    os.write(fd, png(5000, 4992, zlib.compress(rows, 1)))
+    rows = b"".join(b"\0" + os.urandom(3) * 4000 for _ in range(16)) * 187
+    os.write(fd, png(4000, 2992, zlib.compress(rows, 1)))
     buses = [context.bus(carol), context.bus(frank), context.bus(carol), context.bus(frank)]
     outcome = {}
     clients = context.bus(bob)
@@ -413,3 +413,59 @@ def dead_agents(context):
     require(all(0 < asked <= cancelled for asked, cancelled, _ in counts), figures)
     served(context, crowd[1])
     return figures
+
+
+def jpeg(width, height, progressive):
+    """A grey JPEG of three components: one bit for each coefficient that it must have."""
+    def segment(marker, data):
+        return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+    parts = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    scan = b"\3" + b"".join(bytes([number, 0]) for number in (1, 2, 3))
+    blocks = -(-width // 8) * -(-height // 8) * 3
+    return (b"\xff\xd8" + segment(0xDB, bytes([0]) + bytes([1] * 64))
+            + segment(0xC2 if progressive else 0xC0, struct.pack(">BHHB", 8, height, width, 3) + parts)
+            + segment(0xC4, bytes([0x00, 1]) + bytes(16)) + segment(0xC4, bytes([0x10, 1]) + bytes(16))
+            + segment(0xDA, scan + bytes([0, 0 if progressive else 63, 0]))
+            + bytes(-(-blocks * (1 if progressive else 2) // 8)) + b"\xff\xd9")
+
+
+@check("X13", "small files that are large pictures: progressive, baseline and RGBA, beside as many composites as there is room for")
+def costly_pictures(context):
+    import zlib
+    daemon = context.daemon()
+    setter, bus, rings = context.bus(carol), context.bus(frank), 0
+    setter.set("Background1", "Mode", "s", "image")
+    pictures = [jpeg(6000, 4200, True), jpeg(8192, 2900, False), jpeg(3840, 2160, True), png(6000, 4200, zlib.compress(bytes(4200 * 24001), 9), 6)]
+    for fit in (jpeg(4000, 3000, False), jpeg(2500, 2400, True)):
+        require(set_image(bus, fit) == "set", "a picture of 12 megapixels, or a progressive one of 6, is refused")
+    daemon.check()
+    alone = daemon.group.peak
+    for user in (bob, dave, crowd[0]):
+        for size in ((1920, 1080), (1600, 900), (1280, 720), (1276, 720), (1270, 720), (640, 480)):
+            try:
+                context.rings.append(attach(context.bus(user), "composite", width=size[0], height=size[1]))
+                rings += 1
+            except CallError as error:
+                require(error.short == "Busy", f"a composite: {error}")
+    outcome = {}
+    for picture in pictures * (3 if context.long else 1):
+        answer = set_image(bus, picture)
+        require(answer.startswith("InvalidArgument") and "MiB" in answer, f"a picture of {len(picture)} bytes: {answer}")
+        outcome["refused"] = outcome.get("refused", 0) + 1
+    answer = set_image(bus, jpeg(4000, 3000, False))
+    require(answer == "set" or answer.startswith("Busy"), f"12 megapixels beside the composites: {answer}")
+    daemon.check()
+    require(daemon.group.oom_kills == 0, "killed for memory")
+    return f"{rings} composites, {outcome}, 12 megapixels: {answer[:4]}; charged at most {alone:.0f} MiB alone, {daemon.group.peak:.0f} MiB beside them"
+
+
+def set_image(bus, data):
+    fd = os.memfd_create("picture")
+    os.write(fd, data)
+    try:
+        bus.camera("SetImage", "h", 0, interface="Background1", fds=[fd], timeout=60)
+        return "set"
+    except CallError as error:
+        return f"{error.short}: {error.text}"
+    finally:
+        os.close(fd)

@@ -1,7 +1,8 @@
 //! JPEG: the segments of the file are scanned without decoding, then the crate `zune-jpeg` decodes
 //! it.
 //!
-//! The scan has three purposes. The size is checked before the decoder allocates. A file that is
+//! The scan has three purposes. The size, and the memory that decoding takes, are known before the
+//! decoder allocates. A file that is
 //! cut off is an error, while decoders fill the rest with grey. The EXIF orientation is found and
 //! applied, so that pictures of telephones are upright, as in every viewer.
 
@@ -21,15 +22,67 @@ pub(super) struct Outline {
     components: u8,
     /// EXIF tag 0x0112, 1..=8; 1 if there is none.
     orientation: u8,
+    progressive: bool,
+    /// The most bytes that the decoder takes besides those of the picture and the metadata.
+    buffer_bytes: u64,
+    /// The bytes of the segments `APP0` to `APP15`, which the decoder copies.
+    metadata_bytes: u64,
     /// Whether there is an end-of-image marker.
     complete: bool,
 }
 
-/// Reads the segments up to the first scan; `None` if they are not valid.
+impl Outline {
+    /// The most memory that [`decode`] takes, in bytes.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        let pixels = 3 * self.size.area();
+        let decoding = pixels + self.buffer_bytes + 4 * self.metadata_bytes;
+        let turning = if self.orientation >= 5 { 2 * pixels } else { pixels };
+        decoding.max(turning) + (1 << 20)
+    }
+}
+
+/// The frame header: marker, size and the sampling factors of the components.
+struct Frame {
+    size: Size,
+    sampling: Vec<(u8, u8)>,
+    progressive: bool,
+}
+
+impl Frame {
+    /// Reads precision, height, width, and three bytes for each component.
+    fn read(marker: u8, payload: &[u8]) -> Option<Self> {
+        let [_, h1, h0, w1, w0, components, ref rest @ ..] = *payload else { return None };
+        let size = Size::new(u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
+        let sampling = rest.chunks_exact(3).map(|component| (component[1] >> 4, component[1] & 15));
+        let sampling: Vec<_> = sampling.take(components.into()).collect();
+        (sampling.len() == usize::from(components)).then_some(Self {
+            size,
+            sampling,
+            progressive: !matches!(marker, 0xc0 | 0xc1),
+        })
+    }
+
+    /// The most bytes of the decoder's rows: eight of each component, before and after upsampling.
+    /// With `whole`, also those of the coefficients of the whole picture. All are 16 bits.
+    fn buffer_bytes(&self, whole: bool) -> u64 {
+        let most = |factor: fn(&(u8, u8)) -> u8| self.sampling.iter().map(factor).max().unwrap_or(1).max(1);
+        let (most_h, most_v) = (u64::from(most(|of| of.0)), u64::from(most(|of| of.1)));
+        let across = u64::from(self.size.width).div_ceil(8 * most_h);
+        let down = u64::from(self.size.height).div_ceil(8 * most_v);
+        let blocks: u64 = self.sampling.iter().map(|of| u64::from(of.0) * u64::from(of.1)).sum();
+        let coefficients = if whole { across * down * blocks * 64 * 2 } else { 0 };
+        let rows = across * 8 * most_h * self.sampling.len() as u64 * (32 * most_h * most_v + 128);
+        coefficients + rows
+    }
+}
+
+/// Reads the segments up to the first scan; `None` if they are not valid. It is as strict about
+/// markers as it must be to find the same segments as the decoder.
 pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
     let mut at = 2;
     let mut frame = None;
     let mut orientation = 1;
+    let mut metadata_bytes = 0;
     loop {
         // A marker may follow any number of 0xff fill bytes.
         let mut marker = *bytes.get(at)?;
@@ -42,35 +95,53 @@ pub(super) fn outline(bytes: &[u8]) -> Option<Outline> {
             marker = *bytes.get(at)?;
         }
         at += 1;
-        if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
-            continue;
-        }
-        if marker == 0xd9 {
-            break;
+        if !matches!(marker, 0xc0..=0xcf | 0xda..=0xef | 0xfe) {
+            return None;
         }
         let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
         let payload = bytes.get(at + 2..at + length).unwrap_or_default();
         match marker {
-            // Start of frame: precision, height, width, components. 0xc4, 0xc8 and 0xcc are other
-            // segments.
+            // 0xc4, 0xc8 and 0xcc are other segments.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && frame.is_none() => {
-                let [_, h1, h0, w1, w0, components, ..] = *payload else { return None };
-                let size = Size::new(u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
-                frame = Some((size, components));
+                frame = Some(Frame::read(marker, payload)?);
             }
-            0xe1 => orientation = exif_orientation(payload).unwrap_or(orientation),
+            0xe0..=0xef => {
+                metadata_bytes += length as u64;
+                if marker == 0xe1 {
+                    orientation = exif_orientation(payload).unwrap_or(orientation);
+                }
+            }
             0xda => {
                 // In entropy-coded data, 0xff is followed by 0 or a restart marker, so 0xff 0xd9 is
                 // always an end marker.
                 let complete = bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]);
-                let (size, components) = frame?;
-                return Some(Outline { size, components, orientation, complete });
+                // There may be segments between scans.
+                metadata_bytes += bytes[at..]
+                    .windows(4)
+                    .filter(|four| four[0] == 0xff && matches!(four[1], 0xe0..=0xef))
+                    .map(|four| u64::from(u16::from_be_bytes([four[2], four[3]])))
+                    .sum::<u64>();
+                let frame = frame?;
+                let components = u8::try_from(frame.sampling.len()).ok()?;
+                let progressive = frame.progressive;
+                // The decoder keeps the coefficients of all components until it has seen all.
+                let whole = progressive || payload.first() != Some(&components);
+                let buffer_bytes = frame.buffer_bytes(whole);
+                let size = frame.size;
+                return Some(Outline {
+                    size,
+                    components,
+                    orientation,
+                    progressive,
+                    buffer_bytes,
+                    metadata_bytes,
+                    complete,
+                });
             }
             _ => {}
         }
         at += length.max(2);
     }
-    None
 }
 
 /// The orientation in an APP1 segment, which consists of `Exif\0\0`, a TIFF header and the first
@@ -129,11 +200,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Size, Vec<u8>), Reason> {
     decoder.decode_headers().map_err(reason)?;
     let info = decoder.info().ok_or_else(|| Reason::Malformed("no header".into()))?;
     let size = Size::new(info.width.into(), info.height.into());
-    if size != outline.size {
+    let progressive = !info.sof.is_sequential_dct();
+    if size != outline.size || info.components != outline.components || progressive != outline.progressive {
         return Err(Reason::Malformed(format!("two frame headers: {} and {size}", outline.size)));
     }
     let mut pixels = vec![0; decoder.output_buffer_size().ok_or(Reason::TooLarge(size))?];
     decoder.decode_into(&mut pixels).map_err(reason)?;
+    drop(decoder);
     Ok(upright(size, pixels, outline.orientation))
 }
 
@@ -144,19 +217,25 @@ fn one_line(text: &str) -> String {
 
 /// Rotates and mirrors packed RGB of EXIF orientation `orientation` so that it is upright. Returns
 /// the new size.
-fn upright(size: Size, pixels: Vec<u8>, orientation: u8) -> (Size, Vec<u8>) {
-    if !(2..=8).contains(&orientation) {
+///
+/// Only 5 to 8, which exchange width and height, take a second copy of the picture.
+fn upright(size: Size, mut pixels: Vec<u8>, orientation: u8) -> (Size, Vec<u8>) {
+    let (width, height) = (size.width as usize, size.height as usize);
+    if !(5..=8).contains(&orientation) {
+        let pixels_mut = pixels.as_chunks_mut::<3>().0;
+        if matches!(orientation, 3 | 4) {
+            pixels_mut.reverse();
+        }
+        if matches!(orientation, 2 | 4) {
+            pixels_mut.chunks_exact_mut(width).for_each(<[_]>::reverse);
+        }
         return (size, pixels);
     }
-    let turned = if orientation >= 5 { Size::new(size.height, size.width) } else { size };
-    let (width, height) = (size.width as usize, size.height as usize);
+    let turned = Size::new(size.height, size.width);
     let mut out = Vec::with_capacity(pixels.len());
     for y in 0..turned.height as usize {
         for x in 0..turned.width as usize {
             let (from_x, from_y) = match orientation {
-                2 => (width - 1 - x, y),
-                3 => (width - 1 - x, height - 1 - y),
-                4 => (x, height - 1 - y),
                 5 => (y, x),
                 6 => (y, height - 1 - x),
                 7 => (width - 1 - y, height - 1 - x),
@@ -205,7 +284,15 @@ mod tests {
     #[test]
     fn the_outline_is_read_without_decoding() {
         for (little, orientation, complete) in [(true, 6, true), (false, 3, false), (true, 1, false)] {
-            let expected = Outline { size: Size::new(10, 20), components: 1, orientation, complete };
+            let expected = Outline {
+                size: Size::new(10, 20),
+                components: 1,
+                orientation,
+                progressive: false,
+                buffer_bytes: 2 * 3 * 128 + 16 * 160,
+                metadata_bytes: 30,
+                complete,
+            };
             assert_eq!(outline(&file(little, orientation, complete)), Some(expected));
         }
         assert_eq!(outline(&file(true, 9, true)).expect("an outline").orientation, 1, "9 is not an orientation");

@@ -104,6 +104,19 @@ pub fn size_of(bytes: &[u8]) -> Option<Size> {
     }
 }
 
+/// The most memory that [`decode`] takes besides `bytes`, in bytes, by the headers; `None` if they
+/// are not those of a PNG or JPEG, which [`decode`] then refuses at once.
+///
+/// A progressive JPEG takes up to nine bytes a pixel, a baseline one three; one that its orientation
+/// turns by 90 degrees takes at least six. A PNG takes four, or five if it is grey.
+pub fn peak_bytes(bytes: &[u8]) -> Option<u64> {
+    match sniff(bytes) {
+        Content::Png => png::peak_bytes(bytes),
+        Content::Jpeg => jpeg::outline(bytes).map(|outline| outline.peak_bytes()),
+        _ => None,
+    }
+}
+
 /// Reads a whole picture file without decoding it.
 ///
 /// # Errors
@@ -136,22 +149,50 @@ fn decode_as(bytes: &[u8], wanted: PixelFormat) -> Result<OwnedPicture, Reason> 
 }
 
 /// Converts pixels of 1 to 4 channels (grey, grey + alpha, RGB, RGB + alpha) to `wanted`.
-fn convert(bytes: Vec<u8>, channels: usize, wanted: PixelFormat) -> Vec<u8> {
+fn convert(mut bytes: Vec<u8>, channels: usize, wanted: PixelFormat) -> Vec<u8> {
     match (channels, wanted) {
         (1, PixelFormat::Grey) | (3, PixelFormat::Rgb24) | (4, PixelFormat::Rgbx32) => return bytes,
         _ => {}
     }
-    let pixels = bytes.chunks_exact(channels).map(|pixel| match *pixel {
+    let wanted_channels = match wanted {
+        PixelFormat::Grey => 1,
+        PixelFormat::Rgbx32 => 4,
+        _ => 3,
+    };
+    let converted = |pixel: &[u8]| {
+        let rgba @ [r, g, b, alpha] = rgba(pixel);
+        match wanted {
+            PixelFormat::Grey => [luma(rgba); 4],
+            PixelFormat::Rgbx32 => rgba,
+            _ => [r, g, b, 255].map(|value| on_white(value, alpha)),
+        }
+    };
+    let pixels = bytes.len() / channels;
+    if channels < wanted_channels {
+        let mut out = Vec::with_capacity(pixels * wanted_channels);
+        for pixel in bytes.chunks_exact(channels) {
+            out.extend_from_slice(&converted(pixel)[..wanted_channels]);
+        }
+        return out;
+    }
+    // In place: a second copy of a large picture would be a lot of memory.
+    for index in 0..pixels {
+        let pixel = converted(&bytes[index * channels..][..channels]);
+        bytes[index * wanted_channels..][..wanted_channels].copy_from_slice(&pixel[..wanted_channels]);
+    }
+    bytes.truncate(pixels * wanted_channels);
+    bytes.shrink_to_fit();
+    bytes
+}
+
+/// A pixel of 1 to 4 channels as red, green, blue and alpha.
+fn rgba(pixel: &[u8]) -> [u8; 4] {
+    match *pixel {
         [grey] => [grey, grey, grey, 255],
         [grey, alpha] => [grey, grey, grey, alpha],
         [r, g, b] => [r, g, b, 255],
         [r, g, b, alpha] => [r, g, b, alpha],
         _ => [0; 4],
-    });
-    match wanted {
-        PixelFormat::Grey => pixels.map(luma).collect(),
-        PixelFormat::Rgbx32 => pixels.flatten().collect(),
-        _ => pixels.flat_map(|[r, g, b, alpha]| [r, g, b].map(|value| on_white(value, alpha))).collect(),
     }
 }
 

@@ -22,6 +22,20 @@ pub(super) fn header_size(bytes: &[u8]) -> Option<Size> {
     Some(Size::new(number(0)?, number(4)?))
 }
 
+/// What the decoder may take for rows and chunks, in bytes.
+const DECODER_BYTES: usize = 2 << 20;
+
+/// The most memory that decoding to RGB takes, in bytes; `None` if the header is cut off.
+pub(super) fn peak_bytes(bytes: &[u8]) -> Option<u64> {
+    let area = header_size(bytes)?.area();
+    // Any picture may have a transparent colour. Grey is converted in a second buffer.
+    let a_pixel = match bytes.get(25)? {
+        0 | 4 => 2 + 3,
+        _ => 4,
+    };
+    Some(a_pixel * area + DECODER_BYTES as u64 + (1 << 20))
+}
+
 /// Decodes the first picture. Palettes and depths below 8 bits are expanded, the upper 8 of 16 bits
 /// are used, and a transparent colour becomes alpha.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Reason> {
@@ -30,7 +44,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Reason> {
     let malformed = |error: png::DecodingError| Reason::Malformed(error.to_string());
     // Enough for the rows of the widest picture and for other chunks. The picture itself is in our
     // own memory.
-    let limits = png::Limits { bytes: 16 << 20 };
+    let limits = png::Limits { bytes: DECODER_BYTES };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     decoder.set_ignore_text_chunk(true);
