@@ -9,7 +9,7 @@
 //! waits for anybody, so a client that passes one is never `Busy` because of a slow one.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use portraitd_protocol::ServiceError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::FileType;
+use rustix::net::sockopt::socket_type;
+use rustix::net::{RecvFlags, recv};
+use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, splice};
 use tokio::sync::oneshot;
 
 use crate::publish::{Amounts, RingShare};
@@ -39,28 +41,21 @@ enum Kind {
     Memory,
     /// Another file. Reading may wait for a disk, a server, or a program (FUSE).
     File,
-    /// A pipe or socket. Reading waits for its writer.
+    /// A pipe or socket. It is never read such that reading waits for its writer.
     Pipe,
 }
 
 impl Kind {
-    /// The kind of `fd`.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if no image is read from such a descriptor.
-    fn of(fd: &OwnedFd) -> Result<Self, ServiceError> {
-        // Only memory has seals; everything else gives EINVAL. It also asks no file system, which
-        // might not answer.
+    /// The kind of `fd`. No file system is asked, since it might not answer: only memory has seals,
+    /// only a pipe has a size, and only a socket has a type. What else there is, such as a device, is
+    /// a `File` here, and is refused when it is read.
+    fn of(fd: &OwnedFd) -> Self {
         if rustix::fs::fcntl_get_seals(fd).is_ok() {
-            return Ok(Self::Memory);
-        }
-        match FileType::from_raw_mode(rustix::fs::fstat(fd).map_err(failed)?.st_mode) {
-            FileType::RegularFile => Ok(Self::File),
-            FileType::Fifo | FileType::Socket => Ok(Self::Pipe),
-            other => {
-                let text = format!("the image must be a file, a pipe or a socket, not a {other:?}");
-                Err(ServiceError::InvalidArgument(text))
-            }
+            Self::Memory
+        } else if fcntl_getpipe_size(fd).is_ok() || socket_type(fd).is_ok() {
+            Self::Pipe
+        } else {
+            Self::File
         }
     }
 }
@@ -81,7 +76,7 @@ impl ImageReader {
     /// [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes longer than three seconds, or if a
     /// pipe brings nothing for half a second.
     pub async fn read(&self, fd: OwnedFd, share: RingShare) -> Result<(Vec<u8>, RingShare), ServiceError> {
-        let kind = Kind::of(&fd)?;
+        let kind = Kind::of(&fd);
         let busy = &self.busy[kind as usize];
         if busy.swap(true, Ordering::AcqRel) {
             let text = "another image is being read; pass this one as a memfd, or try again";
@@ -180,12 +175,17 @@ fn read_all(
     let file = File::from(fd);
     match kind {
         Kind::Memory | Kind::File => {
-            if file.metadata().map_err(failed)?.len() > image.limit as u64 {
+            let about = file.metadata().map_err(failed)?;
+            if !about.is_file() {
+                let text = "the image must be a file, a pipe or a socket, not a device or a folder";
+                return Err(ServiceError::InvalidArgument(text.into()));
+            }
+            if about.len() > image.limit as u64 {
                 return Err(too_large(image.limit));
             }
             read_file(&file, &mut image)?;
         }
-        Kind::Pipe => read_pipe(&file, &mut image, deadline, silence)?,
+        Kind::Pipe => read_pipe(&file.into(), &mut image, deadline, silence)?,
     }
     if image.bytes.is_empty() {
         return Err(ServiceError::InvalidArgument("the image is empty".into()));
@@ -207,8 +207,40 @@ fn read_file(file: &File, image: &mut Image) -> Result<(), ServiceError> {
     }
 }
 
+/// A pipe or socket that is read without waiting. Its description is shared with the client, so it
+/// cannot be made nonblocking: the client could undo this.
+///
+/// What `poll` reports is only a hint. Another process may have read the bytes since, and a socket
+/// with a low-water mark (`SO_RCVLOWAT`) waits for more than one.
+struct Stream<'a> {
+    fd: &'a OwnedFd,
+    /// Takes what a pipe has. `None` for a socket.
+    own: Option<(PipeReader, PipeWriter)>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(fd: &'a OwnedFd) -> io::Result<Self> {
+        let own = if socket_type(fd).is_ok() { None } else { Some(io::pipe()?) };
+        Ok(Self { fd, own })
+    }
+
+    /// Reads what there is, 0 bytes at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing now.
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        let Some((reader, writer)) = &mut self.own else {
+            return Ok(recv(self.fd, chunk, RecvFlags::DONTWAIT)?.0);
+        };
+        let count = splice(self.fd, None, &*writer, None, chunk.len(), SpliceFlags::NONBLOCK)?;
+        reader.read_exact(&mut chunk[..count])?;
+        Ok(count)
+    }
+}
+
 /// Reads to the end. The deadline is for the whole, and `silence` for each wait.
-fn read_pipe(mut file: &File, image: &mut Image, deadline: Instant, silence: Duration) -> Result<(), ServiceError> {
+fn read_pipe(fd: &OwnedFd, image: &mut Image, deadline: Instant, silence: Duration) -> Result<(), ServiceError> {
+    let mut stream = Stream::new(fd).map_err(failed)?;
     let mut chunk = vec![0; 64 << 10];
     let mut heard = Instant::now();
     loop {
@@ -218,14 +250,17 @@ fn read_pipe(mut file: &File, image: &mut Image, deadline: Instant, silence: Dur
             return Err(if until == deadline { too_slow() } else { too_silent(silence) });
         }
         let timeout = Timespec::try_from(left).map_err(|_| too_slow())?;
-        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-            Ok(_) => heard = Instant::now(),
+            Ok(_) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        match file.read(&mut chunk) {
+        match stream.read(&mut chunk) {
             Ok(0) => return Ok(()),
-            Ok(count) => image.append(&chunk[..count])?,
+            Ok(count) => {
+                image.append(&chunk[..count])?;
+                heard = Instant::now();
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(failed(error)),
         }
@@ -242,7 +277,7 @@ mod tests {
     /// Reads within a minute.
     fn read(fd: impl Into<OwnedFd>, limit: usize) -> Result<Vec<u8>, ServiceError> {
         let (fd, minute) = (fd.into(), Duration::from_secs(60));
-        let kind = Kind::of(&fd)?;
+        let kind = Kind::of(&fd);
         Ok(read_all(fd, kind, Image::new(limit, share()), Instant::now() + minute, minute)?.0)
     }
 
@@ -318,6 +353,47 @@ mod tests {
                     .expect_err("nothing came");
             assert!(matches!(error, ServiceError::Failed(_)), "{error}");
             assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    /// Makes reading wait for this many bytes.
+    #[expect(unsafe_code, reason = "no crate that is used here sets this option")]
+    fn low_water(socket: &std::os::unix::net::UnixStream, bytes: std::ffi::c_int) {
+        use std::ffi::{c_int, c_uint};
+        use std::os::fd::AsRawFd;
+        const SOL_SOCKET: c_int = 1;
+        const SO_RCVLOWAT: c_int = 18;
+        unsafe extern "C" {
+            fn setsockopt(socket: c_int, level: c_int, name: c_int, value: *const c_int, length: c_uint) -> c_int;
+        }
+        // SAFETY: the descriptor is open, and the value is an int, which has four bytes.
+        let result = unsafe { setsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_RCVLOWAT, &raw const bytes, 4) };
+        assert_eq!(result, 0);
+    }
+
+    #[test]
+    fn a_socket_with_a_low_water_mark_is_silent_too() {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        low_water(&theirs, 65536);
+        ours.write_all(b"x").expect("write");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        std::thread::spawn(move || {
+            let silence = Duration::from_millis(50);
+            sender.send(read_all(theirs.into(), Kind::Pipe, Image::new(100, share()), deadline, silence).err())
+        });
+        let error = receiver.recv_timeout(Duration::from_secs(30)).expect("it ends").expect("nothing more came");
+        assert!(error.to_string().contains("brought nothing"), "{error}");
+    }
+
+    #[test]
+    fn reading_what_another_has_taken_does_not_wait() {
+        let (reader, _writer) = std::io::pipe().expect("pipe");
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        for fd in [OwnedFd::from(reader), OwnedFd::from(socket)] {
+            assert_eq!(Kind::of(&fd), Kind::Pipe);
+            let error = Stream::new(&fd).expect("stream").read(&mut [0; 10]).expect_err("nothing is there");
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         }
     }
 

@@ -469,3 +469,24 @@ def set_image(bus, data):
         return f"{error.short}: {error.text}"
     finally:
         os.close(fd)
+
+
+@check("X14", "an image from a socket whose low-water mark is more than what comes")
+def low_water(context):
+    daemon = context.daemon()
+    bus, other = context.bus(frank), context.bus(carol)
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 65536)
+    ours.send(b"x")
+    begun = time.monotonic()
+    expect_error(["Failed"], lambda: bus.camera("SetImage", "h", 0, interface="Background1", fds=[theirs.fileno()], timeout=10), "one byte")
+    took = time.monotonic() - begun
+    reader, writer = os.pipe()
+    os.write(writer, b"nothing")
+    os.close(writer)
+    expect_error(["InvalidArgument"], lambda: other.camera("SetImage", "h", 0, interface="Background1", fds=[reader]), "another user's pipe")
+    os.close(reader)
+    ours.close()
+    theirs.close()
+    daemon.check()
+    return f"refused after {took:.2f} s; another user's pipe is read at once"
