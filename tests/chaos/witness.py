@@ -23,8 +23,9 @@ STRIPE_COLUMN, STRIPE_SPREAD = 4, 12
 def end_with_parent():
     """The kernel ends this process when the harness ends, however it does."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # The terminal sends it to all processes, and only the harness ends the run.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Witness:
