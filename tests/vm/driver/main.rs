@@ -17,6 +17,7 @@ mod output;
 mod programs;
 mod soak;
 mod survival;
+mod time;
 mod usb;
 mod uvc;
 
@@ -36,7 +37,7 @@ type Test = (&'static str, fn(&Lab) -> Outcome);
 pub struct Skipped(pub String);
 
 /// The longest time of a test other than the soak. A test that takes longer is hanging.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::stderr).with_ansi(false).init();
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     tests.extend(usb::TESTS);
     tests.extend(daemon::TESTS);
     tests.extend(survival::TESTS);
+    tests.extend(time::TESTS);
     tests.extend(nodes::TESTS);
     tests.extend(soak::TESTS);
     let mut failed = 0;
