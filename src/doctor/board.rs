@@ -1,7 +1,7 @@
 //! Findings about the board: kernel, memory, processor clock, time.
 
 use super::bus::Answer;
-use super::{Report, Surroundings};
+use super::{RESTART, Report, Surroundings};
 
 /// The first kernel with the seal `F_SEAL_FUTURE_WRITE`.
 const KERNEL: (u64, u64) = (5, 1);
@@ -65,8 +65,7 @@ fn memory(surroundings: &Surroundings, report: &mut Report) {
             && mib < needed_mib
         {
             let what = format!("the limit is {mib} MiB, and the service needs about {needed_mib}: it will be killed");
-            let remedy =
-                ["sudo systemctl edit portraitd    # [Service] MemoryMax=256M", "sudo systemctl restart portraitd"];
+            let remedy = ["sudo systemctl edit portraitd    # [Service] MemoryMax=256M", RESTART];
             report.error("memory-limit", file, what, &remedy);
         }
     }

@@ -7,7 +7,7 @@ use portraitd_media::{FormatRequest, Size};
 use portraitd_v4l2::formats::Encoding;
 use portraitd_v4l2::{Candidate, DeviceInfo, negotiate};
 
-use super::{Report, Surroundings, shown};
+use super::{RESTART, Report, Surroundings, shown};
 use crate::service::config::CameraConfig;
 use crate::source::SourceSpec;
 
@@ -153,7 +153,7 @@ fn permission(surroundings: &Surroundings, device: &DeviceInfo, report: &mut Rep
     let remedy: &[&str] = if is_video {
         &["a udev rule: SUBSYSTEM==\"video4linux\", GROUP=\"video\", MODE=\"0660\"", "sudo udevadm trigger"]
     } else {
-        &[&step, "sudo systemctl restart portraitd"]
+        &[&step, RESTART]
     };
     report.error("camera-permission", shown(&device.path), what, remedy);
 }

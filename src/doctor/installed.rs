@@ -1,6 +1,6 @@
 //! Findings about what is installed: unit, bus policy, polkit, users and groups.
 
-use super::{Report, Surroundings};
+use super::{RELOAD_BUS, RESTART, Report, Surroundings};
 use crate::service::config::BusConfig;
 
 /// Where units are looked for, the strongest first.
@@ -80,8 +80,7 @@ fn policy(surroundings: &Surroundings, report: &mut Report) {
     let file = "/usr/share/dbus-1/system.d/org.portraitd.conf";
     if !root.exists(file) && !root.exists("/etc/dbus-1/system.d/org.portraitd.conf") {
         let what = "the bus policy is not installed: the service may not take its name".to_owned();
-        let reload = "sudo busctl call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig";
-        report.error("policy-missing", file, what, &[REINSTALL, reload, "sudo systemctl restart portraitd"]);
+        report.error("policy-missing", file, what, &[REINSTALL, RELOAD_BUS, RESTART]);
     }
 }
 
@@ -102,13 +101,7 @@ fn users(surroundings: &Surroundings, report: &mut Report) {
     if let Some((place, _)) = missing.first() {
         let names: Vec<&str> = missing.iter().map(|(_, text)| *text).collect();
         let what = format!("there is no entry for {}", names.join(", "));
-        let reload = "sudo busctl call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig";
-        report.error(
-            "user-missing",
-            *place,
-            what,
-            &["sudo systemd-sysusers", reload, "sudo systemctl restart portraitd"],
-        );
+        report.error("user-missing", *place, what, &["sudo systemd-sysusers", RELOAD_BUS, RESTART]);
     }
     let caller = &surroundings.caller;
     let Some(clients) = groups.iter().find(|group| group.name == "portraitd-clients") else { return };

@@ -36,6 +36,10 @@ use crate::service::config::{BusConfig, Config};
 use bus::BusFacts;
 use root::Root;
 
+/// Remedies of several findings.
+const RESTART: &str = "sudo systemctl restart portraitd";
+const RELOAD_BUS: &str = "sudo busctl call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig";
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,12 +4,11 @@ use portraitd_protocol::CameraState;
 
 use super::board::version;
 use super::bus::{Answer, CameraFacts, UnitFacts};
-use super::{Report, Surroundings};
+use super::{RESTART, Report, Surroundings};
 use crate::service::config::BusConfig;
 use crate::service::crash::SAFE_MODE;
 
 const JOURNAL: &str = "journalctl -u portraitd -p warning -n 20";
-const RESTART: &str = "sudo systemctl restart portraitd";
 /// The oldest systemd for which the unit is written.
 const SYSTEMD: u64 = 247;
 /// The number of restarts since the unit was last started by hand or at boot that is reported.

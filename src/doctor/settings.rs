@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::bus::Answer;
 use super::root::Root;
-use super::{Report, Surroundings, shown};
+use super::{RESTART, Report, Surroundings, shown};
 
 /// The metrics are written every 5 s.
 const METRICS_OLD_S: u64 = 60;
@@ -17,7 +17,7 @@ pub(super) fn examine(surroundings: &Surroundings, report: &mut Report) {
         Err(error) => {
             // The error begins with file, line and column.
             let (place, _) = error.split_once(": ").unwrap_or(("configuration", error));
-            let remedy = [CHECK, "sudo systemctl restart portraitd"];
+            let remedy = [CHECK, RESTART];
             return report.error(
                 "config-refused",
                 place.to_owned(),
@@ -57,7 +57,7 @@ fn metrics(surroundings: &Surroundings, path: &Path, report: &mut Report) {
         let steps = [
             format!("sudo install -d -o portraitd -g portraitd -m 755 {folder_text}"),
             format!("sudo systemctl edit portraitd    # [Service] ReadWritePaths={folder_text}"),
-            "sudo systemctl restart portraitd".to_owned(),
+            RESTART.to_owned(),
         ];
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         let what = format!("the folder of `metrics_file` {refused}: no metrics are written");
@@ -69,7 +69,7 @@ fn metrics(surroundings: &Surroundings, path: &Path, report: &mut Report) {
     let changed_s = root.at(path).metadata().ok().and_then(|metadata| u64::try_from(metadata.mtime()).ok());
     if changed_s.is_none_or(|changed_s| surroundings.now_s.saturating_sub(changed_s) > METRICS_OLD_S) {
         let what = "the service runs, and the metrics are missing or older than a minute".to_owned();
-        let remedy = ["journalctl -u portraitd -g metrics -n 5", "sudo systemctl restart portraitd"];
+        let remedy = ["journalctl -u portraitd -g metrics -n 5", RESTART];
         report.warning("metrics-old", shown(path), what, &remedy);
     }
 }
