@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use portraitd_protocol::orientation::Rotation;
 use portraitd_protocol::settings::{BLUR, Color, MAX_ZOOM, SettingError, check_rectangle, check_zone_count, excerpt};
-use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
+use portraitd_protocol::{
+    BackgroundMode, CameraState, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord,
+};
 use tokio::sync::watch;
 use zbus::message::{Flags, Header};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
@@ -21,6 +24,11 @@ use super::permissions::{Permissions, is_guarded_figure};
 use super::service::{
     AttachRequest, CameraService, Client, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
 };
+
+/// How often a snapshot is taken, if the camera becomes private meanwhile.
+const SNAPSHOT_TRIES: usize = 3;
+/// The longest time that a snapshot waits for a camera that is being closed.
+const CLOSING: Duration = Duration::from_secs(4);
 
 fn invalid(text: impl Into<String>) -> ServiceError {
     ServiceError::InvalidArgument(text.into())
@@ -61,6 +69,15 @@ impl CameraContext {
         let state = service.state();
         let announced = Arc::new(Announced::new(state.borrow().clone()));
         Arc::new(Self { service, state, announced, permissions, client_watch, images: ImageReader::default() })
+    }
+
+    /// Whether a client has made the camera private and it is closed. Waits while it is being closed.
+    async fn is_closed_by_a_client(&self) -> bool {
+        let is_settled = |state: &PublishedState| !state.camera.private || state.camera.state == CameraState::Private;
+        let mut state = self.state.clone();
+        // An error if the service ends, which the next call notices too.
+        let settled = tokio::time::timeout(CLOSING, state.wait_for(is_settled)).await;
+        settled.is_ok_and(|state| state.is_ok_and(|state| state.camera.private))
     }
 
     fn read<T>(&self, read: impl FnOnce(&PublishedState) -> T) -> T {
@@ -146,9 +163,16 @@ impl CameraObject {
     ) -> Result<zbus::OwnedFd, ServiceError> {
         let epoch = self.0.permissions.epoch();
         let (stream, client) = self.0.allowed(stream, connection, &header).await?;
-        let png = self.0.service.snapshot(client.clone(), stream).await?;
-        self.0.permissions.confirm(connection, &client, &[stream], epoch).await?;
-        Ok(png.into())
+        for _ in 0..SNAPSHOT_TRIES {
+            let was_closed = self.0.is_closed_by_a_client().await;
+            let png = self.0.service.snapshot(client.clone(), stream).await?;
+            self.0.permissions.confirm(connection, &client, &[stream], epoch).await?;
+            // If the camera has become private meanwhile, this may be a picture from before.
+            if was_closed || !self.private() {
+                return Ok(png.into());
+            }
+        }
+        Err(ServiceError::Busy("the camera became private while its picture was taken".into()))
     }
 
     /// The name of the camera in the configuration.

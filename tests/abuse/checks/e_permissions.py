@@ -285,3 +285,35 @@ def private(context):
     served = context.attach(client, "view")
     served.wait(3)
     require(not served.is_blank(), "no pictures after the end of private")
+
+
+@check("E8", "snapshots that are in flight when the camera becomes private")
+def snapshot_private(context):
+    context.daemon()
+    client, controller = context.bus(bob), context.bus(frank)
+    watcher = context.attach(context.bus(dave), "view")
+    watcher.wait(5)
+    late = answered = 0
+    for number in range(20):
+        controller.set("Camera1", "Private", "b", 0)
+        until(lambda: client.get("Camera1", "State") in ("idle", "running", "starting"), "not private")
+        ring = context.attach(client, "view")
+        ring.wait(2)
+        serials = [client.send(SERVICE, CAMERA, "org.portraitd.Camera1", "Snapshot", "s", "view") for _ in range(2)]
+        time.sleep(0.02 * (number % 10))
+        controller.set("Camera1", "Private", "b", 1)
+        # What the service has sent before its answer to the controller has arrived before this answer of the bus.
+        client.call(BUS, "/org/freedesktop/DBus", BUS, "GetId")
+        before = [serial for serial in serials if serial in client.replies]
+        for serial in serials:
+            try:
+                client.wait(serial, 12)
+            except CallError:
+                continue
+            answered += 1
+            # A black picture has some hundred bytes as PNG.
+            late += serial not in before and any(os.fstat(fd).st_size > 20000 for fd in client.last.fds)
+            close_received(client)
+        ring.close()
+    require(late == 0, f"{late} of {answered} snapshots show the room, and came after Private had returned")
+    return f"{answered} snapshots, none of the room after Private had returned"
