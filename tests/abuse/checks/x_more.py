@@ -490,3 +490,29 @@ def low_water(context):
     theirs.close()
     daemon.check()
     return f"refused after {took:.2f} s; another user's pipe is read at once"
+
+
+@check("X15", "descriptors, whose closing could hold the service up, with every call and signal that takes none")
+def descriptors_that_wait(context):
+    daemon = context.daemon()
+    attempts = [(alice, CAMERA, "org.portraitd.Camera1", "Attach", "sa{sv}", ("mask", {})),
+                (alice, CAMERA, "org.portraitd.Camera1", "Snapshot", "s", ("view",)),
+                (alice, CAMERA, PROPERTIES, "Get", "ss", ("org.portraitd.Camera1", "State")),
+                (alice, CAMERA, "org.freedesktop.DBus.Peer", "Ping", "", ()),
+                (frank, CAMERA, PROPERTIES, "Set", "ssv", ("org.portraitd.Camera1", "Private", Variant("b", 0)))]
+    for user, path, interface, member, signature, values in attempts:
+        ours, theirs = socket.socketpair()
+        bus = context.bus(user)
+        serial = bus.send(SERVICE, path, interface, member, signature, *values, fds=[theirs.fileno()])
+        expect_error(["AccessDenied"], lambda: bus.wait(serial), f"{member} with a descriptor")
+        theirs.close()
+        ours.settimeout(10)
+        require(ours.recv(1) == b"", f"{member}: the descriptor is kept")
+    bus = context.bus(alice)
+    ours, theirs = socket.socketpair()
+    socket.send_fds(bus.socket, [bus.encode(daemon.name, CAMERA, "x.y", "Z", fds=1, kind=SIGNAL)], [theirs.fileno()])
+    theirs.close()
+    ours.settimeout(10)
+    require(ours.recv(1) == b"", "the descriptor of a signal is kept")
+    served(context)
+    return f"{len(attempts)} calls and a signal refused by the bus"

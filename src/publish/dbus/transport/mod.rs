@@ -17,12 +17,14 @@
 //! | module | contents |
 //! |---|---|
 //! | [`header`], [`long_header`], [`body`] | reading messages without trusting them; pure |
+//! | [`foreign`] | descriptors of others, which another thread closes |
 //! | [`gate`] | who the clients are, and their calls in flight; pure |
 //! | [`waiting`] | calls of clients that are not known yet; pure |
 //! | [`reply`] | the messages that the transport writes itself; pure |
 //! | [`read`], [`write`] | the two halves of the socket |
 
 mod body;
+mod foreign;
 mod gate;
 mod header;
 mod long_header;
@@ -63,8 +65,10 @@ const REPLY_BYTES: usize = 256 << 10;
 const BUS_SIGNAL_BYTES: usize = 64 << 10;
 /// The longest signal of anybody else, in bytes.
 const SIGNAL_BYTES: usize = 16 << 10;
-/// The descriptors of a call: `SetImage` takes one.
+/// The descriptors of a call of [`TAKES_DESCRIPTOR`].
 const CALL_FDS: usize = 1;
+/// The only method that takes a descriptor. The bus policy lets only those send one who may call it.
+const TAKES_DESCRIPTOR: &str = "SetImage";
 /// What is not passed on is read in pieces of this size, in bytes.
 const CHUNK: usize = 16 << 10;
 /// How often other tasks get a turn before a call is refused because there are too many in flight. A

@@ -16,6 +16,7 @@ use zbus::export::async_trait::async_trait;
 use zbus::fdo::ConnectionCredentials;
 
 use super::body::{self, Limits, Refused};
+use super::foreign::Foreign;
 use super::gate::Full;
 use super::header::{FIXED_BYTES, Fields, Fixed, Kind, NO_REPLY_EXPECTED};
 use super::long_header::LongHeader;
@@ -23,7 +24,7 @@ use super::waiting::{Size, Waiting};
 use super::write::write_message;
 use super::{
     ANSWERS_ONLY, AUTHENTICATION, BUS_NAME, BUS_SIGNAL_BYTES, CALL_BYTES, CALL_FDS, CHUNK, HEADER_BYTES, REPLY_BYTES,
-    SIGNAL_BYTES, SIGNALS, Shared, TURNS, credentials, reply,
+    SIGNAL_BYTES, SIGNALS, Shared, TAKES_DESCRIPTOR, TURNS, credentials, reply,
 };
 
 /// The descriptors that one read can bring, as the kernel limits it.
@@ -46,7 +47,7 @@ struct Call {
     fixed: Fixed,
     sender: String,
     bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
+    fds: Foreign,
 }
 
 /// What becomes of a message whose header has been read.
@@ -66,7 +67,7 @@ enum Verdict {
 /// Bytes that the handshake received too many, and the descriptors of the current message.
 struct Received<'a> {
     bytes: &'a mut Vec<u8>,
-    fds: Vec<OwnedFd>,
+    fds: Foreign,
 }
 
 fn broken(text: &'static str) -> zbus::Error {
@@ -88,25 +89,31 @@ impl Reader {
         received.bytes.drain(..known);
         buffer = &mut buffer[known..];
         while !buffer.is_empty() {
-            let (count, fds) = receive(shared, buffer).await?;
+            let (count, mut fds) = receive(shared, buffer).await?;
             if count == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed").into());
             }
             // A message with more is refused anyway, and then these are closed.
-            let room = (CALL_FDS + MAX_READ_FDS).saturating_sub(received.fds.len());
-            received.fds.extend(fds.into_iter().take(room));
+            let room = (CALL_FDS + MAX_READ_FDS).saturating_sub(received.fds.0.len());
+            received.fds.0.extend(fds.0.drain(..room.min(fds.0.len())));
             buffer = &mut buffer[count..];
         }
         Ok(())
     }
 
-    /// Reads and forgets `count` bytes.
-    async fn drain(&mut self, received: &mut Received<'_>, mut count: usize) -> Result<(), zbus::Error> {
+    /// Reads and forgets `count` bytes, and their descriptors. `see` gets each chunk.
+    async fn drain(
+        &mut self,
+        received: &mut Received<'_>,
+        mut count: usize,
+        mut see: impl FnMut(&[u8]) + Send,
+    ) -> Result<(), zbus::Error> {
         received.fds.clear();
         while count > 0 {
             let step = count.min(self.chunk.len());
             Self::read_exact(&self.shared, received, &mut self.chunk[..step]).await?;
             received.fds.clear();
+            see(&self.chunk[..step]);
             count -= step;
         }
         Ok(())
@@ -115,14 +122,7 @@ impl Reader {
     /// Reads and forgets the fields of a header. Returns the sender, if it was found.
     async fn drain_header(&mut self, received: &mut Received<'_>, fixed: &Fixed) -> zbus::Result<Option<String>> {
         let mut header = LongHeader::new(fixed.endian);
-        let mut count = fixed.header_bytes - FIXED_BYTES;
-        while count > 0 {
-            let step = count.min(self.chunk.len());
-            Self::read_exact(&self.shared, received, &mut self.chunk[..step]).await?;
-            received.fds.clear();
-            header.push(&self.chunk[..step]);
-            count -= step;
-        }
+        self.drain(received, fixed.header_bytes - FIXED_BYTES, |chunk| header.push(chunk)).await?;
         Ok(header.sender())
     }
 
@@ -144,6 +144,9 @@ impl Reader {
                 let text =
                     format!("a call may carry {CALL_FDS} descriptor, and this one carries {}", declared.max(fds));
                 Verdict::Refuse(reply::LIMITS_EXCEEDED, text)
+            }
+            Kind::Call if fds > 0 && fields.member != TAKES_DESCRIPTOR => {
+                Verdict::Refuse(reply::INVALID_ARGS, format!("only {TAKES_DESCRIPTOR} takes a descriptor"))
             }
             Kind::Call if declared != fds => {
                 let text = format!("the call declares {declared} descriptors and carries {fds}");
@@ -212,7 +215,7 @@ impl Reader {
     /// Lets a call wait until it is known whose it is.
     async fn wait(&mut self, call: Call) -> zbus::Result<()> {
         let sender = call.sender.clone();
-        let size = Size { bytes: call.bytes.len(), fds: call.fds.len() };
+        let size = Size { bytes: call.bytes.len(), fds: call.fds.0.len() };
         for (refused, full) in self.waiting.push(&sender, size, call) {
             self.turn_away_call(&refused, reply::LIMITS_EXCEEDED, &full.text()).await?;
         }
@@ -257,7 +260,7 @@ impl Reader {
         }
         // zbus then replies to every call, so that the gate sees when each has ended.
         call.bytes[2] &= !NO_REPLY_EXPECTED;
-        match Parsed.receive_message(sequence, &mut call.bytes, &mut call.fds).await {
+        match Parsed.receive_message(sequence, &mut call.bytes, &mut call.fds.0).await {
             Ok(message) => Ok(Some(message)),
             Err(error) => {
                 self.shared.gate().finish(self.shared.counted(&call.sender), call.fixed.serial);
@@ -287,7 +290,7 @@ impl Reader {
         (name, text): (&str, &str),
     ) -> zbus::Result<()> {
         self.shared.note_refused(sender, text);
-        self.drain(received, rest).await?;
+        self.drain(received, rest, |_| {}).await?;
         if fixed.wants_reply() {
             self.refuse(sender, fixed.serial, name, text).await?;
         }
@@ -305,7 +308,7 @@ impl Reader {
     ) -> zbus::Result<Option<Message>> {
         bytes.resize(fixed.total(), 0);
         Self::read_exact(&self.shared, received, &mut bytes[fixed.header_bytes..]).await?;
-        let refused = if received.fds.len() != head.fds {
+        let refused = if received.fds.0.len() != head.fds {
             Some((reply::INVALID_ARGS, "the message carries other descriptors than it declares".to_owned()))
         } else if fixed.kind == Kind::Call {
             let checked = body::check(&bytes[fixed.header_bytes..], &head.signature, fixed.endian, Limits::CALL);
@@ -318,7 +321,7 @@ impl Reader {
             return Ok(None);
         }
         if fixed.kind != Kind::Call {
-            return match Parsed.receive_message(sequence, &mut bytes, &mut received.fds).await {
+            return match Parsed.receive_message(sequence, &mut bytes, &mut received.fds.0).await {
                 Ok(message) => Ok(Some(message)),
                 Err(error) => {
                     self.shared.note_refused(&head.sender, &format!("the message cannot be parsed: {error}"));
@@ -340,7 +343,7 @@ impl Reader {
             let sender = self.drain_header(received, &fixed).await?;
             let text = format!("a header may have {HEADER_BYTES} bytes, and this one has {}", fixed.header_bytes);
             self.shared.note_refused(sender.as_deref().unwrap_or_default(), &text);
-            self.drain(received, fixed.body_bytes).await?;
+            self.drain(received, fixed.body_bytes, |_| {}).await?;
             // Without a sender the bus would not know whose answer it is.
             if fixed.wants_reply() && (sender.is_some() || !self.shared.bus) {
                 let sender = sender.unwrap_or_default();
@@ -353,10 +356,10 @@ impl Reader {
         Self::read_exact(&self.shared, received, &mut bytes[FIXED_BYTES..]).await?;
         let Ok(fields) = Fields::parse(&bytes, fixed.endian) else {
             self.shared.note_refused("", "its header is malformed");
-            self.drain(received, fixed.body_bytes).await?;
+            self.drain(received, fixed.body_bytes, |_| {}).await?;
             return Ok(None);
         };
-        let verdict = Self::judge(&self.shared, &fixed, &fields, received.fds.len());
+        let verdict = Self::judge(&self.shared, &fixed, &fields, received.fds.0.len());
         let head = Head::new(&fields);
         match verdict {
             Verdict::Pass => self.pass(received, &fixed, &head, bytes, sequence).await,
@@ -380,13 +383,13 @@ impl Reader {
                 if fixed.kind == Kind::Return && fixed.total() <= REPLY_BYTES {
                     bytes.resize(fixed.total(), 0);
                     Self::read_exact(&self.shared, received, &mut bytes[fixed.header_bytes..]).await?;
-                    let message = Parsed.receive_message(sequence, &mut bytes, &mut received.fds).await;
+                    let message = Parsed.receive_message(sequence, &mut bytes, &mut received.fds.0).await;
                     who = message.ok().and_then(|message| {
                         let who: ConnectionCredentials = message.body().deserialize().ok()?;
                         Some((who.unix_user_id()?, who.process_id()))
                     });
                 } else {
-                    self.drain(received, fixed.body_bytes).await?;
+                    self.drain(received, fixed.body_bytes, |_| {}).await?;
                 }
                 self.answered(serial, who).await?;
                 Ok(None)
@@ -422,16 +425,16 @@ fn refusal_of_body(refused: Refused) -> (&'static str, String) {
 }
 
 /// Reads what is free of the socket into `buffer`, with the descriptors that came with it.
-async fn receive(shared: &Shared, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+async fn receive(shared: &Shared, buffer: &mut [u8]) -> io::Result<(usize, Foreign)> {
     let read = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_READ_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut *buffer)];
         let received = recvmsg(&shared.stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        let mut fds = Vec::new();
+        let mut fds = Foreign::default();
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
-                fds.extend(rights);
+                fds.0.extend(rights);
             }
         }
         Ok((received.bytes, fds))
@@ -454,7 +457,7 @@ impl ReadHalf for Reader {
         already_received_bytes: &mut Vec<u8>,
         already_received_fds: &mut Vec<OwnedFd>,
     ) -> zbus::Result<Message> {
-        let fds = std::mem::take(already_received_fds);
+        let fds = Foreign(std::mem::take(already_received_fds));
         let mut received = Received { bytes: already_received_bytes, fds };
         loop {
             let message = match self.ready.pop_front() {
@@ -469,7 +472,8 @@ impl ReadHalf for Reader {
     }
 
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        receive(&self.shared, buffer).await
+        let (count, mut fds) = receive(&self.shared, buffer).await?;
+        Ok((count, std::mem::take(&mut fds.0)))
     }
 
     fn can_pass_unix_fd(&self) -> bool {

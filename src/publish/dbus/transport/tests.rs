@@ -19,7 +19,7 @@ use super::body::{Limits, Refused, check};
 use super::gate::SENDER_CALLS;
 use super::header::{Endian, FIXED_BYTES, Fields, Fixed, Kind};
 use super::read::Parsed;
-use super::{CALL_BYTES, Transport, reply};
+use super::{CALL_BYTES, TAKES_DESCRIPTOR, Transport, reply};
 
 /// A message as it is written to the socket, with descriptors.
 type Sent = (Vec<u8>, Vec<OwnedFd>);
@@ -45,9 +45,13 @@ impl Outcome {
     }
 }
 
-fn call_of(sender: &str, body: &(impl serde::Serialize + zbus::DynamicType), flags: Flags) -> Message {
-    let call = Message::method_call("/org/portraitd", "Test").interface("org.portraitd.Test").with_flags(flags);
+fn method(name: &str, sender: &str, body: &(impl serde::Serialize + zbus::DynamicType), flags: Flags) -> Message {
+    let call = Message::method_call("/org/portraitd", name).interface("org.portraitd.Test").with_flags(flags);
     call.sender(sender).build(body).expect("message")
+}
+
+fn call_of(sender: &str, body: &(impl serde::Serialize + zbus::DynamicType), flags: Flags) -> Message {
+    method("Test", sender, body, flags)
 }
 
 fn call(body: &(impl serde::Serialize + zbus::DynamicType)) -> Message {
@@ -216,7 +220,7 @@ fn descriptors_of_refused_messages_are_closed() {
     let with = |count: usize, declared: usize| {
         // zbus does not build a message that declares other descriptors than it has.
         let fds: Vec<_> = (0..declared).map(|_| zbus::OwnedFd::from(file())).collect();
-        let message = call(&fds);
+        let message = method(TAKES_DESCRIPTOR, ":1.7", &fds, Flags::empty());
         (serial(&message), (message.data().to_vec(), (0..count).map(|_| file()).collect()))
     };
     let (one, message_of_one) = with(1, 1);
@@ -226,15 +230,20 @@ fn descriptors_of_refused_messages_are_closed() {
     let signal = Message::signal("/x", "org.example.Flood", "Flood").sender(":1.7").build(&()).expect("message");
     let with_signal = (signal.data().to_vec(), (0..16).map(|_| file()).collect());
     let large = (call(&"x".repeat(1 << 20)).data().to_vec(), (0..100).map(|_| file()).collect());
-    let messages = vec![message_of_many, message_undeclared, message_missing, with_signal, large, message_of_one];
+    let other = call(&vec![zbus::OwnedFd::from(file())]);
+    let with_other = (other.data().to_vec(), vec![file()]);
+    let messages =
+        vec![message_of_many, message_undeclared, message_missing, with_signal, large, with_other, message_of_one];
     let outcome = exchange(true, messages);
     assert_eq!(outcome.passed.iter().map(serial).collect::<Vec<_>>(), [one]);
     assert_eq!(outcome.passed[0].data().fds().len(), 1);
     let errors = outcome.errors();
     assert!(errors[&many].1.contains("1 descriptor, and this one carries 16"), "{errors:?}");
     assert!(errors.contains_key(&undeclared), "{errors:?}");
+    assert_eq!(errors[&serial(&other)].1, "only SetImage takes a descriptor");
     assert!(errors[&missing].1.contains("declares 1 descriptors and carries 0"), "{errors:?}");
     drop(outcome);
+    super::foreign::wait_until_closed();
     // Tests of other threads open some too, but not hundreds.
     assert!(open_descriptors() < before + 60, "{before} before, {} after", open_descriptors());
 }
