@@ -20,7 +20,7 @@ const ARENAS: std::ffi::c_int = 2;
 /// Free memory at the end of an arena is returned if it is larger than this, in bytes. Each larger
 /// block has a mapping of its own.
 #[cfg(target_env = "gnu")]
-const THRESHOLD: std::ffi::c_int = 1 << 20;
+const THRESHOLD: std::ffi::c_int = 128 << 10;
 
 #[cfg(target_env = "gnu")]
 mod c {
