@@ -242,16 +242,17 @@ class Harness:
         return self.verdict()
 
     def floors(self):
-        """The least resident memory at rest, in KiB, by life of the service and window of five minutes."""
-        found = {}
-        first = {}
+        """The least resident memory at rest, in KiB, by life of the service and window of five minutes. A window in which the
+        service lived for less than a minute has no time of rest that could be compared, unless it is the only one of its life."""
+        found, first, last = {}, {}, {}
         for row in self.rows:
             if row["quiet"] and row["anonymous_kib"] != "":
                 first.setdefault(row["starts"], row["second"])
                 window = (row["starts"], (row["second"] - first[row["starts"]]) // WINDOW_SECONDS)
                 size = row["anonymous_kib"] + row["file_kib"] + row["shared_kib"]
                 found[window] = min(size, found.get(window, size))
-        return found
+                last[window] = (row["second"] - first[row["starts"]]) % WINDOW_SECONDS
+        return {(life, number): size for (life, number), size in found.items() if number == 0 or last[life, number] >= 60}
 
     def verdict(self):
         total = {key: sum(witness.figures()[key] for witness in self.witnesses.values()) for key in ("frames", "blank", "lost", "torn", "stale", "attaches")}
