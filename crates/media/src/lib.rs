@@ -9,7 +9,7 @@
 //! | [`file`](mod@file) | pictures, directories of pictures and y4m videos as sources |
 //! | [`playback`] | frame rates, and the timing of sources that have no clock |
 //! | [`latest`] | a slot that passes the newest value between threads |
-//! | [`upright`] | turns the frames of a stream upright |
+//! | [`mod@upright`] | turns the frames of a stream upright |
 //! | [`controls`] | exposure, white balance and other controls of a source |
 //! | [`blank`] | black frames, for a closed shutter |
 //! | [`bounded`] | reads files whose names come from outside, within limits |
