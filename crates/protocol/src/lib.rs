@@ -39,8 +39,8 @@
 //! # Ok::<(), LayoutError>(())
 //! ```
 
-#[cfg(feature = "dbus")]
 pub mod control;
+#[cfg(feature = "dbus")]
 pub mod error;
 pub mod geometry;
 pub mod layout;
