@@ -9,6 +9,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from . import _dbus, _names
+from ._attachment import Attachment
 from ._errors import Closed, ServiceError
 from ._ring import Frame, Ring
 
@@ -67,13 +68,9 @@ class Bus:
         deadline = time.monotonic() + self._timeout
         while True:
             for reply in self._state.replies():
-                if reply.serial != serial:
-                    _dbus.close(reply.fds)
-                elif reply.error is not None:
-                    _dbus.close(reply.fds)
-                    raise ServiceError(reply.error, str(reply.body[0]) if reply.body else "")
-                else:
-                    return reply.body
+                if reply.serial == serial:
+                    return reply.values()
+                _dbus.close(reply.fds)
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
             self._receive()
 
@@ -136,18 +133,16 @@ class Camera:
         return Stream(self, stream, _names.options(given))
 
 
-class Stream:
+class Stream(Attachment):
     """The frames of a stream. It attaches again when the size of the camera changes or the service restarts.
 
     It is an iterator that does not end, and a context manager; `close` ends the attachment.
     """
 
     def __init__(self, camera: Camera, stream: str, options: Dict[str, Any]) -> None:
+        super().__init__()
         self._camera, self._stream, self._options = camera, stream, options
-        self._ring: Optional[Ring] = self._attach()
-        #: How often it has attached again.
-        self.reattached = 0
-        self._past = [0, 0]
+        self._ring = self._attach()
 
     def _attach(self) -> Ring:
         reply = self._camera.bus.call(*_names.attach(self._camera.path, self._stream, self._options))
@@ -158,28 +153,6 @@ class Stream:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Ends the attachment."""
-        if self._ring is not None:
-            self._past = [self.torn, self.skipped]
-            self._ring.close()
-            self._ring = None
-
-    @property
-    def ring(self) -> Optional[Ring]:
-        """The ring that is read now."""
-        return self._ring
-
-    @property
-    def torn(self) -> int:
-        """Copies that were discarded, because the writer overtook them."""
-        return self._past[0] + (self._ring.torn if self._ring else 0)
-
-    @property
-    def skipped(self) -> int:
-        """Frames that were published and not read."""
-        return self._past[1] + (self._ring.skipped if self._ring else 0)
 
     def __iter__(self) -> Stream:
         return self

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-from ._errors import ProtocolError
+from ._errors import ProtocolError, ServiceError
 
 #: The largest message that is read, in bytes. The service's are far smaller; the bus allows 128 MiB.
 MAX_MESSAGE_BYTES = 1 << 20
@@ -186,6 +186,13 @@ class Reply:
     error: Optional[str]
     body: List[Any]
     fds: List[int] = field(default_factory=list)
+
+    def values(self) -> List[Any]:
+        """The values; raises `ServiceError`, without descriptors left open, if the call has failed."""
+        if self.error is not None:
+            close(self.fds)
+            raise ServiceError(self.error, str(self.body[0]) if self.body else "")
+        return self.body
 
 
 def call(serial: int, destination: str, path: str, interface: str, member: str, signature: str, body: Sequence[Any]) -> bytes:

@@ -8,6 +8,7 @@ import socket
 from typing import Any, Dict, List, Optional
 
 from . import _dbus, _names
+from ._attachment import Attachment
 from ._blocking import descriptors
 from ._errors import Closed, PortraitdError, ServiceError
 from ._ring import Frame, Ring
@@ -108,10 +109,7 @@ class Bus:
             raise
         finally:
             self._calls.pop(serial, None)
-        if reply.error is not None:
-            _dbus.close(reply.fds)
-            raise ServiceError(reply.error, str(reply.body[0]) if reply.body else "")
-        return reply.body
+        return reply.values()
 
     async def cameras(self) -> List[str]:
         """The names of the cameras."""
@@ -183,18 +181,15 @@ class Camera:
         return attached
 
 
-class Stream:
+class Stream(Attachment):
     """The frames of a stream. It attaches again when the size of the camera changes or the service restarts.
 
     It is an asynchronous iterator that does not end, and an asynchronous context manager.
     """
 
     def __init__(self, camera: Camera, stream: str, options: Dict[str, Any]) -> None:
+        super().__init__()
         self._camera, self._stream, self._options = camera, stream, options
-        self._ring: Optional[Ring] = None
-        self._past = [0, 0]
-        #: How often it has attached again.
-        self.reattached = 0
 
     async def _attach(self) -> Ring:
         reply = await self._camera.bus.call(*_names.attach(self._camera.path, self._stream, self._options))
@@ -206,28 +201,6 @@ class Stream:
 
     async def __aexit__(self, *_: Any) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Ends the attachment."""
-        if self._ring is not None:
-            self._past = [self.torn, self.skipped]
-            self._ring.close()
-            self._ring = None
-
-    @property
-    def ring(self) -> Optional[Ring]:
-        """The ring that is read now."""
-        return self._ring
-
-    @property
-    def torn(self) -> int:
-        """Copies that were discarded, because the writer overtook them."""
-        return self._past[0] + (self._ring.torn if self._ring else 0)
-
-    @property
-    def skipped(self) -> int:
-        """Frames that were published and not read."""
-        return self._past[1] + (self._ring.skipped if self._ring else 0)
 
     def __aiter__(self) -> Stream:
         return self
