@@ -9,6 +9,7 @@
 //! | [`service`] | the traits through which the objects use the service, and their types |
 //! | `managed` | `ObjectManager`, by caller |
 //! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1`, `Controls1` |
+//! | `context` | what the interfaces of one camera share |
 //! | [`attach`] | the options of `Attach` |
 //! | `encode` | types of the service as D-Bus dictionaries |
 //! | [`authority`] | who may see a stream |
@@ -24,6 +25,7 @@ pub mod attach;
 pub mod authority;
 mod changes;
 mod client_watch;
+mod context;
 mod encode;
 pub mod image;
 mod managed;
@@ -46,10 +48,10 @@ use zbus::{Connection, Guid, OwnedObjectPath};
 
 use authority::Authority;
 use client_watch::ClientWatch;
+use context::CameraContext;
 use managed::ManagedCameras;
 use objects::{
-    BackgroundObject, CameraContext, CameraObject, CameraPaths, ControlsObject, FramingObject, ManagerObject,
-    SegmentationObject,
+    BackgroundObject, CameraObject, CameraPaths, ControlsObject, FramingObject, ManagerObject, SegmentationObject,
 };
 use permissions::Permissions;
 use service::{CameraService, Client, ClientName, ManagerService};

@@ -4,31 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use portraitd_protocol::orientation::Rotation;
 use portraitd_protocol::settings::{BLUR, Color, MAX_ZOOM, SettingError, check_rectangle, check_zone_count, excerpt};
-use portraitd_protocol::{
-    BackgroundMode, CameraState, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord,
-};
-use tokio::sync::watch;
-use zbus::message::{Flags, Header};
+use portraitd_protocol::{BackgroundMode, FramingMode, FramingSpeed, Inset, ServiceError, StreamKind, UnknownWord};
+use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 use super::attach::parse_options;
-use super::changes::Announced;
-use super::client_watch::ClientWatch;
+use super::context::CameraContext;
 use super::encode::{VariantMap, control_value, control_values, format_values, layout_values, variants};
-use super::image::ImageReader;
-use super::permissions::{Permissions, is_guarded_figure};
-use super::service::{
-    AttachRequest, CameraService, Client, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange,
-};
+use super::permissions::is_guarded_figure;
+use super::service::{AttachRequest, Fractions, ManagerService, PublishedPerson, PublishedState, SettingChange};
 
 /// How often a snapshot is taken, if the camera becomes private meanwhile.
 const SNAPSHOT_TRIES: usize = 3;
-/// The longest time that a snapshot waits for a camera that is being closed.
-const CLOSING: Duration = Duration::from_secs(4);
 
 fn invalid(text: impl Into<String>) -> ServiceError {
     ServiceError::InvalidArgument(text.into())
@@ -48,68 +38,6 @@ fn checked<T>(property: &str, checked: Result<T, SettingError>) -> Result<T, Ser
 
 fn checked_rectangle(property: &str, rectangle: Fractions) -> Result<Fractions, ServiceError> {
     checked(property, check_rectangle(rectangle.into())).map(|_| rectangle)
-}
-
-/// State that the four interfaces of one camera share.
-pub(super) struct CameraContext {
-    pub(super) service: Arc<dyn CameraService>,
-    pub(super) state: watch::Receiver<PublishedState>,
-    pub(super) announced: Arc<Announced>,
-    pub(super) permissions: Arc<Permissions>,
-    pub(super) client_watch: Arc<ClientWatch>,
-    images: ImageReader,
-}
-
-impl CameraContext {
-    pub(super) fn new(
-        service: Arc<dyn CameraService>,
-        permissions: Arc<Permissions>,
-        client_watch: Arc<ClientWatch>,
-    ) -> Arc<Self> {
-        let state = service.state();
-        let announced = Arc::new(Announced::new(state.borrow().clone()));
-        Arc::new(Self { service, state, announced, permissions, client_watch, images: ImageReader::default() })
-    }
-
-    /// Whether a client has made the camera private and it is closed. Waits while it is being closed.
-    async fn is_closed_by_a_client(&self) -> bool {
-        let is_settled = |state: &PublishedState| !state.camera.private || state.camera.state == CameraState::Private;
-        let mut state = self.state.clone();
-        // An error if the service ends, which the next call notices too.
-        let settled = tokio::time::timeout(CLOSING, state.wait_for(is_settled)).await;
-        settled.is_ok_and(|state| state.is_ok_and(|state| state.camera.private))
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&PublishedState) -> T) -> T {
-        read(&self.state.borrow())
-    }
-
-    /// Applies a setting. The setter announces the property itself, so `note` records it as
-    /// announced.
-    async fn apply(
-        &self,
-        setting: SettingChange,
-        note: impl FnOnce(&mut PublishedState, &PublishedState) + Send,
-    ) -> Result<(), ServiceError> {
-        self.service.apply(setting).await?;
-        let new = self.state.borrow().clone();
-        self.announced.note(|announced| note(announced, &new));
-        Ok(())
-    }
-
-    async fn allowed(
-        &self,
-        stream: &str,
-        connection: &Connection,
-        header: &Header<'_>,
-    ) -> Result<(StreamKind, Client), ServiceError> {
-        let stream = StreamKind::try_from(stream)
-            .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
-        let client = self.client_watch.client(connection, header).await?;
-        let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.permissions.ask(connection, &client, stream, interactive).await?;
-        Ok((stream, client))
-    }
 }
 
 /// `org.portraitd.Camera1`.
