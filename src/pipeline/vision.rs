@@ -158,6 +158,9 @@ impl Vision {
             self.progress.idle(false);
             let started = Instant::now();
             let is_ignored = |person: &TrackedPerson| is_within(person, &tuning.zones);
+            // In a composite, people who move must come from one frame.
+            let has_composites = shared.demand.clients_of(StreamKind::Composite) > 0;
+            self.observer.set_most_windows(if has_composites { 1 } else { Observer::MAX_WINDOWS });
             let observed = pool.fill(|observation| {
                 self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, is_ignored, observation)
             });

@@ -71,6 +71,28 @@ fn no_room_is_shown_at_any_number_of_passes() {
     }
 }
 
+/// The parts of a mask come from different frames while windows take turns. Composites leave out what
+/// has moved since, whether they are meant to be used with such masks or not.
+#[test]
+fn no_room_is_shown_while_windows_take_turns() {
+    for (name, first) in [(SceneName::Ends, 45), (SceneName::Pass, 30)] {
+        let room = room(name, first, 120);
+        for passes in [4, 30] {
+            for strict in [true, false] {
+                let mut observer = truth();
+                observer.set_most_windows(Observer::MAX_WINDOWS);
+                let mut persons = 0;
+                let show = |composite: Shown| {
+                    assert_eq!(composite.room_pixels, 0, "{name}, {passes} passes, strict {strict}: {composite:?}");
+                    persons += composite.person_pixels;
+                };
+                play(&room, &mut observer, playing(strict), |_| SECOND_NS / passes, show).expect("played");
+                assert!(persons > 0);
+            }
+        }
+    }
+}
+
 #[test]
 fn no_room_is_shown_by_an_irregular_or_starved_net() {
     let room = room(SceneName::Walk, 0, 200);

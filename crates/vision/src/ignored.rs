@@ -33,8 +33,8 @@ pub(crate) struct IgnoredCells {
 }
 
 impl IgnoredCells {
-    /// Fills `origins` with 0 for each cell of `mask`, which covers `covers` of a frame of `frame`
-    /// pixels, and with [`IGNORED`] for cells that belong to a person for whom `ignored` is true.
+    /// Sets `origins` to [`IGNORED`] for each cell of `mask`, which covers `covers` of a frame of
+    /// `frame` pixels, that belongs to a person for whom `ignored` is true.
     ///
     /// A connected part of the mask belongs to the people whose boxes overlap its box; a part
     /// without such people is judged by its own box.
@@ -44,10 +44,8 @@ impl IgnoredCells {
         (covers, frame): (PixelRect, Size),
         people: &[TrackedPerson],
         ignored: impl Fn(&TrackedPerson) -> bool,
-        origins: &mut Vec<u8>,
+        origins: &mut [u8],
     ) {
-        origins.clear();
-        origins.resize(mask.len(), 0);
         let (width, height) = (size.width.max(1) as f32, size.height.max(1) as f32);
         // The box of cells in fractions of the frame.
         let to_frame = |[left, top, right, bottom]: [f32; 4]| {
@@ -125,7 +123,7 @@ mod tests {
     /// mask covers the right half of the frame or the whole frame.
     fn marked(row: &str, covers: PixelRect, people: &[TrackedPerson]) -> String {
         let mask: Vec<f32> = row.bytes().cycle().take(200).map(|cell| if cell == b'#' { 0.9 } else { 0.0 }).collect();
-        let mut origins = Vec::new();
+        let mut origins = vec![0; 200];
         let ignored = |person: &TrackedPerson| person.bounds.center().0 > 0.5;
         IgnoredCells::default().mark((&mask, SIZE), (covers, Size::new(200, 100)), people, ignored, &mut origins);
         // The sixth row.

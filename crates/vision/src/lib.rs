@@ -69,6 +69,7 @@ mod motion_gate;
 pub mod net;
 mod observation;
 mod observer;
+mod parts;
 mod regions;
 mod smooth;
 mod still;

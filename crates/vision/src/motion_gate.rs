@@ -189,6 +189,26 @@ impl MotionDetector {
         self.reference.cells.extend_from_slice(&self.newest);
     }
 
+    /// Makes the newest frame the reference of the cells (row-major indices) that are `seen`. To be
+    /// called when the frame makes that part of the mask; these cells then count as unchanged.
+    pub(crate) fn set_reference_where(&mut self, seen: impl Fn(usize) -> bool) {
+        if self.reference.cells.len() != self.newest.len() {
+            self.set_reference();
+        }
+        let planes = self.reference.cells.chunks_exact_mut(CELLS).zip(self.newest.chunks_exact(CELLS));
+        for (old, new) in planes {
+            for (index, (old, new)) in old.iter_mut().zip(new).enumerate() {
+                if seen(index) {
+                    *old = *new;
+                }
+            }
+        }
+        for (_, changed) in self.changed.iter_mut().enumerate().filter(|(index, _)| seen(*index)) {
+            *changed = false;
+        }
+        self.any = self.changed.contains(&true);
+    }
+
     /// The frame that made the last mask, for threads that compare frames of their own with it.
     pub const fn reference(&self) -> &GateReference {
         &self.reference
@@ -212,7 +232,18 @@ impl MotionDetector {
 
     /// Whether a cell outside `window` has changed (in fractions of the frame).
     pub fn has_changed_outside(&self, window: &UnitRect) -> bool {
-        self.any && self.cells().any(|(cell, changed)| changed && cell.intersection(window).is_empty())
+        self.has_changed_where(|cell| cell.intersection(window).is_empty())
+    }
+
+    /// Whether a cell that touches `window` has changed (in fractions of the frame).
+    pub(crate) fn has_changed_in(&self, window: &UnitRect) -> bool {
+        self.has_changed_where(|cell| !cell.intersection(window).is_empty())
+    }
+
+    /// Whether a cell has changed whose rectangle, in fractions of the frame, is one of those that
+    /// `counts`.
+    pub(crate) fn has_changed_where(&self, counts: impl Fn(&UnitRect) -> bool) -> bool {
+        self.any && self.cells().any(|(cell, changed)| changed && counts(&cell))
     }
 
     /// The rectangle of each cell, in fractions of the frame, and whether the cell has changed.

@@ -30,7 +30,7 @@ pub struct Observation {
     /// The capture time of the frame, `CLOCK_MONOTONIC` nanoseconds.
     pub capture_ns: u64,
     /// The sequence number of the frame that the mask was made from. It is that of an earlier frame
-    /// if the mask is retained.
+    /// if the mask is retained. If several windows take turns, it is that of the oldest part.
     pub mask_sequence: u64,
     /// The capture time of that frame.
     pub mask_capture_ns: u64,

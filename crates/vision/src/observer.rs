@@ -10,11 +10,12 @@
 use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sampler};
 use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
-use crate::attention::{Attention, Pass};
+use crate::attention::{Attention, MAX_WINDOWS, Pass};
 use crate::ignored::IgnoredCells;
 use crate::motion_gate::{GateSampler, MotionDetector};
 use crate::net::{ColorOrder, Fit, Input, Manifest, Model, ModelError, TensorLayout};
 use crate::observation::{Observation, PASSES};
+use crate::parts::{self, Parts, Previous};
 use crate::regions::{Region, RegionFinder};
 use crate::smooth::Smoother;
 use crate::tracker::{TrackedPerson, Tracker};
@@ -32,6 +33,9 @@ pub struct Inference {
 /// After a frame without a pass, one of this many frames may have a second pass. The passes that
 /// refresh the mask of a still scene do not use it up.
 const SECOND_PASS_FRAMES: u32 = 3;
+
+/// The least mean probability of a candidate in a tile while others are known.
+const MIN_CANDIDATE: f32 = 0.8;
 
 /// The number of tiles of a single picture that are scanned: each tile once.
 const MAX_TILES: usize = 6;
@@ -69,6 +73,8 @@ pub struct Observer {
     /// The regions of the last pass, in fractions of the frame.
     in_frame: Vec<Region>,
     current: CurrentMask,
+    /// The mask, if several windows take turns.
+    parts: Parts,
     ignored: IgnoredCells,
     /// Size of the observed frames.
     frame_size: Size,
@@ -110,6 +116,7 @@ impl Observer {
             candidates: Vec::new(),
             in_frame: Vec::new(),
             current: CurrentMask::default(),
+            parts: Parts::default(),
             ignored: IgnoredCells::default(),
             frame_size: Size::new(0, 0),
             second_pass_frames: 0,
@@ -132,8 +139,20 @@ impl Observer {
         self.attention.reset();
         self.smoother.reset();
         self.tracker.reset();
+        self.parts.stop();
         self.current.mask.clear();
         self.current.people.clear();
+    }
+
+    /// The largest number of windows that can take turns.
+    pub const MAX_WINDOWS: usize = MAX_WINDOWS;
+
+    /// Sets how many windows may take turns, 1 (the default) to
+    /// [`Self::MAX_WINDOWS`]. With more than one, small people
+    /// who are far apart are each seen as well as one, but the parts of a mask come from different
+    /// frames: what moves is not complete in a composite.
+    pub fn set_most_windows(&mut self, most: usize) {
+        self.attention.set_most_windows(most);
     }
 
     /// Runs one inference pass on a whole picture, without any other stage.
@@ -243,11 +262,16 @@ impl Observer {
             let Inference { covers, duration_ns } = self.infer_area(picture, pass.area())?;
             inference_ns += duration_ns;
             inferences += 1;
+            if let Pass::Part { slot, .. } = pass {
+                self.apply_part(slot, picture.size(), covers, (sequence, capture_ns));
+                break;
+            }
             if self.apply_pass(pass, picture.size(), covers, sequence, capture_ns) {
                 break;
             }
         }
-        let still = inferences == 0;
+        // Without a pass, something may still have moved outside all of several windows.
+        let still = inferences == 0 && self.motion.is_still();
         self.second_pass_frames = match inferences {
             0 => SECOND_PASS_FRAMES,
             1 => self.second_pass_frames.saturating_sub(1),
@@ -256,19 +280,32 @@ impl Observer {
         if still {
             self.smoother.skip_still_time(capture_ns);
         }
+        if self.parts.is_active() {
+            self.parts.skip_still_time(capture_ns, |window| !self.motion.has_changed_in(window));
+        }
         let current = &self.current;
+        let (mask, size, covers) = if self.parts.is_active() {
+            (self.parts.mask(), parts::SIZE, PixelRect::of_size(picture.size()))
+        } else {
+            (&current.mask[..], self.model.output_size(), current.covers)
+        };
         observation.sequence = sequence;
         observation.capture_ns = capture_ns;
         observation.mask_sequence = current.sequence;
         observation.mask_capture_ns = current.capture_ns;
         observation.still = still;
-        observation.size = self.model.output_size();
+        observation.size = size;
         observation.frame = picture.size();
         observation.mask.clear();
-        observation.mask.extend_from_slice(&current.mask);
-        observation.covers = current.covers;
-        // Every cell comes from the same pass, since a pass makes the whole mask.
-        observation.passes = [current.capture_ns; PASSES];
+        observation.mask.extend_from_slice(mask);
+        observation.covers = covers;
+        observation.origins.clear();
+        if self.parts.is_active() {
+            self.parts.fill_origins(&mut observation.passes, &mut observation.origins);
+        } else {
+            // Every cell comes from the same pass.
+            observation.passes = [current.capture_ns; PASSES];
+        }
         observation.reference.copy_from(self.motion.reference());
         observation.changed.clear();
         if current.capture_ns != capture_ns && !self.motion.is_still() {
@@ -276,11 +313,12 @@ impl Observer {
         }
         observation.people.clear();
         observation.people.extend(current.people.iter().filter(|person| !ignored(person)));
-        observation.origins.clear();
         if observation.people.len() < current.people.len() {
             let origins = &mut observation.origins;
-            let (mask, covers) = ((&current.mask[..], observation.size), (current.covers, picture.size()));
-            self.ignored.mark(mask, covers, &current.people, &ignored, origins);
+            if origins.is_empty() {
+                origins.resize(mask.len(), 0);
+            }
+            self.ignored.mark((mask, size), (covers, picture.size()), &current.people, &ignored, origins);
         }
         observation.inferences = inferences;
         observation.inference_ns = inference_ns;
@@ -291,20 +329,25 @@ impl Observer {
     /// Returns whether it became a mask with somebody in it.
     fn apply_pass(&mut self, pass: Pass, frame: Size, covers: PixelRect, sequence: u64, capture_ns: u64) -> bool {
         // The result of the first pass becomes the mask, since there is none to retain.
-        let makes_mask = pass.makes_mask() || self.current.mask.is_empty();
+        let makes_mask = pass.makes_mask() || (self.current.mask.is_empty() && !self.parts.is_active());
         if !makes_mask {
             self.find_regions(frame, covers, MaskSource::Net);
-            self.attention.report(pass, self.in_frame.iter().map(|region| region.bounds));
+            // A tile shows furniture as large as people.
+            let least = if matches!(pass, Pass::TileCheck(_)) { MIN_CANDIDATE } else { 0.0 };
+            let candidates = self.in_frame.iter().filter(|region| region.confidence >= least);
+            self.attention.report(pass, candidates.map(|region| region.bounds));
             return false;
         }
         // Only a mask sets the reference, so what a check shows still counts as changed.
         self.motion.set_reference();
+        self.parts.stop();
         let size = self.model.output_size();
         self.smoother.set_covered(covers.to_fractions(frame));
         self.current.mask.clear();
         self.current.mask.extend_from_slice(self.smoother.apply(&self.probabilities, size, capture_ns));
         self.find_regions(frame, covers, MaskSource::Smoothed);
-        self.attention.report(pass, self.in_frame.iter().map(|region| region.bounds));
+        let window = pass.area();
+        self.attention.report(pass, self.in_frame.iter().map(|region| whole_box(region, &window, size)));
         let people = self.tracker.update(&self.in_frame, capture_ns);
         self.current.people.clear();
         self.current.people.extend(people);
@@ -312,6 +355,41 @@ impl Observer {
         self.current.capture_ns = capture_ns;
         self.current.covers = covers;
         !self.in_frame.is_empty()
+    }
+
+    /// Applies the result of a pass on one of several windows: it becomes a part of the mask.
+    fn apply_part(&mut self, slot: usize, frame: Size, covers: PixelRect, (sequence, capture_ns): (u64, u64)) {
+        if !self.parts.is_active() {
+            let current = &self.current;
+            self.parts.start(&Previous {
+                mask: &current.mask,
+                size: self.model.output_size(),
+                covers: current.covers.to_fractions(frame),
+                sequence: current.sequence,
+                capture_ns: current.capture_ns,
+            });
+        }
+        let windows = self.attention.windows();
+        self.parts.set_windows(windows);
+        self.motion.set_reference_where(self.parts.is_made_by(slot));
+        let size = self.model.output_size();
+        let values = (&self.probabilities[..], size, covers.to_fractions(frame));
+        let regions = self.parts.apply(slot, values, (sequence, capture_ns));
+        let whole = PixelRect::of_size(frame);
+        self.in_frame.clear();
+        self.in_frame.extend(regions.iter().map(|region| region.in_frame(whole, frame)));
+        let boxes = self.in_frame.iter().map(|region| {
+            let (x, y) = region.bounds.center();
+            let center = UnitRect::new(x, y, 0.0, 0.0);
+            let window = windows.iter().flatten().find(|window| window.contains(&center, 0.0));
+            window.map_or(region.bounds, |window| whole_box(region, window, size))
+        });
+        self.attention.report(Pass::Part { slot, area: UnitRect::WHOLE }, boxes);
+        self.parts.set_windows(self.attention.windows());
+        let people = self.tracker.update(&self.in_frame, capture_ns);
+        self.current.people.clear();
+        self.current.people.extend(people);
+        (self.current.sequence, self.current.capture_ns) = self.parts.oldest();
     }
 
     /// Cleans a mask that covers `covers` (pixels of the frame) and stores its regions in fractions
@@ -329,6 +407,19 @@ impl Observer {
         self.in_frame.clear();
         self.in_frame.extend(self.regions.find(mask, size).iter().map(|region| region.in_frame(covers, frame)));
     }
+}
+
+/// The box of a person for whom a window is chosen. It contains every pixel of them if they reach an
+/// edge of `window` that is not the frame's, by less than a cell of a grid of `size`: a window must
+/// not end on somebody.
+fn whole_box(region: &Region, window: &UnitRect, size: Size) -> UnitRect {
+    let (wide, high) = (window.width / size.width.max(1) as f32, window.height / size.height.max(1) as f32);
+    let Region { bounds, reach, .. } = region;
+    let is_cut = (window.x > 1e-3 && reach.x < window.x + wide)
+        || (window.y > 1e-3 && reach.y < window.y + high)
+        || (window.right() < 1.0 - 1e-3 && reach.right() > window.right() - wide)
+        || (window.bottom() < 1.0 - 1e-3 && reach.bottom() > window.bottom() - high);
+    if is_cut { bounds.union(reach) } else { *bounds }
 }
 
 /// The mask in which regions are searched.

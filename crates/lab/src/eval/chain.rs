@@ -40,8 +40,9 @@ pub struct EvalChain {
     chain: Chain,
     net: Observer,
     /// The output of the inference pass that made the last mask, and the part of the frame that it
-    /// covers, in pixels.
+    /// covers, in pixels. If several windows took turns, the mask itself.
     unsmoothed: Vec<f32>,
+    unsmoothed_size: Size,
     covers: PixelRect,
     matte: Matte,
     mask: OwnedPicture,
@@ -55,11 +56,14 @@ impl EvalChain {
     pub fn new(library: &Library, model: &str, size: Size) -> Result<Self, EvalError> {
         let load = || library.load(model, EngineOptions::default());
         let mut chain = Chain::new(load()?)?;
+        // Nothing here draws composites.
+        chain.observer_mut().set_most_windows(Observer::MAX_WINDOWS);
         chain.director(size).map_err(ChainError::from)?;
         Ok(Self {
             chain,
             net: Observer::new(load()?)?,
             unsmoothed: Vec::new(),
+            unsmoothed_size: Size::new(0, 0),
             covers: PixelRect::default(),
             matte: Matte::new(),
             mask: OwnedPicture::zeroed(PixelFormat::Grey, size, Colorimetry::default())?,
@@ -73,10 +77,13 @@ impl EvalChain {
     pub fn step(&mut self, picture: &Picture<'_>, sequence: u64, capture_ns: u64) -> Result<Shot, EvalError> {
         let shot = self.chain.step(picture, sequence, capture_ns)?;
         let observation = self.chain.observation();
-        if observation.mask_sequence == sequence {
+        let observer = self.chain.observer();
+        let is_one_pass = observation.size == observer.model().output_size();
+        if observation.mask_sequence == sequence || !is_one_pass {
+            let values = if is_one_pass { observer.probabilities() } else { &observation.mask };
             self.unsmoothed.clear();
-            self.unsmoothed.extend_from_slice(self.chain.observer().probabilities());
-            self.covers = observation.covers;
+            self.unsmoothed.extend_from_slice(values);
+            (self.unsmoothed_size, self.covers) = (observation.size, observation.covers);
         }
         Ok(shot)
     }
@@ -109,8 +116,7 @@ impl EvalChain {
     /// # Errors
     /// No frame has been observed.
     pub fn unsmoothed(&mut self) -> Result<&OwnedPicture, EvalError> {
-        let size = self.chain.observer().model().output_size();
-        draw(&mut self.matte, &mut self.mask, &self.unsmoothed, size, self.covers)?;
+        draw(&mut self.matte, &mut self.mask, &self.unsmoothed, self.unsmoothed_size, self.covers)?;
         Ok(&self.mask)
     }
 

@@ -182,6 +182,12 @@ fn an_empty_still_room_has_two_passes_per_second() {
     let passes = rig.frames(300, &still(), &[]);
     let kept = passes.iter().filter(|pass| **pass == Pass::Keep).count();
     assert!((275..=285).contains(&kept), "{kept}");
+    // With several windows, each tile once at the start.
+    let mut rig = Rig::with_windows(8);
+    rig.frame(&moving(), &[]);
+    let passes = rig.frames(300, &still(), &[]);
+    let kept = passes.iter().filter(|pass| **pass == Pass::Keep).count();
+    assert!((264..=274).contains(&kept), "{kept}");
 }
 
 #[test]
@@ -215,6 +221,146 @@ proptest::proptest! {
             if let Focus::Window(window) = attention.focus {
                 assert!(matches!(pass, Pass::FullFrameCheck) || window.contains(&people, 1e-3), "{window:?} {people:?}");
             }
+        }
+    }
+}
+
+/// A small person at the left or the right end of a wide room.
+fn at_end(right: bool) -> UnitRect {
+    UnitRect::new(if right { 0.82 } else { 0.1 }, 0.4, 0.08, 0.45)
+}
+
+impl Rig {
+    fn with_windows(most: usize) -> Self {
+        let mut rig = Self::new();
+        rig.attention.set_most_windows(most);
+        rig
+    }
+}
+
+#[test]
+fn two_small_people_far_apart_have_a_window_each_in_turn() {
+    let mut rig = Rig::with_windows(8);
+    let people = [at_end(false), at_end(true)];
+    let passes = rig.frames(90, &moving(), &people);
+    assert_eq!(passes[0], Pass::FullFrame);
+    let mut counts = [0_usize; 2];
+    for pass in &passes[1..] {
+        match pass {
+            Pass::Part { slot, area } => {
+                counts[*slot] += 1;
+                assert!(people.iter().any(|person| area.contains(person, 0.0)) && area.area() < 0.3, "{area:?}");
+            }
+            other => assert!(matches!(other, Pass::FullFrameCheck | Pass::TileCheck(_)), "{other:?}"),
+        }
+    }
+    assert!(counts[0].abs_diff(counts[1]) <= 1 && counts[0] > 30, "{counts:?}");
+    // With one window, every pass shows both.
+    let passes = Rig::with_windows(1).frames(9, &moving(), &people);
+    assert!(passes[1..].iter().all(|pass| !matches!(pass, Pass::Part { .. })), "{passes:?}");
+}
+
+#[test]
+fn only_windows_in_which_something_moves_take_turns() {
+    let mut rig = Rig::with_windows(8);
+    let people = [at_end(false), at_end(true)];
+    rig.frames(60, &moving(), &people);
+    // A cell of the person on the left.
+    let passes = rig.frames(27, &moving_at(18, 45), &people);
+    let parts = |left: bool| {
+        let is_left = |area: &UnitRect| area.x < 0.5;
+        passes.iter().filter(|pass| matches!(pass, Pass::Part { area, .. } if is_left(area) == left)).count()
+    };
+    assert!(parts(true) >= 22 && parts(false) <= 1, "{passes:?}");
+}
+
+#[test]
+fn people_who_are_near_or_large_share_a_window() {
+    for people in [
+        [UnitRect::new(0.3, 0.4, 0.08, 0.5), UnitRect::new(0.42, 0.4, 0.08, 0.5)],
+        [UnitRect::new(0.2, 0.35, 0.2, 0.65), UnitRect::new(0.6, 0.35, 0.2, 0.65)],
+    ] {
+        let passes = Rig::with_windows(8).frames(9, &moving(), &people);
+        assert!(passes.iter().all(|pass| !matches!(pass, Pass::Part { .. })), "{people:?}: {passes:?}");
+    }
+}
+
+/// After somebody small was found, each tile that no window covers is scanned once, and no tile beside
+/// somebody tall.
+#[test]
+fn tiles_are_scanned_beside_small_people() {
+    let tile_checks = |people: &[UnitRect], most| {
+        let passes = Rig::with_windows(most).frames(45, &moving_at(18, 45), people);
+        assert!(passes.iter().all(|pass| *pass != Pass::Keep));
+        passes.iter().filter(|pass| matches!(pass, Pass::TileCheck(_))).count()
+    };
+    assert!((6..=TILE_COUNT).contains(&tile_checks(&[at_end(false)], 8)));
+    assert_eq!(tile_checks(&[at_end(false)], 1), 0);
+    assert_eq!(tile_checks(&[UnitRect::new(0.1, 0.35, 0.2, 0.65)], 8), 0);
+}
+
+/// What a check shows outside the windows is confirmed or refuted by one of the next passes.
+#[test]
+fn a_candidate_has_a_window_until_a_pass_refutes_it() {
+    for is_there in [true, false] {
+        let mut rig = Rig::with_windows(8);
+        rig.frames(20, &moving_at(18, 45), &[at_end(false)]);
+        let (mut checked, mut looked) = (false, false);
+        for _ in 0..40 {
+            rig.now_ns += STEP_NS;
+            let pass = rig.attention.next_pass(FRAME, rig.now_ns, &moving_at(18, 45));
+            let is_look = matches!(pass, Pass::Part { area, .. } if area.contains(&at_end(true), 0.0));
+            assert!(!is_look || checked, "nothing is known of anybody yet");
+            checked |= pass == Pass::FullFrameCheck;
+            looked |= is_look;
+            let candidate = (pass == Pass::FullFrameCheck || (is_there && looked)).then_some(at_end(true));
+            rig.attention.report(pass, [at_end(false)].into_iter().chain(candidate));
+            if looked {
+                break;
+            }
+        }
+        assert!(checked && looked);
+        let windows = rig.attention.windows().iter().flatten().count();
+        assert_eq!((windows, rig.attention.focus == Focus::Several), if is_there { (2, true) } else { (0, false) });
+    }
+}
+
+#[test]
+fn windows_merge_when_people_meet_and_keep_their_slots_otherwise() {
+    let mut rig = Rig::with_windows(8);
+    let mut slots = Vec::new();
+    for step in 0..60 {
+        let x = 0.006 * step as f32;
+        let people = [UnitRect { x: 0.1 + x, ..at_end(false) }, UnitRect { x: 0.82 - x, ..at_end(true) }];
+        if let Pass::Part { slot, area } = rig.frame(&moving(), &people) {
+            slots.push((slot, area.center().0 < 0.5));
+        }
+    }
+    assert!(slots.iter().all(|(slot, left)| *left == (slots[0].1 == (*slot == slots[0].0))), "{slots:?}");
+    assert!(matches!(rig.attention.focus, Focus::Window(_)), "{:?}", rig.attention.focus);
+}
+
+proptest::proptest! {
+    /// For any people, there are at most as many windows as are allowed, none ends on the box of
+    /// somebody, and everybody is in one.
+    #[test]
+    fn everybody_is_in_one_window(
+        boxes in proptest::collection::vec((0.0f32..1.0, 0.0f32..1.0, 0.02f32..0.3, 0.05f32..0.6), 1..12),
+        most in 2usize..9,
+    ) {
+        let people: Vec<UnitRect> =
+            boxes.iter().map(|(x, y, w, h)| UnitRect::new(*x, *y, *w, *h).intersection(&UnitRect::WHOLE)).collect();
+        let mut attention = Attention::new(GRID);
+        attention.set_most_windows(most);
+        attention.next_pass(FRAME, 1_000_000_000, &moving());
+        attention.report(Pass::FullFrame, people.iter().copied());
+        let windows: Vec<UnitRect> = attention.windows().iter().flatten().copied().collect();
+        assert!(windows.len() <= most && windows.len() != 1, "{windows:?}");
+        for person in people.iter().filter(|_| attention.focus == Focus::Several) {
+            assert!(windows.iter().any(|window| window.contains(person, 1e-4)), "{person:?} {windows:?}");
+        }
+        for window in &windows {
+            assert!(UnitRect::WHOLE.contains(window, 1e-4), "{window:?}");
         }
     }
 }

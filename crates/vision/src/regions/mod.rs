@@ -13,15 +13,31 @@ use crate::mask::{THRESHOLD, is_mask, to_probability};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share(u64);
 
-/// A component smaller than this share of the mask (0.5 %) is not a person and is removed.
-const MIN_SHARE_OF_MASK: Share = Share(50);
+/// The shares of a mask below which a component is not a person and is removed, and up to which a
+/// hole is filled.
+#[derive(Clone, Copy, Debug)]
+struct Shares {
+    least_person: Share,
+    largest_hole: Share,
+}
+
+impl Shares {
+    /// For a mask that covers a window around the people: 0.5 % and 0.05 %, which is 18 pixels of
+    /// 256x144.
+    const OF_WINDOW: Self = Self { least_person: Share(50), largest_hole: Share(5) };
+    /// For a mask that covers the frame although people are small in it: 0.1 % and 0.01 %.
+    const OF_FRAME: Self = Self { least_person: Share(10), largest_hole: Share(1) };
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self::OF_WINDOW
+    }
+}
 
 /// A component smaller than this share of the largest one (15 %) is not reported as a person. It
 /// may be a hand, so it stays in the mask.
 const MIN_SHARE_OF_LARGEST: Share = Share(1500);
-
-/// A hole of at most this share of the mask (0.05 %) is filled: 18 pixels of 256x144.
-const MAX_HOLE_SHARE_OF_MASK: Share = Share(5);
 
 impl Share {
     /// Compares `part` with this share of `whole`, both in pixels.
@@ -45,8 +61,8 @@ const FAINT: f32 = 0.1;
 /// it, a strand of hair or a noisy pixel does not move the box.
 const BOX_QUANTILE: f32 = 0.02;
 
-/// The largest possible number of regions, since each has at least [`MIN_SHARE_OF_MASK`]; one more
-/// for rounding.
+/// The number of regions for which memory is reserved. Each has at least 0.5 % of the mask, or 0.1 %
+/// of the frame, where so many are rare.
 const MAX_REGIONS: usize = 201;
 
 /// A connected part of the mask that is large enough for a person.
@@ -58,6 +74,8 @@ pub struct Region {
     pub area: f32,
     /// The mean probability of the pixels, 0.5..=1.
     pub confidence: f32,
+    /// The box around every pixel, in the unit of `bounds`.
+    pub reach: UnitRect,
 }
 
 impl Region {
@@ -65,10 +83,12 @@ impl Region {
     /// fractions of the frame. The box is cut at the edge of the frame.
     pub(crate) fn in_frame(&self, covers: PixelRect, frame: Size) -> Self {
         let share = covers.area() / PixelRect::of_size(frame).area();
-        let part = self.bounds.scaled(covers.width, covers.height);
-        let bounds = PixelRect::new(part.x + covers.x, part.y + covers.y, part.width, part.height);
-        let bounds = bounds.to_fractions(frame).intersection(&UnitRect::WHOLE);
-        Self { bounds, area: self.area * share, ..*self }
+        let placed = |bounds: &UnitRect| {
+            let part = bounds.scaled(covers.width, covers.height);
+            let bounds = PixelRect::new(part.x + covers.x, part.y + covers.y, part.width, part.height);
+            bounds.to_fractions(frame).intersection(&UnitRect::WHOLE)
+        };
+        Self { bounds: placed(&self.bounds), area: self.area * share, reach: placed(&self.reach), ..*self }
     }
 }
 
@@ -86,6 +106,7 @@ struct Total {
 /// Finds the regions of people in masks, and cleans the masks.
 #[derive(Clone, Debug, Default)]
 pub struct RegionFinder {
+    shares: Shares,
     size: Size,
     labels: Labels,
     totals: Vec<Total>,
@@ -102,6 +123,11 @@ impl RegionFinder {
     /// A finder that has not allocated memory yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A finder for masks that cover the frame and in which small people are as fine as in a window.
+    pub(crate) fn for_fine_masks() -> Self {
+        Self { shares: Shares::OF_FRAME, ..Self::default() }
     }
 
     /// Cleans the mask `values`, `[height, width]` row-major, in place. Returns the regions of
@@ -145,7 +171,7 @@ impl RegionFinder {
     fn fill_holes(&mut self, values: &mut [f32]) {
         let Size { width, height } = self.size;
         let area = self.size.area();
-        if MAX_HOLE_SHARE_OF_MASK.compare(1, area).is_gt() {
+        if self.shares.largest_hole.compare(1, area).is_gt() {
             return;
         }
         let runs = self.labels.find(values, self.size, Connectivity::Four, |value| value < THRESHOLD);
@@ -155,7 +181,7 @@ impl RegionFinder {
         });
         for run in runs {
             let total = self.totals[run.root as usize];
-            if total.marked || MAX_HOLE_SHARE_OF_MASK.compare(total.pixels, area).is_gt() {
+            if total.marked || self.shares.largest_hole.compare(total.pixels, area).is_gt() {
                 continue;
             }
             // A hole does not touch the border, so both neighbours exist. They belong to a person.
@@ -180,7 +206,8 @@ impl RegionFinder {
             total.mass += f64::from(values[run.range(width)].iter().sum::<f32>());
         });
         let largest = self.totals.iter().map(|total| total.pixels).max().unwrap_or(0).into();
-        let is_too_small = |total: &Total| MIN_SHARE_OF_MASK.compare(total.pixels, area).is_lt();
+        let least = self.shares.least_person;
+        let is_too_small = |total: &Total| least.compare(total.pixels, area).is_lt();
         self.people.clear();
         for (run, index) in runs.iter().zip(0u32..) {
             let total = &self.totals[run.root as usize];
@@ -202,11 +229,14 @@ impl RegionFinder {
             }
             let (left, right) = between_quantiles(&self.columns);
             let (top, bottom) = between_quantiles(&self.rows);
+            let ((first, end), (upper, lower)) = (extent(&self.columns), extent(&self.rows));
+            let reach = PixelRect::new(first, upper, end - first, lower - upper);
             let mean = self.totals[*root as usize].mass / f64::from(*pixels);
             self.regions.push(Region {
                 bounds: PixelRect::new(left, top, right - left, bottom - top).to_fractions(self.size),
                 area: *pixels as f32 / area as f32,
                 confidence: to_f32(mean),
+                reach: reach.to_fractions(self.size),
             });
         }
     }
@@ -241,6 +271,13 @@ fn sum(totals: &mut Vec<Total>, runs: &[Run], mut add: impl FnMut(&mut Total, &R
 fn between_quantiles(sums: &[f32]) -> (f32, f32) {
     let total: f32 = sums.iter().sum();
     (quantile(sums, total * BOX_QUANTILE), quantile(sums, total * (1.0 - BOX_QUANTILE)))
+}
+
+/// The first element that is not 0, and the one after the last.
+fn extent(sums: &[f32]) -> (f32, f32) {
+    let first = sums.iter().position(|sum| *sum > 0.0).unwrap_or(0);
+    let last = sums.iter().rposition(|sum| *sum > 0.0).map_or(first, |last| last + 1);
+    (first as f32, last as f32)
 }
 
 /// The position up to which the sums add up to `target`. Each sum is spread evenly over its

@@ -130,7 +130,7 @@ fn a_rectangle_of_pixels_is_a_region() {
     let mut finder = RegionFinder::new();
     let regions = finder.find(&mut mask, size);
     assert_eq!(regions.len(), 1);
-    let Region { bounds, area, confidence } = regions[0];
+    let Region { bounds, area, confidence, .. } = regions[0];
     // 2 % of 40 columns and of 30 rows are outside on each side.
     let expected = UnitRect::new(0.208, 0.212, 0.384, 0.576);
     assert!(bounds.contains(&expected, 1e-4) && expected.contains(&bounds, 1e-4), "{bounds:?}");

@@ -17,7 +17,8 @@ impl LargestRegions {
     /// Selects the largest regions. Empty boxes and boxes with numbers that are not finite are
     /// left out.
     pub(super) fn new(regions: &[Region]) -> Self {
-        const NONE: Region = Region { bounds: UnitRect::new(0.0, 0.0, 0.0, 0.0), area: 0.0, confidence: 0.0 };
+        const NOWHERE: UnitRect = UnitRect::new(0.0, 0.0, 0.0, 0.0);
+        const NONE: Region = Region { bounds: NOWHERE, area: 0.0, confidence: 0.0, reach: NOWHERE };
         let mut largest = Self { regions: [NONE; MAX_PEOPLE], count: 0 };
         for region in regions {
             let UnitRect { x, y, width, height } = region.bounds;

@@ -5,7 +5,8 @@ use super::*;
 const RATES: [f32; 4] = [5.0, 10.0, 15.0, 30.0];
 
 fn region(x: f32, y: f32, width: f32, height: f32) -> Region {
-    Region { bounds: UnitRect::new(x, y, width, height), area: width * height * 0.7, confidence: 0.9 }
+    let bounds = UnitRect::new(x, y, width, height);
+    Region { bounds, area: width * height * 0.7, confidence: 0.9, reach: bounds }
 }
 
 /// The regions of people in a mask. People whose boxes overlap are one region. Boxes are cut at the
