@@ -271,17 +271,15 @@ impl Shared {
         // Steps the director, in case no render thread does.
         self.shot(observation.sequence, observation.capture_ns);
         let (capture_ns, inference_ns) = (observation.capture_ns, observation.inference_ns);
-        let accepted = self.scene.while_current(scene, || {
+        self.scene.while_current(scene, || {
+            // Counted first: whoever has seen the observation finds it in the figures.
+            self.statistics.mask_made(capture_ns, inference_ns);
             self.published.mask_made(!observation.people.is_empty());
             if let Some(frame) = frame {
                 self.observed.put(ObservedFrame { frame, observation: Some(Arc::clone(&observation)) });
             }
             self.observations.put(observation);
-        });
-        if accepted {
-            self.statistics.mask_made(capture_ns, inference_ns);
-        }
-        accepted
+        })
     }
 
     /// Gives a frame in which nothing could be observed to the composites that wait for it: they
