@@ -29,8 +29,12 @@ use crate::service::logging::Repeat;
 
 /// Polkit's name on the bus.
 const POLKIT: &str = "org.freedesktop.PolicyKit1";
-/// How long polkit may take to answer without asking anybody.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long polkit may take to answer without asking anybody. It gives a rule fifteen seconds and
+/// answers nobody meanwhile, and some versions lose the end of a rule and wait as long (`docs/upstream.md`).
+const ANSWER: Duration = Duration::from_secs(20);
+/// The same where something else is decided without an answer, and so must be decided soon: for
+/// root, for the user that runs the daemon, and for attachments that run.
+const QUICK_ANSWER: Duration = Duration::from_secs(5);
 /// How long somebody may take to answer polkit's question for a password.
 const QUESTION: Duration = Duration::from_secs(180);
 /// How long polkit counts as working after an answer.
@@ -141,8 +145,8 @@ impl Authority for AllowAll {
 /// Asks polkit, with one action for each stream: `org.portraitd.attach-mask`, `-view`,
 /// `-composite`, `-source`.
 ///
-/// If polkit cannot be asked (it is not installed, does not start, does not answer within five
-/// seconds, or does not know the action), only root and the user that runs the daemon are allowed.
+/// If polkit cannot be asked (it is not installed, does not start, does not answer in
+/// time, or does not know the action), only root and the user that runs the daemon are allowed.
 #[derive(Clone, Debug, Default)]
 pub struct Polkit(Arc<PolkitState>);
 
@@ -171,8 +175,8 @@ enum PolkitError {
     Caller(#[from] zbus_polkit::Error),
     #[error(transparent)]
     Call(#[from] zbus::Error),
-    #[error("no answer within {} s", ANSWER.as_secs())]
-    Late,
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
     #[error("too many questions are open that polkit has not answered")]
     Crowded,
 }
@@ -181,7 +185,7 @@ impl PolkitError {
     /// Whether this says nothing about polkit if it answers others.
     fn is_delay(&self) -> bool {
         match self {
-            Self::Late | Self::Crowded => true,
+            Self::Late(_) | Self::Crowded => true,
             Self::Call(zbus::Error::MethodError(name, ..)) => {
                 name.as_str() == "org.freedesktop.DBus.Error.LimitsExceeded"
             }
@@ -214,7 +218,7 @@ impl PolkitState {
         self: &Arc<Self>,
         request: &AuthorizationRequest<'_>,
         flags: CheckAuthorizationFlags,
-        deadline: Instant,
+        limit: Limit,
         place: Place,
     ) -> Result<(bool, bool), PolkitError> {
         let subject = subject_of(request.client)?;
@@ -246,8 +250,8 @@ impl PolkitState {
             let _ = sender.send(answer.map(|answer| (answer.is_authorized, answer.is_challenge)));
         });
         // The task drops the sender only after it has sent.
-        let answer = timeout_at(deadline, receiver).await.map_err(|_| PolkitError::Late)?;
-        Ok(answer.map_err(|_| PolkitError::Late)??)
+        let answer = timeout_at(limit.end, receiver).await.map_err(|_| PolkitError::Late(limit.of))?;
+        Ok(answer.map_err(|_| PolkitError::Late(limit.of))??)
     }
 
     async fn check(
@@ -256,10 +260,11 @@ impl PolkitState {
     ) -> Result<Result<Grant, Refusal>, PolkitError> {
         let action = action_of(request.stream);
         let user = request.client.user;
-        let deadline = Instant::now() + ANSWER;
-        let place = timeout_at(deadline, self.places.plain(user, request.running)).await;
+        let quick = request.running || is_trusted(user);
+        let limit = Limit::new(if quick { QUICK_ANSWER } else { ANSWER });
+        let place = timeout_at(limit.end, self.places.plain(user, request.running)).await;
         let place = place.map_err(|_| PolkitError::Crowded)?;
-        let (allowed, mut challenge) = self.ask(request, CheckAuthorizationFlags::empty(), deadline, place).await?;
+        let (allowed, mut challenge) = self.ask(request, CheckAuthorizationFlags::empty(), limit, place).await?;
         if allowed {
             return Ok(Ok(Grant::Standing));
         }
@@ -271,8 +276,8 @@ impl PolkitState {
             };
             let flags = CheckAuthorizationFlags::ALLOW_USER_INTERACTION;
             let allowed;
-            (allowed, challenge) = match self.ask(request, flags, Instant::now() + QUESTION, place).await {
-                Err(PolkitError::Late) => {
+            (allowed, challenge) = match self.ask(request, flags, Limit::new(QUESTION), place).await {
+                Err(PolkitError::Late(_)) => {
                     let limit = QUESTION.as_secs();
                     let text =
                         format!("polkit asked for a password for {action}, and nobody answered within {limit} s");
@@ -287,6 +292,25 @@ impl PolkitState {
         let text = format!("polkit does not allow {action}");
         Ok(Err(if challenge { Refusal::NeedsPassword(text) } else { Refusal::Denied(text) }))
     }
+}
+
+/// A deadline, and the time it was made from.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    of: Duration,
+    end: Instant,
+}
+
+impl Limit {
+    fn new(of: Duration) -> Self {
+        Self { of, end: Instant::now() + of }
+    }
+}
+
+/// Whether a user may do everything if polkit cannot be asked: root, and the user that runs the
+/// daemon.
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == rustix::process::geteuid().as_raw()
 }
 
 /// Why polkit is not asked to ask for a password.
@@ -308,9 +332,7 @@ impl Authority for Polkit {
                 Err(error) => error,
             };
             let action = action_of(request.stream);
-            let own_user = rustix::process::geteuid().as_raw();
-            let user = request.client.user;
-            if user == 0 || user == own_user {
+            if is_trusted(request.client.user) {
                 tracing::debug!(
                     %error, %action, client = %request.client,
                     "polkit cannot be asked; the request is allowed, because the caller is root or our own user"
@@ -408,7 +430,7 @@ mod tests {
         assert!(error("org.freedesktop.DBus.Error.LimitsExceeded").is_delay());
         assert!(!error("org.freedesktop.DBus.Error.NoReply").is_delay());
         assert!(!error("org.freedesktop.DBus.Error.ServiceUnknown").is_delay());
-        assert!(PolkitError::Late.is_delay() && PolkitError::Crowded.is_delay());
+        assert!(PolkitError::Late(ANSWER).is_delay() && PolkitError::Crowded.is_delay());
         // Who has never had an answer does not know that polkit works.
         assert!(!PolkitState::default().is_working());
     }

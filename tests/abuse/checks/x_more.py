@@ -112,10 +112,17 @@ def hung_polkit(context):
     ring = context.attach(context.bus(dave), "mask")
     ring.wait(3)
     watch = Watch(context, daemon)
+    waiting = context.bus(crowd[1])
     os.kill(context.world.polkit.pid, signal.SIGSTOP)
     try:
+        serial = waiting.send(SERVICE, CAMERA, "org.portraitd.Camera1", "Attach", "sa{sv}", "mask", {})
         attackers = [context.bus(user) for user in (alice, alice, bob, crowd[0])]
         answers, errors = loop(attackers, 3, attach_call, watch.tick)
+        # polkit itself answers nobody for fifteen seconds while a rule hangs: callers wait longer than that.
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            waiting.poll(max(0.0, end - time.monotonic()))
+            require(serial not in waiting.replies, "a permitted user's attach was answered without polkit")
         ring.drain()
         ring.follow()
         ring.wait(10)
@@ -123,6 +130,9 @@ def hung_polkit(context):
             bus.close()
     finally:
         os.kill(context.world.polkit.pid, signal.SIGCONT)
+    waiting.wait(serial)
+    for fd in waiting.last.fds:
+        os.close(fd)
     served(context, crowd[1])
     return f"{answers} answers meanwhile {errors or ''}; {watch.verdict(32, 8)}"
 
