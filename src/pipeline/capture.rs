@@ -43,8 +43,8 @@ use crate::service::notify::Progress;
 use crate::service::panics::caught;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::{
-    BlankFrames, Colorimetry, ControlValues, FormatRequest, FrameFormat, Orientation, PixelFormat, Size, Source,
-    SourceError, Stream, StreamEvent, upright,
+    BlankFrames, Colorimetry, ControlValues, FormatRequest, FrameFormat, Opening, Orientation, PixelFormat, Producer,
+    Size, Source, SourceError, Stream, StreamEvent, upright,
 };
 use portraitd_v4l2::clock::StallDetector;
 
@@ -222,10 +222,15 @@ impl Capture {
     fn run_once(&mut self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
         let Tuning { wanted, orientation, controls, .. } = self.shared.tuning.get();
-        let opened = self.source.open(&wanted);
-        let mut stream = match opened.and_then(|stream| upright(stream, orientation, &self.source.name())) {
+        let opened = match self.source.begin(&wanted) {
+            Ok(Opening::Open(stream)) => Ok(stream),
+            Ok(Opening::Waiting(mut producer)) => self.await_producer(producer.as_mut(), (wanted, orientation)),
+            Err(error) => Err(Ended::Failed(error)),
+        };
+        let upright = |stream| upright(stream, orientation, &self.source.name()).map_err(Ended::Failed);
+        let mut stream = match opened.and_then(upright) {
             Ok(stream) => stream,
-            Err(error) => return Ended::Failed(error),
+            Err(ended) => return ended,
         };
         let format = stream.format();
         if let Some(repeats) = self.log.openings.check(monotonic_ns()) {
@@ -244,6 +249,57 @@ impl Capture {
             info!(camera = self.shared.name(), source = self.source.name(), reason = ?ended, repeats, "camera closed");
         }
         ended
+    }
+
+    /// Waits for the program that produces the frames, for as long as somebody looks. After the time
+    /// that a camera has for its first frame, this one is absent until the program begins.
+    fn await_producer(
+        &mut self,
+        producer: &mut dyn Producer,
+        wanted: (FormatRequest, Orientation),
+    ) -> Result<Box<dyn Stream>, Ended> {
+        let mut patience = StallDetector::starting(0.0, monotonic_ns());
+        let mut retry_requests = self.shared.demand.retry_requests();
+        let mut told = false;
+        loop {
+            self.check_wanted(wanted)?;
+            if let Some(stream) = producer.wait(POLL).map_err(Ended::Failed)? {
+                return Ok(stream);
+            }
+            self.progress.advance();
+            let requests = self.shared.demand.retry_requests();
+            if told && requests != retry_requests {
+                // Another client gets an attempt of its own.
+                (retry_requests, told) = (requests, false);
+                patience = StallDetector::starting(0.0, monotonic_ns());
+                self.shared.set_state(CameraState::Starting, None);
+            } else if !told && patience.stalled(monotonic_ns()) {
+                told = true;
+                let (state, reason) = outage_of(&producer.missing());
+                if let Some(repeats) = self.log.failed(&reason.text, monotonic_ns()) {
+                    warn!(camera = self.shared.name(), repeats, "{}; waiting for it", reason.text);
+                }
+                self.shared.set_state(state, Some(reason));
+            }
+        }
+    }
+
+    /// Whether the source is still to be open, as it was opened for `opened_for`.
+    fn check_wanted(&self, opened_for: (FormatRequest, Orientation)) -> Result<(), Ended> {
+        if self.shared.demand.is_shut_down() {
+            return Err(Ended::Shutdown);
+        }
+        if self.shared.demand.is_private() {
+            return Err(Ended::Private);
+        }
+        let tuning = self.shared.tuning.get();
+        if self.shared.demand.expired(tuning.idle_close) {
+            return Err(Ended::Unwanted);
+        }
+        if (tuning.wanted, tuning.orientation) != opened_for {
+            return Err(Ended::Reconfigured);
+        }
+        Ok(())
     }
 
     /// Gives the controls of the source their wanted values. What does not succeed is logged: the
@@ -277,18 +333,8 @@ impl Capture {
         let mut last = (0, 0);
         let mut starved = 0;
         loop {
-            if self.shared.demand.is_shut_down() {
-                return Ended::Shutdown;
-            }
-            if self.shared.demand.is_private() {
-                return Ended::Private;
-            }
-            let tuning = self.shared.tuning.get();
-            if self.shared.demand.expired(tuning.idle_close) {
-                return Ended::Unwanted;
-            }
-            if (tuning.wanted, tuning.orientation) != wanted {
-                return Ended::Reconfigured;
+            if let Err(ended) = self.check_wanted(wanted) {
+                return ended;
             }
             let event = stream.next(POLL);
             // It may have been made private while the stream waited. That frame is not passed on.
@@ -389,7 +435,9 @@ enum Delivery {
 /// The state of a camera whose source failed with `error`, and the reason for clients.
 fn outage_of(error: &SourceError) -> (CameraState, OutageReason) {
     let (state, refusal): (_, fn(String) -> ServiceError) = match error {
-        SourceError::Absent { .. } | SourceError::Gone { .. } => (CameraState::Absent, ServiceError::CameraAbsent),
+        SourceError::Absent { .. } | SourceError::Gone { .. } | SourceError::NoProducer { .. } => {
+            (CameraState::Absent, ServiceError::CameraAbsent)
+        }
         SourceError::Busy { .. } => (CameraState::Failed, ServiceError::Busy),
         _ => (CameraState::Failed, ServiceError::Failed),
     };

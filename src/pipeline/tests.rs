@@ -6,6 +6,7 @@ mod fail_closed;
 mod following;
 mod metrics;
 mod panics;
+mod pipes;
 mod quotas;
 mod upright;
 

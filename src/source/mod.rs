@@ -5,7 +5,7 @@
 //! | `/dev/v4l/by-id/...` | a V4L2 device |
 //! | `auto` | the first V4L2 capture device with a usable format |
 //! | `scene[:NAME][?OPTIONS]` | a synthetic scene, see [`SceneOptions`] |
-//! | `file:PATH[?OPTIONS]` | a picture, a directory of pictures or a y4m video, see [`FileOptions`] |
+//! | `file:PATH[?OPTIONS]` | a picture, a directory of pictures, a y4m video or a named pipe, see [`FileOptions`] |
 //! | `-` | y4m on standard input |
 //!
 //! Options are joined by `&`. A switch such as `loop` is written alone, or as `loop=yes` or

@@ -1,7 +1,7 @@
 """Runs the recipes of docs/recipes/README.md as they are printed there, against the service on a session bus, and looks at what
 they make. `measure` instead prints what the ways out cost.
 
-Usage: main.py recipes | measure [FRAMES], from the repository's root, with a session bus and the service on it."""
+Usage: main.py recipes PIPE | measure [FRAMES], from the repository's root, with a session bus and the service on it."""
 
 import json
 import os
@@ -17,13 +17,14 @@ import time
 
 ROOT = pathlib.Path.cwd()
 PAGE = ROOT / "docs/recipes/README.md"
+WAYS_IN = ROOT / "docs/recipes/in.md"
 PROGRAM = ROOT / "target/release/portraitctl"
 FRAMES = 45
 
 
-def blocks():
-    """The shell commands of the page."""
-    return re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(page):
+    """The shell commands of a page."""
+    return re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def probe(path):
@@ -38,7 +39,7 @@ def environment(work):
     """Where `portraitctl` uses our bus and ends by itself, and players need neither screen nor sound."""
     wrapper = work / "bin/portraitctl"
     wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec "{PROGRAM}" --bus session "$@" --frames {FRAMES}\n')
+    wrapper.write_text(f'#!/bin/sh\nexec "{PROGRAM}" --bus session --camera main "$@" --frames {FRAMES}\n')
     wrapper.chmod(0o755)
     (work / "mpv").mkdir()
     (work / "mpv/mpv.conf").write_text("vo=null\nao=null\n")
@@ -60,7 +61,7 @@ def recipes():
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         env = environment(work)
-        for command in blocks():
+        for command in blocks(PAGE):
             program = re.search(r"\|\s*(\S+)", command)[1]
             url = re.search(r"rtsp://\S+", command)
             if shutil.which(program) is None:
@@ -96,6 +97,26 @@ def recipes():
             assert least <= int(stream["nb_read_frames"]) <= written, stream
 
 
+def ways_in(pipe):
+    """A video file that ffmpeg writes to the pipe is a camera, twice. ffmpeg waits until somebody looks."""
+    [command] = [command for command in blocks(WAYS_IN) if "talk.mp4" in command]
+    assert "/run/camera.y4m" in command, command
+    with tempfile.TemporaryDirectory() as folder:
+        make = ["-f", "lavfi", "-i", "testsrc=size=320x180:rate=30:duration=60", "-c:v", "mpeg4", "talk.mp4"]
+        subprocess.run(["ffmpeg", "-v", "error", *make], cwd=folder, check=True)
+        for _ in range(2):
+            writer = subprocess.Popen(
+                ["bash", "-c", "exec " + command.replace("/run/camera.y4m", pipe)], cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            attach = [str(PROGRAM), "--bus", "session", "--camera", "pipe", "attach", "view", "--wait", "--frames", str(FRAMES), "--json"]
+            summary = json.loads(subprocess.run(attach, capture_output=True, check=True, timeout=60).stdout.splitlines()[-1])
+            assert summary["frames"] == FRAMES, summary
+            # Nobody looks any more: ffmpeg has nobody to write to.
+            text = writer.communicate(timeout=60)[1].decode(errors="replace")
+            assert "Broken pipe" in text or writer.returncode < 0, text[-500:]
+        print(f"ffmpeg: {FRAMES} frames by a named pipe, twice; it ended when nobody looked")
+
+
 def percentile(values, percent):
     values = sorted(values)
     return values[min(len(values) - 1, len(values) * percent // 100)]
@@ -103,7 +124,7 @@ def percentile(values, percent):
 
 def measure_readers(frames):
     """The same for programs that read the ring themselves: portraitctl for Rust, and the Python package."""
-    command = [str(PROGRAM), "--bus", "session", "attach", "view", "--frames", str(frames), "--verbose", "--json"]
+    command = [str(PROGRAM), "--bus", "session", "--camera", "main", "attach", "view", "--frames", str(frames), "--verbose", "--json"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     lines = [json.loads(line) for line in child.stdout][:-1]
     _, status, usage = os.wait4(child.pid, 0)
@@ -115,7 +136,7 @@ def measure_readers(frames):
     sys.dont_write_bytecode = True
     import portraitd
 
-    with portraitd.connect("session") as bus, bus.camera().attach("view") as view:
+    with portraitd.connect("session") as bus, bus.camera("main").attach("view") as view:
         before, latency = resource.getrusage(resource.RUSAGE_SELF), []
         for _ in range(frames):
             frame = next(view)
@@ -135,7 +156,7 @@ def report(what, usage, latency, pictures, before=None):
 def measure(frames):
     """CPU time of portraitctl for each frame, and from the capture stamp until the reader has the whole picture."""
     for option, picture in (("--raw", None), ("--y4m", b"FRAME\n"), ("--mjpeg", b"\xff\xd8\xff\xe0")):
-        command = [str(PROGRAM), "--bus", "session", "attach", "view", option, "-", "--frames", str(frames), "--verbose", "--json"]
+        command = [str(PROGRAM), "--bus", "session", "--camera", "main", "attach", "view", option, "-", "--frames", str(frames), "--verbose", "--json"]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         lines = []
         reader = threading.Thread(target=lambda: lines.extend(child.stderr))
@@ -179,3 +200,4 @@ if sys.argv[1] == "measure":
     measure(count)
 else:
     recipes()
+    ways_in(sys.argv[2])

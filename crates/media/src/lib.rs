@@ -77,5 +77,5 @@ pub use portraitd_kernels::picture::{
 pub use portraitd_protocol::control::{Control, ControlError, ControlValue, ControlValues};
 pub use portraitd_protocol::geometry::{PixelRect, UnitRect, even_size};
 pub use portraitd_protocol::orientation::{Orientation, Rotation};
-pub use source::{FormatRequest, Source, SourceError, Stream, StreamCounters, StreamEvent};
+pub use source::{FormatRequest, Opening, Producer, Source, SourceError, Stream, StreamCounters, StreamEvent};
 pub use upright::upright;

@@ -103,6 +103,18 @@ pub struct Pacer {
     playback: Playback,
     anchor_ns: Option<u64>,
     count: u64,
+    /// For frames that come from another program.
+    live: Option<Live>,
+}
+
+/// When the frames of another program came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Live {
+    arrived_ns: u64,
+    /// When the frame was last said to be due.
+    due_ns: u64,
+    /// The next frame is not due before this time.
+    earliest_ns: u64,
 }
 
 /// If a frame is requested later than this, in nanoseconds, the timing starts again. Without that,
@@ -112,7 +124,21 @@ const LATE_NS: u64 = 500_000_000;
 impl Pacer {
     /// A pacer for frames at `rate`. The first frame is due when it is first requested.
     pub const fn new(rate: FrameRate, playback: Playback) -> Self {
-        Self { rate, playback, anchor_ns: None, count: 0 }
+        Self { rate, playback, anchor_ns: None, count: 0, live: None }
+    }
+
+    /// A pacer for frames that another program delivers at about `rate`. A frame is due when it
+    /// [arrives](Pacer::arrived), which is its timestamp. A program that does not keep to its rate
+    /// is held back to ten ninths of it.
+    pub fn live(rate: FrameRate) -> Self {
+        Self { live: Some(Live::default()), ..Self::new(rate, Playback::RealTime) }
+    }
+
+    /// Reports that the next frame is there, at `now_ns`. Matters for [`Pacer::live`] only.
+    pub const fn arrived(&mut self, now_ns: u64) {
+        if let Some(live) = &mut self.live {
+            live.arrived_ns = now_ns;
+        }
     }
 
     /// The frame rate, in frames a second.
@@ -122,6 +148,13 @@ impl Pacer {
 
     /// Whether the next frame is due at `now_ns` (`CLOCK_MONOTONIC` nanoseconds).
     pub fn due(&mut self, now_ns: u64) -> Due {
+        if let Some(live) = &mut self.live {
+            if now_ns < live.earliest_ns {
+                return Due::After(Duration::from_nanos(live.earliest_ns - now_ns));
+            }
+            live.due_ns = now_ns;
+            return Due::Now(live.arrived_ns);
+        }
         let anchor_ns = *self.anchor_ns.get_or_insert(now_ns);
         let stamp_ns = anchor_ns.saturating_add(self.rate.nanoseconds(self.count));
         if self.playback == Playback::Fast {
@@ -138,8 +171,11 @@ impl Pacer {
     }
 
     /// Reports that the frame that was due has been delivered.
-    pub const fn advance(&mut self) {
+    pub fn advance(&mut self) {
         self.count += 1;
+        if let Some(live) = &mut self.live {
+            live.earliest_ns = live.due_ns.saturating_add(self.rate.nanoseconds(1) / 10 * 9);
+        }
     }
 
     /// Sleeps until the next frame is due, `timeout` at most. Returns its capture timestamp in
@@ -190,6 +226,26 @@ mod tests {
         let mut pacer = Pacer::new(FrameRate::new(25, 1).expect("a rate"), Playback::Fast);
         for count in 0..5 {
             assert_eq!(pacer.due(START), Due::Now(START + count * 40_000_000));
+            pacer.advance();
+        }
+    }
+
+    #[test]
+    fn live_frames_have_the_time_of_their_arrival_and_their_rate_is_limited() {
+        let mut pacer = Pacer::live(FrameRate::new(10, 1).expect("a rate"));
+        pacer.arrived(START - 7);
+        assert_eq!(pacer.due(START), Due::Now(START - 7));
+        assert_eq!(pacer.due(START + 1), Due::Now(START - 7), "it was not delivered");
+        pacer.advance();
+        // A program that writes as fast as it can.
+        pacer.arrived(START + 2);
+        assert_eq!(pacer.due(START + 2), Due::After(Duration::from_nanos(89_999_999)));
+        assert_eq!(pacer.due(START + 90_000_001), Due::Now(START + 2));
+        pacer.advance();
+        // One that is late, and one that is early after it.
+        for arrival in [START + 250_000_000, START + 345_000_000] {
+            pacer.arrived(arrival);
+            assert_eq!(pacer.due(arrival), Due::Now(arrival));
             pacer.advance();
         }
     }

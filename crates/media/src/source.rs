@@ -6,7 +6,7 @@
 //! | implementation | source |
 //! |---|---|
 //! | `portraitd-v4l2` | V4L2 capture devices |
-//! | [`file`](crate::file) | pictures, directories of pictures, y4m videos |
+//! | [`file`](crate::file) | pictures, directories of pictures, y4m videos, also by named pipes |
 //! | `portraitd-scene` | synthetic scenes whose truth is known |
 
 use std::time::Duration;
@@ -77,6 +77,14 @@ pub trait Source: Send + Sync {
     /// [`SourceError`] with the name of the source and the reason.
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError>;
 
+    /// As [`Source::open`], but does not wait for another program that has to produce the frames.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    fn begin(&self, wanted: &FormatRequest) -> Result<Opening, SourceError> {
+        self.open(wanted).map(Opening::Open)
+    }
+
     /// Opens the controls of the source, whether its stream is open or not; `None` if it has none.
     ///
     /// # Errors
@@ -84,6 +92,26 @@ pub trait Source: Send + Sync {
     fn controls(&self) -> Result<Option<Box<dyn Controls>>, SourceError> {
         Ok(None)
     }
+}
+
+/// The result of [`Source::begin`].
+pub enum Opening {
+    /// The source is open.
+    Open(Box<dyn Stream>),
+    /// Another program has to begin first.
+    Waiting(Box<dyn Producer>),
+}
+
+/// A program that has to begin before a source is open. Dropping it closes the source.
+pub trait Producer: Send {
+    /// The error that says who is waited for.
+    fn missing(&self) -> SourceError;
+
+    /// Waits for the program, `timeout` at most. After it has returned a stream, it must be dropped.
+    ///
+    /// # Errors
+    /// [`SourceError`]. The producer must then be dropped and the source opened again.
+    fn wait(&mut self, timeout: Duration) -> Result<Option<Box<dyn Stream>>, SourceError>;
 }
 
 /// The format that is requested from a source. The source chooses the nearest one that it has.
@@ -110,6 +138,14 @@ pub enum SourceError {
     Absent {
         /// The name of the source.
         source_name: String,
+    },
+    /// The program that has to produce the frames has not begun.
+    #[error("{source_name}: {reason}")]
+    NoProducer {
+        /// The name of the source.
+        source_name: String,
+        /// What is missing. It is a sentence of its own.
+        reason: &'static str,
     },
     /// Another program uses the device.
     #[error("{source_name}: in use by another program")]

@@ -122,7 +122,7 @@ fn is_camera(device: &Device) -> bool {
 /// The higher the number, the better the error explains why there is no camera.
 const fn priority(error: &SourceError) -> u8 {
     match error {
-        SourceError::Absent { .. } | SourceError::Gone { .. } => 0,
+        SourceError::Absent { .. } | SourceError::Gone { .. } | SourceError::NoProducer { .. } => 0,
         SourceError::Unsupported { .. } | SourceError::Malformed { .. } => 1,
         SourceError::Io { .. } => 2,
         SourceError::Permission { .. } => 3,

@@ -11,7 +11,7 @@ use crate::playback::{FrameRate, Playback};
 pub enum FilePath {
     /// Standard input, which must be a y4m video.
     Stdin,
-    /// A picture, a directory of pictures, or a y4m video.
+    /// A picture, a directory of pictures, a y4m video, or a named pipe to which one is written.
     Path(PathBuf),
 }
 

@@ -2,19 +2,25 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::batch;
 use super::options::{FileOptions, FilePath};
 use super::pictures::{PicturesStream, Repeat};
+use super::pipe::{self, PipeProducer};
 use super::probe;
 use super::video::VideoStream;
 use crate::image::Content;
 use crate::playback::FrameRate;
-use crate::source::{FormatRequest, Source, SourceError, Stream};
+use crate::source::{FormatRequest, Opening, Source, SourceError, Stream};
 
-/// A file, a directory or standard input as a source of frames.
+/// How long [`Source::open`] waits for the writer of a named pipe.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A file, a directory, a named pipe or standard input as a source of frames.
 #[derive(Debug)]
 pub struct FileSource {
     options: FileOptions,
@@ -43,19 +49,41 @@ impl FileSource {
         Ok(Box::new(VideoStream::open(name, File::from(input), &self.options)?))
     }
 
-    fn open_path(&self, name: String, path: &Path, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
+    fn open_path(&self, name: String, path: &Path, wanted: &FormatRequest) -> Result<Opening, SourceError> {
+        let source_name = name.clone();
         let failed = |error: io::Error| match error.kind() {
-            ErrorKind::NotFound => SourceError::Absent { source_name: name.clone() },
-            _ => SourceError::Io { source_name: name.clone(), call: "open", error },
+            ErrorKind::NotFound => SourceError::Absent { source_name: source_name.clone() },
+            _ => SourceError::Io { source_name: source_name.clone(), call: "open", error },
         };
         let rate = self.options.frame_rate;
         let rate = rate.or_else(|| wanted.frame_rate.and_then(FrameRate::from_decimal)).unwrap_or(FrameRate::DEFAULT);
-        if std::fs::metadata(path).map_err(failed)?.is_dir() {
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        if kind.is_fifo() {
+            if self.options.repeat {
+                let reason = "a named pipe cannot be repeated (`loop`)".into();
+                return Err(SourceError::Unsupported { source_name: name, reason });
+            }
+            let pipe = pipe::open(path).map_err(failed)?;
+            return Ok(Opening::Waiting(Box::new(PipeProducer::new(name, pipe, self.options.clone()))));
+        }
+        let stream: Box<dyn Stream> = if kind.is_dir() {
             let files = batch::pictures_in(path).map_err(failed)?;
             let repeat = if self.options.repeat { Repeat::All } else { Repeat::No };
-            return Ok(Box::new(PicturesStream::open(name, files, repeat, rate, self.options.playback)?));
-        }
-        match probe::open(path).map_err(failed)? {
+            Box::new(PicturesStream::open(name, files, repeat, rate, self.options.playback)?)
+        } else {
+            self.open_file(name, probe::open(path).map_err(failed)?, path, rate)?
+        };
+        Ok(Opening::Open(stream))
+    }
+
+    fn open_file(
+        &self,
+        name: String,
+        probed: (File, Content),
+        path: &Path,
+        rate: FrameRate,
+    ) -> Result<Box<dyn Stream>, SourceError> {
+        match probed {
             (file, Content::Y4m) => Ok(Box::new(VideoStream::open(name, file, &self.options)?)),
             (_, Content::Png | Content::Jpeg) => {
                 let repeat = Repeat::Still;
@@ -79,8 +107,15 @@ impl Source for FileSource {
     }
 
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
+        match self.begin(wanted)? {
+            Opening::Open(stream) => Ok(stream),
+            Opening::Waiting(mut writer) => writer.wait(WRITER_TIMEOUT)?.ok_or_else(|| writer.missing()),
+        }
+    }
+
+    fn begin(&self, wanted: &FormatRequest) -> Result<Opening, SourceError> {
         match &self.options.path {
-            FilePath::Stdin => self.open_stdin(self.name()),
+            FilePath::Stdin => self.open_stdin(self.name()).map(Opening::Open),
             FilePath::Path(path) => self.open_path(self.name(), path, wanted),
         }
     }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::playback::{FrameRate, Playback};
 use crate::{
-    Colorimetry, FormatRequest, Frame, OwnedPicture, PixelFormat, Size, Source, SourceError, Stream, StreamEvent,
+    Colorimetry, FormatRequest, Frame, Opening, OwnedPicture, PixelFormat, Producer, Size, Source, SourceError, Stream,
+    StreamEvent,
 };
 use std::fs::File;
 use std::path::PathBuf;
@@ -168,6 +169,117 @@ fn a_pipe_that_stops_in_a_frame_does_not_block() {
     assert_eq!(first(&frame(&mut stream)), 2);
     drop(writer);
     assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)));
+}
+
+/// A named pipe and a source that reads it.
+struct Pipe {
+    folder: Folder,
+    source: FileSource,
+}
+
+impl Pipe {
+    fn new() -> Self {
+        let folder = Folder::new();
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.path("p"), rustix::fs::Mode::RWXU).expect("a pipe");
+        let source = FileSource::new(FileOptions::new(FilePath::Path(folder.path("p"))));
+        Self { folder, source }
+    }
+
+    fn producer(&self) -> Box<dyn Producer> {
+        match self.source.begin(&FormatRequest::default()).expect("opens without a writer") {
+            Opening::Waiting(producer) => producer,
+            Opening::Open(_) => panic!("no writer has begun"),
+        }
+    }
+
+    /// A writer that does not wait, since the source has the pipe open.
+    fn writer(&self) -> std::io::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        std::fs::OpenOptions::new().write(true).custom_flags(flags).open(self.folder.path("p"))
+    }
+
+    fn write(&self, bytes: &[u8]) -> File {
+        let mut writer = self.writer().expect("the source has opened the pipe");
+        std::io::Write::write_all(&mut writer, bytes).expect("written");
+        writer
+    }
+
+    /// The error of a writer who writes these bytes.
+    fn error(&self, bytes: &[u8]) -> String {
+        let mut producer = self.producer();
+        let _writer = self.write(bytes);
+        let error = match producer.wait(LONG) {
+            Ok(Some(mut stream)) => stream.next(LONG).expect_err("an error"),
+            Ok(None) => panic!("the bytes are there"),
+            Err(error) => error,
+        };
+        error.to_string().replace(&self.folder.0.path().display().to_string(), "DIR")
+    }
+}
+
+#[test]
+fn a_named_pipe_waits_for_its_writer_and_then_for_the_next_one() {
+    let pipe = Pipe::new();
+    assert!(pipe.writer().is_err(), "nobody looks, so a writer would wait");
+    let mut producer = pipe.producer();
+    assert!(producer.wait(Duration::from_millis(1)).expect("no error").is_none());
+    assert!(producer.missing().to_string().ends_with("/p: no program writes to this pipe"));
+    let writer = pipe.write(&mono(&[5, 6]));
+    let mut stream = producer.wait(LONG).expect("a header").expect("a writer");
+    drop(producer);
+    assert_eq!((stream.format().size, stream.format().frame_rate), (Size::new(4, 2), 25.0));
+    let before = crate::clock::monotonic_ns();
+    let frames = [frame(&mut stream), frame(&mut stream)];
+    assert_eq!(frames.each_ref().map(first), [5, 6]);
+    assert!(frames.iter().all(|frame| (before..=crate::clock::monotonic_ns()).contains(&frame.capture_ns)));
+    drop(writer);
+    assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)));
+    drop(stream);
+    assert!(pipe.writer().is_err(), "the source is closed");
+    // The next writer, of another size, is ended in the middle of a frame.
+    let mut producer = pipe.producer();
+    drop(pipe.write(b"YUV4MPEG2 W2 H2 F25:1 Cmono\nFRAME\n12"));
+    let mut stream = producer.wait(LONG).expect("a header").expect("a writer");
+    assert_eq!(stream.format().size, Size::new(2, 2));
+    assert!(matches!(stream.next(LONG), Ok(StreamEvent::End)));
+    // One that leaves without a byte.
+    let mut producer = pipe.producer();
+    drop(pipe.writer().expect("open"));
+    assert!(matches!(producer.wait(LONG), Err(SourceError::NoProducer { .. })));
+}
+
+#[test]
+fn what_is_written_to_a_named_pipe_is_limited() {
+    let pipe = Pipe::new();
+    let cases: [(&[u8], &str); 5] = [
+        (b"\0\0\0\0\n", "file:DIR/p: y4m header: does not begin with YUV4MPEG2"),
+        (b"YUV4MPEG2 W4", "file:DIR/p: read: timed out"),
+        (&[b'Y'; 5000], "file:DIR/p: y4m header: does not begin with YUV4MPEG2"),
+        (
+            b"YUV4MPEG2 W8192 H8192 F30:1\n",
+            "file:DIR/p: a picture of 8192x8192 (I420) is too large for a named pipe, whose frames have at most 16 MB",
+        ),
+        (
+            b"YUV4MPEG2 W4 H2 Cmono\nFRAME\n12345678GARBAGE",
+            "file:DIR/p: frame 1: \"GARBAGE\" is found instead of FRAME",
+        ),
+    ];
+    for (bytes, expected) in &cases[..4] {
+        assert_eq!(pipe.error(bytes), *expected);
+    }
+    let mut producer = pipe.producer();
+    let (bytes, expected) = cases[4];
+    let writer = pipe.write(bytes);
+    let mut stream = producer.wait(LONG).expect("a header").expect("a writer");
+    assert_eq!(first(&frame(&mut stream)), b'1');
+    drop(writer);
+    let error = stream.next(LONG).expect_err("no frame").to_string();
+    assert!(error.ends_with(&expected["file:DIR".len()..]), "{error}");
+    let mut options = FileOptions::new(FilePath::Path(pipe.folder.path("p")));
+    options.repeat = true;
+    let error = FileSource::new(options).open(&FormatRequest::default()).err().expect("refused").to_string();
+    assert!(error.ends_with("/p?loop: a named pipe cannot be repeated (`loop`)"), "{error}");
 }
 
 #[test]

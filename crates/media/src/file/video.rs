@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::options::FileOptions;
 use super::y4m::{Y4mError, Y4mReader};
+use crate::clock::monotonic_ns;
 use crate::frame::{FrameFormat, MemoryPool};
 use crate::playback::{FrameRate, Pacer};
 use crate::source::{SourceError, Stream, StreamCounters, StreamEvent};
@@ -19,8 +20,11 @@ use crate::source::{SourceError, Stream, StreamCounters, StreamEvent};
 /// The number of frames that readers can hold at the same time.
 const BUFFERS: usize = 6;
 
-/// How long to wait for the header of a pipe, whose writer may still be starting.
+/// How long to wait for the header on standard input, whose writer may still be starting.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest frame that is accepted from a named pipe, in bytes: 3840x2160 in 4:2:2.
+const MAX_PIPE_FRAME_BYTES: usize = 2 * 3840 * 2160;
 
 /// The interval between two attempts to get a free buffer while readers hold all of them.
 const STARVED_PAUSE: Duration = Duration::from_millis(1);
@@ -39,7 +43,11 @@ impl Read for TimedFile {
             let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Err(ErrorKind::TimedOut.into()),
-                Ok(_) => return self.file.read(out),
+                Ok(_) => match self.file.read(out) {
+                    // Another process reads from this pipe too.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    result => return result,
+                },
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -57,6 +65,8 @@ pub(super) struct VideoStream {
     name: String,
     reader: Y4mReader<BufReader<TimedFile>>,
     repeat: bool,
+    /// Frames come from another program, at its time, until it ends.
+    live: bool,
     staging: Vec<u8>,
     /// Whether `staging` contains a whole frame that was not delivered yet.
     staged: bool,
@@ -69,25 +79,51 @@ pub(super) struct VideoStream {
 }
 
 impl VideoStream {
+    /// Plays a file, or standard input, at the frame rate of its header.
     pub(super) fn open(name: String, file: File, options: &FileOptions) -> Result<Self, SourceError> {
-        let input = TimedFile { file, deadline: Instant::now() + HEADER_TIMEOUT };
-        let reader =
-            Y4mReader::new(BufReader::with_capacity(1 << 16, input)).map_err(|error| video_error(&name, error))?;
-        let header = *reader.header();
+        let reader = read_header(&name, file, HEADER_TIMEOUT)?;
+        let rate = options.frame_rate.or(reader.header().frame_rate).unwrap_or(FrameRate::DEFAULT);
+        Ok(Self::new(name, reader, options.repeat, Pacer::new(rate, options.playback)))
+    }
+
+    /// Passes on what a program writes to a named pipe. Its header may take `timeout`.
+    pub(super) fn of_pipe(
+        name: String,
+        pipe: File,
+        options: &FileOptions,
+        timeout: Duration,
+    ) -> Result<Self, SourceError> {
+        let reader = read_header(&name, pipe, timeout)?;
+        let header = reader.header();
+        if header.frame_bytes() > MAX_PIPE_FRAME_BYTES {
+            let reason = format!(
+                "a picture of {} ({}) is too large for a named pipe, whose frames have at most {} MB",
+                header.size,
+                header.pixel_format,
+                MAX_PIPE_FRAME_BYTES / 1_000_000
+            );
+            return Err(SourceError::Unsupported { source_name: name, reason });
+        }
         let rate = options.frame_rate.or(header.frame_rate).unwrap_or(FrameRate::DEFAULT);
-        let format = FrameFormat::packed(header.pixel_format, header.size, header.color, rate.per_second());
-        Ok(Self {
+        Ok(Self { live: true, ..Self::new(name, reader, false, Pacer::live(rate)) })
+    }
+
+    fn new(name: String, reader: Y4mReader<BufReader<TimedFile>>, repeat: bool, pacer: Pacer) -> Self {
+        let header = *reader.header();
+        let format = FrameFormat::packed(header.pixel_format, header.size, header.color, pacer.rate().per_second());
+        Self {
             name,
             reader,
-            repeat: options.repeat,
+            repeat,
+            live: false,
             staging: vec![0; header.frame_bytes()],
             staged: false,
             starved: false,
             pool: MemoryPool::new(format, BUFFERS),
-            pacer: Pacer::new(rate, options.playback),
+            pacer,
             sequence: 0,
             counters: StreamCounters::default(),
-        })
+        }
     }
 
     /// Reads a frame to `staging`. Returns false at the end of the video.
@@ -104,10 +140,18 @@ impl VideoStream {
                     })?;
                 }
                 Ok(false) => return Ok(false),
+                // The writer was ended while it wrote.
+                Err(Y4mError::Truncated { .. }) if self.live => return Ok(false),
                 Err(error) => return Err(video_error(&self.name, error)),
             }
         }
     }
+}
+
+/// Reads the header of a video, whose writer may take `timeout`.
+fn read_header(name: &str, file: File, timeout: Duration) -> Result<Y4mReader<BufReader<TimedFile>>, SourceError> {
+    let input = TimedFile { file, deadline: Instant::now() + timeout };
+    Y4mReader::new(BufReader::with_capacity(1 << 16, input)).map_err(|error| video_error(name, error))
 }
 
 /// An error of the video as an error of the source.
@@ -129,7 +173,10 @@ impl Stream for VideoStream {
         let deadline = Instant::now() + timeout;
         if !self.staged {
             match self.stage(deadline) {
-                Ok(true) => self.staged = true,
+                Ok(true) => {
+                    self.staged = true;
+                    self.pacer.arrived(monotonic_ns());
+                }
                 Ok(false) => return Ok(StreamEvent::End),
                 Err(SourceError::Io { error, .. }) if error.kind() == ErrorKind::TimedOut => {
                     return Ok(StreamEvent::Nothing);
