@@ -12,6 +12,7 @@ use super::matte::{Edge, MaskView, Matte};
 use crate::cast;
 use crate::picture::{Picture, PictureMut, PixelFormat, PixelRect, Size, packed_bytes};
 use crate::scale::{Filter, ScaleError, Scaler};
+use crate::simd::Usable;
 
 /// Cells per radius, in each direction. With fewer, the cells themselves could be seen.
 const CELLS_PER_RADIUS: f32 = 4.0;
@@ -38,7 +39,7 @@ pub struct Blur {
     blurred_weights: Vec<u16>,
     values: Vec<u16>,
     scratch: Vec<u16>,
-    column: Vec<u32>,
+    column: Vec<i32>,
 }
 
 impl Default for Blur {
@@ -197,33 +198,31 @@ fn box_radius(cells: f32) -> usize {
 
 /// Applies three box filters in both directions, in place. `radius` is that along the rows, and that
 /// down the columns. Borders are replicated.
-fn boxes(values: &mut [u16], scratch: &mut Vec<u16>, column: &mut Vec<u32>, width: usize, radius: [usize; 2]) {
+fn boxes(values: &mut [u16], scratch: &mut Vec<u16>, column: &mut Vec<i32>, width: usize, radius: [usize; 2]) {
     scratch.resize(values.len(), 0);
-    for _ in 0..3 {
-        for (row, out) in values.chunks_exact(width).zip(scratch.chunks_exact_mut(width)) {
-            box_along(row, out, radius[0]);
+    let height = values.len() / width;
+    // Running sums of neighbouring columns are added together. Those along a row are a chain of
+    // additions, so rows become columns for them.
+    for (width, radius) in [(width, radius[1]), (height, radius[0])] {
+        box_down(values, scratch, column, width, radius);
+        box_down(scratch, values, column, width, radius);
+        box_down(values, scratch, column, width, radius);
+        transpose(scratch, values, width);
+    }
+}
+
+/// Turns the columns of a picture of `width` values a row into rows.
+fn transpose(values: &[u16], out: &mut [u16], width: usize) {
+    let height = values.len() / width;
+    for (x, out) in out.chunks_exact_mut(height).enumerate() {
+        for (out, value) in out.iter_mut().zip(values[x..].iter().step_by(width)) {
+            *out = *value;
         }
-        box_down(scratch, values, column, width, radius[1]);
     }
 }
 
-fn box_along(row: &[u16], out: &mut [u16], radius: usize) {
-    let last = row.len() - 1;
-    let inverse = 1.0 / (2 * radius + 1) as f32;
-    let mut sum = 0;
-    for i in 0..=2 * radius {
-        tally(1);
-        sum += u32::from(row[i.saturating_sub(radius).min(last)]);
-    }
-    for (x, out) in out.iter_mut().enumerate() {
-        tally(2);
-        *out = rounded(sum, inverse);
-        sum += u32::from(row[(x + radius + 1).min(last)]);
-        sum -= u32::from(row[x.saturating_sub(radius)]);
-    }
-}
-
-fn box_down(values: &[u16], out: &mut [u16], column: &mut Vec<u32>, width: usize, radius: usize) {
+fn box_down(values: &[u16], out: &mut [u16], column: &mut Vec<i32>, width: usize, radius: usize) {
+    let isa = Usable::chosen();
     let last = values.len() / width - 1;
     let row = |y: usize| &values[y * width..(y + 1) * width];
     let inverse = 1.0 / (2 * radius + 1) as f32;
@@ -232,15 +231,25 @@ fn box_down(values: &[u16], out: &mut [u16], column: &mut Vec<u32>, width: usize
     for i in 0..=2 * radius {
         tally(width);
         for (sum, &value) in column.iter_mut().zip(row(i.saturating_sub(radius).min(last))) {
-            *sum += u32::from(value);
+            *sum += i32::from(value);
         }
     }
     for (y, out) in out.chunks_exact_mut(width).enumerate() {
         tally(2 * width);
-        let (next, gone) = (row((y + radius + 1).min(last)), row(y.saturating_sub(radius)));
-        for (((out, sum), &next), &gone) in out.iter_mut().zip(column.iter_mut()).zip(next).zip(gone) {
-            *out = rounded(*sum, inverse);
-            *sum = *sum + u32::from(next) - u32::from(gone);
+        step_down(isa, row((y + radius + 1).min(last)), row(y.saturating_sub(radius)), inverse, column, out);
+    }
+}
+
+crate::simd::versions! {
+    /// Writes the means of the sums to `out`, and then moves the sums on by a row.
+    pub(super) fn step_down(next: &[u16], gone: &[u16], inverse: f32, sums: &mut [i32], out: &mut [u16]) {
+        let count = out.len();
+        let (next, gone, sums) = (&next[..count], &gone[..count], &mut sums[..count]);
+        for x in 0..count {
+            // Adding 2^23 leaves the nearest whole number in the low bits of the sum.
+            let [low, high, ..] = (sums[x] as f32 * inverse + 8_388_608.0).to_bits().to_le_bytes();
+            out[x] = u16::from_le_bytes([low, high]);
+            sums[x] += i32::from(next[x]) - i32::from(gone[x]);
         }
     }
 }
@@ -258,10 +267,4 @@ fn tally(count: usize) {
     #[cfg(test)]
     ADDITIONS.set(ADDITIONS.get() + count);
     let _ = count;
-}
-
-#[inline]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the mean of 16-bit values")]
-fn rounded(sum: u32, inverse: f32) -> u16 {
-    (sum as f32 * inverse + 0.5) as u16
 }

@@ -1,6 +1,8 @@
 //! The compositor: mixes a crop of a picture with a background according to a mask. Each row of the
 //! output is written once.
 
+use std::ops::Range;
+
 use super::error::BlendError;
 use super::guided::{self, GuidedMatte};
 use super::matte::{Edge, MaskView, Matte, MatteRows};
@@ -109,25 +111,32 @@ impl Compositor {
                 return Err(BlendError::Backdrop { format, size, found_format, found });
             }
         };
-        let Some(mask) = mask else {
+        let mut people = match (mask, guided) {
+            (None, _) => MatteSource::Nobody,
+            (Some(mask), Some(guided)) => {
+                guided.start(mask, source, crop, size, edge, Some(format))?;
+                MatteSource::Guided(guided)
+            }
+            (Some(mask), None) => MatteSource::Bilinear(matte.start(mask, crop, size, Some(edge))?),
+        };
+        let shown = people.columns(width);
+        if shown.is_empty() {
             for plane in 0..format.plane_count() {
                 for y in 0..format.plane_extent(plane, size).1 {
                     behind.row(format, plane, y, output.row_mut(plane, y));
                 }
             }
             return Ok(());
-        };
-        let mut people = match guided {
-            Some(guided) => {
-                guided.start(mask, source, crop, size, edge, Some(format))?;
-                MatteSource::Guided(guided)
-            }
-            None => MatteSource::Bilinear(matte.start(mask, crop, size, Some(edge))?),
-        };
-        let mut picture = scaler.start(*source, crop, size, format)?;
+        }
+        // The bytes of these columns in a row of each plane.
+        let rgb = format == PixelFormat::Rgb24;
+        let parts = [
+            if rgb { 3 * shown.start..3 * shown.end } else { shown.clone() },
+            shown.start..shown.end.next_multiple_of(2),
+        ];
+        let mut picture = scaler.start_columns(*source, crop, size, format, shown.clone())?;
         let to_ycc = Affine::from_rgb(source.color());
         luma.resize(width, 0);
-        let rgb = format == PixelFormat::Rgb24;
         let mut before = false;
         for y in 0..size.height as usize {
             let row = &mut alpha[y % 2];
@@ -136,18 +145,18 @@ impl Compositor {
                 MatteSource::Bilinear(people) => {
                     let any = people.row(y, row);
                     if any {
-                        picture.row(0, y, foreground_row);
+                        picture.row(0, y, &mut foreground_row[parts[0].clone()]);
                     }
                     any
                 }
                 MatteSource::Guided(people) if people.rows().contains(&y) => {
-                    picture.row(0, y, foreground_row);
+                    picture.row(0, y, &mut foreground_row[parts[0].clone()]);
                     if rgb {
-                        guided::luma_of_rgb(&to_ycc, foreground_row, luma);
+                        guided::luma_of_rgb(&to_ycc, &foreground_row[parts[0].clone()], &mut luma[shown.clone()]);
                     }
                     people.row(y, if rgb { luma } else { foreground_row }, row)
                 }
-                MatteSource::Guided(_) => {
+                MatteSource::Guided(_) | MatteSource::Nobody => {
                     row.fill(0);
                     false
                 }
@@ -162,12 +171,16 @@ impl Compositor {
                 if let MatteSource::Guided(people) = &mut people {
                     people.restore_colors(format, plane, y, alpha, foreground);
                 }
-                rows::blend(*isa, foreground, background, alpha, out);
+                let Range { start, end } = parts[plane];
+                out[..start].copy_from_slice(&background[..start]);
+                out[end..].copy_from_slice(&background[end..]);
+                let [foreground, background, alpha] = [foreground, background, alpha].map(|row| &row[start..end]);
+                rows::blend(*isa, foreground, background, alpha, &mut out[start..end]);
             };
             let row = &alpha[y % 2];
             let out = output.row_mut(0, y);
             if any && rgb {
-                rows::repeat::<3>(row, spread);
+                rows::repeat::<3>(&row[shown.clone()], &mut spread[parts[0].clone()]);
                 mixed(0, y, Some(&spread[..out.len()]), foreground_row, out);
             } else {
                 mixed(0, y, any.then_some(row), foreground_row, out);
@@ -178,9 +191,10 @@ impl Compositor {
                 if any || (y % 2 == 1 && before) {
                     // In a picture of odd height, the last row does not share its chroma.
                     let lower = if y % 2 == 1 { &alpha[1] } else { &alpha[0] };
-                    rows::chroma_alpha(&alpha[0], lower, &mut spread[..out.len()]);
+                    let [upper, lower] = [&alpha[0], lower].map(|row| &row[shown.clone()]);
+                    rows::chroma_alpha(*isa, upper, lower, &mut spread[parts[1].clone()]);
                     let foreground_row = &mut foreground[..out.len()];
-                    picture.row(1, y / 2, foreground_row);
+                    picture.row(1, y / 2, &mut foreground_row[parts[1].clone()]);
                     mixed(1, y / 2, Some(&spread[..out.len()]), foreground_row, out);
                 } else {
                     mixed(1, y / 2, None, &mut [], out);
@@ -194,8 +208,28 @@ impl Compositor {
 
 /// The source of the matte's rows.
 enum MatteSource<'a> {
+    Nobody,
     Bilinear(MatteRows<'a>),
     Guided(&'a mut GuidedMatte),
+}
+
+/// The columns of a composite that show people are rounded to multiples of this, so that the tables
+/// of the foreground are seldom computed again while somebody moves.
+const COLUMNS: usize = 64;
+
+impl MatteSource<'_> {
+    /// The columns of rows of `width` pixels outside which there is no person.
+    fn columns(&self, width: usize) -> Range<usize> {
+        let columns = match self {
+            Self::Nobody => 0..0,
+            Self::Bilinear(people) => people.columns(),
+            Self::Guided(people) => people.columns(),
+        };
+        if columns.is_empty() {
+            return 0..0;
+        }
+        columns.start / COLUMNS * COLUMNS..columns.end.next_multiple_of(COLUMNS).min(width)
+    }
 }
 
 /// The source of the backdrop's rows.

@@ -84,43 +84,57 @@ impl Lanes {
 /// The rows that [`sum_along`] reads are this much longer than those it writes.
 pub(super) const MARGIN: usize = LANES;
 
+/// `count` vectors of a row.
 #[inline(always)]
-fn at(cells: &Cells<'_>, x: usize) -> [Lanes; 4] {
-    [0, 1, 2, 3].map(|channel| Lanes::of(cells[channel], x))
+fn vectors(row: &[f32], count: usize) -> &[[f32; LANES]] {
+    &row.as_chunks().0[..count]
 }
 
-/// Adds `values` times `sign` at column `x`, one value per row. Rows are `stride` apart.
+/// The `ROWS` rows of `all`, and the number of vectors of each.
 #[inline(always)]
-fn add_to<const ROWS: usize>(rows: &mut [f32], stride: usize, x: usize, values: [Lanes; ROWS], sign: f32) {
-    for (k, value) in values.into_iter().enumerate() {
-        let row = &mut rows[k * stride + x..k * stride + x + LANES];
-        for (sum, value) in row.iter_mut().zip(value.0) {
-            *sum += sign * value;
-        }
+fn rows_of<const ROWS: usize>(all: &mut [f32]) -> ([&mut [[f32; LANES]]; ROWS], usize) {
+    let stride = all.len() / ROWS;
+    let count = stride / LANES;
+    let mut rows = all.chunks_exact_mut(stride.max(1));
+    (std::array::from_fn(|_| &mut rows.next().unwrap_or_default().as_chunks_mut().0[..count]), count)
+}
+
+/// Adds the values to vector `x` of the sums, or subtracts them.
+#[inline(always)]
+fn add_to<const ROWS: usize>(sums: &mut [&mut [[f32; LANES]]; ROWS], x: usize, values: &[Lanes; ROWS], subtract: bool) {
+    for k in 0..ROWS {
+        let sum = Lanes(sums[k][x]);
+        sums[k][x] = if subtract { sum - values[k] } else { sum + values[k] }.0;
     }
 }
 
 crate::simd::versions! {
-    /// Adds the moments of a row to the sums of the columns, or subtracts them if `sign` is -1.
-    /// There are `MOMENTS` rows of sums, whose length is a multiple of [`LANES`].
-    pub(super) fn add_moments(cells: Cells<'_>, sign: f32, columns: &mut [f32]) {
-        let stride = columns.len() / MOMENTS;
-        for x in (0..stride).step_by(LANES) {
-            let [y, b, r, p] = at(&cells, x);
+    /// Adds the moments of a row to the sums of the columns, or subtracts them. There are `MOMENTS`
+    /// rows of sums, whose length is a multiple of [`LANES`].
+    pub(super) fn add_moments<const SUBTRACT: bool>(cells: Cells<'_>, columns: &mut [f32]) {
+        let (mut sums, count) = rows_of::<MOMENTS>(columns);
+        let [y, b, r, p] = cells;
+        let (ys, bs, rs, ps) = (vectors(y, count), vectors(b, count), vectors(r, count), vectors(p, count));
+        for x in 0..count {
+            let (y, b, r, p) = (Lanes(ys[x]), Lanes(bs[x]), Lanes(rs[x]), Lanes(ps[x]));
             let all = [y, b, r, p, y * p, b * p, r * p, y * y, y * b, y * r, b * b, b * r, r * r];
-            add_to(columns, stride, x, all, sign);
+            add_to(&mut sums, x, &all, SUBTRACT);
         }
     }
 }
 
 crate::simd::versions! {
     /// Adds the colours of a row to the sums of the columns, weighted by `weights`, or subtracts
-    /// them if `sign` is -1.
-    pub(super) fn add_colors(cells: Cells<'_>, weights: &[f32], sign: f32, columns: &mut [f32]) {
-        let stride = columns.len() / COLORS;
-        for x in (0..stride).step_by(LANES) {
-            let ([y, b, r, _], weight) = (at(&cells, x), Lanes::of(weights, x));
-            add_to(columns, stride, x, [weight, weight * y, weight * b, weight * r], sign);
+    /// them.
+    pub(super) fn add_colors<const SUBTRACT: bool>(cells: Cells<'_>, weights: &[f32], columns: &mut [f32]) {
+        let (mut sums, count) = rows_of::<COLORS>(columns);
+        let [y, b, r, _] = cells;
+        let (ys, bs, rs, weights) =
+            (vectors(y, count), vectors(b, count), vectors(r, count), vectors(weights, count));
+        for x in 0..count {
+            let weight = Lanes(weights[x]);
+            let all = [weight, weight * Lanes(ys[x]), weight * Lanes(bs[x]), weight * Lanes(rs[x])];
+            add_to(&mut sums, x, &all, SUBTRACT);
         }
     }
 }
@@ -133,13 +147,11 @@ crate::simd::versions! {
         for (padded, out) in padded.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
             for (x, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 let near = &padded[x * LANES..x * LANES + LANES + MARGIN];
-                let mut sum = [0.0; LANES];
+                let mut sum = Lanes::splat(0.0);
                 for k in 0..WINDOW {
-                    for i in 0..LANES {
-                        sum[i] += near[i + k];
-                    }
+                    sum = sum + Lanes::of(near, k);
                 }
-                *out = sum;
+                *out = sum.0;
             }
         }
     }
@@ -148,13 +160,16 @@ crate::simd::versions! {
 crate::simd::versions! {
     /// Fits the mask as a linear function of the colours, from the sums over windows (`MOMENTS`
     /// rows). This is least squares with the variance of the noise added (He, Sun and Tang, "Guided
-    /// Image Filtering", TPAMI 2013, equation 19). `counts` are the cells of each window. The rows
-    /// of `out` are three gains and an offset.
-    pub(super) fn fit(sums: &[f32], counts: &[f32], out: &mut [f32]) {
-        let stride = counts.len();
+    /// Image Filtering", TPAMI 2013, equation 19). `columns` are the columns of each window, all of
+    /// which have `height` rows. The rows of `out` are three gains and an offset.
+    pub(super) fn fit(sums: &[f32], columns: &[f32], height: f32, out: &mut [f32]) {
+        let stride = columns.len();
         for x in (0..stride).step_by(LANES) {
-            let one = Lanes::splat(1.0) / Lanes::of(counts, x);
-            let mean: [Lanes; MOMENTS] = std::array::from_fn(|k| Lanes::of(sums, k * stride + x) * one);
+            let one = Lanes::splat(1.0) / (Lanes::of(columns, x) * Lanes::splat(height));
+            let mut mean = [one; MOMENTS];
+            for (k, mean) in mean.iter_mut().enumerate() {
+                *mean = Lanes::of(sums, k * stride + x) * one;
+            }
             let [y, b, r, p, yp, bp, rp, yy, yb, yr, bb, br, rr] = mean;
             let (cy, cb, cr) = (yp - y * p, bp - b * p, rp - r * p);
             let (yy, yb, yr) = (yy - y * y + Lanes::splat(NOISE_LUMA), yb - y * b, yr - y * r);
@@ -169,43 +184,50 @@ crate::simd::versions! {
             let gb = (iyb * cy + ibb * cb + ibr * cr) * scale;
             let gr = (iyr * cy + ibr * cb + irr * cr) * scale;
             let fits = [gy, gb, gr, p - gy * y - gb * b - gr * r];
-            for (k, fit) in fits.into_iter().enumerate() {
-                out[k * stride + x..k * stride + x + LANES].copy_from_slice(&fit.0);
+            for k in 0..4 {
+                out[k * stride + x..k * stride + x + LANES].copy_from_slice(&fits[k].0);
             }
         }
     }
 }
 
 /// Fractional bits of the gain of luma.
-const GAIN_BITS: i32 = 10;
+pub(super) const GAIN_BITS: i32 = 10;
 /// Fractional bits of the offsets, in levels.
-const OFFSET_BITS: i32 = 2;
+pub(super) const OFFSET_BITS: i32 = 2;
 /// The limit of gains and offsets: the difference of two must fit 16 bits.
-const LARGEST: f32 = 16_383.0;
+pub(super) const LARGEST: f32 = 16_383.0;
+
+/// The factor of numbers with so many fractional bits.
+pub(super) const fn scale(bits: i32) -> f32 {
+    (1 << bits) as f32
+}
 
 crate::simd::versions! {
-    /// Turns summed fits (four rows) over `counts` cells into the values that rows of pixels need:
-    /// the gain of luma, and the mask value at a luma of 128 with the chroma of the cell. Writes
-    /// the mask value of the cell itself to `mask`, 0..=255.
+    /// Turns summed fits (four rows) into the values that rows of pixels need: the gain of luma, and
+    /// the mask value at a luma of 128 with the chroma of the cell. A sum is that of `height` rows,
+    /// and of a number of columns. Writes the mask value of the cell itself to `mask`, 0..=255.
     pub(super) fn finish(
         fits: &[f32],
-        counts: &[f32],
+        columns: &[f32],
+        height: f32,
         cells: Cells<'_>,
         gains: &mut [i16],
         offsets: &mut [i16],
         mask: &mut [u8],
     ) {
-        let stride = counts.len();
+        let stride = columns.len();
         let (gains, offsets) = (&mut gains[..stride], &mut offsets[..stride]);
         let mask = &mut mask[..stride];
         let fixed = |value: Lanes, bits: i32| {
-            let scaled = value * Lanes::splat((1 << bits) as f32);
+            let scaled = value * Lanes::splat(scale(bits));
             scaled.at_most(LARGEST).at_least(-LARGEST).rounded()
         };
         for x in (0..stride).step_by(LANES) {
-            let one = Lanes::splat(1.0) / Lanes::of(counts, x);
-            let [gain, blue, red, rest] = [0, 1, 2, 3].map(|k| Lanes::of(fits, k * stride + x));
-            let [y, b, r, _] = at(&cells, x);
+            let one = Lanes::splat(1.0) / (Lanes::of(columns, x) * Lanes::splat(height));
+            let (gain, blue) = (Lanes::of(fits, x), Lanes::of(fits, stride + x));
+            let (red, rest) = (Lanes::of(fits, 2 * stride + x), Lanes::of(fits, 3 * stride + x));
+            let (y, b, r) = (Lanes::of(cells[0], x), Lanes::of(cells[1], x), Lanes::of(cells[2], x));
             let (gain, offset) = (gain * one, (blue * b + red * r + rest) * one);
             gains[x..x + LANES].copy_from_slice(&fixed(gain, GAIN_BITS));
             offsets[x..x + LANES].copy_from_slice(&fixed(offset, OFFSET_BITS));
@@ -251,13 +273,17 @@ crate::simd::versions! {
     }
 }
 
+/// The weights of the right one of two cells in the `D` pixels between their centres, in units of
+/// 1/32768.
+#[inline(always)]
+pub(super) fn weights<const D: usize>() -> [i16; D] {
+    std::array::from_fn(|k| i16::try_from((2 * k + 1) * 16_384 / D).unwrap_or(i16::MAX))
+}
+
 crate::simd::versions! {
     /// Interpolates cells to pixels, with `D` pixels between the centres of two neighbouring cells.
     pub(super) fn expand<const D: usize>(cells: &[i16], out: &mut [i16]) {
-        let weights: [i16; D] = std::array::from_fn(|k| {
-            let along = (2 * k + 1) * 16_384 / D;
-            i16::try_from(along).unwrap_or(i16::MAX)
-        });
+        let weights = weights::<D>();
         let pixels = out.as_chunks_mut::<D>().0;
         let count = pixels.len();
         let (left, right) = (&cells[..count], &cells[1..count + 1]);
@@ -287,7 +313,7 @@ crate::simd::versions! {
 
 /// Up to this alpha (of 255) a pixel takes only the colours of the person. Above it, its own colour
 /// has an increasing share.
-const OWN_COLOR: u8 = 204;
+pub(super) const OWN_COLOR: u8 = 204;
 
 crate::simd::versions! {
     /// Replaces the colours of pixels that are partly background by those in `person`, completely
@@ -304,11 +330,14 @@ crate::simd::versions! {
     }
 }
 
-/// Weight of a cell in the colours of the person, 0..=255, from its shaped mask. It is 0 if the
-/// cell is partly background.
-#[inline]
-pub(super) fn weight(mask: u8) -> f32 {
-    f32::from(mask.saturating_sub(OWN_COLOR)) * 5.0
+crate::simd::versions! {
+    /// Weights of cells in the colours of the person, 0..=255, from their shaped mask. A weight is 0
+    /// if the cell is partly background.
+    pub(super) fn weigh(mask: &[u8], weights: &mut [f32]) {
+        for (weight, mask) in weights.iter_mut().zip(mask) {
+            *weight = f32::from(mask.saturating_sub(OWN_COLOR)) * 5.0;
+        }
+    }
 }
 
 crate::simd::versions! {

@@ -1,6 +1,8 @@
 //! The matte: a mask at the resolution of an output, row by row.
 
-use super::rows;
+use std::ops::Range;
+
+use super::rows::{self, Ramp};
 use crate::cast;
 use crate::component::Channel;
 use crate::picture::{PixelRect, Plane, Size};
@@ -109,6 +111,7 @@ impl Edge {
 pub struct Matte {
     scaler: PlaneScaler,
     grid: Vec<u8>,
+    edge: Option<Ramp>,
 }
 
 impl Matte {
@@ -153,7 +156,11 @@ impl Matte {
         }
         let stride_bytes = mask.size.width as usize;
         self.scaler.start(x, y, Filter::Linear, &channels(&self.grid, stride_bytes));
-        Ok(MatteRows { matte: self, stride_bytes, columns, rows, edge: edge.map(Edge::bytes) })
+        self.edge = edge.map(Edge::bytes).map(|bytes| match self.edge.take() {
+            Some(edge) if edge.is(bytes) => edge,
+            _ => Ramp::new(bytes),
+        });
+        Ok(MatteRows { matte: self, stride_bytes, columns, rows })
     }
 }
 
@@ -176,7 +183,7 @@ fn span(
     let cells_a_pixel = f64::from(cells) / f64::from(covers_extent);
     let scale = f64::from(crop_extent) / f64::from(count) * cells_a_pixel;
     let origin = (f64::from(crop) - f64::from(covers)) * cells_a_pixel;
-    let span = Span { origin, scale, source: cells as usize, count: count as usize };
+    let span = Span { origin, scale, source: cells as usize, from: 0, count: count as usize };
     // The centre lies at or after 0 and before the end of the last cell. A millionth of a cell is
     // allowed for rounding.
     let bound = |at: f64| cast::coordinate(cast::floor((at - origin) / scale + 0.5).clamp(0, i64::from(count)));
@@ -190,10 +197,14 @@ pub struct MatteRows<'a> {
     stride_bytes: usize,
     columns: (usize, usize),
     rows: (usize, usize),
-    edge: Option<(u8, u8)>,
 }
 
 impl MatteRows<'_> {
+    /// The columns of the output that the mask covers.
+    pub(super) fn columns(&self) -> Range<usize> {
+        if self.rows.0 < self.rows.1 { self.columns.0..self.columns.1 } else { 0..0 }
+    }
+
     /// Writes the matte of output row `y` to `out`, one value per pixel: 0 is background, 255
     /// person. Returns whether the row has any person in it. Rows in ascending order are fastest.
     ///
@@ -208,9 +219,10 @@ impl MatteRows<'_> {
         self.matte.scaler.row(&channels(&self.matte.grid, self.stride_bytes), y, out);
         out[..from].fill(0);
         out[to..].fill(0);
-        if let Some((low, high)) = self.edge {
-            rows::shape(Usable::chosen(), &mut out[from..to], low, high);
+        let shown = &mut out[from..to];
+        match &self.matte.edge {
+            Some(edge) => edge.shape(Usable::chosen(), shown),
+            None => rows::any(shown),
         }
-        out[from..to].iter().fold(0, |all, value| all | value) != 0
     }
 }

@@ -20,6 +20,8 @@ mod error;
 mod fit;
 mod guided;
 mod matte;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod oracle;
 mod rows;
 
@@ -29,5 +31,7 @@ pub use error::BlendError;
 pub use guided::GuidedMatte;
 pub use matte::{Edge, MaskError, MaskValues, MaskView, Matte, MatteRows};
 
+#[cfg(test)]
+mod loops;
 #[cfg(test)]
 mod tests;

@@ -118,7 +118,7 @@ proptest! {
     fn smoothstep_within_a_step(low in 0_u8..250, span in 1_u8..=255) {
         let high = low.saturating_add(span);
         let mut values: Vec<u8> = (0..=255).collect();
-        rows::shape(crate::simd::Usable::chosen(), &mut values, low, high);
+        rows::Ramp::new((low, high)).shape(crate::simd::Usable::chosen(), &mut values);
         let edge = Edge { low: f32::from(low) / 255.0, high: f32::from(high) / 255.0 };
         for (value, &found) in (0_u8..=255).zip(&values) {
             let expected = oracle::shaped(f64::from(value) / 255.0, edge) * 255.0;

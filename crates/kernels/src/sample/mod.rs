@@ -420,6 +420,7 @@ fn spans(component: &Component, source: &Picture<'_>, covers: PixelRect, size: S
         origin: f64::from(origin) / covered as f64,
         scale: f64::from(extent) / f64::from(count) / covered as f64,
         source,
+        from: 0,
         count: count as usize,
     };
     let (columns, rows) = component.extent(source.size());

@@ -36,15 +36,16 @@ pub(crate) struct Span {
     pub scale: f64,
     /// Number of source samples.
     pub source: usize,
-    /// Number of output samples.
+    /// The output sample that is computed first, and the number of those that are computed.
+    pub from: usize,
     pub count: usize,
 }
 
 impl Span {
-    /// The centre of output sample `j`, in source samples. Source sample `i` covers `i..i + 1`.
+    /// The centre of the `j`th of these output samples, in source samples. Source sample `i` covers `i..i + 1`.
     #[expect(clippy::cast_precision_loss, reason = "output positions are below 2^24")]
     pub(crate) fn center(&self, j: usize) -> f64 {
-        self.origin + (j as f64 + 0.5) * self.scale
+        self.origin + ((self.from + j) as f64 + 0.5) * self.scale
     }
 
     /// The same positions over a source that keeps one of `every` neighbouring samples.
@@ -62,7 +63,7 @@ pub(crate) struct AxisFilter {
     pub taps: usize,
     pub starts: Vec<usize>,
     pub weights: Vec<i16>,
-    /// If the axis copies samples unchanged: the source sample that becomes output 0.
+    /// If the axis copies samples unchanged: the source sample that becomes the first output.
     pub identity: Option<usize>,
     /// Set by [`AxisFilter::rebase`]: the source sample from which `starts` count, and the number
     /// of samples from there on that have a tap (those past the end of the source have weight 0).
@@ -281,22 +282,22 @@ mod tests {
     fn the_whole_source_at_its_own_size_is_the_identity() {
         for filter in [Filter::Linear, Filter::Cubic] {
             for origin in [0.0, 3.0] {
-                let axis = table(Span { origin, scale: 1.0, source: 20, count: 17 }, filter);
+                let axis = table(Span { origin, scale: 1.0, source: 20, from: 0, count: 17 }, filter);
                 assert_eq!(axis.identity, Some(cast::coordinate(cast::floor(origin))), "{filter:?}");
             }
-            let axis = table(Span { origin: 0.25, scale: 1.0, source: 20, count: 17 }, filter);
+            let axis = table(Span { origin: 0.25, scale: 1.0, source: 20, from: 0, count: 17 }, filter);
             assert_eq!(axis.identity, None);
         }
     }
 
     #[test]
     fn known_weights() {
-        let half = table(Span { origin: 0.0, scale: 0.5, source: 4, count: 8 }, Filter::Linear);
+        let half = table(Span { origin: 0.0, scale: 0.5, source: 4, from: 0, count: 8 }, Filter::Linear);
         assert_eq!(half.weights(1)[..2], [ONE / 4 * 3, ONE / 4]);
-        let area = table(Span { origin: 0.5, scale: 2.0, source: 8, count: 3 }, Filter::Linear);
+        let area = table(Span { origin: 0.5, scale: 2.0, source: 8, from: 0, count: 3 }, Filter::Linear);
         assert_eq!(area.weights(0), [ONE / 4, ONE / 2, ONE / 4]);
         assert_eq!(area.starts, [0, 2, 4]);
-        let cubic = table(Span { origin: 0.5, scale: 1.0, source: 8, count: 4 }, Filter::Cubic);
+        let cubic = table(Span { origin: 0.5, scale: 1.0, source: 8, from: 0, count: 4 }, Filter::Cubic);
         assert_eq!(cubic.weights(2), [-ONE / 16, ONE / 16 * 9, ONE / 16 * 9, -ONE / 16]);
     }
 
@@ -310,7 +311,7 @@ mod tests {
             cubic: bool,
         ) {
             let filter = if cubic { Filter::Cubic } else { Filter::Linear };
-            let axis = table(Span { origin, scale, source, count }, filter);
+            let axis = table(Span { origin, scale, source, from: 0, count }, filter);
             for j in 0..count {
                 let sum: i32 = axis.weights(j).iter().map(|&weight| i32::from(weight)).sum();
                 prop_assert_eq!(sum, i32::from(ONE));

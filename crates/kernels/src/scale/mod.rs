@@ -30,6 +30,8 @@ pub use axis::Filter;
 pub(crate) use axis::{AxisFilter, Span};
 pub(crate) use fixed::ONE;
 
+use std::ops::Range;
+
 use plane::{Channels, PlaneScaler};
 
 use crate::cast;
@@ -136,6 +138,22 @@ impl Scaler {
         size: Size,
         format: PixelFormat,
     ) -> Result<ScaledRows<'s, 'a>, ScaleError> {
+        self.start_columns(source, crop, size, format, 0..size.width as usize)
+    }
+
+    /// [`Scaler::start`] for rows that have only the pixels `columns` of the output, of which the
+    /// first has an even number. Each of them has the value that it has in a whole row. Where the
+    /// samples of a row lie far apart (strong shrinking, packed chroma), it may be rounded
+    /// differently: whether rows are filtered along before or after the vertical filter depends on
+    /// the taps of the pixels that are computed.
+    pub(crate) fn start_columns<'s, 'a>(
+        &'s mut self,
+        source: Picture<'a>,
+        crop: PixelRect,
+        size: Size,
+        format: PixelFormat,
+        columns: Range<usize>,
+    ) -> Result<ScaledRows<'s, 'a>, ScaleError> {
         if !crop.is_valid() {
             return Err(ScaleError::PixelRect(crop));
         }
@@ -158,7 +176,11 @@ impl Scaler {
         let rgb = source.format().is_rgb();
         let first = Channels { channels: if rgb { [0, 1, 2].map(channel) } else { [channel(0), None, None] } };
         let second = Channels { channels: [channel(1), channel(2), None] };
-        let spans = |component: &Component, subsampled: usize| spans(component, &source, crop, size, subsampled);
+        let spans = |component: &Component, subsampled: usize| {
+            let (x, y) = spans(component, &source, crop, size, subsampled);
+            let (from, count) = (columns.start / subsampled, columns.len().div_ceil(subsampled));
+            (Span { from, count, ..x }, y)
+        };
         let (x, y) = spans(&all[0], 1);
         self.first.start(x, y, self.filter, &first);
         let has_chroma = !rgb && source.format() != PixelFormat::Grey && format != PixelFormat::Grey;
@@ -166,7 +188,7 @@ impl Scaler {
             let (x, y) = spans(&all[1], if path == ConversionPath::Planes { 2 } else { 1 });
             self.second.start(x, y, self.filter, &second);
         }
-        let width = size.width as usize;
+        let width = columns.len();
         for (row, bytes) in self.rows.iter_mut().zip(if path == ConversionPath::FromRgb { [3, 3] } else { [1, 2] }) {
             // Grey has no chroma: rows that are never filled keep the neutral value.
             row.clear();
@@ -189,7 +211,13 @@ fn spans(component: &Component, source: &Picture<'_>, crop: PixelRect, size: Siz
     let span = |origin: f32, extent: f32, count: u32, covers: usize, source: usize| {
         let ratio = subsampled as f64 / covers as f64;
         let scale = f64::from(extent) / f64::from(count) * ratio;
-        Span { origin: f64::from(origin) / covers as f64, scale, source, count: (count as usize).div_ceil(subsampled) }
+        Span {
+            origin: f64::from(origin) / covers as f64,
+            scale,
+            source,
+            from: 0,
+            count: (count as usize).div_ceil(subsampled),
+        }
     };
     let (columns, rows) = component.extent(source.size());
     (

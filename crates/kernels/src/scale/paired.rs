@@ -128,7 +128,7 @@ mod tests {
             let samples = bytes.len().div_ceil(step);
             let mut axis = AxisFilter::default();
             let filter = if cubic { Filter::Cubic } else { Filter::Linear };
-            axis.build(Span { origin, scale, source: samples, count }, filter, 4);
+            axis.build(Span { origin, scale, source: samples, from: 0, count }, filter, 4);
             axis.rebase();
             let (bytes, samples) = (&bytes[axis.first * step..], (samples - axis.first).min(axis.extent));
             let mut expected = vec![7; (count - 1) * spread + 1];

@@ -353,8 +353,8 @@ mod tests {
         let channel = Channel { data: Plane { data: &data, stride_bytes: 40 }, offset: 0, step: 1 };
         let source = Channels { channels: [Some(channel), None, None] };
         for scale in [0.4, 1.7] {
-            let x = Span { origin: 1.5, scale, source: 40, count: 16 };
-            let y = Span { origin: 0.25, scale, source: 30, count: 12 };
+            let x = Span { origin: 1.5, scale, source: 40, from: 0, count: 16 };
+            let y = Span { origin: 0.25, scale, source: 30, from: 0, count: 12 };
             let mut scaler = PlaneScaler::default();
             scaler.start(x, y, Filter::Cubic, &source);
             let mut rows = vec![vec![0; 16]; 12];

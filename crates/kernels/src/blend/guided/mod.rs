@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use super::fit::{self, COLORS, Cells, LANES, MARGIN, MOMENTS, RADIUS, SMOOTH};
 use super::matte::{Edge, MaskView, Matte};
-use super::rows;
+use super::rows::Ramp;
 use crate::cast;
 use crate::convert::Affine;
 use crate::picture::{Picture, PixelFormat, PixelRect, Size};
@@ -40,6 +40,8 @@ pub struct GuidedMatte {
     isa: Usable,
     scaler: Scaler,
     matte: Matte,
+    /// Shapes the filtered mask.
+    edge: Ramp,
     /// Pixels per cell in each direction; even.
     factor: usize,
     width: usize,
@@ -51,10 +53,11 @@ pub struct GuidedMatte {
     pixels: usize,
     planes: [Vec<f32>; 4],
     rows: [Vec<u8>; 3],
-    /// The sums down the columns, the sums of windows, and the number of cells of each window.
+    /// The sums down the columns, the sums of windows, and the number of columns of each window: of
+    /// those of the mask, and of those of the fits.
     down: Vec<f32>,
     sums: Vec<f32>,
-    counts: Vec<f32>,
+    counts: [Vec<f32>; 2],
     fits: Vec<f32>,
     fit_rows: [Vec<f32>; 2 * SMOOTH + 1],
     weights: Vec<f32>,
@@ -106,6 +109,7 @@ impl GuidedMatte {
             isa,
             scaler: Scaler::on(Filter::Linear, isa),
             matte: Matte::new(),
+            edge: Ramp::new(FILTERED_EDGE.bytes()),
             factor: 2,
             width: 0,
             height: 0,
@@ -116,7 +120,7 @@ impl GuidedMatte {
             rows: Default::default(),
             down: Vec::new(),
             sums: Vec::new(),
-            counts: Vec::new(),
+            counts: Default::default(),
             fits: Vec::new(),
             fit_rows: Default::default(),
             weights: Vec::new(),
@@ -258,8 +262,16 @@ impl GuidedMatte {
         let (padded, fit_stride) = (whole + MARGIN, out_whole + MARGIN);
         // The rows of fits start where the first window of the result starts.
         let margin = columns.start + SMOOTH - out_columns.start;
-        let Self { planes, down, sums, counts, fits, fit_rows, gains, offsets, weights, rows, cell_row, .. } = self;
-        let counts = sized(counts, out_whole.max(whole), 1.0);
+        let Self { planes, down, sums, counts, fits, fit_rows, gains, offsets, weights, rows, cell_row, edge, .. } =
+            self;
+        let [fit_counts, counts] = counts;
+        let (fit_counts, counts) = (sized(fit_counts, whole, 1.0), sized(counts, out_whole, 1.0));
+        for (x, columns) in columns.clone().zip(fit_counts.iter_mut()) {
+            *columns = reached(x, RADIUS, width);
+        }
+        for (x, columns) in out_columns.clone().zip(counts.iter_mut()) {
+            *columns = reached(x, SMOOTH, width);
+        }
         let down = sized(down, MOMENTS * padded, 0.0);
         down.fill(0.0);
         let sums = sized(sums, (MOMENTS * whole).max(4 * fit_stride), 0.0);
@@ -283,21 +295,18 @@ impl GuidedMatte {
         for y in out_lines.clone() {
             while fitted < (y + SMOOTH + 1).min(lines.end) {
                 while entered < (fitted + RADIUS + 1).min(height) {
-                    fit::add_moments(isa, moments(entered), 1.0, down);
+                    fit::add_moments::<false>(isa, moments(entered), down);
                     entered += 1;
                 }
                 while left + RADIUS < fitted {
-                    fit::add_moments(isa, moments(left), -1.0, down);
+                    fit::add_moments::<true>(isa, moments(left), down);
                     left += 1;
                 }
                 let sums = &mut sums[..MOMENTS * whole];
                 fit::sum_along::<{ 2 * RADIUS + 1 }>(isa, down, MOMENTS, sums);
                 let rows = reached(fitted, RADIUS, height);
-                for (x, target) in columns.clone().zip(counts.iter_mut()) {
-                    *target = reached(x, RADIUS, width) * rows;
-                }
                 let fits = &mut fits[..4 * whole];
-                fit::fit(isa, sums, &counts[..whole], fits);
+                fit::fit(isa, sums, fit_counts, rows, fits);
                 let row = &mut fit_rows[fitted % (2 * SMOOTH + 1)][..4 * fit_stride];
                 for (fits, row) in fits.chunks_exact(whole).zip(row.chunks_exact_mut(fit_stride)) {
                     row[margin..margin + count].copy_from_slice(&fits[..count]);
@@ -314,23 +323,16 @@ impl GuidedMatte {
             let fits = &mut fits[..4 * out_whole];
             fit::sum_along::<{ 2 * SMOOTH + 1 }>(isa, sum, 4, fits);
             let rows = reached(y, SMOOTH, height);
-            for (x, target) in out_columns.clone().zip(counts.iter_mut()) {
-                *target = reached(x, SMOOTH, width) * rows;
-            }
             let (row_gains, row_offsets) = row_results.split_at_mut(out_whole);
             let cells = cells(y, out_columns.start, out_whole);
-            fit::finish(isa, fits, &counts[..out_whole], cells, row_gains, row_offsets, mask);
+            fit::finish(isa, fits, counts, rows, cells, row_gains, row_offsets, mask);
             for (plane, row) in [(&mut *gains, row_gains), (&mut *offsets, row_offsets)] {
                 let plane = &mut plane[y * (width + 2)..(y + 1) * (width + 2)];
                 plane[1 + out_columns.start..1 + out_columns.end].copy_from_slice(&row[..out_count]);
                 (plane[0], plane[width + 1]) = (plane[1], plane[width]);
             }
-            let (low, high) = FILTERED_EDGE.bytes();
-            rows::shape(isa, mask, low, high);
-            let weights = &mut weights[y * stride + PAD + out_columns.start..][..out_count];
-            for (weight, &mask) in weights.iter_mut().zip(&*mask) {
-                *weight = fit::weight(mask);
-            }
+            edge.shape(isa, mask);
+            fit::weigh(isa, mask, &mut weights[y * stride + PAD + out_columns.start..][..out_count]);
         }
         (self.columns, self.lines) = (out_columns, out_lines);
     }
@@ -361,12 +363,12 @@ impl GuidedMatte {
         for y in lines.clone() {
             while entered < (y + RADIUS + 1).min(lines.end) {
                 let weights = &weights[entered * stride + from..][..padded];
-                fit::add_colors(isa, cells(entered, from, padded), weights, 1.0, down);
+                fit::add_colors::<false>(isa, cells(entered, from, padded), weights, down);
                 entered += 1;
             }
             while left + RADIUS < y {
                 let weights = &weights[left * stride + from..][..padded];
-                fit::add_colors(isa, cells(left, from, padded), weights, -1.0, down);
+                fit::add_colors::<true>(isa, cells(left, from, padded), weights, down);
                 left += 1;
             }
             fit::sum_along::<{ 2 * RADIUS + 1 }>(isa, down, COLORS, sums);
@@ -395,7 +397,7 @@ impl GuidedMatte {
     }
 
     /// The pixels of these rows that may contain a person.
-    fn active(&self) -> Range<usize> {
+    pub(super) fn columns(&self) -> Range<usize> {
         self.columns.start * self.factor..(self.columns.end * self.factor).min(self.pixels)
     }
 
@@ -410,15 +412,13 @@ impl GuidedMatte {
             return false;
         }
         self.filtered_row(y, luma, out);
-        let (low, high) = FILTERED_EDGE.bytes();
-        let matte = &mut out[self.active()];
-        rows::shape(self.isa, matte, low, high);
-        matte.iter().fold(0, |all, value| all | value) != 0
+        let matte = &mut out[self.columns()];
+        self.edge.shape(self.isa, matte)
     }
 
     /// The filtered mask of a row that may contain a person, before it is shaped.
     fn filtered_row(&mut self, y: usize, luma: &[u8], out: &mut [u8]) {
-        let (factor, active) = (self.factor, self.active());
+        let (factor, active) = (self.factor, self.columns());
         let Self { isa, width, height, gains, offsets, cell_row, pixel_rows, columns, .. } = self;
         // The two rows of cells between which the row of pixels lies. Their centres are `factor`
         // apart.
@@ -480,9 +480,33 @@ impl GuidedMatte {
 
 /// Repeats each cell of `channels` bytes `times` times.
 fn repeat(cells: &[u8], channels: usize, times: usize, out: &mut [u8]) {
-    for (cell, out) in cells.chunks_exact(channels).zip(out.chunks_exact_mut(channels * times)) {
-        for sample in out.chunks_exact_mut(channels) {
-            sample.copy_from_slice(cell);
+    // With both numbers known, the copies are not calls into the C library.
+    fn of<const CHANNELS: usize, const TIMES: usize>(cells: &[u8], out: &mut [u8]) {
+        let cells = cells.as_chunks::<CHANNELS>().0;
+        for (cell, out) in cells.iter().zip(out.as_chunks_mut::<CHANNELS>().0.as_chunks_mut::<TIMES>().0) {
+            *out = [*cell; TIMES];
+        }
+    }
+    match (channels, times) {
+        (1, 2) => of::<1, 2>(cells, out),
+        (1, 4) => of::<1, 4>(cells, out),
+        (1, 6) => of::<1, 6>(cells, out),
+        (1, 8) => of::<1, 8>(cells, out),
+        (1, 12) => of::<1, 12>(cells, out),
+        (2, 1) => of::<2, 1>(cells, out),
+        (2, 2) => of::<2, 2>(cells, out),
+        (2, 3) => of::<2, 3>(cells, out),
+        (2, 4) => of::<2, 4>(cells, out),
+        (2, 6) => of::<2, 6>(cells, out),
+        (3, 2) => of::<3, 2>(cells, out),
+        (3, 4) => of::<3, 4>(cells, out),
+        (3, 6) => of::<3, 6>(cells, out),
+        (3, 8) => of::<3, 8>(cells, out),
+        (3, 12) => of::<3, 12>(cells, out),
+        _ => {
+            for (cell, out) in cells.chunks_exact(channels).zip(out.chunks_exact_mut(channels * times)) {
+                out.chunks_exact_mut(channels).for_each(|sample| sample.copy_from_slice(cell));
+            }
         }
     }
 }

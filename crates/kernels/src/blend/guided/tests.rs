@@ -67,7 +67,7 @@ proptest! {
         for row in guided.rows().start..guided.rows().end.min(size.height as usize) {
             let luma = &source.bytes[0][row * (size.width as usize + 5)..][..size.width as usize];
             guided.filtered_row(row, luma, &mut found);
-            for (column, &found) in found.iter().enumerate().filter(|(column, _)| guided.active().contains(column)) {
+            for (column, &found) in found.iter().enumerate().filter(|(column, _)| guided.columns().contains(column)) {
                 let at = |cells_of: &[f64]| oracle::between_cells(cells_of, cells, guided.factor, column, row);
                 let expected = at(&gains) * (f64::from(luma[column]) - 128.0) + at(&offsets);
                 let expected = expected.clamp(0.0, 255.0);
