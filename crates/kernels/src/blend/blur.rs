@@ -251,7 +251,7 @@ crate::simd::versions! {
             out[x] = u16::from_le_bytes([low, high]);
             sums[x] += i32::from(next[x]) - i32::from(gone[x]);
         }
-    }
+    } rvv => super::rvv::step_down
 }
 
 #[cfg(test)]

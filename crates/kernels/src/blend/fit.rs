@@ -120,7 +120,7 @@ crate::simd::versions! {
             let all = [y, b, r, p, y * p, b * p, r * p, y * y, y * b, y * r, b * b, b * r, r * r];
             add_to(&mut sums, x, &all, SUBTRACT);
         }
-    }
+    } rvv => super::rvv::add_moments
 }
 
 crate::simd::versions! {
@@ -136,7 +136,7 @@ crate::simd::versions! {
             let all = [weight, weight * Lanes(ys[x]), weight * Lanes(bs[x]), weight * Lanes(rs[x])];
             add_to(&mut sums, x, &all, SUBTRACT);
         }
-    }
+    } rvv => super::rvv::add_colors
 }
 
 crate::simd::versions! {
@@ -154,7 +154,7 @@ crate::simd::versions! {
                 *out = sum.0;
             }
         }
-    }
+    } rvv => super::rvv::sum_along
 }
 
 crate::simd::versions! {
@@ -188,7 +188,7 @@ crate::simd::versions! {
                 out[k * stride + x..k * stride + x + LANES].copy_from_slice(&fits[k].0);
             }
         }
-    }
+    } rvv => super::rvv::fit
 }
 
 /// Fractional bits of the gain of luma.
@@ -236,7 +236,7 @@ crate::simd::versions! {
                 mask[x + i] = cast::clamped_i16(own[i]);
             }
         }
-    }
+    } rvv => super::rvv::finish
 }
 
 crate::simd::versions! {
@@ -257,7 +257,7 @@ crate::simd::versions! {
                 }
             }
         }
-    }
+    } rvv => super::rvv::mean_colors
 }
 
 crate::simd::versions! {
@@ -270,7 +270,7 @@ crate::simd::versions! {
             let step = (i32::from(lower[x]) - i32::from(upper[x])) * weight;
             out[x] = upper[x].wrapping_add(cast::narrow((step + (1 << 14)) >> 15));
         }
-    }
+    } rvv => super::rvv::between
 }
 
 /// The weights of the right one of two cells in the `D` pixels between their centres, in units of
@@ -294,7 +294,7 @@ crate::simd::versions! {
                 pixels[x][k] = left[x].wrapping_add(2 * cast::high(i32::from(step) * i32::from(weights[k])));
             }
         }
-    }
+    } rvv => super::rvv::expand
 }
 
 crate::simd::versions! {
@@ -308,7 +308,7 @@ crate::simd::versions! {
             let product = cast::high(i32::from(centered) * i32::from(gains[x]));
             out[x] = cast::clamped_i16(product.saturating_add(offsets[x]).saturating_add(2) >> OFFSET_BITS);
         }
-    }
+    } rvv => super::rvv::apply
 }
 
 /// Up to this alpha (of 255) a pixel takes only the colours of the person. Above it, its own colour
@@ -327,7 +327,7 @@ crate::simd::versions! {
             let mixed = u16::from(samples[x]) * own + u16::from(person[x]) * (255 - own) + 128;
             samples[x] = ((mixed + (mixed >> 8)) >> 8).to_le_bytes()[0];
         }
-    }
+    } rvv => super::rvv::restore_colors
 }
 
 crate::simd::versions! {
@@ -337,7 +337,7 @@ crate::simd::versions! {
         for (weight, mask) in weights.iter_mut().zip(mask) {
             *weight = f32::from(mask.saturating_sub(OWN_COLOR)) * 5.0;
         }
-    }
+    } rvv => super::rvv::weigh
 }
 
 crate::simd::versions! {
@@ -348,7 +348,7 @@ crate::simd::versions! {
             let sum = u16::from(a[0]) + u16::from(a[1]) + u16::from(b[0]) + u16::from(b[1]);
             *out = f32::from((sum + 2) >> 2) - 128.0;
         }
-    }
+    } rvv => super::rvv::halve
 }
 
 crate::simd::versions! {
@@ -357,7 +357,7 @@ crate::simd::versions! {
         for ((pair, blue), red) in chroma.as_chunks::<2>().0.iter().zip(blue).zip(red) {
             (*blue, *red) = (cast::centered(pair[0]), cast::centered(pair[1]));
         }
-    }
+    } rvv => super::rvv::split_chroma
 }
 
 crate::simd::versions! {
@@ -366,5 +366,5 @@ crate::simd::versions! {
         for (sum, value) in sums.iter_mut().zip(row) {
             *sum += value;
         }
-    }
+    } rvv => super::rvv::add
 }

@@ -24,6 +24,8 @@ mod matte;
 mod neon;
 pub mod oracle;
 mod rows;
+#[cfg(target_arch = "riscv64")]
+mod rvv;
 
 pub use blur::Blur;
 pub use composite::{Backdrop, Compositor};

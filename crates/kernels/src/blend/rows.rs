@@ -21,7 +21,7 @@ crate::simd::versions! {
         for i in 0..count {
             out[i] = mix(foreground[i], background[i], alpha[i]);
         }
-    }
+    } rvv => super::rvv::blend
 }
 
 /// Repeats every value of `alpha` `N` times, for rows that have `N` samples per pixel.
@@ -43,7 +43,7 @@ crate::simd::versions! {
             pairs[i] = mean(upper_pairs[i], lower_pairs[i]);
         }
         last_alpha(upper, lower, out);
-    }
+    } rvv => super::rvv::chroma_alpha
 }
 
 /// The alpha of the last chroma sample of a row with an odd number of pixels.
@@ -100,6 +100,10 @@ impl Ramp {
 
     /// Applies the smoothstep in place. Returns whether any result is not 0.
     pub(crate) fn shape(&self, isa: Usable, values: &mut [u8]) -> bool {
+        #[cfg(target_arch = "riscv64")]
+        if super::rvv::available(isa) {
+            return super::rvv::shape(isa, values, self.low, self.high);
+        }
         #[cfg(target_arch = "aarch64")]
         let rest = super::neon::look_up(isa, &self.table, values);
         #[cfg(not(target_arch = "aarch64"))]

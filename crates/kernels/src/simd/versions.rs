@@ -60,19 +60,24 @@ impl Default for Usable {
 /// Defines a function of plain loops that is compiled twice: for AVX2, and for the base of the
 /// target (SSE2, NEON on 64-bit Arm, or no vectors). Its first argument is the [`Usable`]
 /// instruction set. AVX-512 uses the version for AVX2, because wider registers were not faster.
+///
+/// A function for RISC-V vectors may follow the body, as `rvv => path::of::it`. It takes the same
+/// arguments and gives the same results.
 macro_rules! versions {
-    ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<const $parameter:ident: $kind:ty>)?
+    // `isa` is passed on: an identifier of another expansion would be another variable.
+    (@define $isa:ident [$($vector:tt)*]
+        $(#[$meta:meta])* $visibility:vis fn $name:ident $(<const $parameter:ident: $kind:ty>)?
         ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
         #[allow(unsafe_code, reason = "one call, after a check of its condition")]
         #[allow(clippy::too_many_arguments, reason = "the inputs of a loop")]
-        $visibility fn $name $(<const $parameter: $kind>)? (isa: $crate::simd::versions::Usable, $($argument: $type),*) {
+        $visibility fn $name $(<const $parameter: $kind>)? ($isa: $crate::simd::versions::Usable, $($argument: $type),*) {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
             fn body $(<const $parameter: $kind>)? ($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
-            if isa.has_avx2() {
+            if $isa.has_avx2() {
                 #[target_feature(enable = "avx2")]
                 #[allow(clippy::too_many_arguments, reason = "as above")]
                 fn avx2 $(<const $parameter: $kind>)? ($($argument: $type),*) {
@@ -82,8 +87,28 @@ macro_rules! versions {
                 unsafe { avx2 $(::<$parameter>)? ($($argument),*) };
                 return;
             }
-            let _ = isa;
+            $($vector)*
+            let _ = $isa;
             body $(::<$parameter>)? ($($argument),*);
+        }
+    };
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<const $parameter:ident: $kind:ty>)?
+        ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $crate::simd::versions::versions! {
+            @define isa []
+            $(#[$meta])* $visibility fn $name $(<const $parameter: $kind>)? ($($argument: $type),*) $body
+        }
+    };
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<const $parameter:ident: $kind:ty>)?
+        ($($argument:ident: $type:ty),* $(,)?) $body:block rvv => $($rvv:ident)::+) => {
+        $crate::simd::versions::versions! {
+            @define isa [
+                #[cfg(target_arch = "riscv64")]
+                if isa.isa() == $crate::simd::Isa::Rvv {
+                    return $($rvv)::+ $(::<$parameter>)? (isa, $($argument),*);
+                }
+            ]
+            $(#[$meta])* $visibility fn $name $(<const $parameter: $kind>)? ($($argument: $type),*) $body
         }
     };
 }
