@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Convert a segmentation network from TFLite to ONNX (f32, NCHW): MediaPipe's selfie nets, DeepLabV3 on MobileNetV2.
+"""Convert a network from TFLite to ONNX (f32, NCHW): MediaPipe's selfie nets and full-range face detector, DeepLabV3
+on MobileNetV2.
 
     convert.py NETWORK.tflite NETWORK.onnx [--expect-sha256 HEX]
 
@@ -8,6 +9,8 @@ its weights f32 (each f16 value is exactly representable). Nothing else changes:
 TFLite operator that computes something, in the same order, each named after the TFLite tensor it writes,
 so that `prove.py` and `portraitd-lab layers` can compare the two tensor by tensor. An activation that TFLite has
 fused into an operator becomes a node of its own; the node before it, `NAME/linear`, has no counterpart in TFLite.
+A border of zeros becomes the padding of the convolution after it. If the network has several outputs, which it
+flattens to [1, pixels, channels], then the maps before that are the channels of one output, the fewest first.
 
 Anything that this converter was not proved on (another operator, another fused activation, a depth multiplier)
 is an error and never a guess: a wrong mask is worse than no model.
@@ -40,14 +43,21 @@ CUSTOM_PADDING_SAME = 1
 RELU, RELU6 = tflite.ActivationFunctionType.RELU, tflite.ActivationFunctionType.RELU6
 LINEAR = "/linear"
 """Ends the name of a node whose activation TFLite has fused into it."""
-NOT_WEIGHTS = ("/Scales", "/Sizes", "/Low", "/High")
+NOT_WEIGHTS = ("/Scales", "/Sizes", "/Low", "/High", "/Places")
 """End the names of constants that are no weights."""
+OUTPUTS = "outputs"
+"""The name of the tensor that joins several outputs."""
 
 BUILTIN_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
 NUMPY_TYPES = {
     tflite.TensorType.FLOAT32: np.dtype("<f4"),
     tflite.TensorType.FLOAT16: np.dtype("<f2"),
     tflite.TensorType.INT32: np.dtype("<i4"),
+}
+INDEX_TYPES = {
+    tflite.SparseIndexVector.Int32Vector: (tflite.Int32Vector, np.dtype("<i4")),
+    tflite.SparseIndexVector.Uint16Vector: (tflite.Uint16Vector, np.dtype("<u2")),
+    tflite.SparseIndexVector.Uint8Vector: (tflite.Uint8Vector, np.dtype("u1")),
 }
 
 
@@ -105,12 +115,22 @@ class Converter:
             raise ConversionError("expected one subgraph")
         self.graph = self.model.Subgraphs(0)
         self.constants: dict[int, np.ndarray] = {}
+        # By the index of their output: borders as (input, pixels above, left, below, right), and reshapes' inputs.
+        self.borders: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
+        self.flattened: dict[int, int] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.shapes: list[onnx.ValueInfoProto] = []
         self._used_names: set[str] = set()
+        # Names tell tensors apart in most files, but not in all.
+        names = [self.name(index) for index in range(self.graph.TensorsLength())]
+        self.model_has_shared_names = len(set(names)) < len(names)
         self._rules: dict[str, Callable[[Operator], None]] = {
             "DEQUANTIZE": self._dequantize,
+            "DENSIFY": self._densify,
+            "PAD": self._border,
+            "DEPTH_TO_SPACE": self._depth_to_space,
+            "RESHAPE": self._flatten,
             "CONV_2D": self._conv,
             "DEPTHWISE_CONV_2D": self._depthwise,
             "HARD_SWISH": lambda op: self._unary(op, "HardSwish"),
@@ -150,10 +170,34 @@ class Converter:
             buffer = self.model.Buffers(tensor.Buffer())
             if not buffer.DataLength():
                 raise ConversionError(f"{self.name(index)} is not a constant")
-            data = buffer.DataAsNumpy().tobytes()
-            shape = tuple(tensor.ShapeAsNumpy())
-            self.constants[index] = np.frombuffer(data, NUMPY_TYPES[tensor.Type()]).reshape(shape)
+            data = np.frombuffer(buffer.DataAsNumpy().tobytes(), NUMPY_TYPES[tensor.Type()])
+            shape = tuple(int(extent) for extent in tensor.ShapeAsNumpy())
+            sparsity = tensor.Sparsity()
+            self.constants[index] = data.reshape(shape) if sparsity is None else self._dense(data, shape, sparsity)
         return self.constants[index]
+
+    def _dense(self, values: np.ndarray, shape: tuple[int, ...], sparsity: tflite.SparsityParameters) -> np.ndarray:
+        """The tensor of which only `values` are stored: all axes but the last are dense, and for each row along the last
+        the file says where its values are."""
+        axes = [sparsity.DimMetadata(axis) for axis in range(sparsity.DimMetadataLength())]
+        kinds = [axis.Format() for axis in axes]
+        *dense, sparse = [tflite.DimensionType.DENSE] * (len(shape) - 1) + [tflite.DimensionType.SPARSE_CSR]
+        if kinds != [*dense, sparse] or sparsity.BlockMapLength() or list(sparsity.TraversalOrderAsNumpy()) != [*range(len(shape))]:
+            raise ConversionError("a sparse tensor whose rows are not along its last axis")
+
+        def indices(kind: int, table: Any) -> np.ndarray:
+            cls, dtype = INDEX_TYPES[kind]
+            vector = cls()
+            vector.Init(table.Bytes, table.Pos)
+            return vector.ValuesAsNumpy().astype(dtype).astype(np.int64)
+
+        last = axes[-1]
+        ends = indices(last.ArraySegmentsType(), last.ArraySegments())
+        places = indices(last.ArrayIndicesType(), last.ArrayIndices())
+        rows = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        whole = np.zeros((len(ends) - 1, shape[-1]), values.dtype)
+        whole[rows, places] = values
+        return whole.reshape(shape)
 
     # Emitting ------------------------------------------------------------------------------------------
 
@@ -190,17 +234,31 @@ class Converter:
             raise ConversionError(f"{self.name(op.output)}: DEQUANTIZE of {half.dtype}, expected f16")
         self.constants[op.output] = half.astype("<f4")
 
+    def _densify(self, op: Operator) -> None:
+        self.constants[op.output] = self.constant(op.inputs[0])
+
+    def _border(self, op: Operator) -> None:
+        pixels = self.constant(op.inputs[1])
+        if pixels.shape != (4, 2) or pixels[[0, 3]].any():
+            raise ConversionError(f"{self.name(op.output)}: a border that is not around a picture")
+        (above, below), (left, right) = pixels[1].tolist(), pixels[2].tolist()
+        self.borders[op.output] = (op.inputs[0], (above, left, below, right))
+
     def _weights(self, op: Operator) -> tuple[np.ndarray, list[str]]:
         """The kernel, and the node's inputs: picture, kernel name, bias name (the bias is stored here)."""
         picture, kernel, bias = op.inputs
+        picture, _ = self.borders.get(picture, (picture, None))
         kernel_name = self.name(kernel).removesuffix("_dequantize")
         bias_name = self.name(bias).removesuffix("_dequantize")
+        if self.model_has_shared_names:
+            kernel_name, bias_name = f"{self.name(op.output)}/Kernel", f"{self.name(op.output)}/Bias"
         self._initializer(bias_name, self.constant(bias))
         return self.constant(kernel), [self.name(picture), kernel_name, bias_name]
 
     def _convolve(self, op: Operator, options: Any, kernel: np.ndarray, inputs: list[str], group: int) -> None:
         """`kernel` in ONNX order: [outputs, inputs / group, height, width]."""
-        _, height, width, channels = self.nhwc(op.inputs[0])
+        picture, border = self.borders.get(op.inputs[0], (op.inputs[0], None))
+        _, height, width, channels = self.nhwc(picture)
         _, out_height, out_width, out_channels = self.nhwc(op.output)
         outputs, inputs_a_group, kernel_height, kernel_width = kernel.shape
         # The project's first bug was a group count lost in conversion: hold both sides of its equation.
@@ -216,6 +274,10 @@ class Converter:
         if options.Padding() == tflite.Padding.SAME:
             pad_y = same_padding(height, covered_y, stride_y)
             pad_x = same_padding(width, covered_x, stride_x)
+        if border is not None:
+            if options.Padding() == tflite.Padding.SAME:
+                raise ConversionError(f"{self.name(op.output)}: a border, and padding as well")
+            pad_y, pad_x = border[::2], border[1::2]
         expected = (
             (height + sum(pad_y) - covered_y) // stride_y + 1,
             (width + sum(pad_x) - covered_x) // stride_x + 1,
@@ -271,14 +333,14 @@ class Converter:
         self._emit(op, onnx_kind, [self.name(op.inputs[0])])
 
     def _binary(self, op: Operator, onnx_kind: str, options: type) -> None:
-        op.options(options)
+        activation = op.options(options, (RELU, RELU6)).FusedActivationFunction()
         left, right = op.inputs
         _, height, width, channels = self.nhwc(left)
         # A sum is of two equal pictures, a product is of a picture and one gate a channel.
         expected = (1, 1, 1, channels) if onnx_kind == "Mul" else (1, height, width, channels)
         if self.nhwc(right) != expected:
             raise ConversionError(f"{self.name(op.output)}: shapes {self.nhwc(left)} and {self.nhwc(right)}")
-        self._emit(op, onnx_kind, [self.name(left), self.name(right)])
+        self._emit(op, onnx_kind, [self.name(left), self.name(right)], activation)
 
     def _mean(self, op: Operator) -> None:
         axes = sorted(int(axis) for axis in self.constant(op.inputs[1]))
@@ -318,6 +380,28 @@ class Converter:
             mode="linear", coordinate_transformation_mode="half_pixel",
         )
 
+    def _depth_to_space(self, op: Operator) -> None:
+        """Channels become pixels. A transposed convolution by ones and zeros does the same, in every runtime."""
+        side = op.options(tflite.DepthToSpaceOptions).BlockSize()
+        _, height, width, channels = self.nhwc(op.inputs[0])
+        _, out_height, out_width, out_channels = self.nhwc(op.output)
+        if (out_height, out_width, out_channels * side * side) != (height * side, width * side, channels):
+            raise ConversionError(f"{self.name(op.output)}: {channels} channels to {out_channels} in blocks of {side}")
+        # [inputs, outputs, row in the block, column in the block]
+        places = np.eye(channels, dtype="<f4").reshape(channels, side, side, out_channels).transpose(0, 3, 1, 2)
+        name = self._initializer(f"{self.name(op.output)}/Places", places)
+        self._emit(
+            op, "ConvTranspose", [self.name(op.inputs[0]), name],
+            group=1, kernel_shape=[side, side], strides=[side, side], pads=[0, 0, 0, 0],
+        )
+
+    def _flatten(self, op: Operator) -> None:
+        shape = [int(extent) for extent in self.graph.Tensors(op.output).ShapeAsNumpy()]
+        _, height, width, channels = self.nhwc(op.inputs[0])
+        if shape != [1, height * width, channels]:
+            raise ConversionError(f"{self.name(op.output)}: a reshape to {shape}, expected [1, pixels, channels]")
+        self.flattened[op.output] = op.inputs[0]
+
     def _concatenate(self, op: Operator) -> None:
         axis = op.options(tflite.ConcatenationOptions).Axis()
         if axis not in (3, -1):
@@ -326,17 +410,31 @@ class Converter:
 
     # The whole -----------------------------------------------------------------------------------------
 
+    def _sink(self) -> onnx.ValueInfoProto:
+        """The one output."""
+        sinks = [int(sink) for sink in self.graph.OutputsAsNumpy()]
+        if len(sinks) == 1:
+            return self.value_info(sinks[0])
+        maps = sorted((self.flattened[sink] for sink in sinks), key=lambda index: self.nhwc(index)[3])
+        (_, height, width, _), channels = self.nhwc(maps[0]), sum(self.nhwc(index)[3] for index in maps)
+        if any(self.nhwc(index)[1:3] != (height, width) for index in maps):
+            raise ConversionError("outputs of several sizes")
+        inputs = [self.name(index) for index in maps]
+        self.nodes.append(helper.make_node("Concat", inputs, [OUTPUTS], name=OUTPUTS, axis=1))
+        return helper.make_tensor_value_info(OUTPUTS, TensorProto.FLOAT, [1, channels, height, width])
+
     def run(self, graph_name: str, metadata: dict[str, str]) -> onnx.ModelProto:
-        (source,), (sink,) = self.graph.InputsAsNumpy(), self.graph.OutputsAsNumpy()
+        (source,) = self.graph.InputsAsNumpy()
         for position in range(self.graph.OperatorsLength()):
             op = Operator(self.model, self.graph.Operators(position))
             if op.kind not in self._rules:
                 raise ConversionError(f"operator {op.kind} is not known")
             self._rules[op.kind](op)
+        sink = self._sink()
         graph = helper.make_graph(
-            self.nodes, graph_name, [self.value_info(int(source))], [self.value_info(int(sink))],
+            self.nodes, graph_name, [self.value_info(int(source))], [sink],
             initializer=self.initializers,
-            value_info=[shape for shape in self.shapes if shape.name != self.name(int(sink))],
+            value_info=[shape for shape in self.shapes if shape.name != sink.name],
         )
         model = helper.make_model(
             graph, producer_name=PRODUCER, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)],
