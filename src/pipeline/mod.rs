@@ -31,6 +31,7 @@ pub mod camera;
 mod capture;
 mod degrade;
 mod demand;
+mod heads;
 mod output;
 mod render;
 mod shared;

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::degrade::{Advice, Degradation, Level};
+use super::heads::{HeadLoader, look_interval_ns};
 use super::shared::Shared;
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
@@ -57,6 +58,7 @@ pub(super) struct Vision {
     /// instead.
     chosen: String,
     degradation: Degradation,
+    heads: HeadLoader,
     progress: Progress,
 }
 
@@ -71,7 +73,8 @@ impl Vision {
         let chosen = model.manifest().name.clone();
         let observer = Observer::new(model)?;
         shared.set_observing(true);
-        Ok(Self { shared, observer, library, engine, chosen, degradation: Degradation::new(), progress })
+        let (degradation, heads) = (Degradation::new(), HeadLoader::default());
+        Ok(Self { shared, observer, library, engine, chosen, degradation, heads, progress })
     }
 
     /// Whether an attached stream needs to know where people are.
@@ -108,7 +111,7 @@ impl Vision {
                 Ok(observer) => observer,
                 Err(failure) => return error!(camera, "nothing is observed any more: {failure}"),
             };
-            self = Self { observer, ..self };
+            self = Self { observer, heads: HeadLoader::default(), ..self };
             self.shared.set_observing(true);
         }
     }
@@ -120,7 +123,7 @@ impl Vision {
         let mut log_limit = Repeat::new(REPEAT_NS);
         let mut seen = 0;
         let mut due_ns = 0u64;
-        let mut last_pass = Duration::ZERO;
+        let (mut last_pass, mut last_look) = (Duration::ZERO, Duration::ZERO);
         self.progress.idle(true);
         loop {
             let scene = shared.scene();
@@ -161,6 +164,9 @@ impl Vision {
             // In a composite, people who move must come from one frame.
             let has_composites = shared.demand.clients_of(StreamKind::Composite) > 0;
             self.observer.set_most_windows(if has_composites { 1 } else { Observer::MAX_WINDOWS });
+            // A board that is too slow for the net has no time for heads.
+            let is_fast = self.degradation.level() == Level::Full;
+            self.observer.set_look_interval(if is_fast { look_interval_ns(last_look) } else { u64::MAX });
             let observed = pool.fill(|observation| {
                 self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, is_ignored, observation)
             });
@@ -175,9 +181,19 @@ impl Vision {
             match observed {
                 Ok(observation) => {
                     let inferences = observation.inferences;
+                    let look = Duration::from_nanos(observation.look_ns);
+                    let is_somebody_there = !observation.people.is_empty();
                     publish(&shared, scene, frame, observation);
+                    if !look.is_zero() {
+                        last_look = look;
+                    }
+                    if let Some(detector) =
+                        self.heads.poll(shared.name(), (&self.library, self.engine), is_fast && is_somebody_there)
+                    {
+                        self.observer.set_heads(Some(detector));
+                    }
                     if inferences > 0 {
-                        last_pass = took / inferences;
+                        last_pass = took.saturating_sub(look) / inferences;
                         self.adapt(last_pass, tuning.mask_budget);
                     }
                 }
@@ -201,7 +217,11 @@ impl Vision {
     fn use_model(&mut self, model: Model) {
         let (camera, name) = (self.shared.name(), model.manifest().name.clone());
         match Observer::new(model) {
-            Ok(observer) => self.observer = observer,
+            Ok(observer) => {
+                let heads = self.observer.take_heads();
+                self.observer = observer;
+                self.observer.set_heads(heads);
+            }
             Err(failure) => error!(camera, model = name, "the net cannot be used, so the old one stays: {failure}"),
         }
         info!(camera, model = self.observer.model().manifest().name, "net in use");

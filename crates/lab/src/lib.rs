@@ -21,3 +21,16 @@
 pub mod eval;
 pub mod layers;
 pub mod trace;
+
+use portraitd_vision::net::{EngineOptions, Package};
+use portraitd_vision::{HeadDetector, ObserveError};
+
+/// The face detector of `models/heads`, which is part of this program.
+///
+/// # Errors
+/// [`ObserveError::Model`] if its net cannot be prepared.
+pub fn head_detector() -> Result<HeadDetector, ObserveError> {
+    let manifest = include_str!("../../../models/heads/faces.toml");
+    let onnx = include_bytes!("../../../models/heads/faces.onnx");
+    HeadDetector::new(Package::built_in("faces.toml", manifest, onnx)?, EngineOptions::default())
+}

@@ -16,6 +16,7 @@ struct Figures {
     counted: f64,
     ids_kept: f64,
     heads_inside: f64,
+    /// Passes of the net and looks for heads per frame.
     inferences: f64,
     /// The share of frames whose crop equals that of the frame before.
     at_rest: f64,
@@ -34,7 +35,7 @@ fn play(name: SceneName) -> Figures {
         let shot = chain.step(&picture.as_picture(), sequence, scene.frame_rate().nanoseconds(sequence)).expect("seen");
         let truth = scene.truth(sequence);
         let observation = chain.observation();
-        inferences += observation.inferences;
+        inferences += observation.inferences + u32::from(observation.look_ns > 0);
         let people: Vec<_> = observation.people.iter().map(|person| (person.id, person.bounds)).collect();
         meter.add(SIZE, &truth.people, &people, shot.crop.to_fractions(SIZE));
         rests += u64::from(last_crop.replace(shot.crop) == Some(shot.crop));
@@ -72,7 +73,7 @@ fn check(name: SceneName, least: Figures) {
 #[test]
 fn four_people_at_a_table() {
     let least =
-        Figures { iou: 0.915, counted: 0.0, ids_kept: 0.74, heads_inside: 0.995, inferences: 1.0, at_rest: 0.87 };
+        Figures { iou: 0.917, counted: 0.94, ids_kept: 0.975, heads_inside: 0.995, inferences: 1.0, at_rest: 0.87 };
     check(SceneName::Group, least);
 }
 

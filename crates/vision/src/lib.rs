@@ -11,6 +11,7 @@
 //! | inference | [`net::Model`] | gives the probability of a person for each cell of the mask |
 //! | smoothing | [`Smoother`] | makes masks steady over time |
 //! | regions | [`RegionFinder`] | cleans the mask and finds its connected components ([`Region`]) |
+//! | heads | [`HeadDetector`] | finds faces, now and then, and so how many people a region is |
 //! | tracking | [`Tracker`] | gives people ids that last ([`TrackedPerson`]) |
 //!
 //! # Conventions
@@ -23,8 +24,8 @@
 //! - The stages belong to one thread, for one camera. They allocate when the size of the mask
 //!   changes, and not otherwise.
 //!
-//! The documents `docs/design/attention.md`, `docs/design/mask.md` and `docs/design/plan.md` of the
-//! project give the reasons for this design.
+//! The documents `docs/design/attention.md`, `docs/design/heads.md`, `docs/design/mask.md` and
+//! `docs/design/plan.md` of the project give the reasons for this design.
 //!
 //! # Example
 //!
@@ -62,6 +63,7 @@
 
 mod attention;
 mod grid;
+mod heads;
 mod ignored;
 mod label;
 mod mask;
@@ -77,6 +79,7 @@ mod tracker;
 mod window;
 
 pub use attention::{Attention, Pass};
+pub use heads::{Head, HeadDetector};
 pub use mask::THRESHOLD;
 pub use motion_gate::{GRID, GateReference, GateSampler, MotionDetector};
 pub use observation::{CellOrigin, Observation};

@@ -51,6 +51,8 @@ pub struct Observation {
     pub inferences: u32,
     /// The duration of these passes; 0 if none ran.
     pub inference_ns: u64,
+    /// The duration of a look for heads in this frame; 0 if there was none.
+    pub look_ns: u64,
     /// The capture times of the frames that the cells of the mask come from.
     pub(crate) passes: [u64; PASSES],
     /// For each cell of the mask the index of its pass in `passes`, or [`IGNORED`]. Empty if all

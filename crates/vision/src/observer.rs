@@ -11,12 +11,13 @@ use portraitd_kernels::sample::{self, ChannelOrder, SampleError, SampleSpec, Sam
 use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
 use crate::attention::{Attention, MAX_WINDOWS, Pass};
+use crate::heads::{HeadDetector, Heads};
 use crate::ignored::IgnoredCells;
 use crate::motion_gate::{GateSampler, MotionDetector};
 use crate::net::{ColorOrder, Fit, Input, Manifest, Model, ModelError, TensorLayout};
 use crate::observation::{Observation, PASSES};
 use crate::parts::{self, Parts, Previous};
-use crate::regions::{Region, RegionFinder};
+use crate::regions::{Region, RegionFinder, Seed};
 use crate::smooth::Smoother;
 use crate::tracker::{TrackedPerson, Tracker};
 
@@ -76,6 +77,9 @@ pub struct Observer {
     /// The mask, if several windows take turns.
     parts: Parts,
     ignored: IgnoredCells,
+    pub(crate) heads: Option<Heads>,
+    /// The heads that divide the mask of this frame.
+    seeds: Vec<Seed>,
     /// Size of the observed frames.
     frame_size: Size,
     /// The number of next frames of which one may have a second pass.
@@ -118,6 +122,8 @@ impl Observer {
             current: CurrentMask::default(),
             parts: Parts::default(),
             ignored: IgnoredCells::default(),
+            heads: None,
+            seeds: Vec::new(),
             frame_size: Size::new(0, 0),
             second_pass_frames: 0,
         })
@@ -140,6 +146,9 @@ impl Observer {
         self.smoother.reset();
         self.tracker.reset();
         self.parts.stop();
+        if let Some(heads) = &mut self.heads {
+            heads.reset();
+        }
         self.current.mask.clear();
         self.current.people.clear();
     }
@@ -153,6 +162,25 @@ impl Observer {
     /// frames: what moves is not complete in a composite.
     pub fn set_most_windows(&mut self, most: usize) {
         self.attention.set_most_windows(most);
+    }
+
+    /// Sets the detector of heads, or none (the default). With one, people who touch in the mask are
+    /// told apart while their faces are seen.
+    pub fn set_heads(&mut self, detector: Option<HeadDetector>) {
+        self.heads = detector.map(Heads::new);
+    }
+
+    /// The detector of heads, for another observer.
+    pub fn take_heads(&mut self) -> Option<HeadDetector> {
+        self.heads.take().map(Heads::into_detector)
+    }
+
+    /// Sets the least time from one look for heads to the next, in nanoseconds: 0.4 s by default, and
+    /// five times as long while everybody is apart. Somebody new is looked at sooner.
+    pub const fn set_look_interval(&mut self, interval_ns: u64) {
+        if let Some(heads) = &mut self.heads {
+            heads.set_interval(interval_ns);
+        }
     }
 
     /// Runs one inference pass on a whole picture, without any other stage.
@@ -249,6 +277,7 @@ impl Observer {
             self.frame_size = picture.size();
         }
         self.motion.compare(self.gate_sampler.sample(picture)?);
+        let look_ns = self.look_for_heads(picture, capture_ns);
         // After a frame without a pass there is time for a second one, so that somebody who moves
         // suddenly is found in the same frame.
         let max_inferences = if self.second_pass_frames > 0 { 2 } else { 1 };
@@ -320,9 +349,32 @@ impl Observer {
             }
             self.ignored.mark((mask, size), (covers, picture.size()), &current.people, &ignored, origins);
         }
+        observation.look_ns = look_ns;
         observation.inferences = inferences;
         observation.inference_ns = inference_ns;
         Ok(())
+    }
+
+    /// Looks for heads, if it is time. Returns how long it took, in nanoseconds; 0 if it was not time.
+    /// A detector that fails is not used any more: masks do not depend on it.
+    fn look_for_heads(&mut self, picture: &Picture<'_>, capture_ns: u64) -> u64 {
+        let Some(heads) = &mut self.heads else { return 0 };
+        let people = self.current.people.iter().map(|person| (person.id, person.bounds));
+        let Some(square) = heads.next_square(people, picture.size(), capture_ns) else { return 0 };
+        let started = std::time::Instant::now();
+        if let Err(error) = heads.look(picture, square, capture_ns) {
+            tracing::error!("heads are not looked for any more: {error}");
+            self.heads = None;
+        }
+        u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// The heads that divide a mask on a grid of `size` that covers `covers`, in pixels of the frame.
+    fn take_seeds(&mut self, frame: Size, covers: PixelRect, size: Size, capture_ns: u64) {
+        self.seeds.clear();
+        if let Some(heads) = &mut self.heads {
+            heads.seeds(covers, size, frame, capture_ns, &mut self.seeds);
+        }
     }
 
     /// Applies the result of a pass: it becomes the current mask, or it only informs the attention.
@@ -345,6 +397,7 @@ impl Observer {
         self.smoother.set_covered(covers.to_fractions(frame));
         self.current.mask.clear();
         self.current.mask.extend_from_slice(self.smoother.apply(&self.probabilities, size, capture_ns));
+        self.take_seeds(frame, covers, size, capture_ns);
         self.find_regions(frame, covers, MaskSource::Smoothed);
         let window = pass.area();
         self.attention.report(pass, self.in_frame.iter().map(|region| whole_box(region, &window, size)));
@@ -373,9 +426,10 @@ impl Observer {
         self.parts.set_windows(windows);
         self.motion.set_reference_where(self.parts.is_made_by(slot));
         let size = self.model.output_size();
-        let values = (&self.probabilities[..], size, covers.to_fractions(frame));
-        let regions = self.parts.apply(slot, values, (sequence, capture_ns));
         let whole = PixelRect::of_size(frame);
+        self.take_seeds(frame, whole, parts::SIZE, capture_ns);
+        let values = (&self.probabilities[..], size, covers.to_fractions(frame));
+        let regions = self.parts.apply(slot, values, (sequence, capture_ns), &self.seeds);
         self.in_frame.clear();
         self.in_frame.extend(regions.iter().map(|region| region.in_frame(whole, frame)));
         let boxes = self.in_frame.iter().map(|region| {
@@ -396,16 +450,17 @@ impl Observer {
     /// of the frame.
     fn find_regions(&mut self, frame: Size, covers: PixelRect, source: MaskSource) {
         let size = self.model.output_size();
-        let mask = match source {
-            MaskSource::Smoothed => &mut self.current.mask,
+        let (mask, seeds) = match source {
+            MaskSource::Smoothed => (&mut self.current.mask, &self.seeds[..]),
             MaskSource::Net => {
                 self.candidates.clear();
                 self.candidates.extend_from_slice(&self.probabilities);
-                &mut self.candidates
+                (&mut self.candidates, &[][..])
             }
         };
         self.in_frame.clear();
-        self.in_frame.extend(self.regions.find(mask, size).iter().map(|region| region.in_frame(covers, frame)));
+        let regions = self.regions.find_between(mask, size, seeds);
+        self.in_frame.extend(regions.iter().map(|region| region.in_frame(covers, frame)));
     }
 }
 
@@ -444,7 +499,7 @@ pub fn sample_input(manifest: &Manifest, picture: &Picture<'_>) -> Result<Vec<f3
 }
 
 /// The sampler's specification for the input of a manifest, in the layout of the engine.
-fn sample_spec(input: &Input, layout: TensorLayout) -> SampleSpec {
+pub(crate) fn sample_spec(input: &Input, layout: TensorLayout) -> SampleSpec {
     SampleSpec {
         size: input.size(),
         layout: match layout {

@@ -19,6 +19,7 @@ use portraitd_media::{Colorimetry, OwnedPicture, Picture, PixelFormat, PixelRect
 use portraitd_protocol::BackgroundMode;
 use portraitd_protocol::settings::{Color, excerpt};
 use portraitd_render::{Chain, PreparedBackground};
+use portraitd_vision::Observer;
 use portraitd_vision::net::EngineOptions;
 use serde_json::json;
 
@@ -97,7 +98,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let backdrop = arguments.composite.as_deref().map(Backdrop::parse).transpose()?;
-    let mut worker = Worker { chain: Chain::new(model)?, backdrop, arguments };
+    let mut chain = Chain::new(model)?;
+    if !arguments.plain {
+        chain.observer_mut().set_heads(Some(portraitd_lab::head_detector()?));
+    }
+    if backdrop.is_none() {
+        // In a composite, people who move must come from one frame.
+        chain.observer_mut().set_most_windows(Observer::MAX_WINDOWS);
+    }
+    let mut worker = Worker { chain, backdrop, arguments };
     let bar = progress::bar("segment", (inputs.len() > 1).then_some(inputs.len() as u64));
     for (frame, input) in (0..).zip(&inputs) {
         let done = match input {

@@ -58,6 +58,7 @@ impl EvalChain {
         let mut chain = Chain::new(load()?)?;
         // Nothing here draws composites.
         chain.observer_mut().set_most_windows(Observer::MAX_WINDOWS);
+        chain.observer_mut().set_heads(Some(crate::head_detector()?));
         chain.director(size).map_err(ChainError::from)?;
         Ok(Self {
             chain,

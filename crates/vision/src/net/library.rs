@@ -1,7 +1,6 @@
 //! Finds models by name: first in the directories of the configuration, then among the models that
 //! are part of the program. The built-in models make the daemon work without any other files.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::engine::EngineOptions;
@@ -23,6 +22,10 @@ const BUILT_IN: [(&str, &str, &[u8]); 2] = [
         include_bytes!("../../../../models/selfie-general.onnx"),
     ),
 ];
+
+/// The manifest of the face detector, in a directory of models. It makes no masks, so it is in a
+/// folder of its own and not in the list of models.
+const FACES: &str = "heads/faces.toml";
 
 /// The name of the model that is used if none is configured. It is one of the built-in models.
 pub const DEFAULT_MODEL: &str = portraitd_protocol::settings::MODEL;
@@ -87,6 +90,15 @@ impl Library {
         Model::new(self.read(name)?, options)
     }
 
+    /// Reads the files of the face detector ([`crate::HeadDetector`]); `None` if no directory has them.
+    ///
+    /// # Errors
+    /// [`ModelError`] as for [`Library::read`].
+    pub fn read_heads(&self) -> Result<Option<Package>, ModelError> {
+        let mut paths = self.directories.iter().map(|directory| directory.join(FACES));
+        paths.find(|path| path.exists()).map(|path| Package::read(&path)).transpose()
+    }
+
     /// Reads the files of the model `name`, as [`Library::load`] does, without importing the net.
     ///
     /// # Errors
@@ -104,9 +116,7 @@ impl Library {
         }
         for (file, text, onnx) in BUILT_IN {
             if file.strip_suffix(".toml") == Some(name) {
-                let path = Path::new("built-in").join(file);
-                // Built-in nets are not tried: they are as trustworthy as the program.
-                return Package::new(Manifest::parse(text, &path)?, text.to_owned(), &path, Cow::Borrowed(onnx));
+                return Package::built_in(file, text, onnx);
             }
         }
         Err(ModelError::Unknown { name: portraitd_protocol::settings::excerpt(name), known: self.names().join(", ") })

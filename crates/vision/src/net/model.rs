@@ -151,19 +151,9 @@ impl Model {
     /// # Panics
     /// If a slice has another length.
     pub fn run(&mut self, input: &[f32], mask: &mut [f32]) -> Result<(), ModelError> {
-        let pixels = self.output.len() / self.manifest.output.channels;
-        assert_eq!(input.len(), self.input_len(), "input length");
-        assert_eq!(mask.len(), pixels, "mask length");
-        self.engine
-            .run(input, &mut self.output)
-            .map_err(|error| ModelError::Run { name: self.manifest.name.clone(), error })?;
         let spec = self.manifest.output;
-        // From one pixel to the next, and from one channel to the next.
-        let (pixel, channel) = match self.engine.output_layout() {
-            TensorLayout::Nhwc => (spec.channels, 1),
-            TensorLayout::Nchw => (1, pixels),
-        };
-        let output = &self.output;
+        assert_eq!(mask.len(), self.output.len() / spec.channels, "mask length");
+        let Channels { values: output, pixel, channel } = self.run_channels(input)?;
         let plane = |index: usize| output[index * channel..].iter().step_by(pixel);
         match spec.activation {
             Activation::None => {
@@ -194,6 +184,42 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// Runs the net on `input`, as [`Model::run`] does, and returns its output as it is.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] if the engine fails.
+    ///
+    /// # Panics
+    /// If the input has another length.
+    pub(crate) fn run_channels(&mut self, input: &[f32]) -> Result<Channels<'_>, ModelError> {
+        assert_eq!(input.len(), self.input_len(), "input length");
+        self.engine
+            .run(input, &mut self.output)
+            .map_err(|error| ModelError::Run { name: self.manifest.name.clone(), error })?;
+        let channels = self.manifest.output.channels;
+        let (pixel, channel) = match self.engine.output_layout() {
+            TensorLayout::Nhwc => (channels, 1),
+            TensorLayout::Nchw => (1, self.output.len() / channels),
+        };
+        Ok(Channels { values: &self.output, pixel, channel })
+    }
+}
+
+/// The output tensor of a run, before activation, whatever its layout.
+#[derive(Clone, Copy)]
+pub(crate) struct Channels<'a> {
+    values: &'a [f32],
+    /// Values from one pixel to the next, and from one channel to the next.
+    pixel: usize,
+    channel: usize,
+}
+
+impl Channels<'_> {
+    /// The value of a channel at a pixel (row-major).
+    pub(crate) fn value(&self, pixel: usize, channel: usize) -> f32 {
+        self.values[pixel * self.pixel + channel * self.channel]
     }
 }
 

@@ -45,6 +45,16 @@ impl Package {
         Ok(Self { manifest, manifest_text, path, onnx })
     }
 
+    /// A model that is part of the program: the name of its manifest's file, the manifest, and the ONNX
+    /// file. It is not tried: it is as trustworthy as the program.
+    ///
+    /// # Errors
+    /// [`ModelError`]: the manifest is not valid, or its checksum is another one than the file's.
+    pub fn built_in(file: &str, manifest: &str, onnx: &'static [u8]) -> Result<Self, ModelError> {
+        let path = Path::new("built-in").join(file);
+        Self::new(Manifest::parse(manifest, &path)?, manifest.to_owned(), &path, Cow::Borrowed(onnx))
+    }
+
     /// Reads the manifest and the ONNX file beside it, and tries the net in a child process.
     pub(super) fn read(manifest_path: &Path) -> Result<Self, ModelError> {
         let text = manifest_text(manifest_path)?;

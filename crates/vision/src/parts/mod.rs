@@ -14,7 +14,7 @@ use crate::attention::MAX_WINDOWS;
 use crate::grid::{Lattice, resample};
 use crate::motion_gate::GRID;
 use crate::observation::PASSES;
-use crate::regions::{Region, RegionFinder};
+use crate::regions::{Region, RegionFinder, Seed};
 use crate::smooth::Smoother;
 
 /// Cells of the mask for one cell of the motion gate, in each direction.
@@ -161,12 +161,13 @@ impl Parts {
 
     /// Takes the result of a pass on the window `slot`: probabilities on a grid of `size` that covers
     /// `covers`, from the frame `sequence`, captured at `capture_ns`. Returns the regions of the
-    /// whole mask.
+    /// whole mask, which `seeds` divide.
     pub(crate) fn apply(
         &mut self,
         slot: usize,
         (probabilities, size, covers): (&[f32], Size, UnitRect),
         (sequence, capture_ns): (u64, u64),
+        seeds: &[Seed],
     ) -> &[Region] {
         self.release(slot);
         let part = &mut self.parts[slot];
@@ -204,7 +205,7 @@ impl Parts {
                 }
             }
         }
-        self.finder.find(&mut self.mask, SIZE)
+        self.finder.find_between(&mut self.mask, SIZE, seeds)
     }
 
     /// Gives up the cells of the window `slot` that its next pass does not make.

@@ -20,7 +20,7 @@ fn started(windows: &[UnitRect]) -> Parts {
 }
 
 fn apply(parts: &mut Parts, slot: usize, window: UnitRect, time_ns: u64) -> usize {
-    parts.apply(slot, (&person(), NET, window), (time_ns / 100, time_ns)).len()
+    parts.apply(slot, (&person(), NET, window), (time_ns / 100, time_ns), &[]).len()
 }
 
 /// The value at a point of the frame, and the time of the pass that it comes from.

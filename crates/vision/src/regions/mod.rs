@@ -92,6 +92,51 @@ impl Region {
     }
 }
 
+/// A head in a mask: where a component is divided into people. Units are cells of the mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Seed {
+    /// The centre of the face.
+    pub x: f32,
+    pub y: f32,
+    /// The upper edge of the hair.
+    pub top: f32,
+    /// The size of the face.
+    pub width: f32,
+    pub height: f32,
+}
+
+impl Seed {
+    /// How much of the face and of the breast below it is in the component of these runs: 0 for nothing,
+    /// 2 for all of the face, 3 for all of both. Masks may have holes in faces, and the breast may be
+    /// hidden or somebody else's.
+    fn share_in<'a>(&self, runs: impl Iterator<Item = &'a Run>) -> f32 {
+        let Self { x, y, width, height, .. } = *self;
+        let face = PixelRect::new(x - 0.5 * width, y - 0.5 * height, width, height);
+        let breast = PixelRect::new(face.x, face.bottom(), width, 1.5 * height);
+        runs.fold(0.0, |sum, run| {
+            let run = PixelRect::new(run.start as f32, run.row as f32, run.length() as f32, 1.0);
+            let share = |part: &PixelRect| run.intersection(part).area() / part.area();
+            sum + 2.0 * share(&face) + share(&breast)
+        })
+    }
+
+    /// How far a pixel is from this person's body, which is below the head and wider than it. Negative
+    /// within the width of two faces.
+    fn distance(&self, x: f32, y: f32) -> f32 {
+        (x - self.x).abs() + 2.0 * (self.top - y).max(0.0) - self.width
+    }
+}
+
+/// A head is in the component that has the most of its body, and at least this much
+/// ([`Seed::share_in`]).
+const MIN_SHARE_OF_BODY: f32 = 0.6;
+
+/// The most people into whom a component is divided.
+const MAX_PARTS: usize = 16;
+
+/// A part of a component with less than this share of it (4 %) is no person of its own.
+const MIN_SHARE_OF_COMPONENT: Share = Share(400);
+
 /// The sums over a component. They are stored at the index of its root.
 #[derive(Clone, Copy, Debug, Default)]
 struct Total {
@@ -117,6 +162,8 @@ pub struct RegionFinder {
     /// The sum of each row of a component.
     rows: Vec<f32>,
     regions: Vec<Region>,
+    /// Heads, each with the root of its component.
+    seeds: Vec<(Seed, u32)>,
 }
 
 impl RegionFinder {
@@ -140,6 +187,12 @@ impl RegionFinder {
     /// If `values` does not have `size`, or has no pixels, all values become 0 and there are no
     /// regions.
     pub fn find(&mut self, values: &mut [f32], size: Size) -> &[Region] {
+        self.find_between(values, size, &[])
+    }
+
+    /// As [`Self::find`]. A component with two or more of the heads `seeds` is divided between them:
+    /// each pixel belongs to the nearest person, and each of them is a region.
+    pub(crate) fn find_between(&mut self, values: &mut [f32], size: Size, seeds: &[Seed]) -> &[Region] {
         self.regions.clear();
         if !is_mask(values.len(), size) {
             values.fill(0.0);
@@ -150,7 +203,7 @@ impl RegionFinder {
         }
         values.iter_mut().for_each(|value| *value = to_probability(*value));
         self.fill_holes(values);
-        self.find_people(values);
+        self.find_people(values, seeds);
         self.drop_faint(values);
         &self.regions
     }
@@ -163,6 +216,7 @@ impl RegionFinder {
         self.totals.reserve(most);
         self.people.reserve(MAX_REGIONS);
         self.regions.reserve(MAX_REGIONS);
+        self.seeds.reserve(crate::heads::MAX_HEADS);
         self.columns.resize(size.width as usize, 0.0);
         self.rows.resize(size.height as usize, 0.0);
     }
@@ -197,7 +251,7 @@ impl RegionFinder {
     }
 
     /// Removes small components from the mask and measures the others.
-    fn find_people(&mut self, values: &mut [f32]) {
+    fn find_people(&mut self, values: &mut [f32], seeds: &[Seed]) {
         let width = self.size.width;
         let area = self.size.area();
         let runs = self.labels.find(values, self.size, Connectivity::Eight, |value| value >= THRESHOLD);
@@ -218,26 +272,44 @@ impl RegionFinder {
             }
         }
         self.people.sort_unstable_by_key(|(pixels, root)| (std::cmp::Reverse(*pixels), *root));
+        self.seeds.clear();
+        for seed in seeds {
+            let share = |root: u32| seed.share_in(runs.iter().filter(|run| run.root == root));
+            let shares = self.people.iter().map(|(_, root)| (share(*root), *root));
+            let best = shares.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            self.seeds.extend(best.filter(|(share, _)| *share >= MIN_SHARE_OF_BODY).map(|(_, root)| (*seed, root)));
+        }
         for (pixels, root) in &self.people {
-            self.columns.fill(0.0);
-            self.rows.fill(0.0);
-            for run in runs.iter().filter(|run| run.root == *root) {
-                let values = &values[run.range(width)];
-                self.rows[run.row as usize] += values.iter().sum::<f32>();
-                let columns = &mut self.columns[run.start as usize..run.end as usize];
-                columns.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            let seeds = self.seeds.iter().filter(|(_, of)| of == root).map(|(seed, _)| *seed);
+            let heads = Heads::of((runs, *root), *pixels, seeds);
+            for part in 0..heads.count.max(1) {
+                self.columns.fill(0.0);
+                self.rows.fill(0.0);
+                let (mut count, mut mass) = (0_u32, 0.0);
+                for run in runs.iter().filter(|run| run.root == *root) {
+                    for (x, value) in (run.start..run.end).zip(&values[run.range(width)]) {
+                        if heads.count == 0 || heads.nearest(x, run.row) == part {
+                            self.rows[run.row as usize] += value;
+                            self.columns[x as usize] += value;
+                            mass += f64::from(*value);
+                            count += 1;
+                        }
+                    }
+                }
+                let (left, right) = between_quantiles(&self.columns);
+                let (top, bottom) = between_quantiles(&self.rows);
+                let ((first, end), (upper, lower)) = (extent(&self.columns), extent(&self.rows));
+                let reach = PixelRect::new(first, upper, end - first, lower - upper);
+                self.regions.push(Region {
+                    bounds: PixelRect::new(left, top, right - left, bottom - top).to_fractions(self.size),
+                    area: count as f32 / area as f32,
+                    confidence: to_f32(mass / f64::from(count.max(1))),
+                    reach: reach.to_fractions(self.size),
+                });
             }
-            let (left, right) = between_quantiles(&self.columns);
-            let (top, bottom) = between_quantiles(&self.rows);
-            let ((first, end), (upper, lower)) = (extent(&self.columns), extent(&self.rows));
-            let reach = PixelRect::new(first, upper, end - first, lower - upper);
-            let mean = self.totals[*root as usize].mass / f64::from(*pixels);
-            self.regions.push(Region {
-                bounds: PixelRect::new(left, top, right - left, bottom - top).to_fractions(self.size),
-                area: *pixels as f32 / area as f32,
-                confidence: to_f32(mean),
-                reach: reach.to_fractions(self.size),
-            });
+        }
+        if !seeds.is_empty() {
+            self.regions.sort_by(|a, b| b.area.total_cmp(&a.area));
         }
     }
 
@@ -255,6 +327,51 @@ impl RegionFinder {
                 values[run.range(width)].fill(0.0);
             }
         }
+    }
+}
+
+/// The heads in one component, if there are at least two.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heads {
+    all: [Seed; MAX_PARTS],
+    count: usize,
+}
+
+impl Heads {
+    /// The heads `seeds` in the component with the root `root`, which has `pixels` pixels. None if there
+    /// are fewer than two of them with a share of the component.
+    fn of((runs, root): (&[Run], u32), pixels: u32, seeds: impl Iterator<Item = Seed>) -> Self {
+        let mut heads = Self::default();
+        for (place, seed) in heads.all.iter_mut().zip(seeds) {
+            *place = seed;
+            heads.count += 1;
+        }
+        while heads.count >= 2 {
+            let mut shares = [0_u32; MAX_PARTS];
+            for run in runs.iter().filter(|run| run.root == root) {
+                (run.start..run.end).for_each(|x| shares[heads.nearest(x, run.row)] += 1);
+            }
+            let least = (0..heads.count).min_by_key(|part| shares[*part]).unwrap_or(0);
+            if MIN_SHARE_OF_COMPONENT.compare(shares[least], pixels.into()).is_ge() {
+                return heads;
+            }
+            heads.count -= 1;
+            heads.all[least] = heads.all[heads.count];
+        }
+        Self::default()
+    }
+
+    /// The index of the head to which the pixel in column `x` and row `y` belongs.
+    fn nearest(&self, x: u32, y: u32) -> usize {
+        let (x, y) = (x as f32 + 0.5, y as f32 + 0.5);
+        let mut best = (f32::INFINITY, 0);
+        for (index, head) in self.all[..self.count].iter().enumerate() {
+            let distance = head.distance(x, y);
+            if distance < best.0 {
+                best = (distance, index);
+            }
+        }
+        best.1
     }
 }
 

@@ -251,3 +251,68 @@ proptest! {
         check(&mut RegionFinder::new(), &mask, Size::new(100, 60));
     }
 }
+
+/// Three people who touch, in a mask of 90x40: boxes of 30 columns with a gap above their shoulders.
+fn three_who_touch() -> (Vec<f32>, Size) {
+    let size = Size::new(90, 40);
+    let is_person = |x: usize, y: usize| (5..40).contains(&y) && (y >= 15 || (10..20).contains(&(x % 30)));
+    ((0..90 * 40).map(|cell| if is_person(cell % 90, cell / 90) { 0.9 } else { 0.0 }).collect(), size)
+}
+
+fn seed(x: f32) -> Seed {
+    Seed { x, y: 10.0, top: 5.0, width: 8.0, height: 9.0 }
+}
+
+/// The columns of the regions' boxes, from left to right.
+fn columns(regions: &[Region]) -> Vec<(i32, i32)> {
+    let column = |x: f32| (x * 90.0).round() as i32;
+    let mut all: Vec<_> = regions.iter().map(|region| (column(region.reach.x), column(region.reach.right()))).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn heads_divide_a_component_and_each_pixel_has_one_person() {
+    let (mask, size) = three_who_touch();
+    let mut finder = RegionFinder::new();
+    let whole = finder.find(&mut mask.clone(), size)[0];
+    let seeds = [15.0, 45.0, 75.0].map(seed);
+    let mut divided = mask.clone();
+    let regions = finder.find_between(&mut divided, size, &seeds).to_vec();
+    assert_eq!(columns(&regions), [(0, 30), (30, 60), (60, 90)]);
+    assert!((regions.iter().map(|region| region.area).sum::<f32>() - whole.area).abs() < 1e-6);
+    assert!(regions.iter().all(|region| (region.confidence - 0.9).abs() < 1e-6));
+    assert!(regions.is_sorted_by(|a, b| a.area >= b.area));
+    assert_eq!(divided, mask, "the mask itself is not changed");
+}
+
+#[test]
+fn a_component_is_not_divided_by_one_head_or_by_heads_elsewhere() {
+    let (mask, size) = three_who_touch();
+    let mut finder = RegionFinder::new();
+    let whole = finder.find(&mut mask.clone(), size).to_vec();
+    let above = Seed { y: -20.0, top: -25.0, ..seed(45.0) };
+    for seeds in [vec![seed(15.0)], vec![seed(15.0), above], vec![seed(15.0), seed(-5.0), seed(f32::NAN)]] {
+        assert_eq!(finder.find_between(&mut mask.clone(), size, &seeds), whole, "{seeds:?}");
+    }
+}
+
+#[test]
+fn a_head_without_a_share_of_the_component_is_no_person() {
+    let (mask, size) = three_who_touch();
+    let mut finder = RegionFinder::new();
+    // A picture of a face on the first one's chest: it is much smaller than they are.
+    let small = Seed { x: 15.0, y: 20.0, top: 19.0, width: 0.1, height: 1.0 };
+    let regions = finder.find_between(&mut mask.clone(), size, &[seed(15.0), small, seed(45.0), seed(75.0)]);
+    assert_eq!(columns(regions), [(0, 30), (30, 60), (60, 90)]);
+}
+
+#[test]
+fn somebody_nearer_to_the_camera_gets_a_wider_part() {
+    let size = Size::new(90, 40);
+    let mut mask = vec![0.9; 90 * 40];
+    let near = Seed { width: 16.0, ..seed(30.0) };
+    let mut finder = RegionFinder::new();
+    let regions = finder.find_between(&mut mask, size, &[near, seed(60.0)]);
+    assert_eq!(columns(regions), [(0, 49), (49, 90)]);
+}

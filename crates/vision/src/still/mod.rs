@@ -8,6 +8,9 @@
 //! A window is ignored if the net is less certain in it than before, as happens in blurred
 //! pictures. A candidate counts if its own window confirms it, and if it is not much smaller than
 //! the people of the first pass. `docs/design/attention.md` has the measurements.
+//!
+//! If there is a detector of heads, it then looks at everybody who was found, and people who touch are
+//! told apart.
 
 mod canvas;
 
@@ -16,10 +19,11 @@ use portraitd_media::{Picture, PixelRect, Size, UnitRect};
 
 use crate::attention::{FULL_FRAME_FROM, TILES};
 use crate::grid::{Lattice, resample};
+use crate::heads::seed;
 use crate::mask::THRESHOLD;
 use crate::observation::Observation;
 use crate::observer::{ObserveError, Observer};
-use crate::regions::{Region, RegionFinder};
+use crate::regions::{Region, RegionFinder, Seed};
 use crate::tracker::Tracker;
 use crate::window::{MARGIN_X, MARGIN_Y, cell_aspect, window_around};
 
@@ -87,8 +91,12 @@ impl Observer {
         for round in 1..=ROUNDS {
             still.look_closer(&std::mem::take(&mut candidates), WEIGHT_STEP.powf(round as f32))?;
         }
-        let (mask, regions) = still.found();
+        let (mut mask, mut regions) = still.found();
         let size = still.canvas.size();
+        let seeds = still.heads(&regions)?;
+        if !seeds.is_empty() {
+            regions = still.finder.find_between(&mut mask, size, &seeds).to_vec();
+        }
         let (inferences, inference_ns) = (still.inferences, still.inference_ns);
         let covers = PixelRect::of_size(picture.size());
         *observation = Observation::of_mask(0, 0, picture.size(), mask, size, covers);
@@ -117,6 +125,18 @@ impl Still<'_> {
         let mut mask = self.canvas.values();
         let regions = self.finder.find(&mut mask, self.canvas.size()).to_vec();
         (mask, regions)
+    }
+
+    /// The heads of the people in these regions; none without a detector.
+    ///
+    /// # Errors
+    /// [`ObserveError`] if the picture cannot be sampled or the net fails.
+    fn heads(&mut self, regions: &[Region]) -> Result<Vec<Seed>, ObserveError> {
+        let Some(heads) = &mut self.observer.heads else { return Ok(Vec::new()) };
+        let boxes: Vec<UnitRect> = regions.iter().map(|region| region.bounds).collect();
+        let found = heads.look_at_all(self.picture, &boxes)?;
+        let frame = self.picture.size();
+        Ok(found.iter().map(|head| seed(head, PixelRect::of_size(frame), self.canvas.size(), frame)).collect())
     }
 
     /// The people in the result of one pass, with boxes in fractions of the picture.
