@@ -258,7 +258,7 @@ fn what_is_written_to_a_named_pipe_is_limited() {
         (&[b'Y'; 5000], "file:DIR/p: y4m header: does not begin with YUV4MPEG2"),
         (
             b"YUV4MPEG2 W8192 H8192 F30:1\n",
-            "file:DIR/p: a picture of 8192x8192 (I420) is too large for a named pipe, whose frames have at most 16 MB",
+            "file:DIR/p: a picture of 8192x8192 (YU12) is too large for a named pipe, whose frames have at most 16 MB",
         ),
         (
             b"YUV4MPEG2 W4 H2 Cmono\nFRAME\n12345678GARBAGE",
