@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`feed`] | [`Feed`]: attach, wait, copy, and attach again when the ring changes |
 //! | [`ring`] | [`Ring`]: reading one ring, given its two descriptors |
+//! | [`provide`] | the other direction: frames of a camera for the service |
 //! | [`proxy`], [`connect`] | the D-Bus interfaces, and the ways to reach them |
 //! | [`picture`] | a frame as RGB, PNG, PPM or PGM, and frames as y4m and JPEG |
 //!
@@ -90,6 +91,7 @@ pub mod connect;
 pub mod feed;
 mod memory;
 pub mod picture;
+pub mod provide;
 pub mod proxy;
 pub mod ring;
 

@@ -1,5 +1,6 @@
-//! All unsafe code of this crate: a read-only mapping of memory that another process writes, and
-//! the duplication of a descriptor that is known only by its number.
+//! All unsafe code of this crate: a read-only mapping of memory that another process writes, a
+//! writable mapping of memory that others read, and the duplication of a descriptor that is known only
+//! by its number.
 //!
 //! No reference to plain bytes of the mapping is ever created, because another process may change
 //! them at any time. Bytes are copied by relaxed atomic loads, one machine word at a time, which is
@@ -11,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use portraitd_protocol::sequence_lock::Load64;
 
@@ -62,7 +63,11 @@ impl ReadOnlyMemory {
         // one.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, ProtFlags::READ, MapFlags::SHARED, fd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Self { start, bytes })
+        let memory = Self { start, bytes };
+        // A core dump must not contain pictures.
+        // SAFETY: the range was just mapped, and the advice changes no byte of it.
+        unsafe { madvise(memory.start.as_ptr().cast(), bytes, Advice::LinuxDontDump) }?;
+        Ok(memory)
     }
 
     /// A pointer to `T` at `offset`. Panics unless it lies within the mapping and is aligned.
@@ -124,6 +129,68 @@ impl Drop for ReadOnlyMemory {
     fn drop(&mut self) {
         // SAFETY: the arguments are those of the mapping that `map` created, and no reference into
         // it outlives `self`. The call fails only for invalid arguments, and these are valid.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A shared mapping of a file that this process writes and others only read.
+#[derive(Debug)]
+pub(crate) struct WritableMemory {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to the process and not to a thread, and the type gives access to its
+// bytes by the rules of borrowing.
+unsafe impl Send for WritableMemory {}
+// SAFETY: as above; through `&self` only atomics are accessible.
+unsafe impl Sync for WritableMemory {}
+
+impl WritableMemory {
+    /// Maps the first `bytes` bytes of `fd`, a file of at least this length that nobody else writes.
+    ///
+    /// # Errors
+    /// The error of `mmap`; `EINVAL` if `bytes` is 0.
+    pub(crate) fn map(fd: impl AsFd, bytes: usize) -> rustix::io::Result<Self> {
+        if bytes == 0 {
+            return Err(rustix::io::Errno::INVAL);
+        }
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses the address, so the new mapping does not overlap any existing
+        // one.
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, fd, 0) }?;
+        let start = NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?;
+        let memory = Self { start, bytes };
+        // SAFETY: the range was just mapped, and the advice changes no byte of it.
+        unsafe { madvise(memory.start.as_ptr().cast(), bytes, Advice::LinuxDontDump) }?;
+        Ok(memory)
+    }
+
+    fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(offset.checked_add(bytes).is_some_and(|end| end <= self.bytes), "within the mapping");
+        self.start.as_ptr().wrapping_add(offset)
+    }
+
+    /// The atomic `u64` at `offset`. Panics unless it lies within the mapping and is aligned.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(align_of::<AtomicU64>()), "aligned");
+        // SAFETY: range and alignment are checked, and the mapping starts at a page. The memory stays
+        // mapped while `self` is borrowed, and `bytes_mut` needs `&mut self`.
+        unsafe { &*self.at(offset, size_of::<AtomicU64>()).cast() }
+    }
+
+    /// The bytes from `offset` on. Panics unless they lie within the mapping.
+    pub(crate) fn bytes_mut(&mut self, offset: usize, bytes: usize) -> &mut [u8] {
+        // SAFETY: the range is checked, the kernel has initialised the memory, and `&mut self` excludes
+        // other references of this process. No other process writes to it.
+        unsafe { std::slice::from_raw_parts_mut(self.at(offset, bytes), bytes) }
+    }
+}
+
+impl Drop for WritableMemory {
+    fn drop(&mut self) {
+        // SAFETY: the arguments are those of the mapping that `map` created, and no reference into
+        // it outlives `self`.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }

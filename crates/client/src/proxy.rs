@@ -282,6 +282,19 @@ pub trait Controls {
     fn reset(&self, name: &str) -> Result<(), ServiceError>;
 }
 
+/// The interface `org.portraitd.Provider1`: frames from another program.
+#[zbus::proxy(interface = "org.portraitd.Provider1", default_service = "org.portraitd", assume_defaults = false)]
+pub trait Provider {
+    /// Offers the memory of a ring. Returns the eventfd to add 1 to for each frame, and the socket that
+    /// brings a byte for each change: 1, somebody looks; 0, nobody does. Its end is the end of the
+    /// offer, in both directions. [`crate::provide::Provider`] calls this.
+    fn offer(
+        &self,
+        memory: zbus::OwnedFd,
+        options: &HashMap<&str, Variant<'_>>,
+    ) -> Result<(zbus::OwnedFd, zbus::OwnedFd), ServiceError>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +314,7 @@ mod tests {
             (names_of::<SegmentationProxy<'_>>(), names::SEGMENTATION_INTERFACE),
             (names_of::<BackgroundProxy<'_>>(), names::BACKGROUND_INTERFACE),
             (names_of::<ControlsProxy<'_>>(), names::CONTROLS_INTERFACE),
+            (names_of::<ProviderProxy<'_>>(), names::PROVIDER_INTERFACE),
         ] {
             assert_eq!(found, (interface, names::SERVICE_NAME));
         }

@@ -194,6 +194,15 @@ impl SlotView<'_> {
         self.layout
     }
 
+    /// Copies plane `index` to `out` as it lies in the slot, with the padding of its rows. Copies less
+    /// if `out` is shorter, and nothing if there is no such plane.
+    pub fn copy_plane(&self, index: usize, out: &mut [u8]) {
+        if let Some(plane) = self.layout.planes().get(index) {
+            let bytes = (plane.stride * plane.rows).min(out.len());
+            self.memory.copy_to(self.start + plane.offset, &mut out[..bytes]);
+        }
+    }
+
     /// Copies the beginning of row `y` of plane `plane` to `out` and returns the number of bytes
     /// copied. The number is less than `out.len()` if the row is shorter, and 0 if there is no such
     /// row.
@@ -206,6 +215,11 @@ impl SlotView<'_> {
         bytes
     }
 }
+
+/// A frame was overwritten while it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the frame was overwritten while it was read")]
+pub struct Torn;
 
 /// An open ring. Dropping it closes the pipe, which ends the attachment.
 #[derive(Debug)]
@@ -355,29 +369,46 @@ impl Ring {
     /// has read.
     pub fn read<T>(&mut self, mut take: impl FnMut(&SlotView<'_>) -> T) -> Option<T> {
         for _ in 0..ATTEMPTS {
-            let index = newest(self.memory.word(header::LATEST));
-            if index <= self.last {
-                return None;
+            if let Ok(taken) = self.read_once(&mut take) {
+                return taken;
             }
-            let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
-            let start = self.layout.slot_offset(slot);
-            let lock = self.memory.word(start + slot::LOCK);
-            if holds(lock, index) {
-                let mut bytes = [0; SLOT_HEADER_BYTES];
-                self.memory.copy_to(start, &mut bytes);
-                let info = FrameInfo::parse(index, &bytes);
-                let taken = take(&SlotView { memory: &self.memory, layout: &self.layout, start, info });
-                if held(lock, index) {
-                    if self.last != 0 {
-                        self.skipped += index - self.last - 1;
-                    }
-                    self.last = index;
-                    return Some(taken);
-                }
-            }
-            self.torn += 1;
         }
         None
+    }
+
+    /// As [`Ring::read`], but tries it once, for a reader that does not trust the writer: `None` if no
+    /// frame is newer than the last one read.
+    ///
+    /// # Errors
+    /// [`Torn`] if the frame was overwritten meanwhile, or its slot holds another one.
+    pub fn read_once<T>(&mut self, take: impl FnOnce(&SlotView<'_>) -> T) -> Result<Option<T>, Torn> {
+        let index = newest(self.memory.word(header::LATEST));
+        if index <= self.last {
+            return Ok(None);
+        }
+        let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
+        let start = self.layout.slot_offset(slot);
+        let lock = self.memory.word(start + slot::LOCK);
+        if holds(lock, index) {
+            let mut bytes = [0; SLOT_HEADER_BYTES];
+            self.memory.copy_to(start, &mut bytes);
+            let info = FrameInfo::parse(index, &bytes);
+            let taken = take(&SlotView { memory: &self.memory, layout: &self.layout, start, info });
+            if held(lock, index) {
+                if self.last != 0 {
+                    self.skipped = self.skipped.saturating_add(index - self.last - 1);
+                }
+                self.last = index;
+                return Ok(Some(taken));
+            }
+        }
+        self.torn += 1;
+        Err(Torn)
+    }
+
+    /// Leaves the frames out that are there already: the next one that is read is published later.
+    pub fn skip(&mut self) {
+        self.last = newest(self.memory.word(header::LATEST));
     }
 }
 

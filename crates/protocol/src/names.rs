@@ -27,6 +27,9 @@ pub const CAMERA_INTERFACES: [&str; 4] =
 /// Interface of a camera: exposure, white balance and the other controls of its driver.
 pub const CONTROLS_INTERFACE: &str = "org.portraitd.Controls1";
 
+/// Interface of a camera: frames from another program.
+pub const PROVIDER_INTERFACE: &str = "org.portraitd.Provider1";
+
 /// Prefix of the error names; a dot and the name of the error follow, as in
 /// `org.portraitd.Error.Busy`.
 pub const ERROR_PREFIX: &str = "org.portraitd.Error";

@@ -30,6 +30,8 @@ pub const MAX_SLOTS: u32 = 64;
 pub const MAX_SIDE: u32 = 16384;
 /// The maximum number of people in a slot.
 pub const MAX_PEOPLE: usize = 16;
+/// The most bytes of a ring that a provider offers.
+pub const MAX_OFFERED_BYTES: usize = 64 << 20;
 /// The number of planes for which the header has space.
 pub const MAX_PLANES: usize = 4;
 
