@@ -26,8 +26,8 @@ use portraitd::service::notify::{Verdict, Watchdog};
 use portraitd::service::panics::answered;
 use portraitd::service::privacy::PrivacyNotes;
 use portraitd::service::status_line::{CameraLine, StatusLine};
-use portraitd::source::SourceSpec;
-use portraitd_media::Source;
+use portraitd::source::provider::Desk;
+use portraitd::source::{SourceAndDesk, SourceSpec};
 use portraitd_media::clock::monotonic_ns;
 use portraitd_protocol::ServiceError;
 use portraitd_v4l2::watch::DeviceWatch;
@@ -149,12 +149,13 @@ impl CameraFactory {
         self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn source(settings: &CameraConfig) -> anyhow::Result<Box<dyn Source>> {
+    /// The source of a camera, and where its frames are offered if another program provides them.
+    fn source(settings: &CameraConfig) -> anyhow::Result<SourceAndDesk> {
         let spec: SourceSpec = settings.device.parse().with_context(|| format!("camera {}", settings.name))?;
-        Ok(spec.into_source())
+        Ok(spec.into_source_and_desk())
     }
 
-    fn options(&self, settings: &CameraConfig, model: Option<Model>) -> CameraOptions {
+    fn options(&self, settings: &CameraConfig, model: Option<Model>, desk: Option<Arc<Desk>>) -> CameraOptions {
         let progress = ["capture", "vision"].map(|part| self.watchdog().watch(&format!("{part} of {}", settings.name)));
         CameraOptions {
             config: settings.clone(),
@@ -163,13 +164,14 @@ impl CameraFactory {
             engine: self.engine,
             model,
             privacy: self.privacy.clone(),
+            desk,
             progress,
         }
     }
 
     /// Starts a camera with the service, before there is a bus.
     fn start(&self, settings: &CameraConfig) -> anyhow::Result<Camera> {
-        let source = Self::source(settings)?;
+        let (source, desk) = Self::source(settings)?;
         let model = if self.safe_mode {
             warn!(
                 camera = settings.name,
@@ -180,7 +182,7 @@ impl CameraFactory {
             Some(self.library.load(&settings.segmentation.model, self.engine)?)
         };
         let failed = |error| anyhow::anyhow!("camera {}: {error}", settings.name);
-        let camera = Camera::start(self.options(settings, model), source).map_err(failed)?;
+        let camera = Camera::start(self.options(settings, model, desk), source).map_err(failed)?;
         camera.start_outputs().map_err(failed)?;
         Ok(camera)
     }
@@ -188,13 +190,14 @@ impl CameraFactory {
     /// Starts a camera for a reload: whatever is wrong with its settings is an error. Its outputs
     /// are not opened yet.
     async fn start_for_reload(&self, settings: &CameraConfig) -> Result<Camera, ServiceError> {
-        let source = Self::source(settings).map_err(|error| ServiceError::InvalidArgument(format!("{error:#}")))?;
+        let (source, desk) =
+            Self::source(settings).map_err(|error| ServiceError::InvalidArgument(format!("{error:#}")))?;
         let model = if self.safe_mode {
             None
         } else {
             Some(load_model(self.library.clone(), settings.segmentation.model.clone(), self.engine).await?)
         };
-        Camera::start_checked(self.options(settings, model), source).await
+        Camera::start_checked(self.options(settings, model, desk), source).await
     }
 }
 

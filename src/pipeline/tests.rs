@@ -7,6 +7,7 @@ mod following;
 mod metrics;
 mod panics;
 mod pipes;
+mod provider;
 mod quotas;
 mod upright;
 
@@ -32,6 +33,7 @@ use crate::publish::{Amounts, ClientFds, RingBudget};
 use crate::service::config;
 use crate::service::notify::Watchdog;
 use crate::service::privacy::PrivacyNotes;
+use crate::source::SourceAndDesk;
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::latest::WaitOutcome;
@@ -198,7 +200,7 @@ impl Rig {
     fn with_all(config: config::CameraConfig, model: Option<Model>, privacy: PrivacyNotes) -> Self {
         let openings = Openings::default();
         let source = Box::new(Scripted(Arc::clone(&openings)));
-        Self::with_source(config, model, privacy, openings, source)
+        Self::with_source(config, model, privacy, openings, (source, None))
     }
 
     fn with_source(
@@ -206,13 +208,14 @@ impl Rig {
         model: Option<Model>,
         privacy: PrivacyNotes,
         openings: Openings,
-        source: Box<dyn Source>,
+        (source, desk): SourceAndDesk,
     ) -> Self {
         let budget = RingBudget::new(MEMORY);
         let mut watchdog = Watchdog::new(u64::MAX, 0);
         let options = CameraOptions {
             privacy,
             config,
+            desk,
             library: Library::default(),
             budget: budget.clone(),
             engine: EngineOptions::default(),

@@ -138,7 +138,7 @@ impl RingBody {
 ///
 /// # Panics
 /// Outside of a tokio runtime with I/O.
-pub(super) fn watch_readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch_readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open, and stays the same descriptor, until it is dropped. The
     // `AsyncFd` owns it, and nothing here borrows it mutably.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)

@@ -22,5 +22,6 @@ mod shared_file;
 pub use budget::{Amounts, RingBudget, RingHolder, RingShare};
 pub use clients::{ClientFds, MAX_CLIENTS, RingClients};
 pub use error::PublishError;
+pub(crate) use memory::watch_readable;
 pub use ring::{RingSpec, RingWriter, SlotInfo, SlotWriter};
 pub(crate) use shared_file::{Contents, SharedFile};

@@ -64,7 +64,7 @@ fn errors_name_the_bad_part_and_the_good_ones() {
 
 #[test]
 fn a_spec_becomes_the_source_it_names() {
-    for text in ["scene:wide?seed=3", "file:nowhere.png?loop", "auto", "/dev/v4l/by-id/nothing"] {
+    for text in ["scene:wide?seed=3", "file:nowhere.png?loop", "auto", "/dev/v4l/by-id/nothing", "provider"] {
         let source = parse(text).expect("parses").into_source();
         assert_eq!(source.name(), text);
     }
@@ -94,7 +94,7 @@ fn spec() -> impl Strategy<Value = SourceSpec> {
             SourceSpec::Scene(SceneOptions { name, frame_rate, size, noise, seed, repeat, pixel_format, playback })
         });
     let device = "/dev/[a-z0-9/?:-]{1,12}".prop_map(|path| SourceSpec::Device(path.into()));
-    prop_oneof![Just(SourceSpec::Auto), device, file, scene]
+    prop_oneof![Just(SourceSpec::Auto), Just(SourceSpec::Provider), device, file, scene]
 }
 
 proptest! {

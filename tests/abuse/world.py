@@ -31,7 +31,8 @@ class User:
 
 
 CLIENTS, CONTROL = "portraitd-clients", "portraitd-control"
-GROUP_IDS = {CLIENTS: 2900, CONTROL: 2901, "portraitd-providers": 2902}
+PROVIDERS = "portraitd-providers"
+GROUP_IDS = {CLIENTS: 2900, CONTROL: 2901, PROVIDERS: 2902}
 portraitd = User("portraitd", 2000)
 alice = User("alice", 2001)  # in no group
 bob = User("bob", 2002, [CLIENTS])
@@ -39,8 +40,9 @@ carol = User("carol", 2003, [CLIENTS, CONTROL])
 dave = User("dave", 2004, [CLIENTS])
 eve = User("eve", 2005)  # in no group, and may have the active session of seat0
 frank = User("frank", 2006, [CONTROL])  # may set and may not look
+paul = User("paul", 2007, [PROVIDERS])  # may provide frames and nothing else
 crowd = [User(f"crowd{number}", 2100 + number, [CLIENTS]) for number in range(64)]
-USERS = [portraitd, alice, bob, carol, dave, eve, frank, *crowd]
+USERS = [portraitd, alice, bob, carol, dave, eve, frank, paul, *crowd]
 
 
 def cover(target):

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest, Grant, Refusal};
+use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest, Grant, Refusal, Right};
 use portraitd::publish::dbus::{Server, camera_path, peer_pair};
 use portraitd_client::feed::{AttachOptions, camera_at, find_camera};
 use portraitd_client::proxy::{
@@ -148,7 +148,7 @@ struct OnlyMasks;
 
 impl Authority for OnlyMasks {
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
-        let allowed = request.stream == StreamKind::Mask;
+        let allowed = request.right == Right::See(StreamKind::Mask);
         async move { if allowed { Ok(Grant::Standing) } else { Err(Refusal::Denied("no".into())) } }.boxed()
     }
 }
@@ -173,7 +173,7 @@ struct NoSource;
 
 impl Authority for NoSource {
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
-        let allowed = request.stream != StreamKind::Source;
+        let allowed = request.right != Right::See(StreamKind::Source);
         async move { if allowed { Ok(Grant::Standing) } else { Err(Refusal::Denied("no".into())) } }.boxed()
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt};
-use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest, Grant, Refusal};
+use portraitd::publish::dbus::authority::{Authority, AuthorizationRequest, Grant, Refusal, Right};
 use portraitd::publish::dbus::serve;
 use portraitd_protocol::StreamKind;
 use zbus::message::Type;
@@ -35,8 +35,8 @@ struct Undecided;
 
 impl Authority for Undecided {
     fn check<'a>(&'a self, request: AuthorizationRequest<'a>) -> BoxFuture<'a, Result<Grant, Refusal>> {
-        match request.stream {
-            StreamKind::View => std::future::pending().boxed(),
+        match request.right {
+            Right::See(StreamKind::View) => std::future::pending().boxed(),
             _ => std::future::ready(Ok(Grant::Standing)).boxed(),
         }
     }

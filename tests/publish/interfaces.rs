@@ -42,7 +42,7 @@ fn the_interface_files_are_what_the_objects_say() {
     });
     assert!(root.contains("org.freedesktop.DBus.ObjectManager"));
     let mut expected = names::CAMERA_INTERFACES.to_vec();
-    expected.push(names::CONTROLS_INTERFACE);
+    expected.extend([names::CONTROLS_INTERFACE, names::PROVIDER_INTERFACE]);
     expected.sort_unstable();
     assert_eq!(our_interfaces(&object), expected);
     // The introspection of the root includes that of the objects below it.
@@ -58,6 +58,7 @@ fn the_interface_files_are_what_the_objects_say() {
         (&object, names::SEGMENTATION_INTERFACE),
         (&object, names::BACKGROUND_INTERFACE),
         (&object, names::CONTROLS_INTERFACE),
+        (&object, names::PROVIDER_INTERFACE),
     ] {
         let file = folder.join(format!("{interface}.xml"));
         let expected = document(xml, interface);

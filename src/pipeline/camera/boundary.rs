@@ -11,11 +11,12 @@ use super::Camera;
 use super::attachments::busy;
 use crate::pipeline::shared::WaitPolicy;
 use crate::publish::dbus::service::{
-    AttachRequest, Attachment, CameraService, Client, ClientName, Dictionary, Fractions, PublishedPerson,
+    AttachRequest, Attachment, CameraService, Client, ClientName, Dictionary, Fractions, OfferRequest, PublishedPerson,
     PublishedState, SettingChange,
 };
 use crate::publish::{Amounts, RingShare};
 use crate::service::panics::answered;
+use crate::source::provider::ProviderFds;
 
 impl CameraService for Camera {
     fn name(&self) -> &str {
@@ -85,8 +86,17 @@ impl CameraService for Camera {
         Box::pin(answered(self.inner.set_image(image)))
     }
 
+    fn offer(&self, request: OfferRequest) -> BoxFuture<'_, Result<ProviderFds, ServiceError>> {
+        Box::pin(answered(self.inner.offer(request)))
+    }
+
+    fn end_offer(&self, which: &(dyn Fn(&Client) -> bool + Sync)) {
+        self.inner.end_offer(|_, client| which(client));
+    }
+
     fn released(&self, client: &ClientName) {
         self.inner.release(|attached| attached.client.name == *client);
+        self.inner.end_offer(|_, owner| owner.name == *client);
     }
 
     fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {

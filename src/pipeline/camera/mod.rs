@@ -10,6 +10,7 @@
 //! | `controls` | exposure, white balance and other controls of the device |
 //! | `snapshot` | the newest picture of a stream as PNG |
 //! | `status` | figures and states for D-Bus and the metrics file |
+//! | `provider` | offers of frames by another program |
 //! | `journal` | who attaches and leaves, in the journal |
 //! | `boundary` | the trait that the D-Bus objects use |
 //!
@@ -20,6 +21,7 @@ mod attachments;
 mod boundary;
 mod controls;
 mod journal;
+mod provider;
 mod rings;
 mod settings;
 mod snapshot;
@@ -36,6 +38,7 @@ use portraitd_vision::net::{EngineOptions, Library, Model};
 use tokio::runtime::Handle;
 
 use self::journal::AttachJournal;
+use self::provider::Offers;
 use self::rings::RingTable;
 use super::demand::Demand;
 use super::output::OutputWriter;
@@ -44,6 +47,7 @@ use crate::publish::RingBudget;
 use crate::service::config;
 use crate::service::notify::Progress;
 use crate::service::privacy::PrivacyNotes;
+use crate::source::provider::Desk;
 
 pub(super) use controls::apply as apply_controls;
 pub(super) use journal::AttachNote;
@@ -64,6 +68,8 @@ pub struct CameraOptions {
     pub model: Option<Model>,
     /// Which cameras are private.
     pub privacy: PrivacyNotes,
+    /// Where the frames are offered, if another program provides them.
+    pub desk: Option<Arc<Desk>>,
     /// The watchdog's handles of the capture thread and of the vision thread.
     pub progress: [Progress; 2],
 }
@@ -95,6 +101,7 @@ struct Inner {
     privacy: PrivacyNotes,
     journal: Arc<AttachJournal>,
     source: Arc<dyn Source>,
+    offers: Option<Offers>,
     /// Held while a client changes a control.
     control_turn: tokio::sync::Mutex<()>,
     /// Held while a client's choice of a model is loaded.

@@ -11,6 +11,7 @@ use portraitd_vision::net::Model;
 use tokio::runtime::Handle;
 use tracing::{error, warn};
 
+use super::provider::Offers;
 use super::rings::RingTable;
 use super::settings::{allows_inset, background_of, framing_choice, tuning_of};
 use super::status::first_state;
@@ -64,7 +65,7 @@ impl Camera {
         image: Option<Arc<OwnedPicture>>,
     ) -> Result<Self, ServiceError> {
         let source: Arc<dyn Source> = Arc::from(source);
-        let CameraOptions { config, library, budget, engine, model, privacy, progress } = options;
+        let CameraOptions { config, library, budget, engine, model, privacy, desk, progress } = options;
         let choice = framing_choice(&config.framing);
         let mut state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
         let private = privacy.is_private(&config.name);
@@ -95,6 +96,7 @@ impl Camera {
             privacy,
             journal: Arc::default(),
             source: Arc::clone(&source),
+            offers: desk.map(Offers::new),
             control_turn: tokio::sync::Mutex::default(),
             model_turn: tokio::sync::Mutex::default(),
             runtime: Handle::current(),

@@ -69,7 +69,7 @@ fn config(gain: i64) -> config::CameraConfig {
 fn rig(config: config::CameraConfig) -> (Rig, Knob) {
     let (openings, knob) = (Openings::default(), Knob::default());
     let source = Box::new(Adjustable(Scripted(Arc::clone(&openings)), knob.clone()));
-    (Rig::with_source(config, None, PrivacyNotes::default(), openings, source), knob)
+    (Rig::with_source(config, None, PrivacyNotes::default(), openings, (source, None)), knob)
 }
 
 #[tokio::test]

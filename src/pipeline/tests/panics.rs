@@ -118,7 +118,7 @@ impl Source for Broken {
 
 #[tokio::test]
 async fn a_capture_thread_that_cannot_go_on_ends_every_wait() {
-    let rig = Rig::with_source(config(), None, PrivacyNotes::default(), Openings::default(), Box::new(Broken));
+    let rig = Rig::with_source(config(), None, PrivacyNotes::default(), Openings::default(), (Box::new(Broken), None));
     for _ in 0..2 {
         let attached = tokio::time::timeout(Duration::from_secs(5), rig.attach()).await.expect("an answer");
         assert!(matches!(&attached, Err(ServiceError::Failed(_))), "{:?}", attached.map(drop));

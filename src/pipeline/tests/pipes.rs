@@ -24,7 +24,7 @@ impl PipedRig {
         let source = FileSource::new(FileOptions::new(FilePath::Path(path.clone())));
         let config = config::CameraConfig { idle_close_s, ..config::CameraConfig::default() };
         let notes = PrivacyNotes::default();
-        let rig = Rig::with_source(config, None, notes, Openings::default(), Box::new(source));
+        let rig = Rig::with_source(config, None, notes, Openings::default(), (Box::new(source), None));
         Self { rig, path, _folder: folder }
     }
 

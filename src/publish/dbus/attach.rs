@@ -93,6 +93,21 @@ pub fn parse_options(
     Ok(parsed)
 }
 
+/// Reads and checks the options of an offer of frames: the frame rate, if it is given.
+///
+/// # Errors
+/// As [`parse_options`].
+pub fn parse_offer_options(options: &BTreeMap<String, OwnedVariant>) -> Result<Option<u32>, ServiceError> {
+    let mut frame_rate = None;
+    for (key, value) in options {
+        match key.as_str() {
+            "fps" => frame_rate = Some(in_range(key, value, ATTACH_RATE)?),
+            _ => return Err(invalid(format!("option `{}`: unknown (known is fps)", excerpt(key)))),
+        }
+    }
+    Ok(frame_rate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,11 @@
-//! Who may see a stream.
+//! Who may see a stream, and who may provide frames.
 //!
 //! A stream shows people, so on the system bus polkit is asked before each attach and each
-//! snapshot, and again when its answer may have changed (`permissions`).
+//! snapshot, and again when its answer may have changed (`permissions`). The same holds for a program
+//! that provides what is shown.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,18 +44,46 @@ const WORKING: Duration = Duration::from_secs(10);
 /// Signals that are kept until they are read. Each means no more than "ask again".
 const QUEUED: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 
-/// The question whether a client may see a stream.
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// To see a stream.
+    See(StreamKind),
+    /// To provide the frames of a camera.
+    Provide,
+}
+
+impl Right {
+    /// Its polkit action.
+    pub fn action(self) -> String {
+        match self {
+            Self::See(stream) => format!("org.portraitd.attach-{stream}"),
+            Self::Provide => "org.portraitd.provide".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::See(stream) => stream.fmt(f),
+            Self::Provide => f.write_str("provide"),
+        }
+    }
+}
+
+/// The question whether a client may do something.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthorizationRequest<'a> {
     /// The connection of the client.
     pub connection: &'a Connection,
     /// The client.
     pub client: &'a Client,
-    /// The stream that the client asks for.
-    pub stream: StreamKind,
+    /// What the client asks for.
+    pub right: Right,
     /// Whether the client is willing to wait while somebody is asked for a password.
     pub interactive: bool,
-    /// Whether the stream is in use already: such questions are not held up by those of others.
+    /// Whether it makes use of this already: such questions are not held up by those of others.
     pub running: bool,
 }
 
@@ -96,9 +126,9 @@ impl From<Refusal> for ServiceError {
     }
 }
 
-/// Decides who may see which stream.
+/// Decides who may do what.
 pub trait Authority: Send + Sync {
-    /// Decides whether the client of a request may see the stream.
+    /// Decides whether the client of a request may do it.
     ///
     /// # Errors
     /// [`Refusal`] if the client may not, or if nobody knows.
@@ -143,7 +173,7 @@ impl Authority for AllowAll {
 }
 
 /// Asks polkit, with one action for each stream: `org.portraitd.attach-mask`, `-view`,
-/// `-composite`, `-source`.
+/// `-composite`, `-source`; and `org.portraitd.provide`.
 ///
 /// If polkit cannot be asked (it is not installed, does not start, does not answer in
 /// time, or does not know the action), only root and the user that runs the daemon are allowed.
@@ -162,11 +192,6 @@ struct PolkitState {
 /// Limits the warnings that polkit cannot be asked: any user can cause one with each call. One in
 /// ten seconds, for all connections of the process.
 static UNASKED: Mutex<Repeat> = Mutex::new(Repeat::new(10_000_000_000));
-
-/// The polkit action of a stream.
-pub fn action_of(stream: StreamKind) -> String {
-    format!("org.portraitd.attach-{stream}")
-}
 
 /// Why polkit gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -224,7 +249,7 @@ impl PolkitState {
         let subject = subject_of(request.client)?;
         let proxy = AuthorityProxy::builder(request.connection).cache_properties(CacheProperties::No).build().await?;
         let id = format!("portraitd-{}", self.asked.fetch_add(1, Ordering::Relaxed));
-        let action = action_of(request.stream);
+        let action = request.right.action();
         let (mut sender, receiver) = oneshot::channel();
         let state = Arc::clone(self);
         tokio::spawn(async move {
@@ -258,7 +283,7 @@ impl PolkitState {
         self: &Arc<Self>,
         request: &AuthorizationRequest<'_>,
     ) -> Result<Result<Grant, Refusal>, PolkitError> {
-        let action = action_of(request.stream);
+        let action = request.right.action();
         let user = request.client.user;
         let quick = request.running || is_trusted(user);
         let limit = Limit::new(if quick { QUICK_ANSWER } else { ANSWER });
@@ -331,7 +356,7 @@ impl Authority for Polkit {
                 Ok(answer) => return answer,
                 Err(error) => error,
             };
-            let action = action_of(request.stream);
+            let action = request.right.action();
             if is_trusted(request.client.user) {
                 tracing::debug!(
                     %error, %action, client = %request.client,

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::StreamExt;
-use portraitd_protocol::{ServiceError, StreamKind};
+use portraitd_protocol::ServiceError;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use zbus::Connection;
@@ -15,6 +15,7 @@ use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::BusName;
 
+use super::authority::Right;
 use super::service::{CameraService, Client, ClientName};
 use super::transport::Clients;
 use crate::service::panics::vital;
@@ -50,21 +51,23 @@ impl ClientWatch {
         let _ = self.on_departure.set(then);
     }
 
-    /// Every attachment: the client and the stream. A view with the whole room in a corner is two.
-    pub(super) fn attachments(&self) -> Vec<(Client, StreamKind)> {
+    /// Every attachment and every offer of frames: the client and the permission that it needs. A view
+    /// with the whole room in a corner is two.
+    pub(super) fn uses(&self) -> Vec<(Client, Right)> {
         let found = Mutex::new(Vec::new());
-        self.end_attachments(&|client, stream| {
-            lock(&found).push((client.clone(), stream));
+        self.end_uses(&|client, right| {
+            lock(&found).push((client.clone(), right));
             false
         });
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the attachments for which `which` holds.
-    pub(super) fn end_attachments(&self, which: &(dyn Fn(&Client, StreamKind) -> bool + Sync)) {
+    /// Ends the attachments and offers for which `which` holds.
+    pub(super) fn end_uses(&self, which: &(dyn Fn(&Client, Right) -> bool + Sync)) {
         let cameras = lock(&self.cameras).clone();
         for camera in cameras {
-            camera.end_attachments(which);
+            camera.end_attachments(&|client, stream| which(client, Right::See(stream)));
+            camera.end_offer(&|client| which(client, Right::Provide));
         }
     }
 
@@ -125,6 +128,7 @@ impl ClientWatch {
         let cameras = lock(&self.cameras).clone();
         for camera in cameras {
             camera.end_attachments(&|_, _| true);
+            camera.end_offer(&|_| true);
             camera.released(&self.peer.name);
         }
     }

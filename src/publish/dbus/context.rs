@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use zbus::Connection;
 use zbus::message::{Flags, Header};
 
+use super::authority::Right;
 use super::changes::Announced;
 use super::client_watch::ClientWatch;
 use super::image::ImageReader;
@@ -17,7 +18,7 @@ use super::service::{CameraService, Client, PublishedState, SettingChange};
 /// The longest time that a snapshot waits for a camera that is being closed.
 const CLOSING: Duration = Duration::from_secs(4);
 
-/// State that the five interfaces of one camera share.
+/// State that the interfaces of one camera share.
 pub(super) struct CameraContext {
     pub(super) service: Arc<dyn CameraService>,
     pub(super) state: watch::Receiver<PublishedState>,
@@ -72,9 +73,19 @@ impl CameraContext {
     ) -> Result<(StreamKind, Client), ServiceError> {
         let stream = StreamKind::try_from(stream)
             .map_err(|error| ServiceError::NoSuchStream(format!("{error} (camera {})", self.service.name())))?;
+        Ok((stream, self.may(Right::See(stream), connection, header).await?))
+    }
+
+    /// The caller, if it may do something.
+    pub(super) async fn may(
+        &self,
+        right: Right,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<Client, ServiceError> {
         let client = self.client_watch.client(connection, header).await?;
         let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
-        self.permissions.ask(connection, &client, stream, interactive).await?;
-        Ok((stream, client))
+        self.permissions.ask(connection, &client, right, interactive).await?;
+        Ok(client)
     }
 }

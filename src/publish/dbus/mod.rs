@@ -9,6 +9,7 @@
 //! | [`service`] | the traits through which the objects use the service, and their types |
 //! | `managed` | `ObjectManager`, by caller |
 //! | `objects` | `Manager1`, `Camera1`, `Framing1`, `Segmentation1`, `Background1`, `Controls1` |
+//! | `provider` | `Provider1` |
 //! | `context` | what the interfaces of one camera share |
 //! | [`attach`] | the options of `Attach` |
 //! | `encode` | types of the service as D-Bus dictionaries |
@@ -31,6 +32,7 @@ pub mod image;
 mod managed;
 mod objects;
 mod permissions;
+mod provider;
 mod questions;
 mod refusal;
 pub mod service;
@@ -54,6 +56,7 @@ use objects::{
     BackgroundObject, CameraObject, CameraPaths, ControlsObject, FramingObject, ManagerObject, SegmentationObject,
 };
 use permissions::Permissions;
+use provider::ProviderObject;
 use service::{CameraService, Client, ClientName, ManagerService};
 use transport::{Clients, Transport};
 
@@ -198,7 +201,8 @@ async fn serve_on(
             .serve_at(path.clone(), FramingObject(Arc::clone(&object)))
             .serve_at(path.clone(), SegmentationObject(Arc::clone(&object)))
             .serve_at(path.clone(), BackgroundObject(Arc::clone(&object)))
-            .serve_at(path.clone(), ControlsObject(Arc::clone(&object)));
+            .serve_at(path.clone(), ControlsObject(Arc::clone(&object)))
+            .serve_at(path.clone(), ProviderObject(Arc::clone(&object)));
         client_watch.add_camera(Arc::clone(service));
         objects.push((path, object));
     }
@@ -274,6 +278,7 @@ impl Server {
             server.at(path.clone(), SegmentationObject(Arc::clone(&object))).await?;
             server.at(path.clone(), BackgroundObject(Arc::clone(&object))).await?;
             server.at(path.clone(), ControlsObject(Arc::clone(&object))).await?;
+            server.at(path.clone(), ProviderObject(Arc::clone(&object))).await?;
             self.announce_cameras().await
         };
         added.await.map_err(ServeError::Peer)?;
@@ -309,6 +314,7 @@ impl Server {
             server.remove::<SegmentationObject, _>(path.clone()).await?;
             server.remove::<BackgroundObject, _>(path.clone()).await?;
             server.remove::<ControlsObject, _>(path.clone()).await?;
+            server.remove::<ProviderObject, _>(path.clone()).await?;
             self.announce_cameras().await
         };
         removed.await.map_err(ServeError::Peer)?;

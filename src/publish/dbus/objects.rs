@@ -1,4 +1,4 @@
-//! The D-Bus objects: five interfaces per camera, and the manager. Each translates between the
+//! The D-Bus objects: five of the interfaces of each camera, and the manager. Each translates between the
 //! types of the bus and those of the service. The doc comments of the interfaces are part of the
 //! introspection data.
 
@@ -12,6 +12,7 @@ use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 use super::attach::parse_options;
+use super::authority::Right;
 use super::context::CameraContext;
 use super::encode::{VariantMap, control_value, control_values, format_values, layout_values, variants};
 use super::permissions::is_guarded_figure;
@@ -69,10 +70,10 @@ impl CameraObject {
         let epoch = camera.permissions.epoch();
         let (stream, client) = camera.allowed(stream, connection, &header).await?;
         let options = parse_options(stream, &options)?;
-        let mut shown = vec![stream];
+        let mut shown = vec![Right::See(stream)];
         if options.inset != Inset::None {
             camera.allowed(StreamKind::Source.as_str(), connection, &header).await?;
-            shown.push(StreamKind::Source);
+            shown.push(Right::See(StreamKind::Source));
         }
         let attachment = camera.service.attach(AttachRequest { client: client.clone(), stream, options }).await?;
         camera.permissions.confirm(connection, &client, &shown, epoch).await?;
@@ -94,7 +95,7 @@ impl CameraObject {
         for _ in 0..SNAPSHOT_TRIES {
             let was_closed = self.0.is_closed_by_a_client().await;
             let png = self.0.service.snapshot(client.clone(), stream).await?;
-            self.0.permissions.confirm(connection, &client, &[stream], epoch).await?;
+            self.0.permissions.confirm(connection, &client, &[Right::See(stream)], epoch).await?;
             // If the camera has become private meanwhile, this may be a picture from before.
             if was_closed || !self.private() {
                 return Ok(png.into());

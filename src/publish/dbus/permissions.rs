@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zbus::Connection;
 use zbus::message::Header;
 
-use super::authority::{Authority, AuthorizationRequest, Grant, Refusal};
+use super::authority::{Authority, AuthorizationRequest, Grant, Refusal, Right};
 use super::client_watch::ClientWatch;
 use super::service::{Client, ClientName};
 
@@ -56,8 +56,11 @@ pub(super) fn is_guarded_figure(name: &str) -> bool {
     STATS.contains(&name)
 }
 
+/// The permission to know whether and where people are.
+const SEE_MASK: Right = Right::See(StreamKind::Mask);
+
 /// A permission that somebody makes use of.
-type Use = (Client, StreamKind);
+type Use = (Client, Right);
 
 /// The permissions of the clients of one connection.
 pub(super) struct Permissions {
@@ -76,7 +79,7 @@ struct State {
     /// The clients that are told about changes, the one that asked last at the end.
     listeners: Vec<Client>,
     /// Permissions that somebody has typed a password for.
-    passwords: HashSet<(ClientName, StreamKind)>,
+    passwords: HashSet<(ClientName, Right)>,
     /// The clients that wait for the answer to a question. A sender is dropped when its client leaves.
     asking: Vec<(ClientName, oneshot::Sender<()>)>,
 }
@@ -178,7 +181,7 @@ impl Permissions {
         self.state().epoch
     }
 
-    /// Asks whether a client may see a stream.
+    /// Asks whether a client may do something.
     ///
     /// # Errors
     /// `NotAuthorized`; `Busy` if too many questions for a password are open.
@@ -186,11 +189,11 @@ impl Permissions {
         &self,
         connection: &Connection,
         client: &Client,
-        stream: StreamKind,
+        right: Right,
         interactive: bool,
     ) -> Result<(), ServiceError> {
         let epoch = self.epoch();
-        let request = AuthorizationRequest { connection, client, stream, interactive, running: false };
+        let request = AuthorizationRequest { connection, client, right, interactive, running: false };
         let grant = tokio::select! {
             grant = self.authority.check(request) => grant?,
             // Nobody needs the answer. A dialog for a password closes with the question.
@@ -198,9 +201,9 @@ impl Permissions {
         };
         let mut state = self.state();
         if grant == Grant::Password {
-            state.passwords.insert((client.name.clone(), stream));
+            state.passwords.insert((client.name.clone(), right));
         }
-        if stream == StreamKind::Mask && state.epoch == epoch && !self.allow_everybody() {
+        if right == SEE_MASK && state.epoch == epoch && !self.allow_everybody() {
             state.remember(client, Ok(()));
         }
         Ok(())
@@ -215,15 +218,15 @@ impl Permissions {
         &self,
         connection: &Connection,
         client: &Client,
-        streams: &[StreamKind],
+        rights: &[Right],
         epoch: u64,
     ) -> Result<(), ServiceError> {
         if self.epoch() == epoch {
             return Ok(());
         }
-        for stream in streams {
-            if self.standing(connection, client, *stream, false).await != Standing::Kept {
-                let text = format!("the permission for {stream} ended while the request was under way");
+        for right in rights {
+            if self.standing(connection, client, *right, false).await != Standing::Kept {
+                let text = format!("the permission for {right} ended while the request was under way");
                 return Err(ServiceError::NotAuthorized(text));
             }
         }
@@ -260,13 +263,8 @@ impl Permissions {
             }
             state.epoch
         };
-        let request = AuthorizationRequest {
-            connection,
-            client: &client,
-            stream: StreamKind::Mask,
-            interactive: false,
-            running: false,
-        };
+        let request =
+            AuthorizationRequest { connection, client: &client, right: SEE_MASK, interactive: false, running: false };
         let answer = self.authority.check(request).await.map(drop);
         let mut state = self.state();
         if state.epoch == epoch {
@@ -281,12 +279,12 @@ impl Permissions {
         self.state().listeners.iter().map(|client| client.name.clone()).collect()
     }
 
-    async fn standing(&self, connection: &Connection, client: &Client, stream: StreamKind, running: bool) -> Standing {
-        let request = AuthorizationRequest { connection, client, stream, interactive: false, running };
+    async fn standing(&self, connection: &Connection, client: &Client, right: Right, running: bool) -> Standing {
+        let request = AuthorizationRequest { connection, client, right, interactive: false, running };
         match self.authority.check(request).await {
             Ok(_) => Standing::Kept,
             // The password was for this.
-            Err(Refusal::NeedsPassword(_)) if self.state().passwords.contains(&(client.name.clone(), stream)) => {
+            Err(Refusal::NeedsPassword(_)) if self.state().passwords.contains(&(client.name.clone(), right)) => {
                 Standing::Kept
             }
             Err(Refusal::Unknown(_)) => Standing::Unknown,
@@ -303,13 +301,13 @@ impl Permissions {
             let mut state = self.state();
             state.epoch += 1;
             state.answers.clear();
-            state.listeners.iter().map(|client| (client.clone(), StreamKind::Mask)).collect()
+            state.listeners.iter().map(|client| (client.clone(), SEE_MASK)).collect()
         };
-        uses.extend(self.client_watch.attachments());
+        uses.extend(self.client_watch.uses());
         let standings: Vec<(Use, Standing)> = stream::iter(uses)
-            .map(|(client, stream)| async move {
-                let standing = self.standing(connection, &client, stream, true).await;
-                ((client, stream), standing)
+            .map(|(client, right)| async move {
+                let standing = self.standing(connection, &client, right, true).await;
+                ((client, right), standing)
             })
             .buffer_unordered(QUESTIONS)
             .collect()
@@ -319,17 +317,17 @@ impl Permissions {
         let ended = standings.into_iter().filter(|(_, standing)| standing.is_over(waited));
         let ended: HashSet<Use> = ended.map(|(used, _)| used).collect();
         if !ended.is_empty() {
-            for (client, stream) in &ended {
-                tracing::info!(%client, %stream, "the permission for the stream has ended");
+            for (client, right) in &ended {
+                tracing::info!(%client, stream = %right, "the permission for the stream has ended");
             }
             {
                 let mut state = self.state();
-                state.listeners.retain(|client| !ended.contains(&(client.clone(), StreamKind::Mask)));
-                state.passwords.retain(|(name, stream)| {
-                    !ended.iter().any(|(client, gone)| client.name == *name && gone == stream)
-                });
+                state.listeners.retain(|client| !ended.contains(&(client.clone(), SEE_MASK)));
+                state
+                    .passwords
+                    .retain(|(name, right)| !ended.iter().any(|(client, gone)| client.name == *name && gone == right));
             }
-            self.client_watch.end_attachments(&|client, stream| ended.contains(&(client.clone(), stream)));
+            self.client_watch.end_uses(&|client, right| ended.contains(&(client.clone(), right)));
         }
         all_known
     }

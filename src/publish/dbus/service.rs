@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::publish::RingShare;
 use crate::publish::clients::ClientFds;
+use crate::source::provider::ProviderFds;
 use portraitd_media::{Control, ControlValue, FrameFormat, Rotation};
 use portraitd_media::{PixelFormat, Size};
 
@@ -169,6 +170,17 @@ pub struct Attachment {
     pub fds: ClientFds,
     /// The layout of the ring.
     pub layout: RingLayout,
+}
+
+/// Frames that another program offers. It may do so, and the options are checked.
+#[derive(Debug)]
+pub struct OfferRequest {
+    /// The client that offers them.
+    pub client: Client,
+    /// The memory. The kernel knows it as a memfd; nothing else is known of it.
+    pub memory: OwnedFd,
+    /// How many frames a second there are, about.
+    pub frame_rate: Option<u32>,
 }
 
 /// A change of a property that a client requests. The value is checked.
@@ -372,6 +384,23 @@ pub trait CameraService: Send + Sync {
     /// # Errors
     /// Those of [`CameraService::attach`].
     fn snapshot(&self, client: Client, stream: StreamKind) -> BoxFuture<'_, Result<OwnedFd, ServiceError>>;
+
+    /// Takes the frames of another program, in place of those that the same client has offered before.
+    ///
+    /// # Errors
+    /// `NotSupported` if the device of the camera is not `provider`; `Busy` if another client provides
+    /// its frames, or if its user has no room for them; `InvalidArgument` if the memory is not as it
+    /// must be.
+    fn offer(&self, request: OfferRequest) -> BoxFuture<'_, Result<ProviderFds, ServiceError>> {
+        drop(request);
+        let text = "the device of this camera is not `provider`";
+        Box::pin(std::future::ready(Err(ServiceError::NotSupported(text.into()))))
+    }
+
+    /// Ends the offer of a client for which `which` holds.
+    fn end_offer(&self, which: &(dyn Fn(&Client) -> bool + Sync)) {
+        let _ = which;
+    }
 
     /// Changes a setting. When this returns, [`CameraService::state`] contains the new value.
     ///

@@ -8,11 +8,12 @@ from pathlib import Path
 from checks import check, expect_error
 from ring import attach
 from wire import BUS, CAMERA, PROPERTIES, ROOT, SERVICE, Bus, CallError, Variant
-from world import REPOSITORY, alice, bob, carol, crowd, dave, eve, frank, portraitd, require, until
+from world import REPOSITORY, alice, bob, carol, crowd, dave, eve, frank, paul, portraitd, require, until
 
 TABLE = REPOSITORY / "tests/abuse/permissions.txt"
 RULE = Path("/etc/polkit-1/rules.d/10-abuse.rules")
-USERS = {"root": None, "own": portraitd, "alice": alice, "bob": bob, "frank": frank, "carol": carol, "eve": eve, "away": eve}
+USERS = {"root": None, "own": portraitd, "alice": alice, "bob": bob, "frank": frank, "carol": carol, "eve": eve, "away": eve, "paul": paul}
+MEMFD = os.memfd_create("offer", os.MFD_CLOEXEC)
 VALUES = {"Mode": ("s", "off"), "ManualCrop": ("(dddd)", (0.0, 0.0, 1.0, 1.0)), "MaxZoom": ("d", 1.5), "Speed": ("s", "calm"),
           "Zones": ("a(dddd)", []), "Model": ("s", "selfie-landscape"), "Color": ("s", "#000000"), "Blur": ("d", 0.05),
           "Private": ("b", 0), "Strict": ("b", 1), "Rotate": ("u", 0), "Mirror": ("b", 0), "Subject": ("u", 0)}
@@ -64,6 +65,9 @@ def attempt(bus, call):
         return outcome(lambda: bus.set(interface, member[:-1], signature, value))
     if member == "SetImage":
         return outcome(lambda: bus.camera(member, "h", 0, interface=interface, fds=[0]))
+    if interface == "Provider1":
+        # The camera of the check is a scene, so whoever gets through is told so.
+        return outcome(lambda: bus.camera(member, "ha{sv}", 0, {}, interface=interface, fds=[MEMFD]))
     if interface == "Controls1":
         # A scene has no controls, so whoever gets through is told so.
         arguments = {"List": (), "Set": ("sv", "gain", Variant("i", 1)), "Reset": ("s", "gain")}[member]
@@ -97,7 +101,7 @@ def unlisted(bus, rows):
     return missing
 
 
-@check("E1", "who may do what: every method, property and setter for eight kinds of user")
+@check("E1", "who may do what: every method, property and setter for nine kinds of user")
 def permission_table(context):
     daemon = context.daemon("[[camera]]\nname = \"main\"\nallow_source = true\n")
     rows, wrong, count = table(), [], 0

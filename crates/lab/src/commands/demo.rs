@@ -199,6 +199,7 @@ fn start_camera(
         budget: RingBudget::default(),
         engine: EngineOptions::default(),
         model: Some(model),
+        desk: None,
         progress,
     };
     Ok(Arc::new(Camera::start(options, source).map_err(|error| anyhow::anyhow!("{error}"))?))

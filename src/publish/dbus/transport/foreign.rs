@@ -19,9 +19,17 @@ static CLOSER: LazyLock<Option<Sender<Vec<OwnedFd>>>> = LazyLock::new(|| {
 
 /// Descriptors of others. Those that are left when it is dropped are closed by another thread.
 #[derive(Debug, Default)]
-pub(super) struct Foreign(pub Vec<OwnedFd>);
+pub(in crate::publish::dbus) struct Foreign(pub Vec<OwnedFd>);
 
 impl Foreign {
+    /// The only descriptor, if it is memory that can be sealed: closing that never waits.
+    pub(in crate::publish::dbus) fn into_memfd(mut self) -> Option<OwnedFd> {
+        match self.0.as_slice() {
+            [fd] if rustix::fs::fcntl_get_seals(fd).is_ok() => self.0.pop(),
+            _ => None,
+        }
+    }
+
     /// Has all of them closed.
     pub(super) fn clear(&mut self) {
         let fds = std::mem::take(&mut self.0);

@@ -33,6 +33,8 @@ mod reply;
 mod waiting;
 mod write;
 
+pub(super) use foreign::Foreign;
+
 #[cfg(test)]
 mod tests;
 
@@ -65,10 +67,10 @@ const REPLY_BYTES: usize = 256 << 10;
 const BUS_SIGNAL_BYTES: usize = 64 << 10;
 /// The longest signal of anybody else, in bytes.
 const SIGNAL_BYTES: usize = 16 << 10;
-/// The descriptors of a call of [`TAKES_DESCRIPTOR`].
+/// The descriptors of a call of one of [`TAKE_DESCRIPTOR`].
 const CALL_FDS: usize = 1;
-/// The only method that takes a descriptor. The bus policy lets only those send one who may call it.
-const TAKES_DESCRIPTOR: &str = "SetImage";
+/// The methods that take a descriptor. The bus policy lets only those send one who may call them.
+const TAKE_DESCRIPTOR: [&str; 2] = ["SetImage", "Offer"];
 /// What is not passed on is read in pieces of this size, in bytes.
 const CHUNK: usize = 16 << 10;
 /// How often other tasks get a turn before a call is refused because there are too many in flight. A
@@ -78,8 +80,8 @@ const TURNS: usize = 16;
 const LOG_INTERVAL_NS: u64 = 10_000_000_000;
 
 /// Methods that only return something. A call of one of them that asks for no reply is dropped.
-const ANSWERS_ONLY: [&str; 9] =
-    ["Attach", "Snapshot", "Get", "GetAll", "GetManagedObjects", "Introspect", "Ping", "GetMachineId", "List"];
+const ANSWERS_ONLY: [&str; 10] =
+    ["Attach", "Snapshot", "Offer", "Get", "GetAll", "GetManagedObjects", "Introspect", "Ping", "GetMachineId", "List"];
 
 /// The bus itself, as a sender. No connection can have this name.
 const BUS_NAME: &str = "org.freedesktop.DBus";

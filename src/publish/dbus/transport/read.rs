@@ -24,7 +24,7 @@ use super::waiting::{Size, Waiting};
 use super::write::write_message;
 use super::{
     ANSWERS_ONLY, AUTHENTICATION, BUS_NAME, BUS_SIGNAL_BYTES, CALL_BYTES, CALL_FDS, CHUNK, HEADER_BYTES, REPLY_BYTES,
-    SIGNAL_BYTES, SIGNALS, Shared, TAKES_DESCRIPTOR, TURNS, credentials, reply,
+    SIGNAL_BYTES, SIGNALS, Shared, TAKE_DESCRIPTOR, TURNS, credentials, reply,
 };
 
 /// The descriptors that one read can bring, as the kernel limits it.
@@ -145,9 +145,10 @@ impl Reader {
                     format!("a call may carry {CALL_FDS} descriptor, and this one carries {}", declared.max(fds));
                 Verdict::Refuse(reply::LIMITS_EXCEEDED, text)
             }
-            Kind::Call if fds > 0 && fields.member != TAKES_DESCRIPTOR => {
-                Verdict::Refuse(reply::INVALID_ARGS, format!("only {TAKES_DESCRIPTOR} takes a descriptor"))
-            }
+            Kind::Call if fds > 0 && !TAKE_DESCRIPTOR.contains(&fields.member) => Verdict::Refuse(
+                reply::INVALID_ARGS,
+                format!("only {} take a descriptor", TAKE_DESCRIPTOR.join(" and ")),
+            ),
             Kind::Call if declared != fds => {
                 let text = format!("the call declares {declared} descriptors and carries {fds}");
                 Verdict::Refuse(reply::INVALID_ARGS, text)

@@ -19,7 +19,7 @@ use super::body::{Limits, Refused, check};
 use super::gate::SENDER_CALLS;
 use super::header::{Endian, FIXED_BYTES, Fields, Fixed, Kind};
 use super::read::Parsed;
-use super::{CALL_BYTES, TAKES_DESCRIPTOR, Transport, reply};
+use super::{CALL_BYTES, TAKE_DESCRIPTOR, Transport, reply};
 
 /// A message as it is written to the socket, with descriptors.
 type Sent = (Vec<u8>, Vec<OwnedFd>);
@@ -220,7 +220,7 @@ fn descriptors_of_refused_messages_are_closed() {
     let with = |count: usize, declared: usize| {
         // zbus does not build a message that declares other descriptors than it has.
         let fds: Vec<_> = (0..declared).map(|_| zbus::OwnedFd::from(file())).collect();
-        let message = method(TAKES_DESCRIPTOR, ":1.7", &fds, Flags::empty());
+        let message = method(TAKE_DESCRIPTOR[0], ":1.7", &fds, Flags::empty());
         (serial(&message), (message.data().to_vec(), (0..count).map(|_| file()).collect()))
     };
     let (one, message_of_one) = with(1, 1);
@@ -240,7 +240,7 @@ fn descriptors_of_refused_messages_are_closed() {
     let errors = outcome.errors();
     assert!(errors[&many].1.contains("1 descriptor, and this one carries 16"), "{errors:?}");
     assert!(errors.contains_key(&undeclared), "{errors:?}");
-    assert_eq!(errors[&serial(&other)].1, "only SetImage takes a descriptor");
+    assert_eq!(errors[&serial(&other)].1, "only SetImage and Offer take a descriptor");
     assert!(errors[&missing].1.contains("declares 1 descriptors and carries 0"), "{errors:?}");
     drop(outcome);
     super::foreign::wait_until_closed();
