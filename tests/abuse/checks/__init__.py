@@ -9,7 +9,7 @@ import ring
 import world
 from wire import Bus, CallError
 
-MODULES = ["a_room", "b_messages", "c_quotas", "e_permissions", "f_flooding", "g_rest", "h_held", "w_crowd", "x_more"]
+MODULES = ["a_room", "b_messages", "c_quotas", "e_permissions", "f_flooding", "g_rest", "h_held", "p_provider", "w_crowd", "x_more"]
 _known = []
 
 
