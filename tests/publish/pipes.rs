@@ -23,9 +23,13 @@ struct Service {
 
 impl Service {
     fn start() -> Option<Self> {
+        Self::with("scene:walk")
+    }
+
+    fn with(source: &str) -> Option<Self> {
         let bus = PrivateBus::start()?;
         let daemon = Command::new(env!("CARGO_BIN_EXE_portraitd"))
-            .args(["run", "--bus", &bus.address, "--source", "scene:walk", "--log", "error"])
+            .args(["run", "--bus", &bus.address, "--source", source, "--log", "error"])
             .stdin(Stdio::null())
             .spawn()
             .expect("portraitd");
@@ -166,4 +170,35 @@ fn it_ends_with_its_reader_although_no_frame_comes() {
     // The pipe holds all that is published before the service stops, so that nothing waits there.
     drop(stdout);
     assert!(end_of(&mut child).success());
+}
+
+#[test]
+fn a_video_is_provided_as_often_as_somebody_looks() {
+    let Some(service) = Service::with("provider") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let video = folder.path().join("video.y4m");
+    let mut bytes = b"YUV4MPEG2 W64 H36 F60:1 C420jpeg\n".to_vec();
+    for _ in 0..3 {
+        bytes.extend(b"FRAME\n");
+        bytes.extend([90; 64 * 36 * 3 / 2]);
+    }
+    std::fs::write(&video, bytes).expect("written");
+    let file = video.to_str().expect("a name");
+    let provide = |arguments: &[&str]| on(&service.bus, &[&["provide", file], arguments].concat());
+    let mut provider = provide(&["--repeat"]).spawn().expect("portraitctl");
+    for _ in 0..2 {
+        let out = folder.path().join("frames");
+        let out = out.to_str().expect("a name");
+        let output = service.attach(&["--frames", "5", "--wait", "--raw", out]).output().expect("portraitctl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let frames = std::fs::read(out).expect("written");
+        assert_eq!(frames.len(), 5 * 64 * 36 * 3 / 2);
+        assert!(frames.iter().all(|byte| byte.abs_diff(90) < 3), "{:?}", frames.iter().max());
+    }
+    let second = provide(&[]).output().expect("portraitctl");
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && text.contains("provides the frames of camera"), "{text}");
+    // The end of the service is the end of the offer.
+    service.signal(Signal::TERM);
+    assert!(!end_of(&mut provider).success());
 }

@@ -32,6 +32,11 @@ Examples:
   portraitctl snapshot composite --out composite.png
   portraitctl --camera door snapshot mask --out - | program";
 
+const PROVIDE_EXAMPLES: &str = "\
+Examples:
+  portraitctl --camera door provide people.y4m --repeat
+  ffmpeg -i rtsp://camera.example/stream -pix_fmt yuv420p -f yuv4mpegpipe - | portraitctl provide -";
+
 /// Shows portraitd's cameras, changes their settings, and reads their streams.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
@@ -88,6 +93,16 @@ pub(crate) enum Command {
     /// Shows the controls of the camera's driver (exposure, white balance, focus...), in the form that
     /// the configuration takes. `set controls.gain=5` changes one.
     Controls,
+    /// Provides the frames of a camera whose device is "provider" from a y4m video (4:2:0, 4:2:2 or
+    /// grey), until its end. For root and the group portraitd-providers.
+    #[command(after_help = PROVIDE_EXAMPLES)]
+    Provide {
+        /// The video; - is standard input, whose frames are left out while nobody looks.
+        file: PathBuf,
+        /// Begins again at the end of the file.
+        #[arg(long)]
+        repeat: bool,
+    },
     /// Frames the people again, now.
     Reframe,
     /// Shows the figures that the service measures.

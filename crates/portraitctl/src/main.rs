@@ -24,7 +24,7 @@ use portraitd_client::connect::{Bus, connect_fd, inherited_fd};
 use zbus::Connection;
 
 use command_line::{Cli, Command};
-use commands::{attach, controls, list, reframe, set, snapshot, stats, status, wait, watch};
+use commands::{attach, controls, list, provide, reframe, set, snapshot, stats, status, wait, watch};
 use output::Output;
 
 /// Connects as `--bus` says: to a bus, or over the socket of `fd:N`.
@@ -56,6 +56,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Snapshot { stream, out } => snapshot::run(connection, camera, stream, &out, output).await,
         Command::Set { settings } => set::run(connection, camera, &settings, output).await,
         Command::Controls => controls::run(connection, camera, json).await,
+        Command::Provide { file, repeat } => provide::run(connection, camera, &file, repeat, output).await,
         Command::Reframe => reframe::run(connection, camera, output).await,
         Command::Wait { timeout } => wait::run(connection, camera, timeout, json).await,
         Command::Stats => stats::run(connection, camera, json).await,

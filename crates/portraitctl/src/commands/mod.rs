@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod controls;
 pub(crate) mod list;
+pub(crate) mod provide;
 pub(crate) mod reframe;
 pub(crate) mod set;
 pub(crate) mod snapshot;
