@@ -243,3 +243,48 @@ fn a_timeout_ends_although_the_event_is_always_readable() {
         assert_eq!(ring.wait(timeout).expect("a result"), expected);
     }
 }
+
+/// A memfd that allows sealing, and what the C side of a provider makes of it and says.
+fn provided_in_c(program: &Path, arguments: &str) -> (std::fs::File, String) {
+    let flags = rustix::fs::MemfdFlags::ALLOW_SEALING;
+    let memory = std::fs::File::from(rustix::fs::memfd_create("test", flags).expect("memfd"));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    std::io::Write::write_all(&mut &ours, &[0, 1]).expect("told");
+    drop(ours);
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&memory));
+    let script = format!("exec {} {arguments} 3<>{path} 4<&0", program.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(std::os::fd::OwnedFd::from(theirs));
+    let output = command.output().expect("the program");
+    assert!(output.status.success(), "{}", text(&output));
+    (memory, String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn the_c_header_makes_memory_that_the_service_takes_and_frames_that_it_reads() {
+    use portraitd::source::provider::{Copying, OfferedFrames};
+    let folder = tempfile::tempdir().expect("folder");
+    let program = folder.path().join("provide");
+    for language in LANGUAGES {
+        if compile(language, &client_crate().join("tests/provide.c"), &program, &[]).is_none() {
+            continue;
+        }
+        for (code, format) in [("NV12", PixelFormat::Nv12), ("YU12", PixelFormat::I420), ("RGB3", PixelFormat::Rgb24)] {
+            let (memory, said) = provided_in_c(&program, &format!("{code} 34 18 6"));
+            // The last of the bytes that had come counts, and then the end.
+            assert_eq!(said, "1 -32", "{language:?}");
+            let (mut frames, _fds) = OfferedFrames::open(memory.into()).expect("the service takes it");
+            let layout = *frames.layout();
+            assert_eq!((layout.format, layout.size), (format, Size::new(34, 18)));
+            let mut pool = frames.pool(30.0);
+            let copying = Copying { sequence: 1, now_ns: 7_000_000_000, last_ns: 0 };
+            let Ok(Some(Some(frame))) = frames.copy(&mut pool, copying) else { panic!("{code}: no frame") };
+            for plane in 0..format.plane_count() {
+                assert!(frame.picture().plane(plane).data.iter().all(|byte| *byte == 6), "{code} {plane}");
+            }
+        }
+        for wrong in ["NOPE 34 18 1", "NV12 0 18 1", "NV12 16384 16384 1"] {
+            assert_eq!(provided_in_c(&program, wrong).1, "-22", "{language:?}: {wrong}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0
  *
- * portraitd.h: reads portraitd's rings, version 1. Header only, for C99, C++17 and later versions of
+ * portraitd.h: reads portraitd's rings, version 1, and provides frames. Header only, for C99, C++17 and later versions of
  * both. It needs the C library of Linux, and gcc, clang or another compiler with their `__atomic`
  * functions.
  *
@@ -428,6 +428,207 @@ static inline int portraitd_ring_read(struct portraitd_ring *ring, void *pixels,
         ring->torn++;
     }
     return 0;
+}
+
+/* --- Frames for the service ---------------------------------------------------------------------
+ *
+ * A provider delivers the frames of a camera whose configuration says `device = "provider"`. The
+ * D-Bus method org.portraitd.Provider1.Offer takes `memory` and returns `event` and `demand`:
+ *
+ *     struct portraitd_offer offer;
+ *     int memory = memfd_create("frames", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+ *     int error = portraitd_offer_open(&offer, memory, PORTRAITD_FOURCC('N', 'V', '1', '2'), 1280, 720, 2, 1);
+ *     offer.event = ..., offer.demand = ...;                  // what Offer has returned for `memory`
+ *     while ((wanted = portraitd_offer_wait(&offer, -1)) >= 0)
+ *         while (wanted > 0) {
+ *             unsigned char *pixels = portraitd_offer_begin(&offer);
+ *             fill(pixels + offer.planes[0].start, offer.planes[0].stride, pixels + offer.planes[1].start, ...);
+ *             portraitd_offer_publish(&offer, capture_ns, 0);
+ *             wanted = portraitd_offer_wait(&offer, 0);
+ *         }
+ *     portraitd_offer_close(&offer);
+ *
+ * docs/design/provider.md specifies what the service accepts.
+ */
+
+/* Memory that is offered to the service. Callers set `event` and `demand`, and may read the rest. */
+struct portraitd_offer {
+    int memory;
+    int event;  /* an eventfd, or -1 */
+    int demand; /* a socket, or -1 */
+    int wanted; /* whether somebody looked when the service last said so */
+    unsigned char *map;
+    size_t map_bytes;
+    size_t slot_bytes;
+    uint32_t plane_count;
+    struct portraitd_plane planes[PORTRAITD_MAX_PLANES]; /* from the start of the pixels of a frame */
+    uint64_t index;                                      /* of the newest frame */
+};
+
+static inline void portraitd_put_u32(unsigned char *at, uint32_t value)
+{
+    memcpy(at, &value, sizeof value);
+}
+
+static inline void portraitd_put_u64(unsigned char *at, uint64_t value)
+{
+    memcpy(at, &value, sizeof value);
+}
+
+/* Ends the offer: releases the mapping and the descriptors. */
+static inline void portraitd_offer_close(struct portraitd_offer *offer)
+{
+    if (offer->map != NULL)
+        munmap(offer->map, offer->map_bytes);
+    if (offer->memory >= 0)
+        close(offer->memory);
+    if (offer->event >= 0)
+        close(offer->event);
+    if (offer->demand >= 0)
+        close(offer->demand);
+    memset(offer, 0, sizeof *offer);
+    offer->memory = offer->event = offer->demand = -1;
+}
+
+/* Makes an empty memfd, which allows sealing, the memory of four pictures, and seals it as the service
+ * wants it. Takes ownership of the descriptor, even on failure. `matrix` and `range` are those of
+ * struct portraitd_ring. Returns 0, -EINVAL for a format or size that cannot be offered (a ring has at
+ * most 64 MiB), or the error of the system. */
+static inline int portraitd_offer_open(struct portraitd_offer *offer, int memory, uint32_t fourcc, uint32_t width,
+                                       uint32_t height, uint32_t matrix, uint32_t range)
+{
+    /* F_ADD_SEALS, and the seals against shrinking, growing and writing by others: they need _GNU_SOURCE. */
+    enum { add_seals = 1033, seals = 2 | 4 | 16 };
+    unsigned char zeros[PORTRAITD_HEADER_BYTES];
+    uint64_t end = PORTRAITD_SLOT_HEADER_BYTES, total, written;
+    int error = 0;
+    void *map;
+
+    memset(offer, 0, sizeof *offer);
+    memset(zeros, 0, sizeof zeros);
+    offer->memory = memory;
+    offer->event = offer->demand = -1;
+    if (width >= 1 && width <= PORTRAITD_MAX_SIDE && height >= 1 && height <= PORTRAITD_MAX_SIDE)
+        for (uint32_t plane = 0; plane < PORTRAITD_MAX_PLANES; plane++) {
+            uint32_t rows;
+            uint64_t bytes = portraitd_row_bytes(fourcc, plane, width, height, &rows);
+            if (bytes == 0)
+                break;
+            bytes = (bytes + PORTRAITD_ALIGNMENT - 1) / PORTRAITD_ALIGNMENT * PORTRAITD_ALIGNMENT;
+            offer->planes[plane].start = (size_t)(end - PORTRAITD_SLOT_HEADER_BYTES);
+            offer->planes[plane].stride = (size_t)bytes;
+            offer->planes[plane].rows = rows;
+            offer->plane_count = plane + 1;
+            end += bytes * rows;
+        }
+    total = PORTRAITD_HEADER_BYTES + end * PORTRAITD_MIN_SLOTS;
+    if (offer->plane_count == 0 || total > (uint64_t)64 << 20 || matrix > 3 || range > 2)
+        error = -EINVAL;
+    /* Writing allocates all of it: the service refuses memory with holes. */
+    for (written = 0; error == 0 && written < total;) {
+        size_t left = total - written < sizeof zeros ? (size_t)(total - written) : sizeof zeros;
+        ssize_t count = write(memory, zeros, left);
+        if (count > 0)
+            written += (uint64_t)count;
+        else if (errno != EINTR)
+            error = -errno;
+    }
+    offer->slot_bytes = (size_t)end;
+    offer->map_bytes = (size_t)total;
+    if (error == 0) {
+        map = mmap(NULL, offer->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+        if (map == MAP_FAILED)
+            error = -errno;
+        else
+            offer->map = (unsigned char *)map;
+    }
+    if (error == 0) {
+        memcpy(offer->map + PORTRAITD_HEADER_MAGIC, PORTRAITD_MAGIC, 8);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_VERSION, PORTRAITD_VERSION);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_HEADER_BYTES, PORTRAITD_HEADER_BYTES);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_SLOT_COUNT, PORTRAITD_MIN_SLOTS);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_SLOT_BYTES, (uint32_t)offer->slot_bytes);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_GENERATION, 1);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_STREAM, 4);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_FOURCC, fourcc);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_WIDTH, width);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_HEIGHT, height);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_PLANES, offer->plane_count);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_COLOR_MATRIX, matrix);
+        portraitd_put_u32(offer->map + PORTRAITD_HEADER_COLOR_RANGE, range);
+        for (uint32_t plane = 0; plane < offer->plane_count; plane++) {
+            const struct portraitd_plane *of = &offer->planes[plane];
+            uint32_t start = (uint32_t)of->start + PORTRAITD_SLOT_HEADER_BYTES;
+            portraitd_put_u32(offer->map + PORTRAITD_HEADER_PLANE_OFFSET + 4 * plane, start);
+            portraitd_put_u32(offer->map + PORTRAITD_HEADER_PLANE_STRIDE + 4 * plane, (uint32_t)of->stride);
+            portraitd_put_u32(offer->map + PORTRAITD_HEADER_PLANE_ROWS + 4 * plane, of->rows);
+        }
+        if (fcntl(memory, add_seals, (int)seals) < 0)
+            error = -errno;
+    }
+    if (error != 0)
+        portraitd_offer_close(offer);
+    return error;
+}
+
+/* The slot of the frame `index`. */
+static inline unsigned char *portraitd_offer_slot(const struct portraitd_offer *offer, uint64_t index)
+{
+    return offer->map + PORTRAITD_HEADER_BYTES + (size_t)((index - 1) % PORTRAITD_MIN_SLOTS) * offer->slot_bytes;
+}
+
+/* Begins the next frame and returns its pixels, in the layout of offer->planes. They have the bytes of
+ * four frames ago. */
+static inline unsigned char *portraitd_offer_begin(struct portraitd_offer *offer)
+{
+    unsigned char *slot = portraitd_offer_slot(offer, offer->index + 1);
+    __atomic_store_n((uint64_t *)(void *)slot, 2 * (offer->index + 1) - 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    return slot + PORTRAITD_SLOT_HEADER_BYTES;
+}
+
+/* Makes the frame that was begun the newest, and tells the service. `capture_ns` is its capture time in
+ * nanoseconds of CLOCK_MONOTONIC; 0: when the service reads it. `flags` may have
+ * PORTRAITD_FLAG_PRIVATE. */
+static inline void portraitd_offer_publish(struct portraitd_offer *offer, uint64_t capture_ns, uint32_t flags)
+{
+    const uint64_t one = 1, index = offer->index + 1;
+    unsigned char *slot = portraitd_offer_slot(offer, index);
+    portraitd_put_u64(slot + PORTRAITD_SLOT_SEQUENCE, index);
+    portraitd_put_u64(slot + PORTRAITD_SLOT_CAPTURE_NS, capture_ns);
+    portraitd_put_u64(slot + PORTRAITD_SLOT_PUBLISH_NS, capture_ns);
+    portraitd_put_u32(slot + PORTRAITD_SLOT_FLAGS, flags);
+    __atomic_store_n((uint64_t *)(void *)slot, 2 * index, __ATOMIC_RELEASE);
+    __atomic_store_n((uint64_t *)(void *)(offer->map + PORTRAITD_HEADER_LATEST), index, __ATOMIC_RELEASE);
+    offer->index = index;
+    /* It fails only if the offer has ended, which portraitd_offer_wait says. */
+    if (offer->event >= 0 && write(offer->event, &one, sizeof one) < 0)
+        return;
+}
+
+/* Waits until the service says whether somebody looks, `timeout_ms` at most (-1: no limit). Returns 1 if
+ * somebody looks and 0 if nobody does, as far as the service has said. Returns -EPIPE if the service
+ * has ended the offer, and -EINTR on a signal. */
+static inline int portraitd_offer_wait(struct portraitd_offer *offer, int timeout_ms)
+{
+    struct pollfd poller;
+    unsigned char bytes[64];
+    poller.fd = offer->demand;
+    poller.events = POLLIN;
+    poller.revents = 0;
+    if (poll(&poller, 1, timeout_ms) < 0)
+        return -errno;
+    if (poller.revents & POLLIN) {
+        ssize_t count = read(offer->demand, bytes, sizeof bytes);
+        if (count < 0 && errno != EAGAIN)
+            return errno == ECONNRESET ? -EPIPE : -errno;
+        if (count == 0)
+            return -EPIPE;
+        if (count > 0)
+            offer->wanted = bytes[count - 1] != 0;
+    } else if (poller.revents != 0)
+        return -EPIPE;
+    return offer->wanted;
 }
 
 #endif
