@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
-use portraitd_fuzz::targets::{formats, jpeg, messages, negotiate};
+use portraitd_fuzz::targets::{formats, jpeg, messages, negotiate, ring};
 
 const INPUTS: usize = 20_000;
 
@@ -87,4 +87,12 @@ fn bus_messages() {
     let mut good = 0;
     damage("messages", INPUTS, |bytes| good += usize::from(messages::check(bytes)));
     assert!(good > INPUTS / 100, "only {good} were found good: the damage hides what is behind the header");
+}
+
+#[test]
+fn rings_of_providers() {
+    assert!(seeds("ring").iter().all(|seed| ring::check(seed)), "the seeds are good rings");
+    let mut good = 0;
+    damage("ring", INPUTS, |bytes| good += usize::from(ring::check(bytes)));
+    assert!(good > INPUTS / 100, "only {good} were taken: the damage hides what is behind the header");
 }

@@ -5,3 +5,4 @@ pub mod formats;
 pub mod jpeg;
 pub mod messages;
 pub mod negotiate;
+pub mod ring;
