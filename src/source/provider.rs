@@ -1,20 +1,22 @@
-//! Frames from another program (`docs/design/provider.md`): the place where a provider's offer lies,
-//! and the source that reads it.
+//! Frames from another program (`docs/design/provider.md`): the place where a provider's offer
+//! lies, and the source that reads it.
 //!
-//! The *main thread* puts an offer on the [`Desk`] of its camera and takes it away. The *capture thread*
-//! opens the [`ProviderSource`], which tells the provider that somebody looks, and copies its frames.
+//! The *main thread* puts an offer on the [`Desk`] of its camera and takes it away. The *capture
+//! thread* opens the [`ProviderSource`], which tells the provider that somebody looks, and copies
+//! its frames.
 //!
 //! # Protection against providers
 //! Nothing here waits for a provider, and nothing of it is believed.
 //!
-//! - The memory is checked before it is mapped ([`check_memory`]): it cannot shrink, so reading it raises no
-//!   SIGBUS, and it has no holes and cannot get any, so reading it takes no memory of the service.
+//! - The memory is checked before it is mapped ([`check_memory`]): it cannot shrink, so reading it
+//!   raises no SIGBUS, and it has no holes and cannot get any, so reading it takes no memory of the
+//!   service.
 //! - The header is read once. What is believed of it lies within the memory ([`Ring::open`]).
 //! - A frame is copied once, and its slot's lock is compared before and after. A frame that was
 //!   overwritten meanwhile counts as damaged.
 //! - The service reads from no descriptor of a provider. Frames are announced by an eventfd in an
-//!   edge-triggered epoll set, and the socket to the provider is shut for receiving: so nothing that a
-//!   provider puts there has to be read or closed by the service.
+//!   edge-triggered epoll set, and the socket to the provider is shut for receiving: so nothing
+//!   that a provider puts there has to be read or closed by the service.
 //! - A provider that announces frames without end is looked at once in [`REST`], and its frames are
 //!   taken at the configured rate.
 
@@ -209,8 +211,8 @@ pub struct Copying {
 }
 
 impl OfferedFrames {
-    /// Copies the newest frame to a buffer of `pool`, if it was not read before. The inner `None`: all
-    /// buffers are lent. Tries it once.
+    /// Copies the newest frame to a buffer of `pool`, if it was not read before. The inner `None`:
+    /// all buffers are lent. Tries it once.
     ///
     /// # Errors
     /// [`Torn`] if the provider writes to it meanwhile, or has not finished it.
@@ -324,8 +326,8 @@ impl Desk {
         self.state().owner.as_ref().is_none_or(|(_, owner)| owner.name == client.name)
     }
 
-    /// Puts an offer on the desk, in place of an earlier one of the same client. Gives it back if there
-    /// is one of another client.
+    /// Puts an offer on the desk, in place of an earlier one of the same client. Gives it back if
+    /// there is one of another client.
     ///
     /// # Errors
     /// The offer.
@@ -341,8 +343,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes the offer away for which `gone` holds, by its number and client. Returns whether there was
-    /// one.
+    /// Takes the offer away for which `gone` holds, by its number and client. Returns whether there
+    /// was one.
     pub fn withdraw(&self, gone: impl FnOnce(u64, &Client) -> bool) -> bool {
         let mut state = self.state();
         if !state.owner.as_ref().is_some_and(|(id, client)| gone(*id, client)) {
@@ -442,8 +444,9 @@ impl Look {
 
 impl Drop for Look {
     fn drop(&mut self) {
-        // A provider that has not read for so long that it cannot be told would go on with its sensor:
-        // the end of the offer is what it sees instead. The shutdown is seen as a hang-up here too.
+        // A provider that has not read for so long that it cannot be told would go on with its
+        // sensor: the end of the offer is what it sees instead. The shutdown is seen as a hang-up
+        // here too.
         let offer = lock(&self.offer);
         if !offer.frames.tell(false) {
             let _ = shutdown(&offer.frames.demand, Shutdown::Both);
@@ -465,8 +468,8 @@ struct ProviderStream {
     counters: StreamCounters,
 }
 
-/// The capture time of a frame that is read at `now_ns`: the provider's, if that can be, and in any case
-/// later than that of the frame before.
+/// The capture time of a frame that is read at `now_ns`: the provider's, if that can be, and in any
+/// case later than that of the frame before.
 fn capture_time(provided_ns: u64, now_ns: u64, last_ns: u64) -> u64 {
     let is_possible = provided_ns <= now_ns && now_ns - provided_ns <= MAX_AGE_NS;
     let ns = if is_possible { provided_ns } else { now_ns };

@@ -1,6 +1,6 @@
 //! All unsafe code of this crate: a read-only mapping of memory that another process writes, a
-//! writable mapping of memory that others read, and the duplication of a descriptor that is known only
-//! by its number.
+//! writable mapping of memory that others read, and the duplication of a descriptor that is known
+//! only by its number.
 //!
 //! No reference to plain bytes of the mapping is ever created, because another process may change
 //! them at any time. Bytes are copied by relaxed atomic loads, one machine word at a time, which is
@@ -147,7 +147,8 @@ unsafe impl Send for WritableMemory {}
 unsafe impl Sync for WritableMemory {}
 
 impl WritableMemory {
-    /// Maps the first `bytes` bytes of `fd`, a file of at least this length that nobody else writes.
+    /// Maps the first `bytes` bytes of `fd`, a file of at least this length that nobody else
+    /// writes.
     ///
     /// # Errors
     /// The error of `mmap`; `EINVAL` if `bytes` is 0.
@@ -174,15 +175,15 @@ impl WritableMemory {
     /// The atomic `u64` at `offset`. Panics unless it lies within the mapping and is aligned.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(align_of::<AtomicU64>()), "aligned");
-        // SAFETY: range and alignment are checked, and the mapping starts at a page. The memory stays
-        // mapped while `self` is borrowed, and `bytes_mut` needs `&mut self`.
+        // SAFETY: range and alignment are checked, and the mapping starts at a page. The memory
+        // stays mapped while `self` is borrowed, and `bytes_mut` needs `&mut self`.
         unsafe { &*self.at(offset, size_of::<AtomicU64>()).cast() }
     }
 
     /// The bytes from `offset` on. Panics unless they lie within the mapping.
     pub(crate) fn bytes_mut(&mut self, offset: usize, bytes: usize) -> &mut [u8] {
-        // SAFETY: the range is checked, the kernel has initialised the memory, and `&mut self` excludes
-        // other references of this process. No other process writes to it.
+        // SAFETY: the range is checked, the kernel has initialised the memory, and `&mut self`
+        // excludes other references of this process. No other process writes to it.
         unsafe { std::slice::from_raw_parts_mut(self.at(offset, bytes), bytes) }
     }
 }

@@ -1,8 +1,8 @@
 //! Frames for the service: a *provider* is a program that delivers the pictures of a camera whose
 //! configuration says `device = "provider"`.
 //!
-//! The service says when somebody looks and when nobody does ([`Provider::changed`]), so that a sensor
-//! is off while nobody looks. A frame is written to memory that the service reads
+//! The service says when somebody looks and when nobody does ([`Provider::changed`]), so that a
+//! sensor is off while nobody looks. A frame is written to memory that the service reads
 //! ([`Provider::publish`]); the newest one counts, so a provider never waits for the service.
 //!
 //! ```no_run
@@ -76,7 +76,8 @@ fn system<E: Into<std::io::Error>>(call: &'static str) -> impl FnOnce(E) -> Prov
     move |error| ProvideError::System { call, error: error.into() }
 }
 
-/// The memory of frames that are offered to the service. This process writes it; the service reads it.
+/// The memory of frames that are offered to the service. This process writes it; the service reads
+/// it.
 #[derive(Debug)]
 pub struct OfferedRing {
     memory: WritableMemory,
@@ -87,8 +88,8 @@ pub struct OfferedRing {
 }
 
 impl OfferedRing {
-    /// Makes the memory for four pictures, and seals it as the service wants it: no one can change its
-    /// size, punch holes into it or map it for writing again.
+    /// Makes the memory for four pictures, and seals it as the service wants it: no one can change
+    /// its size, punch holes into it or map it for writing again.
     ///
     /// # Errors
     /// [`ProvideError::Layout`] and [`ProvideError::TooLarge`] for pictures that cannot be offered;
@@ -157,8 +158,8 @@ pub struct Planes<'a> {
 }
 
 impl Planes<'_> {
-    /// The bytes of plane `index` with the padding of its rows, and its stride in bytes. Empty and 0 if
-    /// the format has no such plane.
+    /// The bytes of plane `index` with the padding of its rows, and its stride in bytes. Empty and
+    /// 0 if the format has no such plane.
     pub fn plane(&mut self, index: usize) -> (&mut [u8], usize) {
         match self.layout.planes().get(index) {
             Some(plane) => {
@@ -196,7 +197,8 @@ pub struct Provider {
     frame_rate: Option<u32>,
 }
 
-/// What the service has returned: where it is told of frames, and where it tells whether somebody looks.
+/// What the service has returned: where it is told of frames, and where it tells whether somebody
+/// looks.
 #[derive(Debug)]
 struct Link {
     event: OwnedFd,
@@ -244,8 +246,8 @@ impl Provider {
         self.link.wanted
     }
 
-    /// Waits until the service says whether somebody looks; `None` when it has ended the offer. Dropping
-    /// the future loses nothing.
+    /// Waits until the service says whether somebody looks; `None` when it has ended the offer.
+    /// Dropping the future loses nothing.
     ///
     /// # Errors
     /// [`ProvideError::System`] if the descriptor cannot be read.
@@ -291,8 +293,8 @@ impl Provider {
     /// Publishes a frame, see [`OfferedRing::write`].
     pub fn publish(&mut self, capture_ns: Option<u64>, fill: impl FnOnce(&mut Planes<'_>)) {
         self.ring.write(capture_ns, fill);
-        // The service takes the newest frame, however often it is told. It fails only if the offer has
-        // ended, which `changed` says.
+        // The service takes the newest frame, however often it is told. It fails only if the offer
+        // has ended, which `changed` says.
         let _ = rustix::io::write(&self.link.event, &1u64.to_ne_bytes());
     }
 }

@@ -15,8 +15,8 @@ use crate::service::logging::Repeat;
 use crate::service::panics::vital;
 use crate::source::provider::{Desk, NAME, Offer, OfferedFrames, ProviderFds, buffer_bytes};
 
-/// The beginnings and ends of offers are logged once in this time each, in nanoseconds: clients cause
-/// them.
+/// The beginnings and ends of offers are logged once in this time each, in nanoseconds: clients
+/// cause them.
 const LOG_NS: u64 = 1_000_000_000;
 
 /// Where the frames of a camera are offered.

@@ -146,8 +146,8 @@ async fn one_program_provides_at_a_time_and_may_change_its_format() {
     assert!(descriptors() <= before + 2, "{} instead of {before}", descriptors());
 }
 
-/// The descriptors of this process that belong to offers: memfds, eventfds, sockets and epoll sets come
-/// and go in other tests too, so only the memory of this test's providers is counted.
+/// The descriptors of this process that belong to offers: memfds, eventfds, sockets and epoll sets
+/// come and go in other tests too, so only the memory of this test's providers is counted.
 fn descriptors() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     maps.lines().filter(|line| line.contains("memfd:portraitd-provider")).count()

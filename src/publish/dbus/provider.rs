@@ -24,9 +24,9 @@ impl ProviderObject {
     /// F_SEAL_FUTURE_WRITE, and have at most 64 MiB. Options: "fps" (u, 1 to 240: the rate of the
     /// frames).
     ///
-    /// Returns an eventfd, to which the provider adds 1 for each frame, and a socket that brings a byte
-    /// for each change: 1, somebody looks; 0, nobody does. The end of the socket is the end of the
-    /// offer, in both directions. A further offer of the same client replaces the first.
+    /// Returns an eventfd, to which the provider adds 1 for each frame, and a socket that brings a
+    /// byte for each change: 1, somebody looks; 0, nobody does. The end of the socket is the end of
+    /// the offer, in both directions. A further offer of the same client replaces the first.
     #[zbus(out_args("event", "demand"))]
     async fn offer(
         &self,

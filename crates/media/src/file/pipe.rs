@@ -1,13 +1,12 @@
 //! A named pipe as a stream: y4m from a program that runs beside the service.
 //!
-//! The pipe is open for as long as the stream is, so its writer sees whether somebody looks: opening
-//! the pipe for writing waits until the stream is opened, and writing fails with `EPIPE` when the
-//! stream is closed. The stream ends with the writer, also
-//! in the middle of a frame.
+//! The pipe is open for as long as the stream is, so its writer sees whether somebody looks:
+//! opening the pipe for writing waits until the stream is opened, and writing fails with `EPIPE`
+//! when the stream is closed. The stream ends with the writer, also in the middle of a frame.
 //!
-//! Whoever may write to the pipe decides the size of its frames, so they are limited.
-//! A frame is delivered when it is complete, and has that time as its capture time. A writer that is
-//! faster than its own frame rate has to wait.
+//! Whoever may write to the pipe decides the size of its frames, so they are limited. A frame is
+//! delivered when it is complete, and has that time as its capture time. A writer that is faster
+//! than its own frame rate has to wait.
 
 use std::fs::File;
 use std::io;

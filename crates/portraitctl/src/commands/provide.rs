@@ -20,8 +20,8 @@ use crate::output::Output;
 /// The longest line of a header, in bytes.
 const LINE_BYTES: u64 = 4096;
 
-/// Runs the command. `file` may be `-` for standard input, whose frames come at their own time and are
-/// dropped while nobody looks; those of a file wait meanwhile.
+/// Runs the command. `file` may be `-` for standard input, whose frames come at their own time and
+/// are dropped while nobody looks; those of a file wait meanwhile.
 pub(crate) async fn run(
     connection: &Connection,
     camera: Option<&str>,

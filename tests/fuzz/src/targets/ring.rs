@@ -1,5 +1,5 @@
-//! Any header, locks and descriptions that a provider of frames can write: memory is refused, or every
-//! frame that is copied from it lies within it.
+//! Any header, locks and descriptions that a provider of frames can write: memory is refused, or
+//! every frame that is copied from it lies within it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
