@@ -11,6 +11,7 @@ import struct
 import time
 
 from checks import check, expect_error
+from checks.e_permissions import RULE
 from wire import SERVICE, CallError, Variant
 from world import bob, dave, paul, require, until
 
@@ -344,3 +345,35 @@ def lies(context):
     honest.close()
     ring.leave()
     return f"{rounds * 50} lies; the service used {spent:.2f} cores; other camera {calm:.1f} frames/s before and {meanwhile:.1f} meanwhile"
+
+
+@check("P4", "polkit takes the permission to provide back, and the client leaves the bus and keeps its descriptors")
+def withdrawn(context):
+    daemon = context.daemon(CONFIG, source=None)
+    bus = context.bus(paul)
+    provider = Provider(bus)
+    ring = look(context)
+    require(provider.told() == 1, "the provider was not told that somebody looks")
+    context.at_end(lambda: RULE.unlink(missing_ok=True))
+    RULE.write_text('polkit.addRule(function (action, subject) { if (action.id == "org.portraitd.provide" && subject.user == "paul") '
+                    "return polkit.Result.NO; });\n")
+    said = []
+    until(lambda: said.append(provider.told()) or said[-1] is None, "the offer ends with its permission", 15)
+    expect_error(("NotAuthorized",), lambda: Provider(bus), "an offer without the permission")
+    RULE.unlink()
+    again = []
+
+    def allowed():
+        try:
+            again.append(Provider(bus))
+        except CallError as error:
+            require(error.short == "NotAuthorized", str(error))
+        return bool(again)
+
+    until(allowed, "polkit allows it again", 15)
+    require(again[0].told() == 1, "the provider was not told that somebody looks")
+    bus.close()
+    until(lambda: again[0].told() is None, "the offer ends when its client has left the bus", 15)
+    ring.leave()
+    daemon.check()
+    return "the offer ends with the permission, and with the client's connection"
