@@ -64,6 +64,19 @@ pub(crate) fn high(product: i32) -> i16 {
     (product >> 16) as i16
 }
 
+/// The lower half of a number.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is cut off on purpose")]
+pub(crate) fn low_half(value: u64) -> u32 {
+    value as u32
+}
+
+/// The upper half of a product: one instruction on 64-bit CPUs.
+#[inline]
+pub(crate) fn upper_half(a: u64, b: u64) -> u64 {
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
+}
+
 /// A sum of weighted samples, reduced to 16 bits. It fits, because the weights of a filter sum to
 /// one and its lobes exceed that by at most a quarter.
 #[inline]

@@ -6,12 +6,18 @@
 //! last row are weighted, with 16 fractional bits. Sums have 16 bits with as many fractional bits
 //! as fit, so a 128-bit register holds eight columns.
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use crate::cast;
 use crate::scale::Span;
 use crate::simd::Usable;
 
 /// The largest number of rows whose sum fits 15 bits: 255 * 128 = 32640.
 const SHORT: f64 = 128.0;
+
+/// Whether lanes of 16 bits are faster than plain loops: on 64-bit CPUs whose base has no vectors.
+#[cfg(not(target_arch = "aarch64"))]
+const LANES: bool = cfg!(target_arch = "riscv64");
 
 /// Whole rows that are summed at once: one more than a row of 256x144 needs of a 1280x720 picture.
 pub(super) const AT_ONCE: usize = 6;
@@ -29,6 +35,12 @@ impl Weighted {
     fn new(row: usize, weight: f64) -> Self {
         let scaled = (weight * 65_536.0).round() as u32;
         Self { row, whole: (scaled >> 16) as u16, fraction: (scaled & 0xffff) as u16 }
+    }
+
+    /// A weight of row 0.
+    #[cfg(test)]
+    pub(super) fn of(whole: u16, fraction: u16) -> Self {
+        Self { row: 0, whole, fraction }
     }
 }
 
@@ -182,17 +194,17 @@ fn edged<'a, const INNER: usize>(
         return super::rvv::sum(isa, &rows, Some((edge_rows, edges)), bits, out, false);
     }
     #[cfg(target_arch = "aarch64")]
-    let (edge_rows, rows, out) = {
-        let done =
-            if super::neon::available(isa) { super::neon::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
-        (edge_rows.map(|row| &row[done..]), rows.map(|row| &row[done..]), &mut out[done..])
-    };
+    let done = if neon::available(isa) { neon::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
+    #[cfg(not(target_arch = "aarch64"))]
+    let done = if LANES { super::lanes::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
+    let (edge_rows, rows) = (edge_rows.map(|row| &row[done..]), rows.map(|row| &row[done..]));
+    let out = &mut out[done..];
     sum_edged::<INNER>(isa, edge_rows, edges, rows, bits, out);
 }
 
 crate::simd::versions! {
     /// Sums two weighted rows and `INNER` whole ones, each as long as `out`.
-    fn sum_edged<const INNER: usize>(
+    pub(super) fn sum_edged<const INNER: usize>(
         edge_rows: [&[u8]; 2],
         edges: [Weighted; 2],
         rows: [&[u8]; INNER],
@@ -239,10 +251,10 @@ fn plain<'a, const INNER: usize, const ADD: bool>(
         return super::rvv::sum(isa, &rows, None, bits, out, ADD);
     }
     #[cfg(target_arch = "aarch64")]
-    let (rows, out) = {
-        let done = if super::neon::available(isa) { super::neon::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
-        (rows.map(|row| &row[done..]), &mut out[done..])
-    };
+    let done = if neon::available(isa) { neon::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
+    #[cfg(not(target_arch = "aarch64"))]
+    let done = if LANES { super::lanes::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
+    let (rows, out) = (rows.map(|row| &row[done..]), &mut out[done..]);
     if ADD {
         add_whole::<INNER>(isa, rows, bits, out);
     } else {
@@ -252,7 +264,7 @@ fn plain<'a, const INNER: usize, const ADD: bool>(
 
 crate::simd::versions! {
     /// The sums of whole rows, each as long as `out`.
-    fn sum_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
+    pub(super) fn sum_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
         let rows = rows.map(|row| &row[..out.len()]);
         for (x, sum) in out.iter_mut().enumerate() {
             *sum = whole(rows, bits, x);
@@ -262,7 +274,7 @@ crate::simd::versions! {
 
 crate::simd::versions! {
     /// Adds the sums of whole rows, each as long as `out`.
-    fn add_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
+    pub(super) fn add_whole<const INNER: usize>(rows: [&[u8]; INNER], bits: u32, out: &mut [i16]) {
         let rows = rows.map(|row| &row[..out.len()]);
         for (x, sum) in out.iter_mut().enumerate() {
             *sum = sum.wrapping_add(whole(rows, bits, x));

@@ -21,6 +21,8 @@
 //! need more memory than ever before.
 
 mod area;
+#[cfg(not(target_arch = "aarch64"))]
+mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod oracle;

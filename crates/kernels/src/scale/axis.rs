@@ -315,6 +315,8 @@ mod tests {
             for j in 0..count {
                 let sum: i32 = axis.weights(j).iter().map(|&weight| i32::from(weight)).sum();
                 prop_assert_eq!(sum, i32::from(ONE));
+                let magnitudes: i32 = axis.weights(j).iter().map(|&weight| i32::from(weight).abs()).sum();
+                prop_assert!(magnitudes <= i32::from(ONE) / 2 * 3, "{} at {}", magnitudes, j);
                 for (tap, &weight) in axis.weights(j).iter().enumerate() {
                     prop_assert!(weight == 0 || axis.starts[j] + tap < source, "tap {} of {}", tap, j);
                 }

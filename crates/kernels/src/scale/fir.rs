@@ -251,22 +251,28 @@ pub(crate) const SHORT_SUM_ROWS: usize = 8;
 /// Compensation for the truncated lower halves of products: half a unit per row on average.
 const COMPENSATION: [i16; SHORT_SUM_ROWS + 1] = [0, 0, 1, 1, 2, 2, 3, 3, 4];
 
+/// What [`down_samples`] adds to the sum of so many rows: half of what the shift cuts off, and the
+/// compensation.
+pub(crate) fn bias(rows: usize) -> i16 {
+    (1 << (ROW_BITS - 3)) + COMPENSATION[rows]
+}
+
 /// The vertical filter from 1 to [`SHORT_SUM_ROWS`] rows of samples to bytes. It sums the upper
 /// halves of the products. Each product loses up to one unit of 1/16 of a value, on average half a
 /// unit, and [`COMPENSATION`] adds the average back.
 pub(crate) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
     #[cfg(target_arch = "riscv64")]
     if super::rvv::available(isa) {
-        return super::rvv::down_samples(isa, rows, weights, 8 + COMPENSATION[weights.len()], out);
+        return super::rvv::down_samples(isa, rows, weights, bias(weights.len()), out);
     }
     fn few<const TAPS: usize>(isa: Usable, rows: &[&[i16]], weights: &[i16], out: &mut [u8]) {
         let rows: [&[i16]; TAPS] = std::array::from_fn(|tap| &rows[tap][..out.len()]);
         let weights: [i16; TAPS] = std::array::from_fn(|tap| weights[tap]);
         // The explicit version is used where the compiler makes 32-bit products of this loop, which
         // is twice as slow.
-        let done = columns::down_samples(isa, &rows, &weights, 8 + COMPENSATION[TAPS], out);
+        let done = columns::down_samples(isa, &rows, &weights, bias(TAPS), out);
         for x in done..out.len() {
-            let mut sum: i16 = 8 + COMPENSATION[TAPS];
+            let mut sum = bias(TAPS);
             for tap in 0..TAPS {
                 sum = sum.wrapping_add(cast::high(i32::from(rows[tap][x]) * i32::from(weights[tap])));
             }

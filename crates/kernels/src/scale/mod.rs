@@ -17,10 +17,10 @@ mod axis;
 mod columns;
 pub(crate) mod fir;
 mod fixed;
+mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod oracle;
-mod paired;
 pub(crate) mod plane;
 #[cfg(target_arch = "riscv64")]
 mod rvv;

@@ -8,7 +8,7 @@
 
 use super::axis::{AxisFilter, Filter, Span};
 use super::fir;
-use super::paired::Paired;
+use super::lanes::{self, Lanes};
 use super::shuffle::{GROUP, ShuffleLayout, Shuffles};
 use crate::component::Channel;
 use crate::simd::Usable;
@@ -16,8 +16,8 @@ use crate::simd::Usable;
 /// Up to this scale, rows are filtered along first if byte shuffles can do it.
 const ALONG_FIRST: f64 = 2.0;
 
-/// Whether plain loops along rows multiply two taps at once: 64-bit CPUs whose base has no vectors.
-const PAIRED: bool = cfg!(target_arch = "riscv64");
+/// Whether [`Lanes`] are faster than plain loops: on 64-bit CPUs whose base has no vectors.
+const LANES: bool = cfg!(target_arch = "riscv64");
 
 /// The channels of the source of a plane, in the order of the output.
 #[derive(Clone, Copy, Debug)]
@@ -83,10 +83,11 @@ pub(crate) struct PlaneScaler {
     along_first: bool,
     /// Whether two rows are filtered along at once.
     pairs: bool,
+    /// Holds the rows if [`LANES`] and rows are filtered sample by sample.
+    lanes: Lanes,
+    in_lanes: bool,
     /// A row of source samples, as the horizontal filter takes them.
     samples: Vec<i16>,
-    /// The horizontal filter, if [`PAIRED`].
-    paired: Paired,
     /// The result of the vertical filter, including the bytes between the samples.
     column: Vec<i16>,
     wide: Vec<i32>,
@@ -126,12 +127,12 @@ impl PlaneScaler {
             self.along_first = few && (y.scale <= 1.0 || built.is_some());
             self.rows = built.filter(|_| !self.shuffles.is_empty()).map_or(RowMethod::Widened, |(_, rows)| rows);
             self.stride = (x.count * channels).next_multiple_of(GROUP);
-            if PAIRED && self.along_first && self.rows == RowMethod::Widened {
-                self.paired.build(&self.x);
-            }
+            self.in_lanes = LANES && self.along_first && self.rows == RowMethod::Widened;
             self.pairs = self.rows == RowMethod::Together && self.shuffles.has_pairs();
             self.ring.clear();
-            if self.along_first {
+            if self.in_lanes {
+                self.lanes.resize(self.places(), x.count * channels);
+            } else if self.along_first {
                 self.ring.resize(self.places() * self.stride, 0);
             }
             if !self.along_first && self.x.identity.is_none() {
@@ -146,9 +147,10 @@ impl PlaneScaler {
         self.held.resize(self.places(), NO_ROW);
     }
 
-    /// The number of rows in the ring.
+    /// The number of rows in the ring: as many as there are taps, and those that are filtered along
+    /// with the last one.
     fn places(&self) -> usize {
-        self.y.taps + usize::from(self.pairs)
+        self.y.taps + if self.in_lanes { lanes::ROWS - 1 } else { usize::from(self.pairs) }
     }
 
     /// Writes output row `y` to `out`, channels interleaved. Rows in ascending order are fastest,
@@ -170,6 +172,10 @@ impl PlaneScaler {
                     self.fetch(source, first_row + tap, last_row);
                 }
             }
+            if self.in_lanes {
+                let places: [usize; fir::SHORT_SUM_ROWS] = std::array::from_fn(place);
+                return self.lanes.down(&places[..used], &self.y.weights(y)[..used], fir::bias(used), out);
+            }
             let mut rows: [&[i16]; fir::SHORT_SUM_ROWS] = [&[]; fir::SHORT_SUM_ROWS];
             for (tap, row) in rows.iter_mut().enumerate().take(used) {
                 *row = &self.ring[place(tap) * self.stride..][..self.stride];
@@ -184,11 +190,14 @@ impl PlaneScaler {
     /// is faster and there is one.
     #[inline(never)]
     fn fetch(&mut self, source: &Channels<'_>, row: usize, last_row: usize) {
+        if self.in_lanes {
+            return self.fetch_lanes(source, std::array::from_fn(|next| (row + next).min(last_row)));
+        }
         let place = row % self.places();
         let next = (place + 1) % self.places();
         let pair = self.pairs && row < last_row;
         self.held[place] = row;
-        let Self { isa, x, samples, paired, column, ring, channels, rows, shuffles, stride, .. } = self;
+        let Self { isa, x, samples, column, ring, channels, rows, shuffles, stride, .. } = self;
         if let (true, [Some(channel), ..]) = (pair, source.channels) {
             self.held[next] = row + 1;
             let bytes = [row, row + 1].map(|row| &channel.data.data[row * channel.data.stride_bytes..]);
@@ -219,13 +228,23 @@ impl PlaneScaler {
             }
             let (first, count) = reach(x, samples.len());
             let bytes = channel.samples(row, first, count);
-            if PAIRED {
-                paired.run(x, bytes, channel.step, count, &mut out[index..], *channels);
-                continue;
-            }
             fir::widen(bytes, channel.step, &mut samples[..count]);
             samples[count..count + x.taps].fill(0);
             fir::along_to_samples(*isa, samples, &x.starts, &x.weights, x.taps, &mut out[index..], *channels);
+        }
+    }
+
+    /// Filters rows, of which some may be the same, along into their places of the ring.
+    fn fetch_lanes(&mut self, source: &Channels<'_>, rows: [usize; lanes::ROWS]) {
+        let places = rows.map(|row| row % self.places());
+        for (row, place) in rows.into_iter().zip(places) {
+            self.held[place] = row;
+        }
+        let Self { x, samples, lanes, channels, .. } = self;
+        let (first, count) = reach(x, samples.len());
+        for (index, channel) in source.iter().enumerate() {
+            let bytes = rows.map(|row| channel.samples(row, first, count));
+            lanes.along(x, bytes, (channel.step, count), places, (index, *channels));
         }
     }
 
