@@ -6,6 +6,8 @@
 //! last row are weighted, with 16 fractional bits. Sums have 16 bits with as many fractional bits
 //! as fit, so a 128-bit register holds eight columns.
 
+#[cfg(target_arch = "arm")]
+use super::armv7 as neon;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use crate::cast;
@@ -16,7 +18,7 @@ use crate::simd::Usable;
 const SHORT: f64 = 128.0;
 
 /// Whether lanes of 16 bits are faster than plain loops: on 64-bit CPUs whose base has no vectors.
-#[cfg(not(target_arch = "aarch64"))]
+#[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
 const LANES: bool = cfg!(target_arch = "riscv64");
 
 /// Whole rows that are summed at once: one more than a row of 256x144 needs of a 1280x720 picture.
@@ -193,9 +195,9 @@ fn edged<'a, const INNER: usize>(
     if super::rvv::available(isa) {
         return super::rvv::sum(isa, &rows, Some((edge_rows, edges)), bits, out, false);
     }
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
     let done = if neon::available(isa) { neon::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
-    #[cfg(not(target_arch = "aarch64"))]
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
     let done = if LANES { super::lanes::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
     let (edge_rows, rows) = (edge_rows.map(|row| &row[done..]), rows.map(|row| &row[done..]));
     let out = &mut out[done..];
@@ -250,9 +252,9 @@ fn plain<'a, const INNER: usize, const ADD: bool>(
     if super::rvv::available(isa) {
         return super::rvv::sum(isa, &rows, None, bits, out, ADD);
     }
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
     let done = if neon::available(isa) { neon::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
-    #[cfg(not(target_arch = "aarch64"))]
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
     let done = if LANES { super::lanes::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
     let (rows, out) = (rows.map(|row| &row[done..]), &mut out[done..]);
     if ADD {

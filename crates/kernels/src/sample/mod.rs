@@ -21,7 +21,9 @@
 //! need more memory than ever before.
 
 mod area;
-#[cfg(not(target_arch = "aarch64"))]
+#[cfg(target_arch = "arm")]
+mod armv7;
+#[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -443,7 +445,7 @@ struct Conversion {
 
 impl Conversion {
     /// The numbers in the order in which the vector loops take them.
-    #[cfg(target_arch = "riscv64")]
+    #[cfg(any(target_arch = "riscv64", target_arch = "arm"))]
     const fn numbers(&self) -> [f32; 6] {
         let [a, b, c] = self.weights;
         [a, b, c, self.offset, self.gain, self.shift]
@@ -460,6 +462,13 @@ impl Conversion {
         if rvv::available(Usable::chosen()) {
             return rvv::convert(Usable::chosen(), [a, b, c], &self.numbers(), out, 1);
         }
+        #[cfg(target_arch = "arm")]
+        let ([a, b, c], out) = if armv7::available(Usable::chosen()) {
+            let done = armv7::convert_one(Usable::chosen(), [a, b, c], &self.numbers(), out);
+            ([a, b, c].map(|row| &row[done..]), &mut out[done..])
+        } else {
+            ([a, b, c], out)
+        };
         for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
             *out = self.value([a, b, c]);
         }
@@ -490,7 +499,16 @@ fn apply_interleaved(conversion: &[Conversion; 3], components: [&[f32]; 3], out:
         }
         return;
     }
-    for (x, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+    let pixels = out.as_chunks_mut::<3>().0;
+    #[cfg(target_arch = "arm")]
+    let (components, pixels) = if armv7::available(Usable::chosen()) {
+        let numbers = conversion.each_ref().map(Conversion::numbers);
+        let done = armv7::convert(Usable::chosen(), components, &numbers, pixels);
+        (components.map(|row| &row[done..]), &mut pixels[done..])
+    } else {
+        (components, pixels)
+    };
+    for (x, pixel) in pixels.iter_mut().enumerate() {
         *pixel = std::array::from_fn(|channel| conversion[channel].value(components.map(|component| component[x])));
     }
 }
@@ -503,6 +521,13 @@ fn weigh([a, b, c]: [&[f32]; 3], weights: [f32; 3], out: &mut [u8]) {
         return rvv::weigh(Usable::chosen(), &[a, b, c][..count], &[first, second, third, 0.0], out);
     }
     if weights[1] == 0.0 {
+        #[cfg(target_arch = "arm")]
+        let (a, out) = if armv7::available(Usable::chosen()) {
+            let done = armv7::scale(Usable::chosen(), a, weights[0], out);
+            (&a[done..], &mut out[done..])
+        } else {
+            (a, out)
+        };
         for (out, &a) in out.iter_mut().zip(a) {
             *out = cast::byte(weights[0] * a);
         }

@@ -2,6 +2,8 @@
 //! loops of `fir` is slower. The results are the same to the bit.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "arm")]
+use super::armv7;
 #[cfg(target_arch = "x86_64")]
 use super::fixed::ROW_BITS;
 #[cfg(target_arch = "aarch64")]
@@ -32,6 +34,10 @@ pub(crate) fn down_samples<const TAPS: usize>(
     if neon::available(isa) {
         return neon::down_samples(rows, weights, bias, out);
     }
+    #[cfg(target_arch = "arm")]
+    if armv7::available(isa) {
+        return armv7::down_samples(isa, rows, weights, bias, out);
+    }
     let _ = (isa, rows, weights, bias, out);
     0
 }
@@ -54,6 +60,10 @@ pub(crate) fn down_bytes<const TAPS: usize>(
     #[cfg(target_arch = "aarch64")]
     if neon::available(isa) {
         return neon::down_bytes(rows, weights, bias, out);
+    }
+    #[cfg(target_arch = "arm")]
+    if armv7::available(isa) {
+        return armv7::down_bytes(isa, rows, weights, bias, out);
     }
     let _ = (isa, rows, weights, bias, out);
     0

@@ -4,9 +4,13 @@
 //! The loops are written so that the compiler finds the vector instructions: multiply-add of 16-bit
 //! pairs along a row, and multiplications that keep the upper half down a column.
 
+#[cfg(target_arch = "arm")]
+use super::armv7 as neon;
 use super::axis::AxisFilter;
 use super::columns;
 use super::fixed::{COLUMN_BITS, ROW_BITS};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use crate::cast;
 use crate::simd::Usable;
 
@@ -186,8 +190,8 @@ pub(crate) fn axis_to_floats(
     if axis.indexed.to_floats(samples, step, out) {
         return;
     }
-    #[cfg(target_arch = "aarch64")]
-    if super::neon::available(isa) && super::neon::to_floats(axis, samples, step, out) {
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+    if neon::available(isa) && neon::to_floats(axis, samples, step, out) {
         return;
     }
     let samples = if step == 1 { samples } else { side_by_side(samples, step, count, axis.taps, scratch) };
@@ -197,9 +201,9 @@ pub(crate) fn axis_to_floats(
 /// As [`axis_to_floats`] for two channels that alternate. Returns `false`, and writes nothing, where
 /// that is not faster than one channel at a time.
 pub(crate) fn pair_to_floats(isa: Usable, axis: &AxisFilter, samples: &[i16], out: [&mut [f32]; 2]) -> bool {
-    #[cfg(target_arch = "aarch64")]
-    if super::neon::available(isa) {
-        return super::neon::pair_to_floats(axis, samples, out);
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+    if neon::available(isa) {
+        return neon::pair_to_floats(axis, samples, out);
     }
     let _ = (isa, axis, samples, out);
     false

@@ -13,10 +13,14 @@
 //! A scaler is used by one thread at a time. It owns its tables and a few rows, and allocates only
 //! when it meets a larger picture than ever before.
 
+#[cfg(target_arch = "arm")]
+mod armv7;
 mod axis;
 mod columns;
 pub(crate) mod fir;
 mod fixed;
+#[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+mod gather;
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -82,8 +82,8 @@ pub(crate) struct Shuffles {
     #[cfg(target_arch = "riscv64")]
     windows: super::rvv::Windows,
     /// The operations for NEON.
-    #[cfg(target_arch = "aarch64")]
-    gather: super::neon::Gather,
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+    gather: super::gather::Gather,
 }
 
 /// The taps that the outputs of a row need. Outputs are numbered with channels interleaved.
@@ -106,7 +106,7 @@ impl Shuffles {
         self.bases.clear();
         #[cfg(target_arch = "riscv64")]
         self.windows.clear();
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
         self.gather.clear();
         let ShuffleLayout { channels, offsets, step } = layout;
         let last_offset = offsets[..channels].iter().copied().max().unwrap_or(0);
@@ -120,8 +120,8 @@ impl Shuffles {
         self.reach = 0;
         #[cfg(target_arch = "riscv64")]
         self.windows.build(isa, axis, layout, samples);
-        #[cfg(target_arch = "aarch64")]
-        if super::neon::available(isa) {
+        #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+        if isa.isa() == crate::simd::Isa::Neon {
             return self.gather.build(&wanted);
         }
         if !isa.has_avx2() {
@@ -158,7 +158,7 @@ impl Shuffles {
         if !self.windows.is_empty() {
             return false;
         }
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
         if !self.gather.is_empty() {
             return false;
         }
@@ -197,6 +197,10 @@ impl Shuffles {
         #[cfg(target_arch = "aarch64")]
         if !self.gather.is_empty() {
             return self.gather.run([row], [out]);
+        }
+        #[cfg(target_arch = "arm")]
+        if !self.gather.is_empty() {
+            return self.gather.run_on(isa, row, out);
         }
         assert!(row.len() >= self.reach, "the row has {} bytes, but {} are read", row.len(), self.reach);
         let groups = out.len() / GROUP;

@@ -254,7 +254,7 @@ pub(super) fn add(isa: Usable, row: &[f32], sums: &mut [f32]) {
 pub(super) fn fit(isa: Usable, sums: &[f32], columns: &[f32], height: f32, out: &mut [f32]) {
     let count = columns.len();
     assert!(available(isa) && sums.len() >= MOMENTS * count && out.len() >= 4 * count);
-    let stride = size_of::<f32>() * count;
+    let stride = size_of_val(columns);
     if count > 0 {
         // SAFETY: the CPU has vectors; 13 rows of sums and 4 rows of results have `count` values.
         unsafe {
@@ -299,7 +299,7 @@ pub(super) fn finish(
     let constants = [height, fit::scale(fit::GAIN_BITS), fit::scale(fit::OFFSET_BITS), fit::LARGEST];
     if count > 0 {
         // SAFETY: the CPU has vectors; no row is shorter than `count`, and there are four of fits.
-        unsafe { portraitd_rvv_finish(&raw const rows, size_of::<f32>() * count, count, &raw const constants) };
+        unsafe { portraitd_rvv_finish(&raw const rows, size_of_val(columns), count, &raw const constants) };
     }
 }
 
