@@ -1,0 +1,190 @@
+//! What a pipeline wants of a stream, and what a ring is to a pipeline.
+
+use gst_video::{VideoCapsBuilder, VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoFormat, VideoInfo};
+use portraitd_client::{Colorimetry, FrameInfo, Matrix, Person, PixelFormat, Range, RingLayout, Size, StreamKind};
+
+use portraitd_client::feed::AttachOptions;
+
+/// The pixel formats of rings, as GStreamer names them.
+const FORMATS: [(PixelFormat, VideoFormat); 11] = [
+    (PixelFormat::Nv12, VideoFormat::Nv12),
+    (PixelFormat::Rgb24, VideoFormat::Rgb),
+    (PixelFormat::Grey, VideoFormat::Gray8),
+    (PixelFormat::Yuyv, VideoFormat::Yuy2),
+    (PixelFormat::Uyvy, VideoFormat::Uyvy),
+    (PixelFormat::Nv21, VideoFormat::Nv21),
+    (PixelFormat::I420, VideoFormat::I420),
+    (PixelFormat::I422, VideoFormat::Y42b),
+    (PixelFormat::Bgr24, VideoFormat::Bgr),
+    (PixelFormat::Rgbx32, VideoFormat::Rgbx),
+    (PixelFormat::Bgrx32, VideoFormat::Bgrx),
+];
+
+/// Everything that any stream can be.
+pub(crate) fn template() -> gst::Caps {
+    caps_of(FORMATS.map(|(_, format)| format))
+}
+
+/// What a stream can be. The frames of a camera come in its own format and size.
+pub(crate) fn of_stream(stream: StreamKind) -> gst::Caps {
+    match stream {
+        StreamKind::View | StreamKind::Composite => caps_of([VideoFormat::Nv12, VideoFormat::Rgb]),
+        StreamKind::Mask => caps_of([VideoFormat::Gray8]),
+        _ => template(),
+    }
+}
+
+fn caps_of(formats: impl IntoIterator<Item = VideoFormat>) -> gst::Caps {
+    VideoCapsBuilder::new().format_list(formats).width_range(1..=4096).height_range(1..=4096).build()
+}
+
+/// The options of a client for a stream, from what the pipeline accepts: its first preference of a
+/// format, and a size and a rate where it leaves no choice.
+pub(crate) fn wishes(accepted: &gst::Caps, stream: StreamKind, options: AttachOptions) -> AttachOptions {
+    let Some(first) = accepted.structure(0) else { return options };
+    let mut options = options;
+    let side = |name| first.get::<i32>(name).ok().and_then(|side| u32::try_from(side).ok());
+    if let (Some(width), Some(height)) = (side("width"), side("height"))
+        && options.resolution.is_none()
+        && stream != StreamKind::Source
+    {
+        options = options.with_size(Size::new(width, height));
+    }
+    if matches!(stream, StreamKind::View | StreamKind::Composite) && preferred(first) == Some(VideoFormat::Rgb) {
+        options = options.with_format(PixelFormat::Rgb24);
+    }
+    if let Ok(rate) = first.get::<gst::Fraction>("framerate")
+        && let Ok(rate @ 1..=240) = u32::try_from((rate.numer() + rate.denom() - 1) / rate.denom().max(1))
+    {
+        options = options.with_frame_rate_limit(rate);
+    }
+    options
+}
+
+/// The format that a structure names first.
+fn preferred(structure: &gst::StructureRef) -> Option<VideoFormat> {
+    let name = structure.get::<String>("format").ok().or_else(|| {
+        let list = structure.get::<gst::List>("format").ok()?;
+        list.first()?.get().ok()
+    })?;
+    Some(VideoFormat::from_string(&name))
+}
+
+/// The caps of a ring's frames. They have the rate that the pipeline asks for, else none: the rate
+/// of a camera changes with the light, and each frame has its capture time.
+///
+/// `None` if GStreamer cannot describe such frames.
+pub(crate) fn info_of(layout: &RingLayout, rate: Option<gst::Fraction>) -> Option<VideoInfo> {
+    let format = FORMATS.iter().find(|(ours, _)| *ours == layout.format)?.1;
+    let builder = VideoInfo::builder(format, layout.size.width, layout.size.height)
+        .fps(rate.unwrap_or_else(|| gst::Fraction::new(0, 1)));
+    let color = colorimetry(layout.color);
+    let is_picture = !matches!(layout.format, PixelFormat::Grey);
+    let info = VideoInfo::builder(format, layout.size.width, layout.size.height).build().ok()?;
+    if is_picture && info.is_yuv() { builder.colorimetry(&color).build().ok() } else { builder.build().ok() }
+}
+
+fn colorimetry(color: Colorimetry) -> VideoColorimetry {
+    let matrix = match color.matrix {
+        Matrix::Bt601 => VideoColorMatrix::Bt601,
+        Matrix::Bt709 => VideoColorMatrix::Bt709,
+        Matrix::Bt2020 => VideoColorMatrix::Bt2020,
+    };
+    let range = match color.range {
+        Range::Limited => VideoColorRange::Range16_235,
+        Range::Full => VideoColorRange::Range0_255,
+    };
+    VideoColorimetry::new(range, matrix, gst_video::VideoTransferFunction::Bt709, gst_video::VideoColorPrimaries::Bt709)
+}
+
+/// The rate of fixed caps; `None` if they leave it open.
+pub(crate) fn rate_of(accepted: &gst::Caps) -> Option<gst::Fraction> {
+    let rate = accepted.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
+    (rate.numer() > 0).then_some(rate)
+}
+
+/// The box of a person in the pixels of a picture of `size`: x, y, width, height, within the
+/// picture. `None` if the picture does not show the person.
+pub(crate) fn box_of(person: &Person, info: &FrameInfo, size: Size) -> Option<(u32, u32, u32, u32)> {
+    let [crop_x, crop_y, crop_width, crop_height] = info.crop;
+    let [x, y, width, height] = person.rectangle;
+    let (left, right) = within(x - crop_x, width, crop_width, size.width)?;
+    let (top, bottom) = within(y - crop_y, height, crop_height, size.height)?;
+    Some((left, top, right - left, bottom - top))
+}
+
+/// The part of `start..start + length`, in units of which the picture shows `shown`, in pixels of
+/// which it has `pixels`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+fn within(start: f32, length: f32, shown: f32, pixels: u32) -> Option<(u32, u32)> {
+    let scale = pixels as f32 / shown;
+    if !(scale.is_finite() && start.is_finite() && length.is_finite()) {
+        return None;
+    }
+    // Conversions of floats saturate.
+    let first = (start * scale).round().max(0.0) as u32;
+    let end = (((start + length) * scale).round().max(0.0) as u32).min(pixels);
+    (first < end).then_some((first, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(text: &str) -> gst::Caps {
+        gst::init().expect("GStreamer");
+        text.parse().expect("caps")
+    }
+
+    #[test]
+    fn options_follow_what_the_pipeline_accepts() {
+        let of = |text: &str, stream| wishes(&accepted(text), stream, AttachOptions::default());
+        let options = of("video/x-raw,format=RGB,width=640,height=360,framerate=25/1", StreamKind::View);
+        assert_eq!(options.size, Some(Size::new(640, 360)));
+        assert_eq!(options.format, Some(PixelFormat::Rgb24));
+        assert_eq!(options.frame_rate_limit, Some(25));
+        let options = of("video/x-raw,format={NV12,RGB},width=[1,640],height=360", StreamKind::View);
+        assert_eq!((options.size, options.format, options.frame_rate_limit), (None, None, None));
+        let options = of("video/x-raw,format={RGB,NV12},framerate=30000/1001", StreamKind::Composite);
+        assert_eq!((options.format, options.frame_rate_limit), (Some(PixelFormat::Rgb24), Some(30)));
+        let options = of("video/x-raw,format=NV12,width=640,height=480,framerate=0/1", StreamKind::Source);
+        assert_eq!((options.size, options.format, options.frame_rate_limit), (None, None, None));
+    }
+
+    #[test]
+    fn a_box_is_cut_to_the_picture_and_left_out_beside_it() {
+        let of = |rectangle, crop| {
+            let person = Person { id: 1, rectangle, confidence: 1.0 };
+            let mut info = FrameInfo::default();
+            info.crop = crop;
+            box_of(&person, &info, Size::new(640, 360))
+        };
+        let crop = [320.0, 180.0, 640.0, 360.0];
+        assert_eq!(of([420.0, 280.0, 100.0, 200.0], crop), Some((100, 100, 100, 200)));
+        assert_eq!(of([300.0, 100.0, 100.0, 1000.0], crop), Some((0, 0, 80, 360)));
+        assert_eq!(of([0.0, 180.0, 320.0, 100.0], crop), None);
+        assert_eq!(of([960.0, 180.0, 100.0, 100.0], crop), None);
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0] {
+            assert_eq!(of([420.0, 280.0, 100.0, 200.0], [0.0, 0.0, broken, 360.0]), None);
+            assert_eq!(of([420.0, 280.0, broken, 200.0], crop), None);
+        }
+    }
+
+    #[test]
+    fn a_ring_has_the_caps_of_its_pictures() {
+        gst::init().expect("GStreamer");
+        let color = Colorimetry { matrix: Matrix::Bt709, range: Range::Full };
+        for (format, name) in FORMATS {
+            let stream = if format == PixelFormat::Grey { StreamKind::Mask } else { StreamKind::Source };
+            let layout = RingLayout::new(stream, 1, format, color, Size::new(64, 48), 4).expect("a layout");
+            let info = info_of(&layout, None).expect("an info");
+            assert_eq!((info.format(), info.width(), info.height()), (name, 64, 48));
+            assert_eq!(usize::try_from(info.n_planes()), Ok(layout.planes().len()));
+            if info.is_yuv() {
+                assert_eq!(info.colorimetry().matrix(), VideoColorMatrix::Bt709);
+                assert_eq!(info.colorimetry().range(), VideoColorRange::Range0_255);
+            }
+            assert!(info.to_caps().expect("caps").can_intersect(&of_stream(stream)));
+        }
+    }
+}
