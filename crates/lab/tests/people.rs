@@ -73,7 +73,7 @@ fn check(name: SceneName, least: Figures) {
 #[test]
 fn four_people_at_a_table() {
     let least =
-        Figures { iou: 0.917, counted: 0.94, ids_kept: 0.975, heads_inside: 0.995, inferences: 1.0, at_rest: 0.87 };
+        Figures { iou: 0.917, counted: 0.968, ids_kept: 0.98, heads_inside: 0.995, inferences: 1.0, at_rest: 0.87 };
     check(SceneName::Group, least);
 }
 

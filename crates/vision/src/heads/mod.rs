@@ -43,6 +43,8 @@ const SQUARE_HEIGHT: f32 = 1.1;
 const STEP: f32 = 0.7;
 /// The same head in two looks is at most this share of its width away.
 const SAME_HEAD: f32 = 0.8;
+/// The height of head and upper body, as a multiple of the height of the face.
+const BODY: f32 = 4.0;
 /// The height of the hair above the box of a face, as a share of the box.
 const HAIR: f32 = 0.4;
 
@@ -175,18 +177,22 @@ impl Heads {
     fn next_round(&mut self, frame: Size, is_new: bool) {
         self.next = 0;
         self.rounds = self.rounds.wrapping_add(1);
+        let boxes = &self.boxes;
+        let overlaps = boxes
+            .iter()
+            .enumerate()
+            .any(|(index, bounds)| boxes[..index].iter().any(|other| !other.intersection(bounds).is_empty()));
+        // Somebody whom the mask misses now is looked at nevertheless.
+        let people = self.boxes.len();
+        self.boxes.extend(self.known.iter().filter(|known| known.looks >= MIN_LOOKS).map(|known| body(&known.head)));
         squares(&self.boxes, frame, &mut self.squares);
+        self.boxes.truncate(people);
         let known = &self.known;
         let heads = |square: &UnitRect| known.iter().filter(|known| square.contains(&known.head.face, 0.0)).count();
         let has_several = self.squares.iter().any(|square| heads(square) > 1);
         if has_several && !is_new && self.first_looks == 0 && !self.rounds.is_multiple_of(ROUNDS) {
             self.squares.retain(|square| heads(square) > 1);
         }
-        let boxes = &self.boxes;
-        let overlaps = boxes
-            .iter()
-            .enumerate()
-            .any(|(index, bounds)| boxes[..index].iter().any(|other| !other.intersection(bounds).is_empty()));
         self.is_crowded = has_several || overlaps;
     }
 
@@ -255,6 +261,13 @@ pub(crate) fn seed(head: &Head, covers: PixelRect, size: Size, frame: Size) -> S
         width: face.width * wide,
         height: face.height * high,
     }
+}
+
+/// The box of the upper body below a head, in fractions of the frame.
+fn body(head: &Head) -> UnitRect {
+    let UnitRect { x, y, width, height } = head.face;
+    let top = y - HAIR * height;
+    UnitRect::new(x - width, top, 3.0 * width, BODY * height).intersection(&UnitRect::WHOLE)
 }
 
 /// Whether two boxes are of the same face.

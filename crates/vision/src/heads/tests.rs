@@ -106,12 +106,31 @@ fn looks(heads: &mut Heads, people: &[(u32, UnitRect)], frames: std::ops::Range<
     due
 }
 
-#[test]
-fn looks_are_frequent_at_first_and_then_as_often_as_there_are_people_to_tell_apart() {
+fn heads_of_package() -> Heads {
     let (manifest, onnx) =
         (include_str!("../../../../models/heads/faces.toml"), include_bytes!("../../../../models/heads/faces.onnx"));
     let package = Package::built_in("faces.toml", manifest, onnx).expect("its files");
-    let mut heads = Heads::new(HeadDetector::new(package, EngineOptions::default()).expect("a detector"));
+    Heads::new(HeadDetector::new(package, EngineOptions::default()).expect("a detector"))
+}
+
+#[test]
+fn somebody_whom_the_mask_misses_is_looked_at_while_their_head_is_known() {
+    let mut heads = heads_of_package();
+    let (beside, missed) = (head(0.66, 0.5), head(0.82, 0.5));
+    heads.boxes = vec![UnitRect::new(0.59, 0.45, 0.15, 0.35)];
+    for look in 1..=2 {
+        heads.next_round(FRAME, false);
+        assert!(heads.squares.iter().all(|square| !square.contains(&missed.face, 0.0)));
+        remember(&mut heads.known, &[beside, missed], &UnitRect::WHOLE, look * STEP_NS, AGE_NS);
+    }
+    heads.next_round(FRAME, false);
+    assert!(heads.squares.iter().any(|square| square.contains(&missed.face, 0.0)), "{:?}", heads.squares);
+    assert_eq!(heads.boxes.len(), 1, "the boxes are those of people");
+}
+
+#[test]
+fn looks_are_frequent_at_first_and_then_as_often_as_there_are_people_to_tell_apart() {
+    let mut heads = heads_of_package();
     assert!(looks(&mut heads, &[], 0..30, &[]).is_empty(), "nobody is there");
     let alone = [(1, UnitRect::new(0.4, 0.3, 0.15, 0.6))];
     assert_eq!(looks(&mut heads, &alone, 30..36, &[head(0.47, 0.4)]), [30, 32, 34]);
