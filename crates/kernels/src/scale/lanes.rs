@@ -128,8 +128,8 @@ impl Lanes {
         taps.run_any(done, out);
     }
 
-    /// The samples of a row.
-    fn row(&self, place: usize, groups: usize) -> &[[u64; 2]] {
+    /// The first `groups` groups of `SIZE` numbers of a row.
+    fn row<const SIZE: usize>(&self, place: usize, groups: usize) -> &[[u64; SIZE]] {
         &self.ring[place * self.stride..].as_chunks().0[..groups]
     }
 }
@@ -164,8 +164,8 @@ impl Taps<'_> {
         both(((1 << 15) - magnitudes).wrapping_add_signed(self.bias.into()))
     }
 
-    /// Computes whole groups of four outputs with `COUNT` taps, of which none is negative, or the
-    /// first and the last are not positive (`OUTER`). Returns the number of groups: 0 if the output
+    /// Computes whole groups of eight outputs with `COUNT` taps, of which none is negative, or the
+    /// first and the last are not positive (`OUTER`). Returns the number of outputs: 0 if the output
     /// does not start at a multiple of four bytes.
     fn run<const COUNT: usize, const OUTER: bool>(self, out: &mut [u8]) -> usize {
         // SAFETY: bytes are valid in a number, and numbers as bytes.
@@ -173,33 +173,35 @@ impl Taps<'_> {
         if !before.is_empty() {
             return 0;
         }
+        let words = words.as_chunks_mut::<2>().0;
         let groups = words.len();
-        let rows: [&[[u64; 2]]; COUNT] = std::array::from_fn(|tap| self.lanes.row(self.places[tap], groups));
+        let rows: [&[[u64; 4]]; COUNT] = std::array::from_fn(|tap| self.lanes.row(self.places[tap], groups));
         let factors: [u64; COUNT] = std::array::from_fn(|tap| factor(self.weights[tap]));
         let start = self.start();
-        for (group, word) in words.iter_mut().enumerate() {
-            let mut sums = [start; 2];
-            for tap in 0..COUNT {
-                let [mut low, mut high] = rows[tap][group];
-                if OUTER && (tap == 0 || tap + 1 == COUNT) {
-                    (low, high) = (TWICE - low, TWICE - high);
+        for (group, words) in words.iter_mut().enumerate() {
+            for (half, word) in words.iter_mut().enumerate() {
+                let mut sums = [start; 2];
+                for tap in 0..COUNT {
+                    let mut samples = [rows[tap][group][2 * half], rows[tap][group][2 * half + 1]];
+                    if OUTER && (tap == 0 || tap + 1 == COUNT) {
+                        samples = samples.map(|samples| TWICE - samples);
+                    }
+                    sums[0] += products(samples[0], factors[tap]);
+                    sums[1] += products(samples[1], factors[tap]);
                 }
-                sums[0] += products(low, factors[tap]);
-                sums[1] += products(high, factors[tap]);
+                *word = finished(sums).to_le();
             }
-            *word = finished(sums).to_le();
         }
-        groups
+        8 * groups
     }
 
-    /// Computes the groups from `first` on, and the outputs after them, with any number of taps of
-    /// any sign.
+    /// Computes the outputs from `first` on, a multiple of four, with any number of taps of any sign.
     fn run_any(self, first: usize, out: &mut [u8]) {
         let groups = out.len().div_ceil(4);
-        for (group, out) in out.chunks_mut(4).enumerate().skip(first) {
+        for (group, out) in out.chunks_mut(4).enumerate().skip(first / 4) {
             let mut sums = [self.start(); 2];
             for (&place, &weight) in self.places.iter().zip(self.weights) {
-                for (sum, &samples) in sums.iter_mut().zip(&self.lanes.row(place, groups)[group]) {
+                for (sum, &samples) in sums.iter_mut().zip(&self.lanes.row::<2>(place, groups)[group]) {
                     let samples = if weight < 0 { TWICE - samples } else { samples };
                     *sum += products(samples, factor(weight));
                 }
@@ -235,8 +237,16 @@ fn join<const STEP: usize>([lower, upper]: [&[u8]; 2], out: &mut [u64]) {
     let Some((last, out)) = out.split_last_mut() else { return };
     let at = |row: &[u8], place: usize| u64::from(row[place]);
     *last = at(lower, out.len() * STEP) | at(upper, out.len() * STEP) << 32;
-    let pairs = lower.as_chunks::<STEP>().0.iter().zip(upper.as_chunks::<STEP>().0);
-    for (out, (lower, upper)) in out.iter_mut().zip(pairs) {
+    let (lower, upper) = (&lower.as_chunks::<STEP>().0[..out.len()], &upper.as_chunks::<STEP>().0[..out.len()]);
+    // Four at a time: the compiler does not unroll this.
+    let (groups, rest) = out.as_chunks_mut::<4>();
+    let done = 4 * groups.len();
+    for (out, (lower, upper)) in groups.iter_mut().zip(lower.as_chunks::<4>().0.iter().zip(upper.as_chunks::<4>().0)) {
+        for i in 0..4 {
+            out[i] = u64::from(lower[i][0]) | u64::from(upper[i][0]) << 32;
+        }
+    }
+    for (out, (lower, upper)) in rest.iter_mut().zip(lower[done..].iter().zip(&upper[done..])) {
         *out = u64::from(lower[0]) | u64::from(upper[0]) << 32;
     }
 }
