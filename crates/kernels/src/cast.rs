@@ -6,21 +6,24 @@
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates, and coordinates are far smaller")]
 pub(crate) fn floor(value: f64) -> i64 {
-    value.floor() as i64
+    // `f64::floor` is a call on CPUs whose base has no instruction for it, x86-64 among them.
+    let whole = value as i32;
+    i64::from(whole) - i64::from(f64::from(whole) > value)
 }
 
 /// The nearest whole number, saturated to `i16`. Used for quantised weights.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
 pub(crate) fn round_i16(value: f64) -> i16 {
-    value.round() as i16
+    // `f64::round` is a call, see above.
+    (value + 0.5_f64.copysign(value)) as i16
 }
 
 /// The nearest whole number, saturated to `i32`.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
 pub(crate) fn round_i32(value: f64) -> i32 {
-    value.round() as i32
+    (value + 0.5_f64.copysign(value)) as i32
 }
 
 /// A coordinate that was computed in double precision, as a region stores it.
