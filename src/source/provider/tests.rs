@@ -153,31 +153,42 @@ fn the_other_side_is_told_and_its_end_is_seen() {
     assert!(!frames.tell(true));
 }
 
-/// `cargo test --release --lib provider -- --ignored --nocapture`
+/// Prints what a frame costs beside a plain copy of as many bytes, with both in the processor's caches
+/// and with neither: `cargo test --release --lib frame_costs -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
-fn a_frame_costs_at_most_a_fifth_more_than_a_plain_copy() {
-    for size in [Size::new(640, 480), Size::new(1280, 720), Size::new(1920, 1080)] {
+fn what_a_frame_costs_beside_a_plain_copy() {
+    let mut other = vec![0_u8; 64 << 20];
+    for (size, cold) in [640, 1280, 1920].into_iter().flat_map(|width| [(width, false), (width, true)]) {
+        let size = Size::new(size, size / 16 * 9);
         let mut ring = OfferedRing::new(PixelFormat::Nv12, Colorimetry::default(), size).expect("memory");
         let memory = std::os::fd::AsFd::as_fd(&ring.memory()).try_clone_to_owned().expect("a descriptor");
         let (mut frames, _fds) = OfferedFrames::open(memory).expect("taken");
         let mut pool = frames.pool(30.0);
         let bytes = buffer_bytes(frames.layout()) / BUFFERS;
-        let (from, mut to) = (vec![1; bytes], vec![0; bytes]);
+        let (mut from, mut to) = (vec![1; bytes], vec![0; bytes]);
         let mut least = [Duration::MAX; 2];
-        for round in 0..200 {
-            ring.write(None, |planes| planes.plane(0).0.fill(u8::try_from(round).expect("under 200")));
+        for round in 0..if cold { 40 } else { 400 } {
+            let shade = u8::try_from(round % 200).expect("under 200");
+            let mut evict = || {
+                if cold {
+                    std::hint::black_box(&mut other).fill(shade);
+                }
+            };
+            ring.write(None, |planes| (0..2).for_each(|plane| planes.plane(plane).0.fill(shade)));
+            evict();
             let begun = Instant::now();
             let copied = frames.copy(&mut pool, copying(1));
             least[0] = least[0].min(begun.elapsed());
             assert!(matches!(copied, Ok(Some(Some(_)))));
+            from.fill(shade);
+            evict();
             let begun = Instant::now();
             to.copy_from_slice(std::hint::black_box(&from));
             std::hint::black_box(&mut to);
             least[1] = least[1].min(begun.elapsed());
         }
         let ratio = least[0].as_secs_f64() / least[1].as_secs_f64();
-        eprintln!("{size}: {:?} for a frame, {:?} for a plain copy: {ratio:.2}", least[0], least[1]);
-        assert!(ratio < 1.2, "{size}: {ratio:.2} times a plain copy");
+        eprintln!("{size}, cold {cold}: {:?} for a frame, {:?} for a plain copy: {ratio:.2}", least[0], least[1]);
     }
 }
