@@ -49,8 +49,12 @@ impl HeadLoader {
                 let Self::Loading(thread) = std::mem::replace(self, Self::Ended) else { return None };
                 match thread.join() {
                     Ok(Ok(detector)) => {
-                        if detector.is_none() {
-                            info!(camera, "people who touch count as one: there is no heads/faces.toml in models_dir");
+                        match &detector {
+                            Some(_) => info!(camera, "detector of heads in use"),
+                            None => info!(
+                                camera,
+                                "people who touch count as one: there is no heads/faces.toml in models_dir"
+                            ),
                         }
                         detector
                     }

@@ -142,9 +142,11 @@ class World:
             os.chown(folder, portraitd.uid, portraitd.gid)
         # A clone under a home folder cannot be read by the users of this namespace.
         shutil.copy(self.program, WORK / "portraitd")
-        for file in (REPOSITORY / "models").iterdir():
-            if file.suffix in (".onnx", ".toml", ".md"):
-                shutil.copy(file, WORK / "models")
+        for folder in (".", "heads"):
+            (WORK / "models" / folder).mkdir(mode=0o755, exist_ok=True)
+            for file in (REPOSITORY / "models" / folder).iterdir():
+                if file.suffix in (".onnx", ".toml", ".md"):
+                    shutil.copy(file, WORK / "models" / folder)
 
     def run(self, arguments, **more):
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, **more)

@@ -6,7 +6,7 @@ import time
 
 from checks import check, expect_error
 from wire import BUS, CAMERA, PROPERTIES, RETURN, SERVICE, SIGNAL, Bus, CallError, Gone, Variant, marshal
-from world import alice, bob, carol, crowd, dave, require, unit_bytes
+from world import alice, bob, carol, crowd, dave, require, unit_bytes, until
 
 # What one message may cost in memory, in MiB, while it is refused and afterwards.
 WHILE, AFTER = 16, 4
@@ -19,6 +19,9 @@ class Watch:
         self.daemon, self.bus = daemon, context.bus(dave)
         for _ in range(20):
             self.ask()
+        if self.bus.get("Camera1", "State") == "running":
+            # Its memory is the service's own, and is there from the first person on.
+            until(lambda: "detector of heads in use" in daemon.log_text(), "the detector of heads is in use")
         daemon.reset_peak()
         self.before, self.longest = daemon.resident, 0.0
 
