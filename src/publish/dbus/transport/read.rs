@@ -462,10 +462,16 @@ impl ReadHalf for Reader {
         let mut received = Received { bytes: already_received_bytes, fds };
         loop {
             let message = match self.ready.pop_front() {
-                Some(call) => self.deliver(call, sequence).await?,
-                None => self.next(&mut received, sequence).await?,
+                Some(call) => self.deliver(call, sequence).await,
+                None => self.next(&mut received, sequence).await,
             };
-            if let Some(message) = message {
+            if self.shared.bus
+                && let Err(error) = &message
+            {
+                // zbus ends the connection, and passes on no reason.
+                tracing::warn!(%error, "the bus cannot be read any more");
+            }
+            if let Some(message) = message? {
                 return Ok(message);
             }
             received.fds.clear();
