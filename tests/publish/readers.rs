@@ -24,9 +24,12 @@ fn client_crate() -> PathBuf {
 pub fn against_a_camera(bus: &PrivateBus, camera: &Arc<FakeCamera>, command: Command) -> Output {
     let mut command = command;
     runtime().block_on(async {
-        let _server = serve(&bus.bus, publication(&[camera])).await.expect("serve");
+        let server = serve(&bus.bus, publication(&[camera])).await.expect("serve");
         let _publishing = camera.publish_for_ever(Duration::from_millis(3));
-        tokio::task::spawn_blocking(move || command.output()).await.expect("thread").expect("the program")
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("thread");
+        // The bus sees the end of a connection some time after it: the next server would find the name taken.
+        server.connection().release_name("org.portraitd").await.expect("the name is given back");
+        output.expect("the program")
     })
 }
 

@@ -150,7 +150,7 @@ fn a_call_that_starts_a_service_with_a_bad_configuration_is_answered_at_once() {
         "start",
         format!(
             "#!/bin/sh\nNOTIFY_SOCKET={notify} {program} run --bus \"$DBUS_STARTER_ADDRESS\" --config {config} &\n\
-             exec sleep 1000\n"
+             exec sleep 60 </dev/null >/dev/null 2>&1\n"
         ),
     );
     std::fs::set_permissions(&started, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
