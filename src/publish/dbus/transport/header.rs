@@ -137,7 +137,7 @@ impl<'a> Fields<'a> {
                 (2, b"s") => fields.interface = name(walker.string()?)?,
                 (3, b"s") => fields.member = name(walker.string()?)?,
                 (6, b"s") => fields.destination = name(walker.string()?)?,
-                (7, b"s") => fields.sender = name(walker.string()?)?,
+                (7, b"s") => fields.sender = sender(walker.string()?)?,
                 (8, b"g") => fields.signature = walker.signature()?,
                 (5, b"u") => fields.reply_serial = walker.word()?,
                 (9, b"u") => fields.unix_fds = walker.word()?,
@@ -146,6 +146,12 @@ impl<'a> Fields<'a> {
         }
         Ok(fields)
     }
+}
+
+/// Answers go there. A bus disconnects who writes to a name that is none.
+fn sender(bytes: &[u8]) -> Result<&str, Malformed> {
+    let sender = name(bytes)?;
+    if zbus::names::BusName::try_from(sender).is_ok() { Ok(sender) } else { Err(Malformed) }
 }
 
 fn name(bytes: &[u8]) -> Result<&str, Malformed> {

@@ -489,6 +489,17 @@ proptest! {
     }
 }
 
+/// An answer to such a name would end the connection.
+#[test]
+fn a_sender_that_is_no_name_is_not_answered() {
+    let message = call(&("mask", BTreeMap::from([("width", Variant::from(64_u32))]))).data().to_vec();
+    let at = message.windows(4).position(|bytes| bytes == b":1.7").expect("the sender");
+    let mut damaged = message;
+    damaged[at] = b'-';
+    let outcome = exchange(true, vec![(damaged, Vec::new())]);
+    assert!(outcome.passed.is_empty() && outcome.errors().is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
