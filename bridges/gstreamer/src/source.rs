@@ -12,7 +12,7 @@ use gst_base::subclass::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo, VideoRegionOfInterestMeta};
 use portraitd_client::connect::Bus;
 use portraitd_client::feed::{AttachOptions, FeedError, find_camera, wait_for_camera};
-use portraitd_client::{CropMode, Feed, FrameCopy, MaskResolution, RingLayout, ServiceError, StreamKind};
+use portraitd_client::{CropMode, Feed, FrameCopy, MaskResolution, RingLayout, ServiceError, StreamKind, monotonic_ns};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -522,12 +522,6 @@ impl Source {
             NoFrame::Ordered => {}
         }
     }
-}
-
-/// The clock of capture times.
-fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    u64::try_from(time.tv_sec).unwrap_or_default() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or_default()
 }
 
 /// Connects and attaches.

@@ -87,6 +87,7 @@
 //! The crate starts no threads. D-Bus calls are asynchronous and run on the tokio runtime of the
 //! caller. A [`Ring`] is read by blocking calls, or by polling its descriptor.
 
+mod clock;
 pub mod connect;
 pub mod feed;
 mod memory;
@@ -95,6 +96,7 @@ pub mod provide;
 pub mod proxy;
 pub mod ring;
 
+pub use clock::monotonic_ns;
 pub use feed::Feed;
 pub use portraitd_protocol as protocol;
 pub use portraitd_protocol::{

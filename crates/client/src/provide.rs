@@ -34,10 +34,10 @@ use portraitd_protocol::sequence_lock::{begin_write, finish_write, slot_of};
 use portraitd_protocol::{Colorimetry, PixelFormat, RingLayout, ServiceError, Size, StreamKind};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::net::UnixStream;
 use zbus::{Connection, Variant};
 
+use crate::clock::monotonic_ns;
 use crate::connect::camera_path;
 use crate::memory::WritableMemory;
 use crate::proxy::ProviderProxy;
@@ -133,7 +133,7 @@ impl OfferedRing {
         let slot = usize::try_from(slot_of(index, self.layout.slot_count.into())).expect("under the slot count");
         let start = self.layout.slot_offset(slot);
         begin_write(self.memory.word(start + slot::LOCK), index);
-        let now = now_ns();
+        let now = monotonic_ns();
         // The lock stays as it is: it is not among these bytes.
         let from = start + slot::SEQUENCE;
         let bytes = self.memory.bytes_mut(from, self.layout.slot_bytes - slot::SEQUENCE);
@@ -311,11 +311,4 @@ async fn link(
     demand.set_nonblocking(true).map_err(system("fcntl"))?;
     let demand = UnixStream::from_std(demand).map_err(system("epoll_ctl"))?;
     Ok(Link { event: event.into(), demand, wanted: false })
-}
-
-/// The time of `CLOCK_MONOTONIC`, in nanoseconds.
-fn now_ns() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

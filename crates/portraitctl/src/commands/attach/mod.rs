@@ -15,7 +15,7 @@ use portraitd_client::connect::SERVICE_NAME;
 use portraitd_client::feed::{AttachOptions, FeedError, find_camera, wait_for_camera};
 use portraitd_client::picture::{to_packed, write_png, write_pnm};
 use portraitd_client::proxy::CameraProxy;
-use portraitd_client::{Feed, FrameCopy, Size};
+use portraitd_client::{Feed, FrameCopy, Size, monotonic_ns};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zbus::Connection;
@@ -107,11 +107,6 @@ fn print(line: &str, to_stderr: bool) -> io::Result<()> {
     }
     print_text(line)?;
     io::stdout().flush()
-}
-
-fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// After this time without a frame, a notice is printed.

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use portraitd_client::picture::{JpegEncoder, append_y4m_frame, write_raw, y4m_header};
-use portraitd_client::{FrameCopy, Size};
+use portraitd_client::{FrameCopy, Size, monotonic_ns};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
-use super::monotonic_ns;
 use super::pacing::{Due, Pacing, Rate};
 use crate::command_line::AttachArguments;
 
