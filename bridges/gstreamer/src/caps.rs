@@ -1,6 +1,8 @@
 //! What a pipeline wants of a stream, and what a ring is to a pipeline.
 
-use gst_video::{VideoCapsBuilder, VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoFormat, VideoInfo};
+use gst_video::{
+    VideoCapsBuilder, VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoFormat, VideoFormatInfo, VideoInfo,
+};
 use portraitd_client::{Colorimetry, FrameInfo, Matrix, Person, PixelFormat, Range, RingLayout, Size, StreamKind};
 
 use portraitd_client::feed::AttachOptions;
@@ -76,12 +78,13 @@ fn preferred(structure: &gst::StructureRef) -> Option<VideoFormat> {
 /// `None` if GStreamer cannot describe such frames.
 pub(crate) fn info_of(layout: &RingLayout, rate: Option<gst::Fraction>) -> Option<VideoInfo> {
     let format = FORMATS.iter().find(|(ours, _)| *ours == layout.format)?.1;
-    let builder = VideoInfo::builder(format, layout.size.width, layout.size.height)
-        .fps(rate.unwrap_or_else(|| gst::Fraction::new(0, 1)));
     let color = colorimetry(layout.color);
-    let is_picture = !matches!(layout.format, PixelFormat::Grey);
-    let info = VideoInfo::builder(format, layout.size.width, layout.size.height).build().ok()?;
-    if is_picture && info.is_yuv() { builder.colorimetry(&color).build().ok() } else { builder.build().ok() }
+    let mut builder = VideoInfo::builder(format, layout.size.width, layout.size.height)
+        .fps(rate.unwrap_or_else(|| gst::Fraction::new(0, 1)));
+    if VideoFormatInfo::from_format(format).is_yuv() {
+        builder = builder.colorimetry(&color);
+    }
+    builder.build().ok()
 }
 
 fn colorimetry(color: Colorimetry) -> VideoColorimetry {
