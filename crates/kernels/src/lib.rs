@@ -61,6 +61,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(any(target_arch = "arm", target_arch = "riscv64"))]
+mod assembly;
 pub mod blend;
 mod cast;
 mod component;

@@ -23,6 +23,8 @@
 mod area;
 #[cfg(target_arch = "arm")]
 mod armv7;
+#[cfg(any(target_arch = "arm", target_arch = "riscv64"))]
+mod edges;
 #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
 mod lanes;
 #[cfg(target_arch = "aarch64")]

@@ -5,29 +5,11 @@
 #![allow(unsafe_code)]
 
 use super::area::{AT_ONCE, Weighted};
+use super::edges::Edges;
+use crate::assembly::addresses;
 use crate::simd::{Isa, Usable};
 
 std::arch::global_asm!(include_str!("kernels.s"), options(raw));
-
-/// A row of bytes and its weight: `whole`, plus `fraction` of 65536.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct WeightedRow {
-    row: *const u8,
-    whole: usize,
-    fraction: usize,
-}
-
-/// The weighted rows of a sum, in the layout that the assembly expects.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Edges {
-    rows: [WeightedRow; 2],
-    /// Half of the unit that the shift cuts off, for rounding.
-    half: usize,
-    /// The shift, to the left.
-    shift: isize,
-}
 
 unsafe extern "C" {
     fn portraitd_neon_sum_rows(
@@ -83,24 +65,14 @@ pub(super) fn sum_edged<const INNER: usize>(
     bits: u32,
     out: &mut [i16],
 ) -> usize {
-    assert!(edge_rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
-    let weighted = std::array::from_fn(|i| WeightedRow {
-        row: edge_rows[i].as_ptr(),
-        whole: usize::from(edges[i].whole << bits),
-        fraction: edges[i].fraction.into(),
-    });
-    let shift = 7_u32.saturating_sub(bits).cast_signed() as isize;
-    run(&rows, Some(&Edges { rows: weighted, half: (1 << shift) / 2, shift: -shift }), bits, out, false)
+    let edges = Edges::new(edge_rows, edges, bits, out.len()).shifting_left();
+    run(&rows, Some(&edges), bits, out, false)
 }
 
 /// Both kinds of sums. The caller asked whether the CPU has NEON.
 fn run(rows: &[&[u8]], edges: Option<&Edges>, bits: u32, out: &mut [i16], add: bool) -> usize {
     assert!(bits < 8 && rows.len() <= AT_ONCE, "a number of bits and of rows that fits");
-    assert!(rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
-    let mut addresses = [std::ptr::null(); AT_ONCE];
-    for (address, row) in addresses[..rows.len()].iter_mut().zip(rows) {
-        *address = row.as_ptr();
-    }
+    let addresses: [_; AT_ONCE] = addresses(rows, out.len());
     let (edges, groups) = (edges.map_or(std::ptr::null(), std::ptr::from_ref), out.len() / COLUMNS);
     if groups > 0 {
         let (rows, count, out) = (addresses.as_ptr(), rows.len(), out.as_mut_ptr());

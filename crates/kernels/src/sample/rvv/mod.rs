@@ -5,28 +5,11 @@
 #![allow(unsafe_code)]
 
 use super::area::{AT_ONCE, Weighted};
+use super::edges::Edges;
+use crate::assembly::addresses;
 use crate::simd::{Isa, Usable};
 
 std::arch::global_asm!(include_str!("kernels.s"), options(raw));
-
-/// A row of bytes and its weight: `whole`, plus `fraction` of 65536.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct WeightedRow {
-    row: *const u8,
-    whole: usize,
-    fraction: usize,
-}
-
-/// The weighted rows of a sum, in the layout that the assembly expects.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Edges {
-    rows: [WeightedRow; 2],
-    /// Half of the unit that the shift cuts off, for rounding.
-    half: usize,
-    shift: usize,
-}
 
 unsafe extern "C" {
     fn portraitd_rvv_sum_rows(
@@ -68,23 +51,11 @@ pub(super) fn sum(
     add: bool,
 ) {
     assert!(available(isa) && bits < 8, "vectors and a number of bits that fits");
-    assert!(rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
+    let addresses: [_; AT_ONCE] = addresses(rows, out.len());
     if out.is_empty() {
         return;
     }
-    let mut addresses = [std::ptr::null(); AT_ONCE];
-    for (address, row) in addresses[..rows.len()].iter_mut().zip(rows) {
-        *address = row.as_ptr();
-    }
-    let edges = edges.map(|(edge_rows, weights)| {
-        assert!(edge_rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
-        let rows = std::array::from_fn(|i| WeightedRow {
-            row: edge_rows[i].as_ptr(),
-            whole: usize::from(weights[i].whole << bits),
-            fraction: weights[i].fraction.into(),
-        });
-        Edges { rows, half: (1 << (7 - bits)) / 2, shift: 7 - bits as usize }
-    });
+    let edges = edges.map(|(edge_rows, weights)| Edges::new(edge_rows, weights, bits, out.len()));
     let edges = edges.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the CPU has vectors, and no row is shorter than the output.
     unsafe {

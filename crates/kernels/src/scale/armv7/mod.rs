@@ -7,6 +7,7 @@
 use super::axis::AxisFilter;
 use super::fir::SHORT_SUM_ROWS;
 use super::gather::{Gather, LANES, Step};
+use crate::assembly::addresses;
 use crate::simd::{Isa, Usable};
 
 std::arch::global_asm!(include_str!("kernels.s"), options(raw));
@@ -64,16 +65,6 @@ pub(super) fn available(isa: Usable) -> bool {
 /// The columns that the vertical filters compute together.
 const COLUMNS: usize = 16;
 
-/// The addresses of at most [`SHORT_SUM_ROWS`] rows of at least `count` values; the rest is null.
-fn addresses<T, const TAPS: usize>(rows: &[&[T]; TAPS], count: usize) -> [*const T; SHORT_SUM_ROWS] {
-    assert!(rows.iter().all(|row| row.len() >= count), "every row must be as long as the output");
-    let mut addresses = [std::ptr::null(); SHORT_SUM_ROWS];
-    for (address, row) in addresses[..TAPS].iter_mut().zip(rows) {
-        *address = row.as_ptr();
-    }
-    addresses
-}
-
 /// The vertical filter of [`super::columns::down_samples`] on a CPU that has NEON. Returns the number
 /// of columns that were computed.
 ///
@@ -86,7 +77,8 @@ pub(super) fn down_samples<const TAPS: usize>(
     bias: i16,
     out: &mut [u8],
 ) -> usize {
-    let (addresses, groups) = (addresses(rows, out.len()), out.len() / COLUMNS);
+    let addresses: [_; SHORT_SUM_ROWS] = addresses(rows, out.len());
+    let groups = out.len() / COLUMNS;
     assert!(available(isa) && TAPS > 0);
     if groups > 0 {
         let (rows, weights, out) = (addresses.as_ptr(), weights.as_ptr(), out.as_mut_ptr());
@@ -109,7 +101,8 @@ pub(super) fn down_bytes<const TAPS: usize>(
     bias: i16,
     out: &mut [i16],
 ) -> usize {
-    let (addresses, groups) = (addresses(rows, out.len()), out.len() / COLUMNS);
+    let addresses: [_; SHORT_SUM_ROWS] = addresses(rows, out.len());
+    let groups = out.len() / COLUMNS;
     assert!(available(isa) && TAPS > 0);
     if groups > 0 {
         let (rows, weights, out) = (addresses.as_ptr(), weights.as_ptr(), out.as_mut_ptr());

@@ -5,7 +5,9 @@
 #![allow(unsafe_code)]
 
 use super::axis::AxisFilter;
+use super::fir::SHORT_SUM_ROWS;
 use super::shuffle::ShuffleLayout;
+use crate::assembly::addresses;
 use crate::simd::{Isa, Usable};
 
 std::arch::global_asm!(include_str!("kernels.s"), options(raw));
@@ -65,26 +67,16 @@ pub(super) fn available(isa: Usable) -> bool {
     isa.isa() == Isa::Rvv
 }
 
-/// The addresses of at most [`super::fir::SHORT_SUM_ROWS`] rows; the rest is null.
-fn addresses<T>(rows: &[&[T]]) -> [*const T; super::fir::SHORT_SUM_ROWS] {
-    let mut addresses = [std::ptr::null(); super::fir::SHORT_SUM_ROWS];
-    for (address, row) in addresses[..rows.len()].iter_mut().zip(rows) {
-        *address = row.as_ptr();
-    }
-    addresses
-}
-
 /// The vertical filter of [`super::fir::down_samples`].
 ///
 /// # Panics
 /// If the instruction set is another one, or a row is shorter than `out`.
 pub(super) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], bias: i16, out: &mut [u8]) {
     assert!(available(isa) && rows.len() == weights.len() && !rows.is_empty(), "one weight per row");
-    assert!(rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
+    let addresses: [_; SHORT_SUM_ROWS] = addresses(rows, out.len());
     if out.is_empty() {
         return;
     }
-    let addresses = addresses(rows);
     // SAFETY: the CPU has vectors; there is an address and a weight per row, and no row is shorter
     // than the output.
     unsafe {
@@ -105,11 +97,10 @@ pub(super) fn down_samples(isa: Usable, rows: &[&[i16]], weights: &[i16], bias: 
 /// If the instruction set is another one, or a row is shorter than `out`.
 pub(super) fn down_bytes(isa: Usable, rows: &[&[u8]], weights: &[i16], bias: i16, out: &mut [i16]) {
     assert!(available(isa) && rows.len() == weights.len() && !rows.is_empty(), "one weight per row");
-    assert!(rows.iter().all(|row| row.len() >= out.len()), "every row must be as long as the output");
+    let addresses: [_; SHORT_SUM_ROWS] = addresses(rows, out.len());
     if out.is_empty() {
         return;
     }
-    let addresses = addresses(rows);
     // SAFETY: as in `down_samples`.
     unsafe {
         portraitd_rvv_down_bytes(
