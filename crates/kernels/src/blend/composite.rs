@@ -233,7 +233,11 @@ impl MatteSource<'_> {
 }
 
 /// The source of the backdrop's rows.
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would allocate for each frame")]
+// With pointers of 32 bits it is small enough.
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would allocate for each frame")
+)]
 enum BackdropRows<'s, 'a> {
     Color([u8; 3]),
     Picture(Picture<'a>),
