@@ -1,5 +1,5 @@
-//! The D-Bus objects: five of the interfaces of each camera, and the manager. Each translates between the
-//! types of the bus and those of the service. The doc comments of the interfaces are part of the
+//! The D-Bus objects: five of the interfaces of each camera, and the manager. Each translates between
+//! the types of the bus and those of the service. The doc comments of the interfaces are part of the
 //! introspection data.
 
 use std::collections::BTreeMap;
