@@ -318,7 +318,10 @@ class Daemon:
         probe.close()
 
     def leave_session_bus(self):
+        """Stops the service, if it runs, before its bus: without a bus it ends with an error, which would look like a failed check."""
         Bus.address = "/run/dbus/system_bus_socket"
+        if self.process.poll() is None:
+            self.stop()
         self.session_bus.kill()
         self.session_bus.wait()
         self.bus_path.unlink(missing_ok=True)
