@@ -19,6 +19,11 @@ pub(super) const TOTAL_CALLS: usize = 256;
 pub(super) const USER_BYTES: usize = 512 << 10;
 /// Bytes of the calls in flight in all.
 pub(super) const TOTAL_BYTES: usize = 4 << 20;
+/// Of [`TOTAL_CALLS`], those that only root may have: other users can fill the rest, and an
+/// administrator must still be able to look and to reload.
+const ROOT_CALLS: usize = SENDER_CALLS;
+/// Of [`TOTAL_BYTES`], those that only root may have.
+const ROOT_BYTES: usize = USER_BYTES;
 /// Our own calls that wait for a reply. Each call in flight makes a few.
 const PENDING_CALLS: usize = 4096;
 /// Clients whose user is remembered. If more call, the oldest one without a call in flight is
@@ -152,7 +157,8 @@ impl Gate {
         if !self.users.get(&user).copied().unwrap_or_default().has_room(USER_CALLS, USER_BYTES, bytes) {
             return Err(Full::User);
         }
-        if !self.total.has_room(TOTAL_CALLS, TOTAL_BYTES, bytes) {
+        let (reserved_calls, reserved_bytes) = if user == 0 { (0, 0) } else { (ROOT_CALLS, ROOT_BYTES) };
+        if !self.total.has_room(TOTAL_CALLS - reserved_calls, TOTAL_BYTES - reserved_bytes, bytes) {
             return Err(Full::Total);
         }
         self.total.add(bytes);
@@ -298,7 +304,7 @@ mod tests {
         let mut gate = Gate::default();
         let mut full = 0;
         for n in 0.. {
-            let user = n / (senders_of_user + 1);
+            let user = 1000 + n / (senders_of_user + 1);
             let (admitted, reason) = flood(&mut gate, &format!(":1.{n}"), user, 100);
             full += admitted;
             match reason {
@@ -307,10 +313,23 @@ mod tests {
                 Full::User => assert_eq!((admitted, n % (senders_of_user + 1)), (0, senders_of_user)),
             }
         }
-        assert_eq!((full, gate.total.calls), (TOTAL_CALLS, TOTAL_CALLS));
+        assert_eq!((full, gate.total.calls), (TOTAL_CALLS - ROOT_CALLS, TOTAL_CALLS - ROOT_CALLS));
         gate.finish(":1.0", 1);
         gate.finish(":1.0", 1);
         assert_eq!(flood(&mut gate, ":9.0", 99, 100), (1, Full::Total));
+    }
+
+    #[test]
+    fn root_is_served_when_others_have_all_that_they_may_have() {
+        for bytes in [100, 64 << 10] {
+            let mut gate = Gate::default();
+            for n in 0..100 {
+                flood(&mut gate, &format!(":1.{n}"), 1000 + n, bytes);
+            }
+            assert_eq!(flood(&mut gate, ":1.100", 1100, bytes), (0, Full::Total));
+            let (admitted, _) = flood(&mut gate, ":1.101", 0, bytes);
+            assert_eq!(admitted, SENDER_CALLS.min(ROOT_BYTES / bytes));
+        }
     }
 
     #[test]
