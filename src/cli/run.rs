@@ -18,6 +18,7 @@ use portraitd::publish::dbus::{Bus, Publication, Server, serve};
 use portraitd::service::allocator;
 use portraitd::service::config::{BusConfig, CameraConfig, Config, ConfigSources, Flags};
 use portraitd::service::crash::CrashGuard;
+use portraitd::service::log_limit;
 use portraitd::service::logging;
 use portraitd::service::logging::Logging;
 use portraitd::service::metrics::{Report, replace_file};
@@ -556,6 +557,7 @@ async fn main_loop(
             _ = report.tick() => {
                 factory.budget.sweep();
                 allocator::trim();
+                log_limit::report_left_out();
                 let cameras = manager.cameras();
                 let _ = notify::status(&manager.status_line());
                 let metrics_file = manager.config().metrics_file.clone();

@@ -14,6 +14,8 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::log_limit::LogLimit;
+
 /// Why logging cannot be started or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -157,7 +159,12 @@ pub fn init(filter: &str) -> Result<Logging, LogError> {
             (LogTarget::Stderr, text.without_time().with_target(true).boxed())
         }
     };
-    tracing_subscriber::registry().with(filter).with(output).try_init().map_err(|_| LogError::Started)?;
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(LogLimit)
+        .with(output)
+        .try_init()
+        .map_err(|_| LogError::Started)?;
     Ok(Logging { target, filter: handle })
 }
 

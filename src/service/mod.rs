@@ -8,6 +8,7 @@
 pub mod allocator;
 pub mod config;
 pub mod crash;
+pub mod log_limit;
 pub mod logging;
 pub mod metrics;
 pub mod notify;

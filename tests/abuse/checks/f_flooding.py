@@ -153,3 +153,24 @@ def setting_storm(context):
                f"peak +{daemon.peak - before:.0f} MiB, log of {len(daemon.log_text())} bytes")
     require(daemon.peak - before <= 32 and ring.lost == 0, figures)
     return figures
+
+
+@check("F5", "properties that are toggled without end: what that may write to the log has a limit")
+def toggling(context):
+    daemon = context.daemon()
+    buses = [context.bus(frank) for _ in range(2)]
+    watcher = context.attach(context.bus(dave), "view")
+    watcher.wait(5)
+    before, toggled = len(daemon.log_text()), [0]
+
+    def toggle(bus):
+        toggled[0] += 1
+        return bus.send(SERVICE, CAMERA, PROPERTIES, "Set", "ssv", "org.portraitd.Camera1", "Private", Variant("b", toggled[0] % 2))
+
+    seconds = 20 if context.long else 5
+    answers, errors = loop(buses, seconds, toggle, daemon.check, most=8)
+    written = daemon.log_text()[before:]
+    text = f"{answers} answers in {seconds} s, {len(written.splitlines())} lines and {len(written)} bytes of log, errors {errors}"
+    # Five places write a line each time; each may write 256 and then two a second.
+    require(answers > 500 and len(written.splitlines()) < 2000, text)
+    return text
