@@ -17,7 +17,7 @@ use zbus::names::BusName;
 
 use super::authority::Right;
 use super::service::{CameraService, Client, ClientName};
-use super::transport::Clients;
+use super::transport::{Clients, Descriptors, Foreign};
 use crate::service::panics::vital;
 
 /// What is called with a client that has left.
@@ -29,6 +29,7 @@ pub(super) struct ClientWatch {
     peer: Client,
     /// The clients of a bus.
     clients: Option<Clients>,
+    descriptors: Descriptors,
     cameras: Mutex<Vec<Arc<dyn CameraService>>>,
     /// Who else must know of a client that leaves.
     on_departure: OnceLock<OnDeparture>,
@@ -41,9 +42,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl ClientWatch {
-    pub(super) fn new(peer: Client, clients: Option<Clients>) -> Arc<Self> {
+    pub(super) fn new(peer: Client, clients: Option<Clients>, descriptors: Descriptors) -> Arc<Self> {
         let (cameras, on_departure, departures) = (Mutex::default(), OnceLock::new(), OnceCell::new());
-        Arc::new(Self { peer, clients, cameras, on_departure, departures })
+        Arc::new(Self { peer, clients, descriptors, cameras, on_departure, departures })
+    }
+
+    /// The descriptor that came with a call, or an empty one if it was taken before.
+    ///
+    /// The argument of a handler is a stand-in. Closing the client's descriptor may wait for the
+    /// client, and zbus would do that on the main thread.
+    pub(super) fn descriptor(&self, header: &Header<'_>) -> Foreign {
+        self.descriptors.take(header)
     }
 
     /// Calls `then` with each client that leaves from now on.

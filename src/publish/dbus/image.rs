@@ -23,6 +23,7 @@ use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, splice};
 use tokio::sync::oneshot;
 
+use super::transport::Foreign;
 use crate::publish::{Amounts, RingShare};
 
 /// An image is charged to its user in steps of this size, in bytes, before memory is taken for it.
@@ -67,7 +68,7 @@ pub struct ImageReader {
 }
 
 impl ImageReader {
-    /// Reads all of `fd`: a file or memfd from its beginning, a pipe or socket until its end. The
+    /// Reads all of a descriptor: a file or memfd from its beginning, a pipe or socket until its end. The
     /// bytes are charged to the user of `share` as they come.
     ///
     /// # Errors
@@ -75,16 +76,18 @@ impl ImageReader {
     /// `InvalidArgument` for a descriptor of another kind, an empty image, or one of more than
     /// [`MAX_IMAGE_BYTES`]. `Failed` if reading fails or takes longer than three seconds, or if a
     /// pipe brings nothing for half a second.
-    pub async fn read(&self, fd: OwnedFd, share: RingShare) -> Result<(Vec<u8>, RingShare), ServiceError> {
-        let kind = Kind::of(&fd);
+    pub(super) async fn read(&self, image: Foreign, share: RingShare) -> Result<(Vec<u8>, RingShare), ServiceError> {
+        let kind = Kind::of(image.one()?);
         let busy = &self.busy[kind as usize];
         if busy.swap(true, Ordering::AcqRel) {
             let text = "another image is being read; pass this one as a memfd, or try again";
             return Err(ServiceError::Busy(text.into()));
         }
         let busy = BusyGuard(Arc::clone(busy));
-        let image = Image::new(MAX_IMAGE_BYTES, share);
-        let read = move || read_all(fd, kind, image, Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT);
+        let read = move || {
+            let into = Image::new(MAX_IMAGE_BYTES, share);
+            read_all(image.into_one()?, kind, into, Instant::now() + READ_TIMEOUT, SILENCE_TIMEOUT)
+        };
         on_thread(busy, read).await
     }
 }
@@ -403,7 +406,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().expect("pipe");
         let slow = tokio::spawn({
             let images = Arc::clone(&images);
-            async move { images.read(reader.into(), share()).await }
+            async move { images.read(OwnedFd::from(reader).into(), share()).await }
         });
         // Until the first call has the place of the pipes.
         while !images.busy[Kind::Pipe as usize].load(Ordering::Acquire) {
@@ -412,10 +415,10 @@ mod tests {
         let memory = rustix::fs::memfd_create("portraitd-test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
         let mut memory = File::from(memory);
         memory.write_all(b"png").expect("write");
-        assert_eq!(images.read(memory.into(), share()).await.expect("read").0, b"png");
+        assert_eq!(images.read(OwnedFd::from(memory).into(), share()).await.expect("read").0, b"png");
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let file = File::open(folder.join("Cargo.toml")).expect("file");
-        assert!(images.read(file.into(), share()).await.expect("read").0.starts_with(b"[workspace]"));
+        assert!(images.read(OwnedFd::from(file).into(), share()).await.expect("read").0.starts_with(b"[workspace]"));
         drop(writer);
         assert!(slow.await.expect("task").is_err(), "it brought nothing");
     }

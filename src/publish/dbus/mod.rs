@@ -58,7 +58,7 @@ use objects::{
 use permissions::Permissions;
 use provider::ProviderObject;
 use service::{CameraService, Client, ClientName, ManagerService};
-use transport::{Clients, Transport};
+use transport::{Clients, Descriptors, Transport};
 
 use crate::service::panics::vital;
 
@@ -137,11 +137,11 @@ pub async fn serve(bus: &Bus, publication: Publication) -> Result<Server, ServeE
     };
     let address = bus.address().expect("a bus to serve on").map_err(failed)?;
     let transport = Transport::connect(&address).await.map_err(failed)?;
-    let clients = transport.clients();
+    let known = (transport.clients(), transport.descriptors());
     let builder = Builder::socket(transport);
     // The objects exist before the name is requested: a client that waits for the name finds them.
     let peer = (rustix::process::geteuid().as_raw(), None);
-    let server = serve_on(builder, publication, clients, peer, failed).await?;
+    let server = serve_on(builder, publication, known, peer, failed).await?;
     // The library's default flags would allow another process to take the name away.
     let flags = RequestNameFlags::DO_NOT_QUEUE;
     server.connection.request_name_with_flags(SERVICE_NAME, flags).await.map_err(failed)?;
@@ -158,8 +158,9 @@ pub async fn serve_peer(socket: OwnedFd, publication: Publication) -> Result<Ser
     let peer = peer.map_err(|errno| ServeError::Peer(std::io::Error::from(errno).into()))?;
     let process = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
     let transport = Transport::new(UnixStream::from(socket), false).map_err(|error| ServeError::Peer(error.into()))?;
+    let known = (None, transport.descriptors());
     let builder = Builder::socket(transport).server(Guid::generate()).p2p();
-    serve_on(builder, publication, None, (peer.uid.as_raw(), process), ServeError::Peer).await
+    serve_on(builder, publication, known, (peer.uid.as_raw(), process), ServeError::Peer).await
 }
 
 /// Both ends of a connection without a bus, for tests: the server, and the connection of a client.
@@ -176,13 +177,13 @@ pub async fn peer_pair(publication: Publication) -> Result<(Server, Connection),
 async fn serve_on(
     mut builder: Builder<'static>,
     publication: Publication,
-    clients: Option<Clients>,
+    (clients, descriptors): (Option<Clients>, Descriptors),
     (user, process): (u32, Option<u32>),
     failed: impl Fn(zbus::Error) -> ServeError,
 ) -> Result<Server, ServeError> {
     static PEERS: AtomicU64 = AtomicU64::new(1);
     let peer = ClientName::new(&format!("peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)));
-    let client_watch = ClientWatch::new(Client::new(peer, user, process), clients);
+    let client_watch = ClientWatch::new(Client::new(peer, user, process), clients, descriptors);
     let permissions = Permissions::new(Arc::clone(&publication.authority), Arc::clone(&client_watch));
     let paths = CameraPaths::default();
     let manager = ManagerObject { service: Arc::clone(&publication.manager), cameras: Arc::clone(&paths) };

@@ -429,9 +429,12 @@ impl BackgroundObject {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ServiceError> {
+        // A stand-in: see `ClientWatch::descriptor`.
+        drop(image);
+        let image = self.0.client_watch.descriptor(&header);
         let client = self.0.client_watch.client(connection, &header).await?;
         let share = self.0.service.charge_image(client.user)?;
-        let image = self.0.images.read(image.into(), share).await?;
+        let image = self.0.images.read(image, share).await?;
         self.0.service.set_image(Some(image)).await
     }
 

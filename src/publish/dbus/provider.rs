@@ -11,7 +11,6 @@ use super::attach::parse_offer_options;
 use super::authority::Right;
 use super::context::CameraContext;
 use super::service::OfferRequest;
-use super::transport::Foreign;
 
 /// `org.portraitd.Provider1`.
 pub(super) struct ProviderObject(pub(super) Arc<CameraContext>);
@@ -35,9 +34,10 @@ impl ProviderObject {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(zbus::OwnedFd, zbus::OwnedFd), ServiceError> {
-        // Whatever it is, closing it must not hold up the main thread.
-        let memory = Foreign(vec![memory.into()]);
+        // A stand-in: see `ClientWatch::descriptor`.
+        drop(memory);
         let camera = &self.0;
+        let memory = camera.client_watch.descriptor(&header);
         let epoch = camera.permissions.epoch();
         let client = camera.may(Right::Provide, connection, &header).await?;
         let frame_rate = parse_offer_options(&options)?;

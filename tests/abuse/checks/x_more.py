@@ -15,7 +15,7 @@ from checks.f_flooding import attach_call, loop
 from checks.h_held import png
 from ring import attach, raw_attach
 from wire import BUS, CALL, CAMERA, ERROR, INTERACTIVE, NO_REPLY, PROPERTIES, SERVICE, SIGNAL, Bus, CallError, Gone, Variant, marshal, message
-from world import alice, bob, carol, crowd, dave, eve, frank, require, until
+from world import Failed, alice, bob, carol, crowd, dave, eve, frank, paul, require, until
 
 
 @check("X1", "floods of descriptors: 16 in every message, calls and signals that take none")
@@ -526,3 +526,49 @@ def descriptors_that_wait(context):
     require(ours.recv(1) == b"", "the descriptor of a signal is kept")
     served(context)
     return f"{len(attempts)} calls and a signal refused by the bus"
+
+
+def lingering(seconds=3600):
+    """A TCP socket whose closing waits, because it has unsent data, and the end that does not read."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    sending, receiving = socket.create_connection(listener.getsockname()), listener.accept()[0]
+    listener.close()
+    sending.setblocking(False)
+    try:
+        while sending.send(bytes(1 << 16)):
+            pass
+    except BlockingIOError:
+        pass
+    sending.setblocking(True)
+    sending.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, seconds))
+    return sending, receiving
+
+
+@check("X16", "descriptors whose closing waits for the client, with the calls that take one")
+def descriptors_that_linger(context):
+    daemon = context.daemon('[[camera]]\nname = "main"\ndevice = "provider"\n', source=None)
+    other, slowest = context.bus(dave), 0
+    attempts = [(frank, CAMERA, "org.portraitd.Background1", "SetImage", "h", (0,)),
+                (frank, CAMERA, "org.portraitd.Background1", "SetImage", "h", (1,)),
+                (carol, CAMERA, "org.portraitd.Background1", "SetImage", "h", (0,)),
+                (paul, CAMERA, "org.portraitd.Provider1", "Offer", "ha{sv}", (0, {}))]
+    held = []
+    for user, path, interface, member, signature, values in attempts:
+        sending, receiving = lingering()
+        bus = context.bus(user)
+        serial = bus.send(SERVICE, path, interface, member, signature, *values, fds=[sending.fileno()])
+        # The last descriptor is the service's: closing this one does not wait.
+        sending.close()
+        held.append(receiving)
+        try:
+            bus.wait(serial, 10)
+            raise Failed(f"{member} took a socket")
+        except CallError:
+            pass
+        begun = time.monotonic()
+        other.get("Camera1", "State", timeout=10)
+        slowest = max(slowest, time.monotonic() - begun)
+    daemon.check()
+    for receiving in held:
+        receiving.close()
+    return f"{len(attempts)} calls refused; another user's call took {1000 * slowest:.0f} ms at most"

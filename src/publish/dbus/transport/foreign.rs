@@ -4,43 +4,114 @@
 //! system that the sender serves. The thread that reads from the bus must not do it.
 
 use std::os::fd::OwnedFd;
-use std::sync::LazyLock;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
+use portraitd_protocol::ServiceError;
+use rustix::event::{EventfdFlags, eventfd};
 use tracing::warn;
 
-/// The thread that closes descriptors, or `None` if it could not be started.
-static CLOSER: LazyLock<Option<Sender<Vec<OwnedFd>>>> = LazyLock::new(|| {
-    let (sender, receiver) = channel::<Vec<OwnedFd>>();
-    let started =
-        std::thread::Builder::new().name("close".to_owned()).spawn(move || receiver.into_iter().for_each(drop));
-    started.inspect_err(|error| warn!("no thread to close the descriptors of clients: {error}")).ok().map(|_| sender)
+/// The most threads that close descriptors. One whose closing waits does not hold up the others.
+const MAX_CLOSERS: usize = 4;
+/// One more thread is started when this many descriptors wait for each that there is.
+const WAITING_PER_CLOSER: usize = 8;
+/// With more descriptors than this that wait to be closed, no more are taken from the socket.
+const BACKLOG: usize = 256;
+
+/// The threads that close descriptors.
+struct Closers {
+    sender: Sender<OwnedFd>,
+    receiver: Mutex<Receiver<OwnedFd>>,
+    /// Descriptors that wait to be closed, and those that are being closed.
+    waiting: AtomicUsize,
+    threads: AtomicUsize,
+}
+
+static CLOSERS: LazyLock<Closers> = LazyLock::new(|| {
+    let (sender, receiver) = channel();
+    Closers { sender, receiver: Mutex::new(receiver), waiting: AtomicUsize::new(0), threads: AtomicUsize::new(0) }
 });
+
+impl Closers {
+    /// Has a descriptor closed. It stays open if no thread can be started: the next call tries again.
+    fn close(&'static self, fd: OwnedFd) {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        // The receiver is never dropped.
+        drop(self.sender.send(fd));
+        let threads = self.threads.load(Ordering::Relaxed);
+        if threads < MAX_CLOSERS && waiting >= threads * WAITING_PER_CLOSER {
+            let started = std::thread::Builder::new().name("close".to_owned()).spawn(|| self.run());
+            match started {
+                Ok(_) => drop(self.threads.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => warn!("cannot start a thread to close the descriptors of clients: {error}"),
+            }
+        }
+    }
+
+    fn run(&self) {
+        // One thread waits for the next descriptor, the others for that thread.
+        let next = || self.receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok(fd) = next() {
+            drop(fd);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether more descriptors may be taken. If not, the kernel discards those of the next messages.
+pub(super) fn may_take_more() -> bool {
+    CLOSERS.waiting.load(Ordering::Relaxed) < BACKLOG
+}
+
+/// A descriptor of our own, whose closing never waits.
+///
+/// # Errors
+/// The error of `eventfd`: too many descriptors are open.
+pub(super) fn stand_in() -> std::io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC)?)
+}
 
 /// Descriptors of others. Those that are left when it is dropped are closed by another thread.
 #[derive(Debug, Default)]
 pub(in crate::publish::dbus) struct Foreign(pub Vec<OwnedFd>);
 
 impl Foreign {
-    /// The only descriptor, if it is memory that can be sealed: closing that never waits.
-    pub(in crate::publish::dbus) fn into_memfd(mut self) -> Option<OwnedFd> {
+    /// The only descriptor.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is none, or more than one.
+    pub(in crate::publish::dbus) fn one(&self) -> Result<&OwnedFd, ServiceError> {
         match self.0.as_slice() {
-            [fd] if rustix::fs::fcntl_get_seals(fd).is_ok() => self.0.pop(),
-            _ => None,
+            [fd] => Ok(fd),
+            _ => Err(ServiceError::InvalidArgument("the call must carry one descriptor".into())),
         }
+    }
+
+    /// The only descriptor, for a caller that may wait when it closes it.
+    ///
+    /// # Errors
+    /// As [`Self::one`].
+    pub(in crate::publish::dbus) fn into_one(mut self) -> Result<OwnedFd, ServiceError> {
+        self.one()?;
+        Ok(self.0.remove(0))
+    }
+
+    /// The only descriptor, if it is memory that can be sealed: closing that never waits.
+    pub(in crate::publish::dbus) fn into_memfd(self) -> Option<OwnedFd> {
+        rustix::fs::fcntl_get_seals(self.one().ok()?).ok()?;
+        self.into_one().ok()
     }
 
     /// Has all of them closed.
     pub(super) fn clear(&mut self) {
-        let fds = std::mem::take(&mut self.0);
-        if fds.is_empty() {
-            return;
-        }
-        match &*CLOSER {
-            // The thread only ends with the process.
-            Some(closer) => drop(closer.send(fds)),
-            None => drop(fds),
-        }
+        std::mem::take(&mut self.0).into_iter().for_each(|fd| CLOSERS.close(fd));
+    }
+}
+
+impl From<OwnedFd> for Foreign {
+    fn from(fd: OwnedFd) -> Self {
+        Self(vec![fd])
     }
 }
 
@@ -53,9 +124,9 @@ impl Drop for Foreign {
 /// Waits until everything that was dropped before is closed.
 #[cfg(test)]
 pub(super) fn wait_until_closed() {
-    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
-    drop(Foreign(vec![ours.into()]));
-    assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).expect("closed"), 0);
+    while CLOSERS.waiting.load(Ordering::Relaxed) > 0 {
+        std::thread::yield_now();
+    }
 }
 
 #[cfg(test)]
@@ -64,22 +135,37 @@ mod tests {
 
     use super::*;
 
-    /// A listening TCP socket whose accepted connection has unsent data and lingers: `close` waits.
-    #[test]
-    fn a_descriptor_that_does_not_close_holds_nobody_up() {
+    /// A socket that has unsent data and lingers, and the end that does not read: `close` waits until
+    /// that is dropped.
+    fn lingering() -> (OwnedFd, std::net::TcpStream) {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let sending = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
-        let receiving = listener.accept().expect("accepted");
+        let receiving = listener.accept().expect("accepted").0;
         sending.set_nonblocking(true).expect("set");
         while std::io::Write::write(&mut &sending, &[0; 1 << 16]).is_ok() {}
         sending.set_nonblocking(false).expect("set");
         rustix::net::sockopt::set_socket_linger(&sending, Some(Duration::from_secs(3600))).expect("set");
+        (sending.into(), receiving)
+    }
+
+    #[test]
+    fn descriptors_that_do_not_close_hold_nobody_up_and_not_those_of_others() {
+        let (sockets, receiving): (Vec<_>, Vec<_>) = (1..MAX_CLOSERS).map(|_| lingering()).unzip();
         let (done, waits) = channel();
         std::thread::spawn(move || {
-            drop(Foreign(vec![sending.into()]));
+            drop(Foreign(sockets));
             let _ = done.send(());
         });
         waits.recv_timeout(Duration::from_secs(60)).expect("dropping returns while closing waits");
+        // As many others as start the last of the threads.
+        let (ours, theirs): (Vec<_>, Vec<_>) = (0..MAX_CLOSERS * WAITING_PER_CLOSER)
+            .map(|_| std::os::unix::net::UnixStream::pair().expect("sockets"))
+            .unzip();
+        drop(Foreign(ours.into_iter().map(OwnedFd::from).collect()));
+        for mut theirs in theirs {
+            theirs.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+            assert_eq!(std::io::Read::read(&mut theirs, &mut [0]).expect("closed"), 0);
+        }
         drop(receiving);
     }
 }

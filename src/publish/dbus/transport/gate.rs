@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::foreign::Foreign;
 use crate::publish::dbus::service::{Client, ClientName};
 
 /// Calls in flight from one connection to the bus.
@@ -42,13 +43,15 @@ const FORGETTING_INTERVAL: Duration = Duration::from_secs(60);
 const OWN_SERIALS: u32 = 0xf000_0000;
 
 /// A call in flight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Call {
     serial: u32,
     bytes: usize,
     /// The caller wants no reply, so the reply is not written.
     silent: bool,
     since: Instant,
+    /// The descriptors that came with the call, until its handler takes them.
+    fds: Foreign,
 }
 
 /// The calls in flight of one connection.
@@ -164,7 +167,7 @@ impl Gate {
         self.total.add(bytes);
         self.users.entry(user).or_default().add(bytes);
         let entry = self.senders.entry(sender.into()).or_insert_with(|| Sender { user, calls: Vec::new() });
-        entry.calls.push(Call { serial, bytes, silent, since: now });
+        entry.calls.push(Call { serial, bytes, silent, since: now, fds: Foreign::default() });
         Ok(())
     }
 
@@ -186,6 +189,22 @@ impl Gate {
     pub(super) fn is_silent(&self, sender: &str, serial: u32) -> bool {
         let calls = self.senders.get(sender).map(|sender| &sender.calls);
         calls.and_then(|calls| calls.iter().find(|call| call.serial == serial)).is_some_and(|call| call.silent)
+    }
+
+    /// Keeps the descriptors of a call in flight until they are taken or the call has ended.
+    pub(super) fn keep(&mut self, name: &str, serial: u32, fds: Foreign) {
+        if let Some(call) = self.call(name, serial) {
+            call.fds = fds;
+        }
+    }
+
+    /// The descriptors of a call in flight. None are left.
+    pub(super) fn take(&mut self, name: &str, serial: u32) -> Foreign {
+        self.call(name, serial).map(|call| std::mem::take(&mut call.fds)).unwrap_or_default()
+    }
+
+    fn call(&mut self, name: &str, serial: u32) -> Option<&mut Call> {
+        self.senders.get_mut(name)?.calls.iter_mut().find(|call| call.serial == serial)
     }
 
     /// Uncounts a call.

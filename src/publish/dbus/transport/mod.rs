@@ -48,6 +48,7 @@ use tokio::net::UnixStream;
 use zbus::address::Transport as AddressKind;
 use zbus::address::transport::UnixSocket;
 use zbus::connection::socket::{Socket, Split};
+use zbus::message::Header;
 use zbus::{Address, conn};
 
 use super::service::Client;
@@ -146,6 +147,18 @@ impl Clients {
     }
 }
 
+/// The descriptors that came with calls. What zbus passes to a handler are stand-ins for them.
+#[derive(Clone, Debug)]
+pub(super) struct Descriptors(Arc<Shared>);
+
+impl Descriptors {
+    /// The descriptors of a call that is being handled. None are left.
+    pub(super) fn take(&self, header: &Header<'_>) -> Foreign {
+        let sender = header.sender().map_or("", |name| name.as_str());
+        self.0.gate().take(self.0.counted(sender), header.primary().serial_num().get())
+    }
+}
+
 /// A connected unix socket, for [`zbus::connection::Builder::socket`].
 #[derive(Debug)]
 pub(super) struct Transport(Arc<Shared>);
@@ -167,6 +180,11 @@ impl Transport {
             refusals: Mutex::new(Repeat::new(LOG_INTERVAL_NS)),
             refused: AtomicU64::new(0),
         }))
+    }
+
+    /// The descriptors of the calls.
+    pub(super) fn descriptors(&self) -> Descriptors {
+        Descriptors(Arc::clone(&self.0))
     }
 
     /// The clients, if the other end is a bus.

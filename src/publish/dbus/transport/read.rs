@@ -16,7 +16,7 @@ use zbus::export::async_trait::async_trait;
 use zbus::fdo::ConnectionCredentials;
 
 use super::body::{self, Limits, Refused};
-use super::foreign::Foreign;
+use super::foreign::{self, Foreign};
 use super::gate::Full;
 use super::header::{FIXED_BYTES, Fields, Fixed, Kind, NO_REPLY_EXPECTED};
 use super::long_header::LongHeader;
@@ -261,10 +261,20 @@ impl Reader {
         }
         // zbus then replies to every call, so that the gate sees when each has ended.
         call.bytes[2] &= !NO_REPLY_EXPECTED;
-        match Parsed.receive_message(sequence, &mut call.bytes, &mut call.fds.0).await {
-            Ok(message) => Ok(Some(message)),
+        // zbus closes the descriptors of a message on this thread. It gets some of our own.
+        let stand_ins: io::Result<Vec<_>> = call.fds.0.iter().map(|_| foreign::stand_in()).collect();
+        let parsed = match stand_ins {
+            Ok(mut stand_ins) => Parsed.receive_message(sequence, &mut call.bytes, &mut stand_ins).await,
+            Err(error) => Err(error.into()),
+        };
+        let sender = self.shared.counted(&call.sender);
+        match parsed {
+            Ok(message) => {
+                self.shared.gate().keep(sender, call.fixed.serial, call.fds);
+                Ok(Some(message))
+            }
             Err(error) => {
-                self.shared.gate().finish(self.shared.counted(&call.sender), call.fixed.serial);
+                self.shared.gate().finish(sender, call.fixed.serial);
                 let text = format!("the message cannot be parsed: {error}");
                 self.turn_away_call(&call, reply::INVALID_ARGS, &text).await?;
                 Ok(None)
@@ -429,7 +439,8 @@ fn refusal_of_body(refused: Refused) -> (&'static str, String) {
 async fn receive(shared: &Shared, buffer: &mut [u8]) -> io::Result<(usize, Foreign)> {
     let read = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_READ_FDS))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let room = if foreign::may_take_more() { space.len() } else { 0 };
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space[..room]);
         let mut slices = [IoSliceMut::new(&mut *buffer)];
         let received = recvmsg(&shared.stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
         let mut fds = Foreign::default();
