@@ -3,9 +3,10 @@
 use gst_video::{
     VideoCapsBuilder, VideoColorMatrix, VideoColorRange, VideoColorimetry, VideoFormat, VideoFormatInfo, VideoInfo,
 };
-use portraitd_client::{Colorimetry, FrameInfo, Matrix, Person, PixelFormat, Range, RingLayout, Size, StreamKind};
-
 use portraitd_client::feed::AttachOptions;
+use portraitd_client::protocol::layout::{MAX_OFFERED_BYTES, MIN_SLOTS};
+use portraitd_client::provide::ProvideError;
+use portraitd_client::{Colorimetry, FrameInfo, Matrix, Person, PixelFormat, Range, RingLayout, Size, StreamKind};
 
 /// The pixel formats of rings, as GStreamer names them.
 const FORMATS: [(PixelFormat, VideoFormat); 11] = [
@@ -55,9 +56,7 @@ pub(crate) fn wishes(accepted: &gst::Caps, stream: StreamKind, options: AttachOp
     if matches!(stream, StreamKind::View | StreamKind::Composite) && preferred(first) == Some(VideoFormat::Rgb) {
         options = options.with_format(PixelFormat::Rgb24);
     }
-    if let Ok(rate) = first.get::<gst::Fraction>("framerate")
-        && let Ok(rate @ 1..=240) = u32::try_from((rate.numer() + rate.denom() - 1) / rate.denom().max(1))
-    {
+    if let Some(rate) = first.get::<gst::Fraction>("framerate").ok().and_then(whole_rate) {
         options = options.with_frame_rate_limit(rate);
     }
     options
@@ -98,6 +97,74 @@ fn colorimetry(color: Colorimetry) -> VideoColorimetry {
         Range::Full => VideoColorRange::Range0_255,
     };
     VideoColorimetry::new(range, matrix, gst_video::VideoTransferFunction::Bt709, gst_video::VideoColorPrimaries::Bt709)
+}
+
+/// The form of frames that are offered to the service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Picture {
+    pub(crate) format: PixelFormat,
+    pub(crate) color: Colorimetry,
+    pub(crate) size: Size,
+    /// In frames a second, about.
+    pub(crate) frame_rate: Option<u32>,
+}
+
+impl Picture {
+    /// The layout of the ring of an offer.
+    ///
+    /// # Errors
+    /// [`ProvideError::Layout`] and [`ProvideError::TooLarge`] for frames that cannot be offered.
+    pub(crate) fn layout(&self) -> Result<RingLayout, ProvideError> {
+        let Self { format, color, size, .. } = *self;
+        let layout = RingLayout::new(StreamKind::Source, 1, format, color, size, MIN_SLOTS)?;
+        match layout.total_bytes() {
+            bytes if bytes > MAX_OFFERED_BYTES => Err(ProvideError::TooLarge { size, format, bytes }),
+            _ => Ok(layout),
+        }
+    }
+}
+
+/// The form of frames with fixed caps. `None` if the service does not know the pixel format.
+pub(crate) fn picture_of(info: &VideoInfo) -> Option<Picture> {
+    let format = FORMATS.iter().find(|(_, theirs)| *theirs == info.format())?.0;
+    let described = info.colorimetry();
+    let matrix = match described.matrix() {
+        VideoColorMatrix::Bt709 => Matrix::Bt709,
+        VideoColorMatrix::Bt2020 => Matrix::Bt2020,
+        _ => Matrix::Bt601,
+    };
+    let range = match described.range() {
+        VideoColorRange::Range0_255 => Range::Full,
+        _ => Range::Limited,
+    };
+    let (size, color) = (Size::new(info.width(), info.height()), Colorimetry { matrix, range });
+    Some(Picture { format, color, size, frame_rate: whole_rate(info.fps()) })
+}
+
+/// The form that frames probably have, by what the elements before a sink can deliver: where they
+/// leave a choice, 1280x720 in NV12.
+pub(crate) fn likely_picture(accepted: &gst::Caps) -> Picture {
+    const DEFAULT_SIZE: Size = Size::new(1280, 720);
+    let first = accepted.structure(0);
+    let fixed = |name| first?.get::<i32>(name).ok().and_then(|pixels| u32::try_from(pixels).ok());
+    let size = fixed("width").zip(fixed("height")).map_or(DEFAULT_SIZE, |(width, height)| Size::new(width, height));
+    let format = first
+        .and_then(|first| first.get::<String>("format").ok())
+        .map_or(VideoFormat::Nv12, |name| VideoFormat::from_string(&name));
+    let info = VideoInfo::builder(format, size.width, size.height).fps_if_some(rate_of(accepted)).build();
+    let picture = info.ok().and_then(|info| picture_of(&info)).filter(|picture| picture.layout().is_ok());
+    picture.unwrap_or(Picture {
+        format: PixelFormat::Nv12,
+        color: Colorimetry::default(),
+        size: DEFAULT_SIZE,
+        frame_rate: None,
+    })
+}
+
+/// A rate as the options of the service have it: 1 to 240 frames a second.
+fn whole_rate(rate: gst::Fraction) -> Option<u32> {
+    let rate = u32::try_from(rate.numer().checked_add(rate.denom() - 1)? / rate.denom().max(1)).ok()?;
+    (1..=240).contains(&rate).then_some(rate)
 }
 
 /// The rate of fixed caps; `None` if they leave it open.
@@ -188,6 +255,35 @@ mod tests {
                 assert_eq!(info.colorimetry().range(), VideoColorRange::Range0_255);
             }
             assert!(info.to_caps().expect("caps").can_intersect(&of_stream(stream)));
+            // A sink takes what a source gives.
+            let picture = picture_of(&info).expect("a picture");
+            assert_eq!((picture.format, picture.size, picture.frame_rate), (format, Size::new(64, 48), None));
+            if info.is_yuv() {
+                assert_eq!(picture.color, color);
+            }
+            assert_eq!(picture.layout().expect("a layout").planes(), layout.planes());
         }
+    }
+
+    #[test]
+    fn frames_of_unknown_caps_have_a_likely_form() {
+        let of = |text: &str| likely_picture(&accepted(text));
+        let exact = of("video/x-raw,format=YUY2,width=640,height=480,framerate=30000/1001");
+        assert_eq!((exact.format, exact.size, exact.frame_rate), (PixelFormat::Yuyv, Size::new(640, 480), Some(30)));
+        let open = of("video/x-raw,format={RGB,NV12},width=[1,4096],height=480,framerate=0/1");
+        assert_eq!((open.format, open.size, open.frame_rate), (PixelFormat::Nv12, Size::new(1280, 720), None));
+        for other in ["ANY", "EMPTY", "image/jpeg,width=640,height=480", "video/x-raw,format=NV12,width=0,height=1"] {
+            of(other).layout().expect("a form that can be offered");
+        }
+        let huge = of("video/x-raw,format=RGBx,width=4096,height=4096");
+        assert_eq!(huge.size, Size::new(1280, 720));
+    }
+
+    #[test]
+    fn frames_that_are_too_large_are_refused_with_their_size() {
+        let (format, size) = (PixelFormat::Rgbx32, Size::new(4096, 4096));
+        let picture = Picture { format, color: Colorimetry::default(), size, frame_rate: None };
+        let error = picture.layout().expect_err("more than 64 MiB").to_string();
+        assert!(error.contains("4096x4096"), "{error}");
     }
 }

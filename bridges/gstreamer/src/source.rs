@@ -1,7 +1,6 @@
 //! The element `portraitdsrc`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Mutex;
 
 use gst::glib;
 use gst::prelude::*;
@@ -16,10 +15,8 @@ use portraitd_client::{CropMode, Feed, FrameCopy, MaskResolution, RingLayout, Se
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::caps;
+use crate::{ANSWER, caps, kind_of, lock, service_thread, text_property};
 
-/// How long the service may take to answer before the element fails.
-const ANSWER: Duration = Duration::from_secs(30);
 /// The latency that is reported before a frame has come. It grows with the age of the frames.
 const FIRST_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(60);
 /// The latency does not grow further.
@@ -170,10 +167,6 @@ impl Default for Source {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[glib::object_subclass]
 impl ObjectSubclass for Source {
     const NAME: &'static str = "PortraitdSrc";
@@ -184,24 +177,16 @@ impl ObjectSubclass for Source {
 impl ObjectImpl for Source {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: std::sync::LazyLock<Vec<glib::ParamSpec>> = std::sync::LazyLock::new(|| {
-            let text = |name: &'static str, nick: &'static str, blurb: &'static str, default: Option<&'static str>| {
-                glib::ParamSpecString::builder(name)
-                    .nick(nick)
-                    .blurb(blurb)
-                    .default_value(default)
-                    .mutable_ready()
-                    .build()
-            };
             let stream = "Stream of the camera: view, composite, mask or source";
             let bus = "D-Bus of the service: system, session or an address";
             let crop = "Part of the frame that a composite shows: none or follow (unset: the service's choice)";
             let resolution = "Size of a mask: net or frame (unset: the service's choice)";
             vec![
-                text("camera", "Camera", "Name of the camera (unset: the only one)", None),
-                text("stream", "Stream", stream, Some(StreamKind::View.as_str())),
-                text("bus", "Bus", bus, Some("system")),
-                text("crop", "Crop", crop, None),
-                text("resolution", "Resolution", resolution, None),
+                text_property("camera", "Camera", "Name of the camera (unset: the only one)", None),
+                text_property("stream", "Stream", stream, Some(StreamKind::View.as_str())),
+                text_property("bus", "Bus", bus, Some("system")),
+                text_property("crop", "Crop", crop, None),
+                text_property("resolution", "Resolution", resolution, None),
                 glib::ParamSpecBoolean::builder("wait")
                     .nick("Wait")
                     .blurb("Wait for the service and the camera, instead of failing, where they are not there yet")
@@ -284,12 +269,7 @@ impl BaseSrcImpl for Source {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
         let target = settings.target().map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("portraitdsrc")
-            .enable_all()
-            .build()
-            .map_err(|error| gst::error_msg!(gst::ResourceError::Failed, ("no thread for D-Bus: {error}")))?;
+        let runtime = service_thread("portraitdsrc")?;
         let accepted = caps::of_stream(target.stream);
         *lock(&self.started) = Some(Started { runtime, target, accepted });
         *lock(&self.stream) = Stream::default();
@@ -496,17 +476,9 @@ impl Source {
 
     fn post(&self, error: &NoFrame) {
         match error {
-            NoFrame::Service(error @ ServiceError::NotAuthorized(_)) => {
-                gst::element_imp_error!(self, gst::ResourceError::NotAuthorized, ("{error}"));
-            }
-            NoFrame::Service(error @ ServiceError::CameraAbsent(_)) => {
-                gst::element_imp_error!(self, gst::ResourceError::NotFound, ("{error}"));
-            }
-            NoFrame::Service(error @ ServiceError::Busy(_)) => {
-                gst::element_imp_error!(self, gst::ResourceError::Busy, ("{error}"));
-            }
             NoFrame::Service(error) => {
-                gst::element_imp_error!(self, gst::ResourceError::OpenRead, ("{error}"));
+                let kind = kind_of(error).unwrap_or(gst::ResourceError::OpenRead);
+                gst::element_imp_error!(self, kind, ("{error}"));
             }
             NoFrame::Feed(error) => {
                 gst::element_imp_error!(self, gst::ResourceError::Read, ("{error}"));
