@@ -9,6 +9,7 @@
 //! between two numbers of runs (`benches/instructions/run`).
 
 use portraitd_kernels::blend::{Backdrop, Blur, Compositor, Edge, MaskValues, MaskView};
+use portraitd_kernels::jpeg::JpegDecoder;
 use portraitd_kernels::picture::packed_bytes;
 use portraitd_kernels::sample::{SampleSpec, Sampler};
 use portraitd_kernels::scale::{Filter, Scaler};
@@ -27,8 +28,12 @@ const CROP: PixelRect = PixelRect::new(201.3, 97.6, 896.0, 504.0);
 /// The standard deviation of the blur in the daemon, in source pixels.
 const BLUR: f32 = 28.8;
 
+/// A photograph of 1280x720 in 4:2:0.
+const PHOTOGRAPH: &str = "crates/scene/assets/room-near.jpg";
+
 /// The parts of the pixel path.
-const PARTS: [(&str, &str); 12] = [
+const PARTS: [(&str, &str); 13] = [
+    ("jpeg", "a photograph in JPEG, decoded to NV12; run in the root of the repository"),
     ("gate", "the cells of the motion gate"),
     ("sample", "the net's input"),
     ("view", "a view of a crop at rest, Catmull-Rom"),
@@ -95,6 +100,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if part == "composite" { Compositor::new(Filter::Cubic) } else { Compositor::guided(Filter::Cubic) };
     let mut blur = Blur::new();
     let mut turner = Turner::default();
+    let mut jpeg = JpegDecoder::new();
+    let photograph = if part == "jpeg" { std::fs::read(PHOTOGRAPH)? } else { Vec::new() };
     let values = person();
     let mask = MaskView::new(MaskValues::Float(&values), NET, whole)?;
     for run in 0..runs {
@@ -107,6 +114,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let crop = PixelRect { x: CROP.x + (run % 64) as f32 * 0.37, ..CROP };
                 scaler.scale(&picture, crop, &mut output)?;
             }
+            "jpeg" => jpeg.decode(&photograph, &mut output)?,
             "turn" => turner.turn(&picture, quarter, &mut output)?,
             "copy" | "shrink" => drop(scaler.scale(&picture, whole, &mut output)?),
             _ => {

@@ -15,6 +15,7 @@
 //! | [`sample`] | turns a region of a picture into the input tensor of a network |
 //! | [`upright`] | rotates pictures by right angles, and mirrors them |
 //! | [`blend`] | mattes, composites and blurred backgrounds |
+//! | [`jpeg`] | decodes the JPEG pictures of cameras to planes |
 //! | [`nn`] | the layers of a network and the program that runs them |
 //! | [`simd`] | instruction sets and vectors |
 //!
@@ -67,6 +68,7 @@ pub mod blend;
 mod cast;
 mod component;
 pub mod convert;
+pub mod jpeg;
 pub mod nn;
 pub mod picture;
 pub mod sample;
