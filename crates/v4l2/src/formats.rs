@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::Range as ByteRange;
 
+use super::jpeg;
 use super::sys::{DeviceFormat, FIELD_ANY, FIELD_NONE, MAX_PLANES};
 use portraitd_media::{Colorimetry, Matrix, PixelFormat, Range, Size};
 
@@ -69,7 +70,7 @@ pub enum Encoding {
         /// True if Cr comes before Cb where [`PixelFormat`] has Cb first (`YV12`).
         swapped: bool,
     },
-    /// One JPEG picture a frame, which is decoded to [`PixelFormat::Rgb24`].
+    /// One JPEG picture a frame, which is decoded to [`jpeg::FORMAT`].
     Jpeg,
 }
 
@@ -78,7 +79,7 @@ impl Encoding {
     pub const fn picture_format(self) -> PixelFormat {
         match self {
             Self::Raw { pixels, .. } => pixels,
-            Self::Jpeg => PixelFormat::Rgb24,
+            Self::Jpeg => jpeg::FORMAT,
         }
     }
 
@@ -369,8 +370,7 @@ fn field_name(field: u32) -> &'static str {
 /// V4L2 specification (chapter "Colorspaces").
 fn colorimetry(format: &DeviceFormat, encoding: Encoding) -> Colorimetry {
     if matches!(encoding, Encoding::Jpeg) {
-        // The decoder returns RGB.
-        return Colorimetry { matrix: Matrix::Bt601, range: Range::Full };
+        return jpeg::COLOR;
     }
     let matrix = match (format.ycbcr_encoding, format.colorspace) {
         // BT.709, xvYCC 709, and SMPTE 240M, whose coefficients differ from BT.709 by at most 2 %.

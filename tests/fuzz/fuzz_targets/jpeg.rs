@@ -2,7 +2,7 @@
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| { portraitd_fuzz::targets::jpeg::check(bytes) });
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| { portraitd_fuzz::targets::jpeg::check(bytes); });
 
 #[cfg(not(fuzzing))]
 fn main() {

@@ -9,12 +9,12 @@ use portraitd_media::{Colorimetry, Matrix, Picture, PixelFormat, Range, Size, pa
 use portraitd_media::{FormatRequest, SourceError, Stream, StreamEvent};
 use portraitd_v4l2::CaptureOptions;
 use portraitd_v4l2::formats::FourCc;
-use portraitd_v4l2::jpeg::Decoder;
+use portraitd_v4l2::jpeg::{self, Decoder};
 use portraitd_v4l2::{CaptureStream, Output, WriteOutcome};
 use portraitd_vision::net::EngineOptions;
 use portraitd_vision::net::{Library, TensorLayout};
 
-use portraitd_kernels::convert::to_nv12;
+use portraitd_kernels::convert::{to_nv12, to_rgb24};
 use portraitd_kernels::picture::{PictureMut, PixelRect};
 use portraitd_kernels::sample::{self, SampleSpec, Sampler};
 
@@ -90,8 +90,11 @@ const PERSON_SIZE: Size = Size::new(341, 512);
 /// A photograph of a person is written as NV12 and captured through the driver: the net finds the
 /// same person in it as in the original photograph.
 fn person(lab: &Lab) -> Outcome {
+    let mut decoded = vec![0; packed_bytes(jpeg::FORMAT, PERSON_SIZE)];
+    Decoder::default().decode(PERSON, PERSON_SIZE, &mut decoded)?;
+    let decoded = Picture::packed(jpeg::FORMAT, PERSON_SIZE, jpeg::COLOR, &decoded)?;
     let mut photograph = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
-    Decoder::default().decode(PERSON, PERSON_SIZE, &mut photograph)?;
+    to_rgb24(&decoded, &mut PictureMut::packed(PixelFormat::Rgb24, PERSON_SIZE, &mut photograph)?)?;
     // In the centre of a grey canvas.
     let mut canvas = vec![96; packed_bytes(PixelFormat::Rgb24, SIZE)];
     for (y, row) in photograph.chunks(341 * 3).enumerate() {

@@ -10,7 +10,7 @@ use portraitd_media::{FormatRequest, Source, SourceError, Stream, StreamEvent};
 use portraitd_media::{PixelFormat, Size, packed_bytes};
 use portraitd_v4l2::clock::StallDetector;
 use portraitd_v4l2::formats::FourCc;
-use portraitd_v4l2::jpeg::Decoder;
+use portraitd_v4l2::jpeg::{Decoder, FORMAT};
 use portraitd_v4l2::{CaptureStream, DeviceSource, DeviceWatch, devices};
 
 use super::Test;
@@ -107,7 +107,7 @@ fn jpeg(lab: &Lab) -> Outcome {
     ensure!(info.formats.iter().map(|format| format.code.as_str()).eq(["MJPG", "YUYV"]), "{:?}", info.formats);
     let mut stream = open(&wanted(341, 512))?;
     ensure!(stream.code() == FourCc::new(*b"MJPG") && stream.format().size == PERSON_SIZE, "{:?}", stream.format());
-    let mut expected = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
+    let mut expected = vec![0; packed_bytes(FORMAT, PERSON_SIZE)];
     Decoder::default().decode(PERSON, PERSON_SIZE, &mut expected)?;
     // What is allocated once, and the program's pages that are read over 9p when they are first used,
     // come in the first rounds. A leak comes in every one.
@@ -180,7 +180,7 @@ fn damage(lab: &Lab) -> Outcome {
     }
     let camera = Camera::plug(0, &profile(), pictures)?;
     let mut stream = open(&wanted(341, 512))?;
-    let mut expected = vec![0; packed_bytes(PixelFormat::Rgb24, PERSON_SIZE)];
+    let mut expected = vec![0; packed_bytes(FORMAT, PERSON_SIZE)];
     Decoder::default().decode(PERSON, PERSON_SIZE, &mut expected)?;
     for _ in 0..3 * bad.len() {
         let shown = frame(&mut stream)?;
