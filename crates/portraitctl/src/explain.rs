@@ -14,10 +14,7 @@ pub(crate) fn explain(error: &anyhow::Error, bus: &str) -> String {
             _ => None,
         });
         let words = match service {
-            Some(error) if error.is_not_running() => {
-                let Ok(bus) = bus.parse::<Bus>();
-                not_running(&bus)
-            }
+            Some(error) if error.is_not_running() => not_running(bus),
             Some(ServiceError::Bus(zbus::Error::FDO(error))) => format!("{error}{}", advice(error)),
             Some(ServiceError::Bus(error)) => error.to_string(),
             _ => cause.to_string(),
@@ -35,7 +32,8 @@ pub(crate) fn explain(error: &anyhow::Error, bus: &str) -> String {
 }
 
 /// The text if the service is not on the bus.
-fn not_running(bus: &Bus) -> String {
+pub(crate) fn not_running(bus: &str) -> String {
+    let Ok(bus) = bus.parse::<Bus>();
     let start = match bus {
         Bus::System => "; `systemctl start portraitd` starts it, `systemctl status portraitd` says why it does not run",
         Bus::Session => "; start it with `portraitd run --bus session`",

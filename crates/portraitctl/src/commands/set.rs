@@ -12,7 +12,9 @@ use portraitd_client::feed::find_camera;
 use portraitd_client::protocol::control::ControlValue;
 use portraitd_client::protocol::settings::{self, SettingError, excerpt, parse_number, parse_rectangle};
 use portraitd_client::protocol::spelling::{nearest, snake_case};
-use portraitd_client::proxy::{BackgroundProxy, ControlsProxy, Fractions, FramingProxy, SegmentationProxy};
+use portraitd_client::proxy::{
+    BackgroundProxy, CameraProxy, ControlsProxy, Fractions, FramingProxy, SegmentationProxy,
+};
 use portraitd_client::{BackgroundMode, FramingMode, FramingSpeed};
 use serde_json::json;
 use zbus::proxy::CacheProperties;
@@ -20,17 +22,23 @@ use zbus::{Connection, Variant};
 
 use crate::output::Output;
 
+/// One byte more than the service accepts: it explains the limit.
+pub(crate) const MOST_IMAGE_BYTES: u64 = (32 << 20) + 1;
+
 /// The image at `path`, as a descriptor to send. A file is copied to memory, because the service
 /// never waits while it reads memory, and reads it even while another client's file or pipe is slow.
 fn image_of(path: &Path) -> io::Result<OwnedFd> {
-    // One byte more than the service accepts: it explains the limit.
-    const MOST_BYTES: u64 = (32 << 20) + 1;
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
         return Ok(file.into());
     }
+    memory_of(file.take(MOST_IMAGE_BYTES))
+}
+
+/// What `reader` delivers, in memory that can be sent.
+pub(crate) fn memory_of(mut reader: impl Read) -> io::Result<OwnedFd> {
     let mut memory = File::from(rustix::fs::memfd_create("portraitctl-image", rustix::fs::MemfdFlags::CLOEXEC)?);
-    io::copy(&mut file.take(MOST_BYTES), &mut memory)?;
+    io::copy(&mut reader, &mut memory)?;
     Ok(memory.into())
 }
 
@@ -214,6 +222,74 @@ impl FromStr for Setting {
     }
 }
 
+/// A camera whose settings are changed.
+pub(crate) struct Target {
+    camera: CameraProxy<'static>,
+    framing: FramingProxy<'static>,
+    segmentation: SegmentationProxy<'static>,
+    background: BackgroundProxy<'static>,
+    controls: ControlsProxy<'static>,
+}
+
+impl Target {
+    pub(crate) async fn of(camera: CameraProxy<'static>) -> Result<Self> {
+        let (connection, path) = (camera.inner().connection(), camera.inner().path());
+        let no = CacheProperties::No;
+        Ok(Self {
+            framing: FramingProxy::builder(connection).path(path.to_owned()).cache_properties(no).build().await?,
+            segmentation: SegmentationProxy::builder(connection)
+                .path(path.to_owned())
+                .cache_properties(no)
+                .build()
+                .await?,
+            background: BackgroundProxy::builder(connection).path(path.to_owned()).cache_properties(no).build().await?,
+            controls: ControlsProxy::builder(connection).path(path.to_owned()).cache_properties(no).build().await?,
+            camera,
+        })
+    }
+
+    /// Changes one setting.
+    pub(crate) async fn apply(&self, setting: &Setting) -> Result<()> {
+        let Self { camera, framing, segmentation, background, controls } = self;
+        match setting {
+            Setting::Private(private) => camera.set_private(*private).await?,
+            Setting::Rotate(degrees) => camera.set_rotate(*degrees).await?,
+            Setting::Mirror(mirror) => camera.set_mirror(*mirror).await?,
+            Setting::FramingMode(mode) => framing.set_mode(mode.as_str().into()).await?,
+            Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
+            Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
+            Setting::Speed(speed) => framing.set_speed(speed.as_str().into()).await?,
+            Setting::Subject(id) => framing.set_subject(*id).await?,
+            Setting::Zones(zones) => framing.set_zones(zones).await?,
+            Setting::Model(model) => segmentation.set_model(model).await?,
+            Setting::BackgroundMode(mode) => background.set_mode(mode.as_str().into()).await?,
+            Setting::Color(color) => background.set_color(color).await?,
+            Setting::Blur(blur) => background.set_blur(*blur).await?,
+            Setting::Strict(strict) => background.set_strict(*strict).await?,
+            Setting::Control(name, None) => controls.reset(name).await?,
+            Setting::Control(name, Some(value)) => {
+                let value = match value {
+                    ControlValue::Switch(switch) => Variant::from(*switch),
+                    ControlValue::Number(number) => Variant::from(*number),
+                    ControlValue::Text(text) => Variant::from(text.as_str()),
+                };
+                controls.set(name, &value).await?;
+            }
+            Setting::Image(None) => background.clear_image().await?,
+            Setting::Image(Some(path)) => {
+                let image = image_of(path).with_context(|| format!("{}", path.display()))?;
+                self.set_image(&image).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the background picture to the contents of a descriptor.
+    pub(crate) async fn set_image(&self, image: &OwnedFd) -> Result<()> {
+        Ok(self.background.set_image(image.as_fd().into()).await?)
+    }
+}
+
 /// Runs the command. It stops at the first setting that the service refuses; the settings before it
 /// stay in force.
 pub(crate) async fn run(
@@ -222,53 +298,14 @@ pub(crate) async fn run(
     settings: &[Setting],
     output: Output,
 ) -> Result<()> {
-    let camera = find_camera(connection, camera).await?;
-    let path = camera.inner().path().to_owned();
-    let no = CacheProperties::No;
-    let framing = FramingProxy::builder(connection).path(&path).cache_properties(no).build().await?;
-    let segmentation = SegmentationProxy::builder(connection).path(&path).cache_properties(no).build().await?;
-    let background = BackgroundProxy::builder(connection).path(&path).cache_properties(no).build().await?;
-    let controls = ControlsProxy::builder(connection).path(&path).cache_properties(no).build().await?;
+    let target = Target::of(find_camera(connection, camera).await?).await?;
     for (done, setting) in settings.iter().enumerate() {
-        let set = async {
-            match setting {
-                Setting::Private(private) => camera.set_private(*private).await?,
-                Setting::Rotate(degrees) => camera.set_rotate(*degrees).await?,
-                Setting::Mirror(mirror) => camera.set_mirror(*mirror).await?,
-                Setting::FramingMode(mode) => framing.set_mode(mode.as_str().into()).await?,
-                Setting::ManualCrop(crop) => framing.set_manual_crop(*crop).await?,
-                Setting::MaxZoom(zoom) => framing.set_max_zoom(*zoom).await?,
-                Setting::Speed(speed) => framing.set_speed(speed.as_str().into()).await?,
-                Setting::Subject(id) => framing.set_subject(*id).await?,
-                Setting::Zones(zones) => framing.set_zones(zones).await?,
-                Setting::Model(model) => segmentation.set_model(model).await?,
-                Setting::BackgroundMode(mode) => background.set_mode(mode.as_str().into()).await?,
-                Setting::Color(color) => background.set_color(color).await?,
-                Setting::Blur(blur) => background.set_blur(*blur).await?,
-                Setting::Strict(strict) => background.set_strict(*strict).await?,
-                Setting::Control(name, None) => controls.reset(name).await?,
-                Setting::Control(name, Some(value)) => {
-                    let value = match value {
-                        ControlValue::Switch(switch) => Variant::from(*switch),
-                        ControlValue::Number(number) => Variant::from(*number),
-                        ControlValue::Text(text) => Variant::from(text.as_str()),
-                    };
-                    controls.set(name, &value).await?;
-                }
-                Setting::Image(None) => background.clear_image().await?,
-                Setting::Image(Some(path)) => {
-                    let image = image_of(path).with_context(|| format!("{}", path.display()))?;
-                    background.set_image(image.as_fd().into()).await?;
-                }
-            }
-            anyhow::Ok(())
-        };
-        set.await.with_context(|| match done {
+        target.apply(setting).await.with_context(|| match done {
             0 => setting.key().into_owned(),
             done => format!("{} (the {done} before it are set)", setting.key()),
         })?;
         if let Setting::MaxZoom(zoom) = setting {
-            let limits = framing.limits().await.unwrap_or_default();
+            let limits = target.framing.limits().await.unwrap_or_default();
             let limit = limits.get("max_zoom").and_then(|limit| f64::try_from(limit).ok());
             // Frames of a camera that has not been opened yet have no known size.
             if let Some(limit) = limit.filter(|limit| zoom - limit > 0.005) {
