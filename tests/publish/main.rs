@@ -16,6 +16,7 @@ mod hostile;
 mod interfaces;
 mod permissions;
 mod pipes;
+mod preview;
 mod process;
 mod readers;
 mod ring;

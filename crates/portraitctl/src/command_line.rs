@@ -37,6 +37,16 @@ Examples:
   portraitctl --camera door provide people.y4m --repeat
   ffmpeg -i rtsp://camera.example/stream -pix_fmt yuv420p -f yuv4mpegpipe - | portraitctl provide -";
 
+#[cfg(feature = "preview")]
+const PREVIEW_EXAMPLES: &str = "\
+Examples:
+  portraitctl preview
+  portraitctl preview --listen 127.0.0.1:0              (any free port)
+  ssh -t -L 8080:127.0.0.1:8080 board portraitctl preview
+
+The address ends with a token that is new at each start. Whoever has it sees and controls the cameras
+as the user can who started the command.";
+
 /// Shows portraitd's cameras, changes their settings, and reads their streams.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
@@ -105,6 +115,11 @@ pub(crate) enum Command {
     },
     /// Frames the people again, now.
     Reframe,
+    /// Serves a web page that shows the cameras and changes their settings, until it is interrupted.
+    /// Prints the address of the page. A camera is open only while a page shows it.
+    #[cfg(feature = "preview")]
+    #[command(after_help = PREVIEW_EXAMPLES)]
+    Preview(PreviewArguments),
     /// Shows the figures that the service measures.
     Stats,
     /// Waits until the service is on the bus and no camera is absent, starting, stalled or failed.
@@ -172,6 +187,19 @@ pub(crate) struct AttachArguments {
     /// Prints a line for every frame, on standard error if the frames go to standard output.
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// The arguments of `preview`.
+#[cfg(feature = "preview")]
+#[derive(Args, Debug)]
+pub(crate) struct PreviewArguments {
+    /// The address and port to listen on. Port 0 is any free port.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: std::net::SocketAddr,
+    /// Listens also on an address that other machines reach. Pictures and the token then cross the
+    /// network unencrypted.
+    #[arg(long)]
+    pub unencrypted: bool,
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

@@ -57,6 +57,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Set { settings } => set::run(connection, camera, &settings, output).await,
         Command::Controls => controls::run(connection, camera, json).await,
         Command::Provide { file, repeat } => provide::run(connection, camera, &file, repeat, output).await,
+        #[cfg(feature = "preview")]
+        Command::Preview(arguments) => commands::preview::run(connection, camera, &cli.bus, &arguments, output).await,
         Command::Reframe => reframe::run(connection, camera, output).await,
         Command::Wait { timeout } => wait::run(connection, camera, timeout, json).await,
         Command::Stats => stats::run(connection, camera, json).await,

@@ -3,6 +3,8 @@
 pub(crate) mod attach;
 pub(crate) mod controls;
 pub(crate) mod list;
+#[cfg(feature = "preview")]
+pub(crate) mod preview;
 pub(crate) mod provide;
 pub(crate) mod reframe;
 pub(crate) mod set;

@@ -284,6 +284,12 @@ impl Target {
         Ok(())
     }
 
+    /// Frames the people again.
+    #[cfg(feature = "preview")]
+    pub(crate) async fn reframe(&self) -> Result<()> {
+        Ok(self.framing.reframe().await?)
+    }
+
     /// Sets the background picture to the contents of a descriptor.
     pub(crate) async fn set_image(&self, image: &OwnedFd) -> Result<()> {
         Ok(self.background.set_image(image.as_fd().into()).await?)
