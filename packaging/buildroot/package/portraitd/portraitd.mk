@@ -5,7 +5,7 @@
 ################################################################################
 
 # A revision until the first release. packaging/update writes it.
-PORTRAITD_VERSION = 6524f2a73a8c8d953e7374e0b46b7804a595c670
+PORTRAITD_VERSION = 8a261ef5e3327b25df86721a5c1a42ff0213b260
 PORTRAITD_SITE = $(call github,portraitd,portraitd,$(PORTRAITD_VERSION))
 PORTRAITD_LICENSE = MIT or Apache-2.0 (programs), Apache-2.0 (models)
 PORTRAITD_LICENSE_FILES = LICENSE-APACHE LICENSE-MIT NOTICE

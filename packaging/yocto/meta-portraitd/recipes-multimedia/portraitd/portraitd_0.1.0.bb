@@ -10,12 +10,12 @@ LICENSE = "(MIT | Apache-2.0) & Apache-2.0"
 LIC_FILES_CHKSUM = "\
     file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
     file://LICENSE-MIT;md5=37418a145025ab390c48ab734f988c00 \
-    file://NOTICE;md5=46cd42a08382206f402ddd198477e356 \
+    file://NOTICE;md5=bd97fa3bd7188a5780f118c856f6886e \
 "
 
 SRC_URI = "git://github.com/portraitd/portraitd.git;protocol=https;branch=main"
 # `packaging/update REVISION` writes the version, this line, the sums above and the crates.
-SRCREV = "6524f2a73a8c8d953e7374e0b46b7804a595c670"
+SRCREV = "8a261ef5e3327b25df86721a5c1a42ff0213b260"
 
 inherit cargo cargo-update-recipe-crates features_check systemd useradd
 require ${BPN}-crates.inc
