@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portraitd_client::StreamKind;
 use portraitd_client::feed::{camera_at, find_camera};
+use portraitd_client::protocol::names::ERROR_PREFIX;
 use portraitd_client::proxy::ManagerProxy;
 use serde_json::{Value as Json, json};
 use tokio::sync::{Semaphore, watch};
@@ -57,10 +58,18 @@ impl IntoResponse for Failure {
     }
 }
 
+/// Leaves out the name that an error has on the bus: its text says the same in words.
+fn plain(text: &str) -> String {
+    match text.split_once(ERROR_PREFIX) {
+        Some((before, error)) => format!("{before}{}", error.split_once(": ").map_or(error, |(_, words)| words)),
+        None => text.to_owned(),
+    }
+}
+
 impl App {
     /// The answer for what the service, or reaching it, has failed in.
     fn failure(&self, error: &anyhow::Error) -> Failure {
-        Failure(StatusCode::BAD_GATEWAY, explain(error, &self.bus))
+        Failure(StatusCode::BAD_GATEWAY, plain(&explain(error, &self.bus)))
     }
 
     /// Answers with JSON what `result` computes. A call would start a service that was stopped, so it
