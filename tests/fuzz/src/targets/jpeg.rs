@@ -1,9 +1,9 @@
 //! Any bytes that a camera sends as a JPEG picture, decoded twice (a decoder learns from the first
 //! time), and by another decoder: no panic, no memory error, no other picture.
 
-use portraitd_media::{Size, packed_bytes};
+use portraitd_kernels::jpeg::JpegDecoder;
+use portraitd_media::{PictureMut, Size, packed_bytes};
 use portraitd_v4l2::jpeg::{Decoder, FORMAT};
-use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -11,8 +11,8 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 const SIZE: Size = Size::new(32, 16);
 const WIDTH: usize = 32;
 
-/// Decodes the bytes twice, and compares the luma with that of `zune-jpeg` if it decodes them as
-/// well. Returns whether it was compared.
+/// Decodes the bytes twice, and compares the luma of a baseline picture with that of `zune-jpeg` if
+/// it decodes them as well. Returns whether it was compared.
 ///
 /// # Panics
 /// If the second result differs from the first, or from that of the other decoder.
@@ -25,6 +25,11 @@ pub fn check(bytes: &[u8]) -> bool {
     assert!(second || !first, "decoded once, but not the second time");
     let Some(picture) = picture else { return false };
     assert_eq!(picture, out, "the same bytes gave another picture");
+    let mut planes = PictureMut::packed(FORMAT, SIZE, &mut out).expect("large enough");
+    if JpegDecoder::new().decode(bytes, &mut planes).is_err() {
+        return false;
+    }
+    assert_eq!(picture, out, "not the picture of the decoder for baseline pictures");
     let Some(luma) = other_luma(bytes) else { return false };
     let mut compared = false;
     for start in (0..WIDTH * 16).step_by(8 * WIDTH).flat_map(|row| (row..row + WIDTH).step_by(8)) {
@@ -44,9 +49,8 @@ pub fn check(bytes: &[u8]) -> bool {
 
 /// The luma that `zune-jpeg` decodes from a baseline picture in Y'CbCr.
 fn other_luma(bytes: &[u8]) -> Option<Vec<u8>> {
-    let options =
-        DecoderOptions::default().set_strict_mode(true).jpeg_set_out_colorspace(ColorSpace::YCbCr);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_out_colorspace(ColorSpace::YCbCr);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().ok()?;
     let info = decoder.info()?;
     let of_size = usize::from(info.width) == WIDTH && info.height == 16;
