@@ -71,7 +71,7 @@ pub(super) struct HuffmanTable {
     counts: [u8; 16],
     symbols: [u8; 256],
     /// By the next [`LOOKUP_BITS`] bits.
-    lookup: [Code; 1 << LOOKUP_BITS],
+    lookup: Box<[Code; 1 << LOOKUP_BITS]>,
     /// For each length from 1 to 16: the end of its codes, aligned to 16 bits, and what to add to a
     /// code for the index of its symbol.
     lengths: [(u32, i32); 16],
@@ -90,7 +90,7 @@ impl Default for HuffmanTable {
             class: Class::Dc,
             counts: [0; 16],
             symbols: [0; 256],
-            lookup: [Code(0); 1 << LOOKUP_BITS],
+            lookup: Box::new([Code(0); 1 << LOOKUP_BITS]),
             lengths: [(0, 0); 16],
         }
     }

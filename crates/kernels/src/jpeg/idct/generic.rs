@@ -109,13 +109,13 @@ pub(super) unsafe trait Rows: Lanes {
     unsafe fn store(rows: [Self; 8], out: *mut u8, stride: usize);
 }
 
-/// One pass over the columns. With `QUARTER`, the last four rows are zero. The results have
-/// `FRACTION` more fractional bits than the input, less `SHIFT`.
+/// One pass over the columns. With `QUARTER`, the last four rows are zero. The lowest `SHIFT` bits
+/// of the results are to be removed. Half of what they stand for is added, for rounding.
 ///
 /// # Safety
 /// The target features of `V` are enabled.
 #[inline(always)]
-pub(super) unsafe fn pass<V: Lanes, const QUARTER: bool, const SHIFT: i32>(row: [V; 8]) -> [V; 8] {
+pub(super) unsafe fn pass<V: Lanes, const QUARTER: bool, const SHIFT: i32>(row: [V; 8]) -> [V::Wide; 8] {
     // SAFETY: the caller promises the target features.
     unsafe {
         // Closures would not be inlined into code with other target features.
@@ -155,11 +155,27 @@ pub(super) unsafe fn pass<V: Lanes, const QUARTER: bool, const SHIFT: i32>(row: 
             ];
             (even, odd)
         };
-        let mut out = row;
+        let mut out = [half; 8];
         for index in 0..4 {
             let even = V::wide_add(even[index], half);
-            out[index] = V::narrow::<SHIFT>(V::wide_add(even, odd[index]));
-            out[7 - index] = V::narrow::<SHIFT>(V::wide_sub(even, odd[index]));
+            out[index] = V::wide_add(even, odd[index]);
+            out[7 - index] = V::wide_sub(even, odd[index]);
+        }
+        out
+    }
+}
+
+/// Removes `SHIFT` bits, and saturates to 16 bits.
+///
+/// # Safety
+/// The target features of `V` are enabled.
+#[inline(always)]
+unsafe fn narrow<V: Lanes, const SHIFT: i32>(wide: [V::Wide; 8]) -> [V; 8] {
+    // SAFETY: the caller promises the target features.
+    unsafe {
+        let mut out = [V::narrow::<SHIFT>(wide[0]); 8];
+        for (out, wide) in out.iter_mut().zip(wide) {
+            *out = V::narrow::<SHIFT>(wide);
         }
         out
     }
@@ -168,14 +184,13 @@ pub(super) unsafe fn pass<V: Lanes, const QUARTER: bool, const SHIFT: i32>(row: 
 /// The transform with vectors of rows.
 pub(in super::super) struct WithRows<V>(PhantomData<V>);
 
-// SAFETY: the output is checked for eight rows of 16 bytes.
+// SAFETY: a store writes 8 bytes for each block at each row.
 unsafe impl<V: Rows> Transform for WithRows<V> {
     #[inline(always)]
-    unsafe fn transform<const QUARTER: bool>(blocks: &[Block; 2], out: &mut [u8], stride: usize) {
-        assert!(out.len() >= super::output_bytes(stride) && stride >= 16, "an output of {} bytes", out.len());
+    unsafe fn transform<const QUARTER: bool>(blocks: &[Block; 2], _: [usize; 2], out: &mut [u8], stride: usize) {
         for (index, blocks) in blocks.chunks_exact(V::BLOCKS).enumerate() {
-            // SAFETY: the caller promises the target features. There are `BLOCKS` blocks, and the
-            // output was checked.
+            // SAFETY: the caller promises the target features and the length of the output. There are
+            // `BLOCKS` blocks.
             unsafe {
                 let zero = V::narrow::<1>(V::wide_splat(0));
                 let used = if QUARTER { 4 } else { 8 };
@@ -183,8 +198,8 @@ unsafe impl<V: Rows> Transform for WithRows<V> {
                 for (y, row) in rows.iter_mut().enumerate().take(used) {
                     *row = V::load(blocks, y);
                 }
-                let columns = V::transpose(pass::<V, QUARTER, FIRST>(rows));
-                let samples = V::transpose(pass::<V, QUARTER, SECOND>(columns));
+                let columns = V::transpose(narrow::<V, FIRST>(pass::<V, QUARTER, FIRST>(rows)));
+                let samples = V::transpose(narrow::<V, SECOND>(pass::<V, QUARTER, SECOND>(columns)));
                 V::store(samples, out.as_mut_ptr().add(index * 8), stride);
             }
         }

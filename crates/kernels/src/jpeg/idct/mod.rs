@@ -33,19 +33,15 @@ pub(super) const fn output_bytes(stride: usize) -> usize {
 /// The transform of an instruction set.
 ///
 /// # Safety
-/// [`Transform::transform`] writes to nothing but its output. It may only be called where the
-/// target features of the instruction set are enabled.
+/// [`Transform::transform`] writes to nothing but its output.
 #[allow(unsafe_code, reason = "the instruction set is the caller's promise")]
 pub(super) unsafe trait Transform {
-    /// Transforms two blocks to eight rows of 16 samples. With `QUARTER`, only the coefficients of
-    /// their first four rows and columns are not zero.
-    ///
-    /// # Panics
-    /// If `out` is shorter than [`output_bytes`], or `stride` than a row.
+    /// Transforms two blocks to eight rows of 16 samples. `last` are the indices of their last
+    /// coefficients in coding order. With `QUARTER`, they are at most [`LAST_OF_QUARTER`].
     ///
     /// # Safety
-    /// The target features are enabled.
-    unsafe fn transform<const QUARTER: bool>(blocks: &[Block; 2], out: &mut [u8], stride: usize);
+    /// The target features are enabled, and `out` has at least [`output_bytes`].
+    unsafe fn transform<const QUARTER: bool>(blocks: &[Block; 2], last: [usize; 2], out: &mut [u8], stride: usize);
 }
 
 /// Transforms two blocks to eight rows of 16 samples: those of the first block and, right of them,
@@ -59,8 +55,9 @@ pub(super) unsafe trait Transform {
 #[allow(unsafe_code, reason = "the instruction set is the caller's promise")]
 #[inline(always)]
 pub(super) unsafe fn transform<T: Transform>(blocks: &[Block; 2], last: [usize; 2], out: &mut [u8], stride: usize) {
-    let last = last[0].max(last[1]);
-    if last == 0 {
+    assert!(out.len() >= output_bytes(stride) && stride >= 16, "an output of {} bytes", out.len());
+    let greatest = last[0].max(last[1]);
+    if greatest == 0 {
         let values = blocks.each_ref().map(|block| flat(block.0[0]));
         for y in 0..8 {
             let (first, second) = out[y * stride..][..16].split_at_mut(8);
@@ -69,12 +66,12 @@ pub(super) unsafe fn transform<T: Transform>(blocks: &[Block; 2], last: [usize; 
         }
         return;
     }
-    // SAFETY: the caller promises the target features.
+    // SAFETY: the caller promises the target features, and the output is long enough.
     unsafe {
-        if last <= LAST_OF_QUARTER {
-            T::transform::<true>(blocks, out, stride);
+        if greatest <= LAST_OF_QUARTER {
+            T::transform::<true>(blocks, last, out, stride);
         } else {
-            T::transform::<false>(blocks, out, stride);
+            T::transform::<false>(blocks, last, out, stride);
         }
     }
 }
