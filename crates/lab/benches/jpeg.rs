@@ -184,12 +184,13 @@ fn path(files: &[PathBuf]) -> f64 {
             nv12.clone()
         })
         .collect();
+    let mut rgb = OwnedPicture::zeroed(PixelFormat::Rgb24, SIZE, COLOR).expect("a size");
     let mut out = nv12.clone();
-    let mut chains: [Chain; 2] = std::array::from_fn(|_| {
+    let mut chains: [Chain; 3] = std::array::from_fn(|_| {
         let model = Library::default().load("selfie-landscape", EngineOptions::default()).expect("a built-in model");
         Chain::new(model).expect("samples")
     });
-    let mut times: [Vec<f64>; 2] = Default::default();
+    let mut times: [Vec<f64>; 3] = Default::default();
     let last = 2 * files.len() - 2;
     for round in 0..ROUNDS * last {
         // Forwards and backwards, so that nobody jumps.
@@ -197,18 +198,24 @@ fn path(files: &[PathBuf]) -> f64 {
         let sequence = round as u64;
         for (which, times) in times.iter_mut().enumerate() {
             let started = cpu_ms();
-            let picture = if which == 0 {
-                decoder.decode(&pictures[index], &mut nv12.as_picture_mut()).expect("decodes");
-                nv12.as_picture()
-            } else {
-                decoded[index].as_picture()
+            let picture = match which {
+                0 => {
+                    decoder.decode(&pictures[index], &mut nv12.as_picture_mut()).expect("decodes");
+                    nv12.as_picture()
+                }
+                1 => decoded[index].as_picture(),
+                _ => {
+                    zune(&pictures[index], ColorSpace::RGB, rgb.bytes_mut());
+                    rgb.as_picture()
+                }
             };
             let crop = chains[which].step(&picture, sequence, sequence * 33_333_333).expect("steps").crop;
             chains[which].draw_view(&picture, crop, &mut out.as_picture_mut()).expect("drawn");
             times.push(cpu_ms() - started);
         }
     }
-    let [(_, jpeg), (_, raw)] = times.each_mut().map(|times| least_and_median(times));
+    let [(_, jpeg), (_, raw), (_, through_rgb)] = times.each_mut().map(|times| least_and_median(times));
+    println!("| frame path to a view from JPEG, by RGB of zune-jpeg | | {through_rgb:.3} | |");
     println!("| frame path to a view from JPEG | | {jpeg:.3} | |");
     println!("| frame path to a view from NV12 | | {raw:.3} | |");
     jpeg - raw
