@@ -1,8 +1,8 @@
 //! The clients of one ring: how they are woken, and how their departure is noticed.
 //!
-//! Each client has its own pipe, into which the service writes one byte per published frame. The
-//! write end does not block, and a full pipe is skipped, because the bytes in it wake the reader
-//! anyway. A client leaves by closing the read end; the kernel does this too when a process is
+//! Each client has its own pipe, into which the service puts a byte when it has published a frame.
+//! The write end does not block. A pipe has room for one byte, and a full one is skipped, because the
+//! byte in it wakes the reader anyway. A client leaves by closing the read end; the kernel does this too when a process is
 //! killed. The write end then reports `EPOLLERR`. All write ends are in one epoll set, whose
 //! descriptor becomes readable as soon as a client has left, even while no frames are published.
 //!
@@ -16,7 +16,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use portraitd_protocol::layout::HEADER_BYTES;
@@ -24,7 +24,7 @@ use portraitd_protocol::sequence_lock::newest;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, tee};
 
 use super::budget::RingShare;
 use super::error::PublishError;
@@ -345,9 +345,21 @@ fn empty_pipe(writer: &OwnedFd) {
     }
 }
 
+/// A pipe with one byte, which is never read.
+static WAKE_UP: LazyLock<Option<(OwnedFd, OwnedFd)>> = LazyLock::new(|| {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    (rustix::io::write(&writer, &[1]) == Ok(1)).then_some((reader, writer))
+});
+
 fn wake_one(client: &mut Client) {
-    // EAGAIN means that the pipe is full: its bytes wake the client anyway.
-    if rustix::io::write(&client.event, &[1]) == Err(Errno::PIPE) {
+    // The byte is shared. If each were written, each would take a page, which the client could keep
+    // in a pipe or socket of its own, at the service's cost.
+    let woken = match &*WAKE_UP {
+        Some((reader, _)) => tee(reader, &client.event, 1, SpliceFlags::NONBLOCK),
+        None => rustix::io::write(&client.event, &[1]),
+    };
+    // EAGAIN means that the pipe is full: its byte wakes the client anyway.
+    if woken == Err(Errno::PIPE) {
         client.gone = true;
     }
 }
