@@ -122,6 +122,10 @@ fn check_memory(memory: &OwnedFd) -> Result<(), OfferError> {
     if bytes > MAX_OFFERED_BYTES as u64 {
         return Err(OfferError::TooLarge { bytes });
     }
+    // Pages beyond the end would stand in for holes before it. This frees them: the size stays, so the
+    // seals allow it, and because of the seals no others can come and no holes can be made.
+    rustix::fs::ftruncate(memory, bytes).map_err(system("ftruncate"))?;
+    let status = rustix::fs::fstat(memory).map_err(system("fstat"))?;
     let allocated = u64::try_from(status.st_blocks).unwrap_or(0).saturating_mul(512);
     if allocated < bytes {
         return Err(OfferError::Holes { allocated, bytes });
