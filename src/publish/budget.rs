@@ -9,6 +9,7 @@
 //! hold stays charged, and is looked at again ([`RingBudget::sweep`]).
 
 mod fair;
+mod group;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use super::error::PublishError;
 use super::shared_file::SharedFile;
 pub use fair::RingHolder;
+use group::MemoryGroup;
 
 /// Half of what the unit allows the service (`MemoryMax=`): one ring of 3840x2160 in RGB, or ten of
 /// 1920x1080 in NV12.
@@ -66,6 +68,8 @@ const RINGS: Limit = Limit::new(32, 8, 2);
 /// Each attachment has a pipe, and a process may open 1024 descriptors by default.
 const ATTACHMENTS: Limit = Limit::new(256, 64, 16);
 const SNAPSHOTS: Limit = Limit { all: 8, reserve: 4, share: 1, user: 2 };
+/// Each picture that a client keeps has a descriptor here, until the client lets go of it.
+const PICTURES: Limit = Limit { all: 256, reserve: 64, share: 8, user: 64 };
 /// Each image that is being read has a thread.
 const IMAGES: Limit = Limit { all: 8, reserve: 4, share: 1, user: 4 };
 
@@ -80,12 +84,14 @@ pub struct Amounts {
     pub attachments: usize,
     /// Snapshots in flight.
     pub snapshots: usize,
+    /// Pictures that clients keep, and those that are being made.
+    pub pictures: usize,
     /// Images that are being read.
     pub images: usize,
 }
 
 impl Amounts {
-    const NONE: Self = Self { bytes: 0, rings: 0, attachments: 0, snapshots: 0, images: 0 };
+    const NONE: Self = Self { bytes: 0, rings: 0, attachments: 0, snapshots: 0, pictures: 0, images: 0 };
 
     /// One ring of this size, which takes whole pages.
     pub fn ring(bytes: usize) -> Self {
@@ -98,6 +104,16 @@ impl Amounts {
 
     /// One snapshot in flight.
     pub const SNAPSHOT: Self = Self { snapshots: 1, ..Self::NONE };
+
+    /// A picture of this size that a client keeps.
+    pub const fn picture(bytes: usize) -> Self {
+        Self { bytes, pictures: 1, ..Self::NONE }
+    }
+
+    /// What a program provides frames with: memory, and a pair of descriptors.
+    pub const fn offer(bytes: usize) -> Self {
+        Self { bytes, ..Self::ATTACHMENT }
+    }
 
     /// One image that is being read.
     pub const IMAGE: Self = Self { images: 1, ..Self::NONE };
@@ -112,6 +128,7 @@ impl Amounts {
         self.rings += other.rings;
         self.attachments += other.attachments;
         self.snapshots += other.snapshots;
+        self.pictures += other.pictures;
         self.images += other.images;
     }
 
@@ -120,6 +137,7 @@ impl Amounts {
         self.rings -= other.rings;
         self.attachments -= other.attachments;
         self.snapshots -= other.snapshots;
+        self.pictures -= other.pictures;
         self.images -= other.images;
     }
 }
@@ -132,6 +150,8 @@ struct Shared {
     bytes: Limit,
     ledger: Mutex<Ledger>,
     holders: Mutex<Vec<Weak<dyn RingHolder>>>,
+    /// What the system allows this process.
+    group: Option<MemoryGroup>,
     /// Something was given back.
     freed: Notify,
 }
@@ -178,7 +198,7 @@ pub struct RingShare {
 
 impl Default for RingBudget {
     fn default() -> Self {
-        Self::new(DEFAULT_BYTES)
+        Self::with(DEFAULT_BYTES, MemoryGroup::of_this_process())
     }
 }
 
@@ -186,8 +206,13 @@ impl RingBudget {
     /// A budget of `limit` bytes. A quarter is kept for users that use at most an eighth.
     #[must_use]
     pub fn new(limit: usize) -> Self {
+        Self::with(limit, None)
+    }
+
+    fn with(limit: usize, group: Option<MemoryGroup>) -> Self {
         let bytes = Limit::new(limit, limit / 4, limit / 8);
-        Self(Arc::new(Shared { bytes, ledger: Mutex::default(), holders: Mutex::default(), freed: Notify::new() }))
+        let (ledger, holders) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { bytes, ledger, holders, group, freed: Notify::new() }))
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -209,6 +234,11 @@ impl RingBudget {
     }
 
     fn try_take(&self, user: u32, amounts: Amounts) -> Result<RingShare, PublishError> {
+        if let Some(group) = &self.0.group
+            && group.room().is_some_and(|room| room == 0 || room < amounts.bytes as u64)
+        {
+            return Err(PublishError::OutOfMemory { limit: group.limit() });
+        }
         let now = Instant::now();
         let mut ledger = self.ledger();
         let total = ledger.total;
@@ -224,6 +254,7 @@ impl RingBudget {
             ("streams of different kinds and sizes", RINGS, total.rings, used.rings, amounts.rings),
             ("attachments", ATTACHMENTS, total.attachments, used.attachments, amounts.attachments),
             ("snapshots in flight", SNAPSHOTS, total.snapshots, used.snapshots, amounts.snapshots),
+            ("pictures that are kept", PICTURES, total.pictures, used.pictures, amounts.pictures),
             ("images being read", IMAGES, total.images, used.images, amounts.images),
         ];
         for (what, limit, total, used, more) in kinds {
@@ -283,7 +314,8 @@ impl RingBudget {
 }
 
 impl RingShare {
-    /// Charges the user for a pipe that a client has kept open.
+    /// Charges the user for something that a client may have kept open: a pipe, or what an offer of
+    /// frames was made with.
     pub(crate) fn leave_residue(&self) {
         if let Some(account) = self.budget.ledger().users.get_mut(&self.user) {
             account.leave(FILE_RESIDUE, Instant::now());
@@ -312,12 +344,13 @@ impl RingShare {
 
     /// Gives all but `kept` back. Amounts that are larger than the charged ones change nothing.
     pub fn shrink(&mut self, kept: Amounts) {
-        let Amounts { bytes, rings, attachments, snapshots, images } = self.amounts;
+        let Amounts { bytes, rings, attachments, snapshots, pictures, images } = self.amounts;
         let kept = Amounts {
             bytes: kept.bytes.min(bytes),
             rings: kept.rings.min(rings),
             attachments: kept.attachments.min(attachments),
             snapshots: kept.snapshots.min(snapshots),
+            pictures: kept.pictures.min(pictures),
             images: kept.images.min(images),
         };
         let mut rest = self.amounts;
@@ -388,6 +421,20 @@ mod tests {
         let made = (0..100_000).take_while(|_| budget.take(1, Amounts::ring(0)).is_ok()).count();
         assert!((16_384..17_000).contains(&made), "{made}");
         budget.take(2, Amounts::ring(0)).expect("another user");
+    }
+
+    #[test]
+    fn the_pictures_that_one_user_keeps_leave_descriptors_for_others() {
+        let budget = RingBudget::default();
+        let mut kept = Vec::new();
+        while let Ok(mut share) = budget.take(1, Amounts::picture(9000)) {
+            share.shrink(Amounts::picture(1500));
+            kept.push(share);
+        }
+        assert_eq!(kept.len(), PICTURES.user);
+        budget.take(2, Amounts::picture(9000)).expect("another user");
+        kept.pop();
+        budget.take(1, Amounts::picture(9000)).expect("one was let go");
     }
 
     #[test]

@@ -53,6 +53,15 @@ pub enum PublishError {
         /// How many there may be.
         limit: usize,
     },
+    /// The control group has nearly all of its memory.
+    #[error(
+        "the service has nearly all of the {} MiB that it may have: a client may keep memory of rings that have ended",
+        limit >> 20
+    )]
+    OutOfMemory {
+        /// What the group may take, in bytes.
+        limit: u64,
+    },
     /// A user makes rings and snapshots faster than their remains can be accounted for.
     #[error("this user has asked for too many rings and snapshots in a short time; wait a minute")]
     TooFast,

@@ -42,7 +42,7 @@ impl Inner {
             readable.map_err(|error| ServiceError::Failed(error.to_string()))?;
             // The copy of the frame takes less than a slot.
             let (copy, file) = (layout.slot_bytes, most_bytes(layout.size.width, layout.size.height));
-            let share = self.budget.take(client.user, Amounts::memory(copy + file)).map_err(|error| busy(&error))?;
+            let share = self.budget.take(client.user, Amounts::picture(copy + file)).map_err(|error| busy(&error))?;
             let encode = move || encode(fds, share, deadline.into_std());
             if let Some(png) = run_blocking(Worker::Snapshots, encode).await?.map_err(ServiceError::Failed)? {
                 return Ok(png);
@@ -83,7 +83,7 @@ fn encode(fds: ClientFds, mut share: RingShare, deadline: Instant) -> Result<Opt
     drop(ring);
     let (file, bytes) = write_file(&frame, share.user()).map_err(|error| format!("the picture: {error}"))?;
     drop(frame);
-    share.shrink(Amounts::memory(bytes));
+    share.shrink(Amounts::picture(bytes));
     let png = file.for_client().map_err(|error| error.to_string())?;
     share.budget().clone().keep(file, share);
     Ok(Some(png))
