@@ -56,8 +56,15 @@ impl Inner {
         let opened = run_blocking(Worker::Rings, move || OfferedFrames::open(memory)).await?;
         let (frames, fds) = opened.map_err(|error| invalid(&error))?;
         let layout = *frames.layout();
-        let share = self.budget.take(client.user, Amounts::memory(buffer_bytes(&layout)));
+        let amounts = Amounts::offer(buffer_bytes(&layout));
+        let share = match self.budget.take_fairly(client.user, amounts).await {
+            // Its last offer may be what there is no room beside.
+            Err(_) if desk.withdraw(|_, owner| *owner == client) => self.budget.take_fairly(client.user, amounts).await,
+            share => share,
+        };
         let share = share.map_err(|error| busy(&error))?;
+        // The client may keep the eventfd and the socket after the end of the offer.
+        (0..2).for_each(|_| share.leave_residue());
         let end = frames.end().and_then(watch_readable).map_err(|error| failed(&error))?;
         let (id, inner) = (desk.next_id(), Arc::downgrade(self));
         let watch = self.runtime.spawn(vital("the end of a provider", async move {
