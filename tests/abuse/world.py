@@ -7,6 +7,7 @@ shipped actions and rules. Seats and sessions are files of logind's format, whic
 
 import os
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -289,8 +290,11 @@ class Daemon:
         self.start(wait)
 
     def start(self, wait=True):
+        files = int(unit_value("LimitNOFILE", "1024"))
+
         def become():
             self.group.enter()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
             os.setgroups([])
             os.setresgid(portraitd.gid, portraitd.gid, portraitd.gid)
             os.setresuid(portraitd.uid, portraitd.uid, portraitd.uid)

@@ -223,3 +223,22 @@ def snapshots_beside_watcher(context):
             f"{len(beside)} turns; {lost} lost; {outcome}, {daemon.threads} threads")
     require(rate_during >= 0.9 * rate and lost == 0, text)
     return text
+
+
+@check("C9", "tiny snapshots kept: descriptors of the service")
+def many_snapshots(context):
+    daemon = context.daemon()
+    context.attach(context.bus(dave), "mask").wait(10)
+    bus, kept, refused = context.bus(bob), [], None
+    while refused is None and len(kept) < 600:
+        try:
+            bus.camera("Snapshot", "s", "mask", timeout=20)
+            kept.append(bus.last.fds[0])
+        except CallError as error:
+            refused = error
+    descriptors = daemon.descriptors
+    served(context)
+    for fd in kept:
+        os.close(fd)
+    require(refused is not None and refused.short == "Busy" and len(kept) <= 64, f"{len(kept)} kept, then {refused}")
+    return f"{len(kept)} kept, then {refused.short}; {descriptors} descriptors"

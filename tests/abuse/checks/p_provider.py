@@ -1,5 +1,6 @@
 """P: programs that provide the frames of a camera, and die, stall, change and lie."""
 
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -377,3 +378,29 @@ def withdrawn(context):
     ring.leave()
     daemon.check()
     return "the offer ends with the permission, and with the client's connection"
+
+
+@check("P5", "memory of a provider that is all holes, with as many pages beyond its end")
+def pages_beyond_the_end(context):
+    context.daemon(CONFIG, source=None)
+    bus = context.bus(paul)
+    head, size = header(320, 180)
+    fd = os.memfd_create("holes", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    end = -(-size // 4096) * 4096
+    keep_size = 1
+    if ctypes.CDLL(None, use_errno=True).fallocate(fd, keep_size, ctypes.c_long(end), ctypes.c_long(end)) != 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
+    mapped = mmap.mmap(fd, size, mmap.MAP_SHARED)
+    mapped[: len(head)] = head
+    fcntl.fcntl(fd, F_ADD_SEALS, SEALS)
+    require(os.fstat(fd).st_blocks * 512 >= size, "the file does not look whole")
+    expect_error(["InvalidArgument"], lambda: offer(bus, fd), "an offer of holes")
+    honest, also_mapped = memory(head, size)
+    reader = os.open(f"/proc/self/fd/{honest}", os.O_RDONLY)
+    expect_error(["InvalidArgument"], lambda: offer(bus, reader), "memory that cannot be checked")
+    offer(bus, honest)
+    for fd in (fd, honest, reader):
+        os.close(fd)
+    mapped.close()
+    also_mapped.close()

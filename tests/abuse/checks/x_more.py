@@ -572,3 +572,92 @@ def descriptors_that_linger(context):
     for receiving in held:
         receiving.close()
     return f"{len(attempts)} calls refused; another user's call took {1000 * slowest:.0f} ms at most"
+
+
+class Pins:
+    """Sockets that nobody reads, into which pages of a file are sent: the kernel keeps the pages, and copies nothing."""
+
+    def __init__(self):
+        self.pairs = []
+
+    def pin(self, fd, size):
+        at = 0
+        while at < size:
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            self.pairs += [ours, theirs]
+            try:
+                while at < size:
+                    at += os.sendfile(ours.fileno(), fd, at, min(size - at, 1 << 16))
+            except BlockingIOError:
+                pass
+
+    def close(self):
+        for end in self.pairs:
+            end.close()
+        self.pairs = []
+
+
+@check("X17", "a client keeps the pages of its rings in sockets, and leaves: new rings are refused before memory ends")
+def pinned_pages(context):
+    daemon = context.daemon()
+    other = context.attach(context.bus(dave), "mask")
+    other.wait(10)
+    pins, most, refused, rings = Pins(), 0, None, 0
+    context.at_end(pins.close)
+    while refused is None and rings < 200:
+        bus = context.bus(bob)
+        try:
+            memory, event = raw_attach(bus, "view", width=1920, height=1080)
+        except CallError as error:
+            refused = error
+            break
+        select.select([event], [], [], 10)
+        pins.pin(memory, os.fstat(memory).st_size)
+        os.close(memory)
+        os.close(event)
+        bus.close()
+        rings += 1
+        most = max(most, daemon.group.used)
+        daemon.check()
+    require(refused is not None and refused.short == "Busy", f"{rings} rings, {refused}")
+    other.frames = 0
+    other.wait(10)
+    pins.close()
+    served(context)
+    return f"{rings} rings, then {refused.short}; {most:.0f} MiB of the group at most; served when the pages were let go of"
+
+
+@check("X18", "a client moves the bytes of its event pipes to sockets that nobody reads")
+def moved_bytes(context):
+    daemon = context.daemon()
+    other = context.attach(context.bus(dave), "mask")
+    other.wait(10)
+    bus, poller, moved = context.bus(bob), select.epoll(), 0
+    events = []
+    for _ in range(12):
+        memory, event = raw_attach(bus, "mask")
+        os.close(memory)
+        os.set_blocking(event, False)
+        poller.register(event, select.EPOLLIN)
+        events.append(event)
+    sinks = [socket.socketpair()]
+    sinks[-1][0].setblocking(False)
+    before, end = daemon.group.used, time.monotonic() + (30 if context.long else 6)
+    while time.monotonic() < end:
+        for fd, _ in poller.poll(0.2):
+            try:
+                moved += os.splice(fd, sinks[-1][0].fileno(), 1, flags=2)
+            except BlockingIOError:
+                sinks.append(socket.socketpair())
+                sinks[-1][0].setblocking(False)
+    grown = daemon.group.used - before
+    for fd in events:
+        os.close(fd)
+    for pair in sinks:
+        pair[0].close()
+        pair[1].close()
+    # A page for each would be 4 KiB.
+    require(moved > 200 and grown < moved * 4096 / 4 / (1 << 20), f"{moved} bytes moved, {grown:.1f} MiB more")
+    return f"{moved} bytes moved, {grown:+.1f} MiB"
