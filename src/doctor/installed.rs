@@ -11,6 +11,8 @@ pub(super) const UNIT_FOLDERS: [&str; 5] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
+/// The group whose members may provide frames.
+const PROVIDERS: &str = "portraitd-providers";
 const REINSTALL: &str = "install the package portraitd again, or run systemd/install";
 
 pub(super) fn examine(surroundings: &Surroundings, report: &mut Report) {
@@ -91,9 +93,11 @@ fn users(surroundings: &Surroundings, report: &mut Report) {
     if !users.iter().any(|user| user.name == "portraitd") {
         missing.push(("/etc/passwd", "the user portraitd"));
     }
-    for (name, text) in
-        [("portraitd-clients", "the group portraitd-clients"), ("portraitd-control", "the group portraitd-control")]
-    {
+    for (name, text) in [
+        ("portraitd-clients", "the group portraitd-clients"),
+        ("portraitd-control", "the group portraitd-control"),
+        (PROVIDERS, "the group portraitd-providers"),
+    ] {
         if !groups.iter().any(|group| group.name == name) {
             missing.push(("/etc/group", text));
         }
@@ -104,21 +108,39 @@ fn users(surroundings: &Surroundings, report: &mut Report) {
         report.error("user-missing", *place, what, &["sudo systemd-sysusers", RELOAD_BUS, RESTART]);
     }
     let caller = &surroundings.caller;
-    let Some(clients) = groups.iter().find(|group| group.name == "portraitd-clients") else { return };
-    if caller.user == 0 || caller.groups.contains(&clients.number) {
-        return;
-    }
     let name = users.into_iter().find(|user| user.number == caller.user).map(|user| user.name);
     let name = name.unwrap_or_else(|| caller.user.to_string());
-    if clients.members.contains(&name) {
-        let what = format!("{name} is in the group portraitd-clients, but not yet in this session");
-        let remedy = ["log in again, or for this shell: newgrp portraitd-clients"];
-        report.warning("caller-login", "/etc/group", what, &remedy);
-    } else {
-        let what =
-            format!("{name} is not in the group portraitd-clients, and may attach only while sitting at the screen");
-        let add = format!("sudo usermod --append --groups portraitd-clients {name}");
-        report.warning("caller-group", "/etc/group", what, &[&add, "log in again"]);
+    // Whether the caller lacks the group, and whether only this session does.
+    let lacks = |name_of_group: &str| {
+        let group = groups.iter().find(|group| group.name == name_of_group)?;
+        let has = caller.user == 0 || caller.groups.contains(&group.number);
+        (!has).then(|| group.members.contains(&name))
+    };
+    match lacks("portraitd-clients") {
+        Some(true) => {
+            let what = format!("{name} is in the group portraitd-clients, but not yet in this session");
+            let remedy = ["log in again, or for this shell: newgrp portraitd-clients"];
+            report.warning("caller-login", "/etc/group", what, &remedy);
+        }
+        Some(false) => {
+            let what =
+                format!("{name} is not in the group portraitd-clients, and may attach only while sitting at the screen");
+            let add = format!("sudo usermod --append --groups portraitd-clients {name}");
+            report.warning("caller-group", "/etc/group", what, &[&add, "log in again"]);
+        }
+        None => {}
+    }
+    if let Some(camera) = surroundings.providers().next()
+        && let Some(is_member) = lacks(PROVIDERS)
+    {
+        let add = format!("sudo usermod --append --groups {PROVIDERS} {name}");
+        let (is, remedy): (_, &[&str]) = if is_member {
+            ("is not yet in this session", &["log in again"])
+        } else {
+            ("is not", &[&add, "log in again"])
+        };
+        let what = format!("{name} {is} in the group {PROVIDERS}, and may not provide frames for {}", camera.name);
+        report.note("caller-provider", "/etc/group", what, remedy);
     }
 }
 

@@ -32,7 +32,8 @@ use std::path::{Path, PathBuf};
 use portraitd_v4l2::DeviceInfo;
 use serde::Serialize;
 
-use crate::service::config::{BusConfig, Config};
+use crate::service::config::{BusConfig, CameraConfig, Config};
+use crate::source::SourceSpec;
 use bus::BusFacts;
 use root::Root;
 
@@ -143,6 +144,7 @@ pub const FINDINGS: &[&str] = &[
     "polkit-actions",
     "caller-group",
     "caller-login",
+    "caller-provider",
     // running
     "systemd-old",
     "unit-failed",
@@ -153,6 +155,7 @@ pub const FINDINGS: &[&str] = &[
     "safe-mode",
     "degraded",
     "camera-state",
+    "no-provider",
     "camera-private",
     // settings
     "config-refused",
@@ -213,6 +216,12 @@ impl Surroundings {
     /// The bus of the configuration. A refused configuration does not tell.
     fn bus_config(&self) -> BusConfig {
         self.settings.as_ref().map_or(BusConfig::System, |config| config.bus.clone())
+    }
+
+    /// The cameras whose frames another program provides.
+    fn providers(&self) -> impl Iterator<Item = &CameraConfig> {
+        let cameras = self.settings.iter().flat_map(|config| &config.cameras);
+        cameras.filter(|camera| camera.device.parse() == Ok(SourceSpec::Provider))
     }
 
     /// Whether systemd runs here and the service is meant to be a unit of it.

@@ -42,7 +42,7 @@ pub(super) fn examine(surroundings: &Surroundings, report: &mut Report) {
             let what = format!("the service owns its name and does not answer: {error}");
             report.error("service-silent", "org.portraitd", what, &[JOURNAL, RESTART]);
         }
-        Answer::Cameras(cameras) => cameras.iter().for_each(|camera| of_camera(camera, report)),
+        Answer::Cameras(cameras) => cameras.iter().for_each(|camera| of_camera(surroundings, camera, report)),
     }
 }
 
@@ -67,7 +67,7 @@ fn of_unit(surroundings: &Surroundings, unit: &UnitFacts, report: &mut Report) -
     active == "inactive"
 }
 
-fn of_camera(camera: &CameraFacts, report: &mut Report) {
+fn of_camera(surroundings: &Surroundings, camera: &CameraFacts, report: &mut Report) {
     let place = format!("camera {}", camera.name);
     let name = &camera.name;
     if camera.degraded == SAFE_MODE {
@@ -79,10 +79,21 @@ fn of_camera(camera: &CameraFacts, report: &mut Report) {
         report.warning("degraded", place.clone(), what, &remedy);
     }
     let reason = if camera.last_error.is_empty() { String::new() } else { format!(": {}", camera.last_error) };
+    let is_provided = surroundings.providers().any(|provided| provided.name == *name);
     match camera.state.parse::<CameraState>() {
+        Ok(CameraState::Absent) if is_provided => {
+            let what = "no program provides its frames (`device = \"provider\"`)".to_owned();
+            let unit = format!("sudo systemctl enable --now portraitd-provide@{name}    # docs/recipes/gstreamer.md");
+            let by_hand = format!("or as a member of portraitd-providers: portraitctl --camera {name} provide FILE.y4m");
+            let look = format!("where such a unit runs: journalctl -u portraitd-provide@{name} -n 20");
+            report.error("no-provider", place, what, &[&unit, &by_hand, &look]);
+        }
         Ok(state @ (CameraState::Absent | CameraState::Stalled | CameraState::Failed)) => {
             let what = format!("the camera is {state}{reason}. The service tries again by itself");
-            report.error("camera-state", place, what, &["portraitd devices", "journalctl -k -n 50"]);
+            let of_provider = format!("journalctl -u portraitd-provide@{name} -n 20    # or where its provider runs");
+            let remedy: &[&str] =
+                if is_provided { &[&of_provider] } else { &["portraitd devices", "journalctl -k -n 50"] };
+            report.error("camera-state", place, what, remedy);
         }
         Ok(CameraState::Private) => {
             let what = "the camera is private: its shutter is closed, or a client has made it private".to_owned();

@@ -14,6 +14,7 @@ use crate::service::config::{CameraConfig, Place, Warning};
 use crate::service::crash::SAFE_MODE;
 
 const CLIENTS: u32 = 40_001;
+const PROVIDERS: u32 = 40_004;
 const KIOSK: u32 = 40_010;
 
 /// A board in a folder.
@@ -29,7 +30,7 @@ impl Board {
         let own = folder.path().metadata().expect("metadata");
         let is = Surroundings {
             root: folder.path().to_owned(),
-            caller: Caller { user: KIOSK, groups: vec![KIOSK, CLIENTS] },
+            caller: Caller { user: KIOSK, groups: vec![KIOSK, CLIENTS, PROVIDERS] },
             settings: Ok(Config { cameras: vec![CameraConfig::default()], ..Config::default() }),
             refused_models: Vec::new(),
             devices: vec![camera("/dev/video0", &[("YUYV", 1280, 720, 30.0), ("MJPG", 1280, 720, 30.0)])],
@@ -62,7 +63,8 @@ impl Board {
         board.write(
             "/etc/group",
             &format!(
-                "video:x:{}:\nportraitd-clients:x:{CLIENTS}:kiosk\nportraitd-control:x:40002:\nportraitd:x:40003:\n",
+                "video:x:{}:\nportraitd-clients:x:{CLIENTS}:kiosk\nportraitd-control:x:40002:\nportraitd:x:40003:\n\
+                 portraitd-providers:x:{PROVIDERS}:kiosk\n",
                 own.gid()
             ),
         );
@@ -256,9 +258,20 @@ const CASES: &[Case] = &[
     ("caller-group", Severity::Warning, "usermod --append --groups portraitd-clients kiosk", |b| {
         let groups = fs::read_to_string(b.at("/etc/group")).expect("read").replace(":kiosk", ":");
         b.write("/etc/group", &groups);
+        // A camera of a device needs no provider.
         b.is.caller.groups = vec![KIOSK];
     }),
     ("caller-login", Severity::Warning, "not yet in this session", |b| b.is.caller.groups = vec![KIOSK]),
+    ("caller-provider", Severity::Note, "usermod --append --groups portraitd-providers kiosk", |b| {
+        b.device("provider");
+        let groups = fs::read_to_string(b.at("/etc/group")).expect("read").replace(":40004:kiosk", ":40004:");
+        b.write("/etc/group", &groups);
+        b.is.caller.groups = vec![KIOSK, CLIENTS];
+    }),
+    ("caller-provider", Severity::Note, "is not yet in this session in the group portraitd-providers", |b| {
+        b.device("provider");
+        b.is.caller.groups = vec![KIOSK, CLIENTS];
+    }),
     ("systemd-old", Severity::Warning, "systemd 241 is older than 247", |b| b.is.bus.systemd = Some("241".into())),
     ("unit-failed", Severity::Error, "(exit-code, status 1); it said: no such model", |b| {
         b.is.bus.answer = Answer::NoOwner;
@@ -292,6 +305,14 @@ const CASES: &[Case] = &[
     }),
     ("camera-state", Severity::Error, "the camera is failed: in use by another program", |b| {
         b.camera("failed", "in use by another program", "");
+    }),
+    ("camera-state", Severity::Error, "journalctl -u portraitd-provide@main", |b| {
+        b.device("provider");
+        b.camera("stalled", "no frame for 2 s", "");
+    }),
+    ("no-provider", Severity::Error, "systemctl enable --now portraitd-provide@main", |b| {
+        b.device("provider");
+        b.camera("absent", "provider: no program provides frames", "");
     }),
     ("camera-private", Severity::Note, "portraitctl --camera main set camera.private=off", |b| {
         b.camera("private", "", "");
