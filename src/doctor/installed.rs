@@ -123,8 +123,9 @@ fn users(surroundings: &Surroundings, report: &mut Report) {
             report.warning("caller-login", "/etc/group", what, &remedy);
         }
         Some(false) => {
-            let what =
-                format!("{name} is not in the group portraitd-clients, and may attach only while sitting at the screen");
+            let what = format!(
+                "{name} is not in the group portraitd-clients, and may attach only while sitting at the screen"
+            );
             let add = format!("sudo usermod --append --groups portraitd-clients {name}");
             report.warning("caller-group", "/etc/group", what, &[&add, "log in again"]);
         }

@@ -84,7 +84,8 @@ fn of_camera(surroundings: &Surroundings, camera: &CameraFacts, report: &mut Rep
         Ok(CameraState::Absent) if is_provided => {
             let what = "no program provides its frames (`device = \"provider\"`)".to_owned();
             let unit = format!("sudo systemctl enable --now portraitd-provide@{name}    # docs/recipes/gstreamer.md");
-            let by_hand = format!("or as a member of portraitd-providers: portraitctl --camera {name} provide FILE.y4m");
+            let by_hand =
+                format!("or as a member of portraitd-providers: portraitctl --camera {name} provide FILE.y4m");
             let look = format!("where such a unit runs: journalctl -u portraitd-provide@{name} -n 20");
             report.error("no-provider", place, what, &[&unit, &by_hand, &look]);
         }

@@ -551,6 +551,8 @@ impl Stream for ProviderStream {
             match waited {
                 Waited::Announced => announced = true,
                 Waited::Nothing => return Ok(StreamEvent::Nothing),
+                // A program that has made another offer has no need of this one any more.
+                Waited::Ended if self.desk.current().is_some_and(|(id, _)| id != self.look.id) => {}
                 Waited::Ended => return Err(self.gone()),
             }
         }
