@@ -272,6 +272,12 @@ mod tests {
         assert_eq!((exact.format, exact.size, exact.frame_rate), (PixelFormat::Yuyv, Size::new(640, 480), Some(30)));
         let open = of("video/x-raw,format={RGB,NV12},width=[1,4096],height=480,framerate=0/1");
         assert_eq!((open.format, open.size, open.frame_rate), (PixelFormat::Nv12, Size::new(1280, 720), None));
+        // Another offer is needed only if the frames are of another form in the end.
+        for (format, name) in FORMATS {
+            let caps = accepted(&format!("video/x-raw,format={name},width=640,height=360,framerate=25/1"));
+            let known = picture_of(&VideoInfo::from_caps(&caps).expect("fixed caps"));
+            assert_eq!(Some(likely_picture(&caps)), known, "{format:?}");
+        }
         for other in ["ANY", "EMPTY", "image/jpeg,width=640,height=480", "video/x-raw,format=NV12,width=0,height=1"] {
             of(other).layout().expect("a form that can be offered");
         }

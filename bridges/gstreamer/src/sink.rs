@@ -178,7 +178,10 @@ impl ElementImpl for Sink {
             return Err(gst::StateChangeError);
         }
         let result = self.parent_change_state(change);
-        if let Some(started) = &*lock(&self.started) {
+        // Not on the way up: the first frame may come before the element is in `PLAYING`.
+        if matches!(change, gst::StateChange::PlayingToPaused | gst::StateChange::PausedToReady)
+            && let Some(started) = &*lock(&self.started)
+        {
             started.frames.drop_newest();
         }
         if change == gst::StateChange::ReadyToNull || (change == gst::StateChange::NullToReady && result.is_err()) {

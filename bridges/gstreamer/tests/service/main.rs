@@ -1,6 +1,7 @@
 //! The elements against a running service, on a bus of their own. tests/stages/23-gstreamer runs
 //! this: it needs the programs of the workspace (`$GST_PORTRAITD_PROGRAMS`) and a session bus.
 
+mod provide;
 mod sink;
 mod source;
 
@@ -76,16 +77,17 @@ impl Drop for Service {
     }
 }
 
-fn statistics() -> String {
-    let output = Command::new(programs().join("portraitctl")).args(["--bus", "session", "stats", "--json"]).output();
+/// What a command of the client program prints.
+fn answer(command: &str) -> String {
+    let output = Command::new(programs().join("portraitctl")).args(["--bus", "session", command, "--json"]).output();
     String::from_utf8(output.expect("portraitctl runs").stdout).expect("text")
 }
 
-/// Waits until the service says `words`.
-fn until(words: &str) {
+/// Waits until the answer to a command has `words`.
+fn until(command: &str, words: &str) {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !statistics().contains(words) {
-        assert!(std::time::Instant::now() < end, "no {words} in {}", statistics());
+    while !answer(command).contains(words) {
+        assert!(std::time::Instant::now() < end, "no {words} in {}", answer(command));
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }

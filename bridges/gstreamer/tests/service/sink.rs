@@ -68,7 +68,7 @@ impl Drop for Provided {
 }
 
 /// The frames of the camera `door` as another client gets them.
-fn look() -> Pipeline {
+pub(super) fn look() -> Pipeline {
     Pipeline::new("camera=door stream=source wait=true").play()
 }
 
@@ -161,7 +161,7 @@ fn a_frame_keeps_the_time_at_which_it_was_captured() {
     const AGE: gst::ClockTime = gst::ClockTime::from_mseconds(700);
     let _service = Service::with(&[("door", "provider")]);
     let caps = "video/x-raw,format=GRAY8,width=64,height=48,framerate=30/1";
-    let provided = Provided::new(&format!("appsrc name=source is-live=true format=time caps={caps}")).play();
+    let provided = Provided::new(&format!("appsrc name=source is-live=true format=time caps={caps} ! {caps}")).play();
     let source = provided.by_name::<AppSrc>("source");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut feed = runtime.block_on(async {

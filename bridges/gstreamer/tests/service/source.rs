@@ -27,8 +27,11 @@ fn frames_have_the_size_asked_for_rising_times_and_the_people() {
         }
     }
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
-    let mean = (times[59] - times[29]).nseconds() / 30;
-    assert!((30_000_000..40_000_000).contains(&mean), "30 frames a second are 33 ms apart, and not {mean} ns");
+    // A busy machine leaves frames out, so a gap is one or more periods of the scene.
+    let period = 1.0 / 30.0;
+    let gaps = times.windows(2).map(|pair| std::time::Duration::from(pair[1] - pair[0]).as_secs_f64() / period);
+    let whole = gaps.clone().filter(|gap| *gap > 0.9 && (gap - gap.round()).abs() < 0.1).count();
+    assert!(whole >= 40, "{whole} of 59 gaps are whole periods: {:?}", gaps.collect::<Vec<_>>());
     assert!(boxes >= 30, "{boxes} boxes in 60 frames");
     let mut latency = gst::query::Latency::new();
     assert!(pipeline.pipeline.by_name("source").expect("the source").query(&mut latency));
@@ -41,20 +44,20 @@ fn nobody_is_attached_while_the_pipeline_pauses() {
     let _service = Service::new("scene:walk");
     let pipeline = Pipeline::new("stream=mask");
     pipeline.pipeline.set_state(gst::State::Paused).expect("it pauses");
-    until("\"rings\":0");
+    until("stats", "\"rings\":0");
     pipeline.pipeline.set_state(gst::State::Playing).expect("it plays");
     let first = pipeline.next();
     assert_eq!(size(&first).2, "GRAY8");
-    until("\"rings\":1");
+    until("stats", "\"rings\":1");
     pipeline.pipeline.set_state(gst::State::Paused).expect("it pauses");
-    until("\"rings\":0");
+    until("stats", "\"rings\":0");
     pipeline.pipeline.set_state(gst::State::Playing).expect("it plays again");
-    until("\"rings\":1");
+    until("stats", "\"rings\":1");
     // What waited in the sink is older.
     let times: Vec<_> = (0..8).filter_map(|_| pipeline.next().buffer().and_then(gst::BufferRef::pts)).collect();
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
     pipeline.pipeline.set_state(gst::State::Null).expect("it ends");
-    until("\"rings\":0");
+    until("stats", "\"rings\":0");
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn a_service_that_starts_again_is_found_again() {
     service.restart();
     let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
     // Frames of the service before may wait in the sink.
-    until("\"rings\":1");
+    until("stats", "\"rings\":1");
     for _ in 0..8 {
         assert_eq!(size(&pipeline.next()), size(&first));
         assert!(std::time::Instant::now() < end);
