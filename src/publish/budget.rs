@@ -63,7 +63,7 @@ impl Limit {
     }
 }
 
-/// Each ring has a thread, and the unit allows 64 (`TasksMax=`).
+/// Each ring has a thread, and the unit allows 128 (`TasksMax=`).
 const RINGS: Limit = Limit::new(32, 8, 2);
 /// Each attachment has a pipe, and a process may open 1024 descriptors by default.
 const ATTACHMENTS: Limit = Limit::new(256, 64, 16);

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 30
+PATIENCE = 60
 TOPIC = "portraitd/board"
 ALL = f"{TOPIC}/#"
 
