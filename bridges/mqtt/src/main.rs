@@ -227,7 +227,7 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// Attempts to reach the bus.
+/// When to connect to the bus again, and whether the failure was logged.
 struct Attempts {
     next: Instant,
     wait: Duration,

@@ -48,7 +48,7 @@ pub enum JpegError {
 #[derive(Debug, Default)]
 pub struct Decoder {
     decoder: JpegDecoder,
-    /// Whether an earlier frame had an end marker. A frame without one is then cut off.
+    /// Whether an earlier frame had an end marker. If so, a frame without one counts as truncated.
     has_end_marker: bool,
     /// The decoder for pictures that are not baseline, once there was one.
     other: Option<OtherDecoder>,

@@ -17,9 +17,10 @@ use zbus::names::WellKnownName;
 use super::transport::Transport;
 use super::{Bus, SERVICE_NAME};
 
-/// The bus delivers the calls that it has kept as soon as it has given the name away.
+/// How long to wait for a further call: the bus delivers those that it has kept as soon as the name
+/// is owned.
 const QUIET: Duration = Duration::from_millis(300);
-/// The most calls that are answered. The next start answers others.
+/// The most calls that are answered.
 const MOST_CALLS: usize = 256;
 
 /// Takes the name of the service on a bus for a moment, and answers every call with

@@ -70,7 +70,7 @@ pub(super) struct HuffmanTable {
     class: Class,
     counts: [u8; 16],
     symbols: [u8; 256],
-    /// By the next [`LOOKUP_BITS`] bits.
+    /// The code for each value of the next [`LOOKUP_BITS`] bits.
     lookup: Box<[Code; 1 << LOOKUP_BITS]>,
     /// For each length from 1 to 16: the end of its codes, aligned to 16 bits, and what to add to a
     /// code for the index of its symbol.

@@ -22,7 +22,8 @@ use zbus::{Connection, Variant};
 
 use crate::output::Output;
 
-/// One byte more than the service accepts: it explains the limit.
+/// One byte more than the service accepts, in bytes. The service then refuses the image with an error
+/// that names the limit.
 pub(crate) const MOST_IMAGE_BYTES: u64 = (32 << 20) + 1;
 
 /// The image at `path`, as a descriptor to send. A file is copied to memory, because the service
