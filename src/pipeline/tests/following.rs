@@ -26,6 +26,8 @@ async fn the_subject_is_published_until_it_is_lost_or_the_camera_closes() {
     rig.camera.apply(SettingChange::Subject(0)).await.expect("everybody, as before");
     let steps = rig.will_open();
     let ring = rig.attach().await.expect("there");
+    // A client may have its ring a moment before the state says that the camera is open.
+    rig.state.wait_for(|state| state.camera.format.is_some()).await.expect("a camera");
     let (shared, state) = (rig.camera.shared(), rig.state.clone());
     let subject = || state.borrow().framing.subject;
     see(&shared, 1000, &[1, 2]);
