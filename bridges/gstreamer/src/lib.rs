@@ -17,8 +17,11 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 use portraitd_client::ServiceError;
+use portraitd_client::connect::Bus;
 use tokio::runtime::Runtime;
 
+/// The value of the property `bus` until it is set.
+const BUS: &str = "system";
 /// How long the service may take to answer before an element fails.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -44,6 +47,26 @@ fn text_property(
     default: Option<&'static str>,
 ) -> glib::ParamSpec {
     glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_ready().build()
+}
+
+/// The properties that both elements have: which camera, where the service is, and whether to wait.
+fn camera_properties() -> [glib::ParamSpec; 3] {
+    let bus = "D-Bus of the service: system, session or an address";
+    let wait = "Wait for the service and the camera, instead of failing, where they are not there yet";
+    [
+        text_property("camera", "Camera", "Name of the camera (unset: the only one)", None),
+        text_property("bus", "Bus", bus, Some(BUS)),
+        glib::ParamSpecBoolean::builder("wait").nick("Wait").blurb(wait).mutable_ready().build(),
+    ]
+}
+
+/// Reads the property `bus`. The error is for the user.
+fn parse_bus(text: &str) -> Result<Bus, String> {
+    match text.parse() {
+        Ok(Bus::None) => Err("property `bus`: the element needs a bus".to_owned()),
+        Ok(bus) => Ok(bus),
+        Err(error) => Err(format!("property `bus`: {error}")),
+    }
 }
 
 /// What an error of the service is to GStreamer. `None`: it has no kind of its own.

@@ -10,13 +10,12 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use gst_video::VideoInfo;
-use portraitd_client::connect::Bus;
 use portraitd_client::monotonic_ns;
 use tokio::runtime::Runtime;
 
 use crate::caps::{self, Picture};
 use crate::offer::{self, Failure, Frames, News, Offered, Pending, Target};
-use crate::{lock, service_thread, text_property};
+use crate::{BUS, camera_properties, lock, parse_bus, service_thread};
 
 /// How long the end of an offer may take.
 const END: Duration = Duration::from_secs(1);
@@ -47,17 +46,13 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { camera: None, bus: "system".to_owned(), wait: false }
+        Self { camera: None, bus: BUS.to_owned(), wait: false }
     }
 }
 
 impl Settings {
     fn target(&self) -> Result<Target, String> {
-        let bus = self.bus.parse().map_err(|error| format!("property `bus`: {error}"))?;
-        if bus == Bus::None {
-            return Err("property `bus`: the element needs a bus".to_owned());
-        }
-        Ok(Target { camera: self.camera.clone(), bus, wait: self.wait })
+        Ok(Target { camera: self.camera.clone(), bus: parse_bus(&self.bus)?, wait: self.wait })
     }
 }
 
@@ -95,18 +90,12 @@ impl ObjectSubclass for Sink {
 impl ObjectImpl for Sink {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: std::sync::LazyLock<Vec<glib::ParamSpec>> = std::sync::LazyLock::new(|| {
-            let bus = "D-Bus of the service: system, session or an address";
-            let wait = "Wait for the service and the camera, instead of failing, where they are not there yet";
-            vec![
-                text_property("camera", "Camera", "Name of the camera (unset: the only one)", None),
-                text_property("bus", "Bus", bus, Some("system")),
-                glib::ParamSpecBoolean::builder("wait").nick("Wait").blurb(wait).mutable_ready().build(),
-                glib::ParamSpecBoolean::builder("wanted")
-                    .nick("Wanted")
-                    .blurb("Whether somebody looks at the camera; frames are dropped while nobody does")
-                    .read_only()
-                    .build(),
-            ]
+            let wanted = glib::ParamSpecBoolean::builder("wanted")
+                .nick("Wanted")
+                .blurb("Whether somebody looks at the camera; frames are dropped while nobody does")
+                .read_only()
+                .build();
+            camera_properties().into_iter().chain([wanted]).collect()
         });
         &PROPERTIES
     }

@@ -15,7 +15,7 @@ use portraitd_client::{CropMode, Feed, FrameCopy, MaskResolution, RingLayout, Se
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::{ANSWER, caps, kind_of, lock, service_thread, text_property};
+use crate::{ANSWER, BUS, camera_properties, caps, kind_of, lock, parse_bus, service_thread, text_property};
 
 /// The latency that is reported before a frame has come. It grows with the age of the frames.
 const FIRST_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(60);
@@ -53,7 +53,7 @@ impl Default for Settings {
         Self {
             camera: None,
             stream: StreamKind::View.as_str().to_owned(),
-            bus: "system".to_owned(),
+            bus: BUS.to_owned(),
             wait: false,
             crop: None,
             resolution: None,
@@ -75,10 +75,7 @@ impl Settings {
     fn target(&self) -> Result<Target, String> {
         let word = |name: &str, error: &dyn std::fmt::Display| format!("property `{name}`: {error}");
         let stream: StreamKind = self.stream.parse().map_err(|error| word("stream", &error))?;
-        let bus = self.bus.parse().map_err(|error| word("bus", &error))?;
-        if bus == Bus::None {
-            return Err(word("bus", &"the element needs a bus"));
-        }
+        let bus = parse_bus(&self.bus)?;
         let mut options = AttachOptions::default();
         if let Some(crop) = &self.crop {
             let crop: CropMode = crop.parse().map_err(|error| word("crop", &error))?;
@@ -178,21 +175,14 @@ impl ObjectImpl for Source {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: std::sync::LazyLock<Vec<glib::ParamSpec>> = std::sync::LazyLock::new(|| {
             let stream = "Stream of the camera: view, composite, mask or source";
-            let bus = "D-Bus of the service: system, session or an address";
             let crop = "Part of the frame that a composite shows: none or follow (unset: the service's choice)";
             let resolution = "Size of a mask: net or frame (unset: the service's choice)";
-            vec![
-                text_property("camera", "Camera", "Name of the camera (unset: the only one)", None),
+            let own = [
                 text_property("stream", "Stream", stream, Some(StreamKind::View.as_str())),
-                text_property("bus", "Bus", bus, Some("system")),
                 text_property("crop", "Crop", crop, None),
                 text_property("resolution", "Resolution", resolution, None),
-                glib::ParamSpecBoolean::builder("wait")
-                    .nick("Wait")
-                    .blurb("Wait for the service and the camera, instead of failing, where they are not there yet")
-                    .mutable_ready()
-                    .build(),
-            ]
+            ];
+            camera_properties().into_iter().chain(own).collect()
         });
         &PROPERTIES
     }
