@@ -106,15 +106,15 @@ impl Command {
     /// The service's: a refused value, a missing permission.
     pub(crate) async fn run(self, connection: &Connection, path: &OwnedObjectPath) -> Result<(), ServiceError> {
         let no = CacheProperties::No;
-        let framing = FramingProxy::builder(connection).path(path).cache_properties(no).build().await?;
-        let background = BackgroundProxy::builder(connection).path(path).cache_properties(no).build().await?;
+        let framing = async || FramingProxy::builder(connection).path(path).cache_properties(no).build().await;
+        let background = async || BackgroundProxy::builder(connection).path(path).cache_properties(no).build().await;
         match self {
-            Self::Reframe => framing.reframe().await,
-            Self::Mode(mode) => framing.set_mode(mode.into()).await,
-            Self::Speed(speed) => framing.set_speed(speed.into()).await,
-            Self::MaxZoom(zoom) => framing.set_max_zoom(zoom).await,
-            Self::Background(mode) => background.set_mode(mode.into()).await,
-            Self::Color(color) => background.set_color(&color.to_string()).await,
+            Self::Reframe => framing().await?.reframe().await,
+            Self::Mode(mode) => framing().await?.set_mode(mode.into()).await,
+            Self::Speed(speed) => framing().await?.set_speed(speed.into()).await,
+            Self::MaxZoom(zoom) => framing().await?.set_max_zoom(zoom).await,
+            Self::Background(mode) => background().await?.set_mode(mode.into()).await,
+            Self::Color(color) => background().await?.set_color(&color.to_string()).await,
             Self::Private(private) => {
                 let camera = CameraProxy::builder(connection).path(path).cache_properties(no).build().await?;
                 camera.set_private(private).await
