@@ -137,13 +137,20 @@ fn with_service(bus: &PrivateBus, camera: &Arc<FakeCamera>, test: impl FnOnce() 
     });
 }
 
+/// Runs `test` with a preview that sees the service, and with the camera `front` of the service.
+fn previewed(camera: &Arc<FakeCamera>, test: impl FnOnce(Preview, Arc<FakeCamera>) + Send + 'static) {
+    let Some(bus) = PrivateBus::start() else { return };
+    let preview = Preview::start(&bus);
+    let seen = Arc::clone(camera);
+    with_service(&bus, camera, move || {
+        preview.sees_the_service();
+        test(preview, seen);
+    });
+}
+
 #[test]
 fn nobody_gets_in_without_the_token_or_from_another_site() {
-    let Some(bus) = PrivateBus::start() else { return };
-    let camera = FakeCamera::new("front");
-    let preview = Preview::start(&bus);
-    with_service(&bus, &camera, move || {
-        preview.sees_the_service();
+    previewed(&FakeCamera::new("front"), |preview, _| {
         assert_eq!(preview.status(&[]), 200);
         let without = preview.request("GET", "/api/cameras", &[], b"");
         assert_eq!((without.status, without.header("www-authenticate")), (401, Some("Bearer")));
@@ -192,12 +199,7 @@ fn nobody_gets_in_without_the_token_or_from_another_site() {
 
 #[test]
 fn a_page_gets_the_newest_frame_and_the_attachment_ends_with_it() {
-    let Some(bus) = PrivateBus::start() else { return };
-    let camera = FakeCamera::new("front");
-    let preview = Preview::start(&bus);
-    let seen = Arc::clone(&camera);
-    with_service(&bus, &camera, move || {
-        preview.sees_the_service();
+    previewed(&FakeCamera::new("front"), |preview, seen| {
         assert_eq!(seen.clients(), 0, "nobody looks yet");
         let publishing = seen.publish_for_ever(Duration::from_millis(5));
         let frame = |stream: &str, after: u64| {
@@ -243,13 +245,9 @@ fn a_page_gets_the_newest_frame_and_the_attachment_ends_with_it() {
 
 #[test]
 fn large_frames_are_asked_for_smaller() {
-    let Some(bus) = PrivateBus::start() else { return };
     let camera = FakeCamera::new("front");
     *camera.size.lock().expect("fake") = Size::new(1080, 1920);
-    let preview = Preview::start(&bus);
-    let seen = Arc::clone(&camera);
-    with_service(&bus, &camera, move || {
-        preview.sees_the_service();
+    previewed(&camera, |preview, seen| {
         let _publishing = seen.publish_for_ever(Duration::from_millis(5));
         let answer = preview.api("GET", "camera/front/frame/view/0", b"");
         assert_eq!(decode(&answer.body, Path::new("frame")).expect("a JPEG").as_picture().size(), Size::new(540, 960));
@@ -258,12 +256,7 @@ fn large_frames_are_asked_for_smaller() {
 
 #[test]
 fn settings_are_changed_and_refusals_told_in_words() {
-    let Some(bus) = PrivateBus::start() else { return };
-    let camera = FakeCamera::new("front");
-    let preview = Preview::start(&bus);
-    let seen = Arc::clone(&camera);
-    with_service(&bus, &camera, move || {
-        preview.sees_the_service();
+    previewed(&FakeCamera::new("front"), |preview, seen| {
         assert_eq!(preview.api("GET", "cameras", b"").json()["cameras"], json!(["front"]));
         assert_eq!(preview.set("framing.mode", "manual").status, 200);
         assert_eq!(preview.set("framing.zones", "0,0,0.5,0.5;0.5,0.5,0.25,0.25").status, 200);
@@ -339,11 +332,7 @@ fn it_goes_on_when_the_service_comes_and_goes() {
 
 #[test]
 fn idle_connections_give_their_places_back() {
-    let Some(bus) = PrivateBus::start() else { return };
-    let camera = FakeCamera::new("front");
-    let preview = Preview::start(&bus);
-    with_service(&bus, &camera, move || {
-        preview.sees_the_service();
+    previewed(&FakeCamera::new("front"), |preview, _| {
         // More than are served at a time. Some have begun a request.
         let idle: Vec<_> = (0..60).map(|_| TcpStream::connect(&preview.host).expect("connect")).collect();
         for mut stream in idle.iter().step_by(2) {
