@@ -55,7 +55,8 @@ pub enum PublishError {
     },
     /// The control group has nearly all of its memory.
     #[error(
-        "the service has nearly all of the {} MiB that it may have: a client may keep memory of rings that have ended",
+        "the service uses nearly all of the {} MiB that it may use, perhaps because a client keeps memory of rings \
+         that have ended: try again later",
         limit >> 20
     )]
     OutOfMemory {

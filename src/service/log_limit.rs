@@ -5,7 +5,7 @@
 //! could fill the journal.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use portraitd_media::clock::monotonic_ns;
 use tracing::callsite::Identifier;
@@ -53,9 +53,9 @@ impl Places {
     }
 }
 
-static PLACES: Mutex<Option<Places>> = Mutex::new(None);
+static PLACES: LazyLock<Mutex<Places>> = LazyLock::new(Mutex::default);
 
-fn places() -> MutexGuard<'static, Option<Places>> {
+fn places() -> MutexGuard<'static, Places> {
     // Nothing in this module panics while it holds the lock, and counts of lines are valid anyhow.
     PLACES.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -70,13 +70,13 @@ impl<S: Subscriber> Layer<S> for LogLimit {
         let metadata = event.metadata();
         *metadata.level() > Level::INFO
             || metadata.target().ends_with(JOURNAL)
-            || places().get_or_insert_default().admit(metadata, monotonic_ns())
+            || places().admit(metadata, monotonic_ns())
     }
 }
 
 /// Logs how many lines were left out since the last call, one line for each place.
 pub fn report_left_out() {
-    let left_out = places().as_mut().map(Places::take_left_out).unwrap_or_default();
+    let left_out = places().take_left_out();
     for (metadata, lines) in left_out {
         let (file, line) = (metadata.file().unwrap_or(metadata.target()), metadata.line().unwrap_or_default());
         warn!(lines, "lines of the log were left out, because there were too many from {file}:{line}");
