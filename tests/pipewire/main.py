@@ -266,7 +266,8 @@ def test(world):
         fail("the first frame shows next to nothing")
     times = [first.time_ns() for _ in range(40)]
     gaps = [(late - early) / PERIOD_NS for early, late in zip(times, times[1:])]
-    whole = sum(gap > 0.9 and abs(gap - round(gap)) < 0.1 for gap in gaps)
+    # The scene captures at exact times, and leaves some out on a busy machine. Times of arrival are never so exact.
+    whole = sum(gap > 0.9 and abs(gap - round(gap)) < 0.001 for gap in gaps)
     if whole < 0.7 * len(gaps):
         fail(f"time stamps are not capture times: gaps in periods of the scene: {gaps}")
     print(f"pipewire: a consumer, the camera, capture times ({whole} of {len(gaps)} gaps are whole periods): ok", flush=True)
