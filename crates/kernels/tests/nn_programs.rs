@@ -1,9 +1,9 @@
 //! Compares single steps and programs of several steps with the oracle, on every instruction set of
-//! this CPU.
+//! this CPU, in single and in half precision.
 
 use portraitd_kernels::nn::{
-    Activation, Arithmetic, Border, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Program,
-    Residual, Shape, Step, dump, oracle,
+    Activation, Arithmetic, Border, Convolution, Depthwise, Interpolation, Kernels, Machine, Order, Pooling, Precision,
+    Program, Residual, Shape, Step, dump, oracle,
 };
 use portraitd_kernels::simd::Isa;
 
@@ -105,39 +105,63 @@ impl Build {
         }
         let expected = oracle::run(&self.program, &input);
         for isa in sets() {
-            for (keep, order) in [(true, Order::Interleaved), (false, Order::Planar), (false, Order::Interleaved)] {
-                assert!(Kernels::of(isa).is_some());
-                let mut machine = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
-                let mut output = vec![f32::NAN; self.shape(self.program.output).len()];
-                // Two runs, because the second must not depend on the first.
-                for _ in 0..2 {
-                    let input = if order == Order::Planar { &planar } else { &input };
-                    machine.run(input, order, &mut output).expect("fitting buffers");
-                }
-                let mut two = Machine::new(self.program.clone(), isa, keep).expect("a sound program");
-                two.use_two_threads().expect("a thread");
-                let mut same = vec![f32::NAN; output.len()];
-                // The first run uses one thread, the second uses both.
-                for _ in 0..2 {
-                    two.run(if order == Order::Planar { &planar } else { &input }, order, &mut same)
-                        .expect("fitting buffers");
-                }
-                let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&same), bits(&output), "{isa}, {order:?}: two threads compute something else than one");
-                for map in 0..self.program.maps.len() {
-                    let data = |machine: &Machine| machine.map(map).map(|(_, data)| bits(data));
-                    assert_eq!(data(&two), data(&machine), "{isa}, {order:?}, map {map}, with two threads");
-                }
-                for (map, expected) in expected.iter().enumerate() {
-                    let data =
-                        if map == self.program.output { Some(&output[..]) } else { machine.map(map).map(|m| m.1) };
-                    for (at, (&actual, &expected)) in data.into_iter().flatten().zip(&expected.data).enumerate() {
-                        let error = (actual - expected).abs();
-                        assert!(
-                            error <= 2e-5 * (1.0 + expected.abs()),
-                            "{isa}, {order:?}, map {map}, number {at}: {actual} instead of {expected}"
-                        );
-                    }
+            assert!(Kernels::of(isa).is_some());
+            self.compare(isa, Precision::Single, &input, &planar, &expected, |expected| 2e-5 * (1.0 + expected.abs()));
+            if Kernels::half_of(isa).is_some() {
+                // The programs have up to six steps, and each has sums of up to a hundred products
+                // that add up to about 1. A mean of zero may come out as the rounding of its terms.
+                let tolerance = |expected: f32| 2e-2 * (1.0 + expected.abs());
+                self.compare(isa, Precision::Half, &input, &planar, &expected, tolerance);
+            }
+        }
+    }
+    /// Runs the program on one instruction set and compares every map.
+    fn compare(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        input: &[f32],
+        planar: &[f32],
+        expected: &[oracle::Map],
+        tolerance: impl Fn(f32) -> f32,
+    ) {
+        let machine =
+            |keep: bool| Machine::with_precision(self.program.clone(), isa, keep, precision).expect("a sound program");
+        for (keep, order) in [(true, Order::Interleaved), (false, Order::Planar), (false, Order::Interleaved)] {
+            let place = format!("{isa}, {precision:?}, {order:?}");
+            let input = if order == Order::Planar { planar } else { input };
+            let mut one = machine(keep);
+            let mut output = vec![f32::NAN; self.shape(self.program.output).len()];
+            // Two runs, because the second must not depend on the first.
+            for _ in 0..2 {
+                one.run(input, order, &mut output).expect("fitting buffers");
+            }
+            assert_eq!(one.precision(), precision, "{place}");
+            let mut two = machine(keep);
+            two.use_two_threads().expect("a thread");
+            let mut same = vec![f32::NAN; output.len()];
+            // The first run uses one thread, the second uses both.
+            for _ in 0..2 {
+                two.run(input, order, &mut same).expect("fitting buffers");
+            }
+            let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&same), bits(&output), "{place}: two threads compute something else than one");
+            for map in 0..self.program.maps.len() {
+                let data = |machine: &Machine| machine.map(map).map(|(_, data)| bits(&data));
+                assert_eq!(data(&two), data(&one), "{place}, map {map}, with two threads");
+            }
+            for (map, expected) in expected.iter().enumerate() {
+                let data = if map == self.program.output {
+                    Some(output.clone())
+                } else {
+                    one.map(map).map(|m| m.1.into_owned())
+                };
+                for (at, (&actual, &expected)) in data.iter().flatten().zip(&expected.data).enumerate() {
+                    let error = (actual - expected).abs();
+                    assert!(
+                        error <= tolerance(expected),
+                        "{place}, map {map}, number {at}: {actual} instead of {expected}"
+                    );
                 }
             }
         }
@@ -376,5 +400,56 @@ fn bad_programs_are_refused() {
     let bytes = dump::write(&sound());
     for length in 0..bytes.len() {
         assert!(dump::read(&bytes[..length]).is_err(), "a file cut off after {length} bytes");
+    }
+}
+
+/// A net of two layers whose first one makes numbers up to `largest` from an input of ones.
+fn growing(largest: f32) -> Program {
+    let mut b = Build::new(40, 40, 16);
+    let (mut c, shape) = b.dense(0, [1, 1], (1, [0, 0]), 32, Activation::Relu);
+    c.weights.fill(largest / 16.0);
+    c.bias.fill(0.0);
+    let map = b.conv(0, c, shape, true);
+    let (mut c, shape) = b.dense(map, [1, 1], (1, [0, 0]), 8, Activation::Relu);
+    c.weights.fill(-1.0);
+    c.bias.fill(1.0);
+    b.program.output = b.conv(map, c, shape, false);
+    b.program
+}
+
+#[test]
+fn numbers_that_are_too_large_for_half_precision_are_computed_in_single_precision() {
+    for isa in sets().into_iter().filter(|&isa| Kernels::half_of(isa).is_some()) {
+        for two_threads in [false, true] {
+            let mut input = vec![1.0; 40 * 40 * 16];
+            // The sum of the second layer has 32 terms. It overflows, and its rectifier hides that.
+            for (largest, overflows) in [(1000.0, false), (4000.0, true), (70_000.0, true)] {
+                let machine = |precision| {
+                    let mut machine =
+                        Machine::with_precision(growing(largest), isa, false, precision).expect("a sound program");
+                    if two_threads {
+                        machine.use_two_threads().expect("a thread");
+                    }
+                    machine
+                };
+                let mut machine = [machine(Precision::Half), machine(Precision::Single)];
+                let mut outputs = [vec![f32::NAN; 40 * 40 * 8], vec![f32::NAN; 40 * 40 * 8]];
+                for run in 0..3 {
+                    // Only one pixel of the last run, in the second half of the rows, is large.
+                    input.fill(if run < 2 { 1e-3 } else { 0.0 });
+                    if run == 2 {
+                        input[35 * 40 * 16..][..16].fill(1.0);
+                    }
+                    for (machine, output) in machine.iter_mut().zip(&mut outputs) {
+                        machine.run(&input, Order::Interleaved, output).expect("fitting buffers");
+                    }
+                    let expected = if run == 2 && overflows { Precision::Single } else { Precision::Half };
+                    assert_eq!(machine[0].precision(), expected, "{isa}, up to {largest}, run {run}");
+                }
+                if overflows {
+                    assert_eq!(outputs[0], outputs[1], "{isa}, up to {largest}");
+                }
+            }
+        }
     }
 }

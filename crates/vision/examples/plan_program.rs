@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     let isa = Isa::choose(isa.as_deref())?;
     let typed = tract_onnx::onnx().model_for_path(&path)?.into_typed()?;
     let start = Instant::now();
-    let mut plan = Plan::from_typed(&typed, PlanOptions { isa, keep: check, literal, threads: 1 })?;
+    let mut plan = Plan::from_typed(&typed, PlanOptions { isa, keep: check, literal, ..PlanOptions::default() })?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     if let Some(file) = dump {
         std::fs::write(file, portraitd_kernels::nn::dump::write(plan.program()))?;

@@ -1,6 +1,6 @@
 //! The layers of a segmentation network, and the program that runs them.
 //!
-//! Feature maps are channels-last `f32` in one arena. A [`Program`] is a list of fused steps; it
+//! Feature maps are channels-last, in one arena, and of single or half precision ([`Precision`]). A [`Program`] is a list of fused steps; it
 //! depends neither on the instruction set nor on the origin of the network. A [`Machine`] is a
 //! program whose weights are packed for one instruction set and whose memory is laid out, so that a
 //! run allocates nothing.
@@ -10,7 +10,7 @@
 //!
 //! | layer, from the top | files | uses |
 //! |---|---|---|
-//! | machine | `machine`, `steps`, `simple`, `memory`, `pool` | dispatch, the data structures |
+//! | machine | `machine`, `executor`, `steps`, `simple`, `memory`, `pool` | dispatch, the data structures |
 //! | tools | `check`, `dump`, `oracle` | the data structures |
 //! | dispatch | `dispatch` | arch |
 //! | kernels per instruction set | `arch` | generic, simd |
@@ -31,12 +31,13 @@ pub mod rows;
 
 mod check;
 mod dispatch;
+mod executor;
 mod memory;
 mod pool;
 mod simple;
 mod steps;
 
-pub use machine::{Machine, MachineError, Order};
+pub use machine::{Machine, MachineError, Order, Precision};
 pub use program::{
     Arithmetic, Border, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, ProgramError, Residual, Shape,
     Step,

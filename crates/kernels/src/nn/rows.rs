@@ -1,8 +1,9 @@
 //! The arguments of the row kernels, and the table of row kernels of one instruction set.
 //!
 //! A *row* is a run of output pixels at a fixed distance from each other. Feature maps are
-//! channels-last: the channels of a pixel are adjacent. All distances are in `f32`s. The structures
-//! are `repr(C)`, because the assembly kernels read them by offset.
+//! channels-last: the channels of a pixel are adjacent. Numbers are of single or half precision (`T`),
+//! and all distances are in numbers. The structures are `repr(C)`, because the assembly kernels read
+//! them by offset.
 
 use crate::simd::Isa;
 
@@ -32,9 +33,9 @@ pub enum Activation {
 /// channel are zero.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct ConvRow {
+pub struct ConvRow<T = f32> {
     /// Origin of the first output pixel's window.
-    pub input: *const f32,
+    pub input: *const T,
     /// Distance from one output pixel's window to the next.
     pub input_step: usize,
     /// Offset of each segment from the origin of the window.
@@ -49,13 +50,13 @@ pub struct ConvRow {
     /// Rows of weights per block.
     pub block_depth: usize,
     /// The packed biases and weights.
-    pub packed: *const f32,
+    pub packed: *const T,
     /// The first output pixel.
-    pub output: *mut f32,
+    pub output: *mut T,
     /// Distance from one output pixel to the next.
     pub output_step: usize,
     /// Numbers to add before the activation, or null if there are none.
-    pub residual: *const f32,
+    pub residual: *const T,
     /// Distance from one pixel of the residual to the next.
     pub residual_step: usize,
     /// The sums over the row are added here, one per channel. Null if they are not needed.
@@ -80,10 +81,10 @@ pub struct ConvRow {
 /// `width` biases, followed by `kernel * kernel` times `width` weights.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct DepthwiseRow {
+pub struct DepthwiseRow<T = f32> {
     /// The input rows under rows `first_row..first_row + row_count` of the kernel. Each pointer is
     /// at the window of output pixel 0.
-    pub rows: *const *const f32,
+    pub rows: *const *const T,
     /// Number of input rows.
     pub row_count: usize,
     /// The row of the kernel that lies on the first input row.
@@ -95,13 +96,13 @@ pub struct DepthwiseRow {
     /// Distance from one input pixel to the next.
     pub pixel_step: usize,
     /// The packed biases and weights.
-    pub packed: *const f32,
+    pub packed: *const T,
     /// The first output pixel.
-    pub output: *mut f32,
+    pub output: *mut T,
     /// Distance from one output pixel to the next.
     pub output_step: usize,
     /// Numbers to add after the activation, pixels `pixel_step` apart; or null if there are none.
-    pub addend: *const f32,
+    pub addend: *const T,
     /// The sums over the row are added here, one per channel. Null if they are not needed.
     pub sums: *mut f32,
     /// Number of output pixels.
@@ -122,15 +123,15 @@ pub struct DepthwiseRow {
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct UpsampleRow {
+pub struct UpsampleRow<T = f32> {
     /// The input row that is nearer to the output row.
-    pub near: *const f32,
+    pub near: *const T,
     /// The input row that is farther from the output row.
-    pub far: *const f32,
+    pub far: *const T,
     /// Distance from one input pixel to the next.
     pub input_step: usize,
     /// The first of `2 * width` output pixels.
-    pub output: *mut f32,
+    pub output: *mut T,
     /// Distance from one output pixel to the next.
     pub output_step: usize,
     /// Number of input pixels, at least 1.
@@ -144,7 +145,7 @@ pub struct UpsampleRow {
 /// Each function is unsafe: its caller guarantees that the pointers are valid and that the CPU has
 /// the instruction set.
 #[derive(Clone, Copy)]
-pub struct Kernels {
+pub struct Kernels<T: 'static = f32> {
     /// The instruction set that the kernels need.
     pub isa: Isa,
     /// Width of the next block of packed dense weights when `rest` channels (at least 1) are left.
@@ -155,22 +156,25 @@ pub struct Kernels {
     /// Number of channels that a fused step computes at a time.
     pub group: usize,
     /// Computes a [`ConvRow`].
-    pub conv: unsafe fn(&ConvRow),
+    pub conv: unsafe fn(&ConvRow<T>),
     /// Computes a [`DepthwiseRow`].
-    pub depthwise: unsafe fn(&DepthwiseRow),
+    pub depthwise: unsafe fn(&DepthwiseRow<T>),
     /// Computes an [`UpsampleRow`].
-    pub upsample: unsafe fn(&UpsampleRow),
+    pub upsample: unsafe fn(&UpsampleRow<T>),
+    /// `to[k][n] = from[k][n] * factors[k]` for `depth` rows of `width` packed weights, with a width
+    /// of [`Kernels::block_width`].
+    pub gate: unsafe fn(from: *const T, to: *mut T, width: usize, factors: *const T, depth: usize),
     /// `data[i] = activation(data[i])` for `length` numbers.
-    pub activate: unsafe fn(data: *mut f32, length: usize, activation: Activation),
+    pub activate: unsafe fn(data: *mut T, length: usize, activation: Activation),
 }
 
-impl std::fmt::Debug for Kernels {
+impl<T> std::fmt::Debug for Kernels<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernels").field("isa", &self.isa).field("group", &self.group).finish_non_exhaustive()
     }
 }
 
-impl Kernels {
+impl<T> Kernels<T> {
     /// The widths of the blocks into which `channels` channels are packed by `width`, in order.
     pub fn blocks(width: fn(usize) -> usize, channels: usize) -> impl Iterator<Item = usize> {
         let mut rest = channels;

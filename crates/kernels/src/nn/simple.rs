@@ -1,37 +1,40 @@
 //! Steps that take little time in the supported networks, as plain loops over slices.
 
 use super::program::{Arithmetic, Border, Pooling, Shape};
+use crate::simd::Element;
 
 /// `a op b`. `b` is as long as `a`, or one pixel long.
-pub(super) fn arithmetic(operation: Arithmetic, a: &[f32], b: &[f32], output: &mut [f32]) {
+pub(super) fn arithmetic<T: Element>(operation: Arithmetic, a: &[T], b: &[T], output: &mut [T]) {
     for (output, a) in output.chunks_mut(b.len()).zip(a.chunks(b.len())) {
         for ((output, a), b) in output.iter_mut().zip(a).zip(b) {
-            *output = match operation {
+            let (a, b) = (a.to_f32(), b.to_f32());
+            *output = T::from_f32(match operation {
                 Arithmetic::Add => a + b,
                 Arithmetic::Multiply => a * b,
-            };
+            });
         }
     }
 }
 
 /// `x < 0 ? slope[channel] * x : x`.
-pub(super) fn leaky_relu(input: &[f32], slopes: &[f32], output: &mut [f32]) {
+pub(super) fn leaky_relu<T: Element>(input: &[T], slopes: &[f32], output: &mut [T]) {
     for (output, input) in output.chunks_exact_mut(slopes.len()).zip(input.chunks_exact(slopes.len())) {
-        for ((output, &x), slope) in output.iter_mut().zip(input).zip(slopes) {
-            *output = if x < 0.0 { x * slope } else { x };
+        for ((output, x), slope) in output.iter_mut().zip(input).zip(slopes) {
+            let x = x.to_f32();
+            *output = T::from_f32(if x < 0.0 { x * slope } else { x });
         }
     }
 }
 
 /// `min(max(x, low), high)`. NaN stays NaN.
-pub(super) fn clamp(input: &[f32], low: f32, high: f32, output: &mut [f32]) {
+pub(super) fn clamp<T: Element>(input: &[T], low: f32, high: f32, output: &mut [T]) {
     for (output, x) in output.iter_mut().zip(input) {
-        *output = x.clamp(low, high);
+        *output = T::from_f32(x.to_f32().clamp(low, high));
     }
 }
 
 /// Repeats each pixel `factor` times in both directions.
-pub(super) fn nearest(input: &[f32], shape: Shape, factor: usize, output: &mut [f32]) {
+pub(super) fn nearest<T: Element>(input: &[T], shape: Shape, factor: usize, output: &mut [T]) {
     let row = shape.width * shape.channels;
     for (rows, input) in output.chunks_exact_mut(row * factor * factor).zip(input.chunks_exact(row)) {
         let (first, others) = rows.split_at_mut(row * factor);
@@ -46,27 +49,33 @@ pub(super) fn nearest(input: &[f32], shape: Shape, factor: usize, output: &mut [
     }
 }
 
+/// Channels whose sums are kept in registers.
+const SUMS: usize = 16;
+
 /// The mean of each channel over all pixels.
-pub(super) fn mean(input: &[f32], output: &mut [f32]) {
-    output.fill(0.0);
-    for pixel in input.chunks_exact(output.len()) {
-        for (sum, x) in output.iter_mut().zip(pixel) {
-            *sum += x;
+pub(super) fn mean<T: Element>(input: &[T], output: &mut [T]) {
+    let channels = output.len();
+    let scale = channels as f32 / input.len() as f32;
+    for (index, output) in output.chunks_mut(SUMS).enumerate() {
+        let mut sums = [0.0; SUMS];
+        for pixel in input.chunks_exact(channels) {
+            for (sum, x) in sums.iter_mut().zip(&pixel[index * SUMS..][..output.len()]) {
+                *sum += x.to_f32();
+            }
         }
-    }
-    let scale = output.len() as f32 / input.len() as f32;
-    for sum in output {
-        *sum *= scale;
+        for (output, sum) in output.iter_mut().zip(sums) {
+            *output = T::from_f32(sum * scale);
+        }
     }
 }
 
 /// Pooling over square windows of `kernel` pixels that are `stride` apart, with `padding` rows
 /// above and columns to the left.
-pub(super) fn pool(
+pub(super) fn pool<T: Element>(
     pooling: Pooling,
     (kernel, stride, padding): (usize, usize, [usize; 2]),
-    (input, from): (&[f32], Shape),
-    (output, to): (&mut [f32], Shape),
+    (input, from): (&[T], Shape),
+    (output, to): (&mut [T], Shape),
 ) {
     let channels = to.channels;
     for y in 0..to.height {
@@ -74,28 +83,29 @@ pub(super) fn pool(
         for x in 0..to.width {
             let columns = window(x, stride, padding[1], kernel, from.width);
             let pixel = &mut output[(y * to.width + x) * channels..][..channels];
-            pixel.fill(if pooling == Pooling::Max { f32::NEG_INFINITY } else { 0.0 });
-            for row in rows.clone() {
-                for column in columns.clone() {
-                    let values = &input[(row * from.width + column) * channels..][..channels];
-                    for (pixel, &value) in pixel.iter_mut().zip(values) {
-                        *pixel = match pooling {
-                            Pooling::Max => {
-                                if value > *pixel {
-                                    value
-                                } else {
-                                    *pixel
+            let scale = 1.0 / (rows.len() * columns.len()).max(1) as f32;
+            for (index, pixel) in pixel.chunks_mut(SUMS).enumerate() {
+                let mut results = [if pooling == Pooling::Max { f32::NEG_INFINITY } else { 0.0 }; SUMS];
+                for row in rows.clone() {
+                    for column in columns.clone() {
+                        let values = &input[(row * from.width + column) * channels + index * SUMS..][..pixel.len()];
+                        for (result, value) in results.iter_mut().zip(values) {
+                            let value = value.to_f32();
+                            *result = match pooling {
+                                Pooling::Max => {
+                                    if value > *result {
+                                        value
+                                    } else {
+                                        *result
+                                    }
                                 }
-                            }
-                            Pooling::Average => *pixel + value,
-                        };
+                                Pooling::Average => *result + value,
+                            };
+                        }
                     }
                 }
-            }
-            if pooling == Pooling::Average {
-                let scale = 1.0 / (rows.len() * columns.len()).max(1) as f32;
-                for pixel in pixel {
-                    *pixel *= scale;
+                for (pixel, result) in pixel.iter_mut().zip(results) {
+                    *pixel = T::from_f32(if pooling == Pooling::Average { result * scale } else { result });
                 }
             }
         }
@@ -109,18 +119,18 @@ fn window(at: usize, stride: usize, padding: usize, kernel: usize, side: usize) 
 
 /// Adds pixels around a map: `padding` rows above and columns to the left, and below and to the right
 /// as many as the output is larger. No step of a checked program pads an empty map.
-pub(super) fn pad(
+pub(super) fn pad<T: Element>(
     border: Border,
     padding: [usize; 2],
-    (input, from): (&[f32], Shape),
-    (output, to): (&mut [f32], Shape),
+    (input, from): (&[T], Shape),
+    (output, to): (&mut [T], Shape),
 ) {
     let channels = to.channels;
     let (row, left) = (from.width * channels, padding[1] * channels);
     for (y, rows) in output.chunks_exact_mut(to.width * channels).enumerate() {
         let inside = y.wrapping_sub(padding[0]) < from.height;
         if border == Border::Zero && !inside {
-            rows.fill(0.0);
+            rows.fill(T::default());
             continue;
         }
         let source = y.saturating_sub(padding[0]).min(from.height - 1);
@@ -130,8 +140,8 @@ pub(super) fn pad(
         middle.copy_from_slice(source);
         match border {
             Border::Zero => {
-                before.fill(0.0);
-                after.fill(0.0);
+                before.fill(T::default());
+                after.fill(T::default());
             }
             Border::Replicate => {
                 before.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(&source[..channels]));
@@ -142,29 +152,36 @@ pub(super) fn pad(
 }
 
 /// Copies one input of a concatenation to the channels from `offset` on.
-pub(super) fn concatenate(input: &[f32], channels: usize, output: &mut [f32], output_channels: usize, offset: usize) {
+pub(super) fn concatenate<T: Element>(
+    input: &[T],
+    channels: usize,
+    output: &mut [T],
+    output_channels: usize,
+    offset: usize,
+) {
     for (to, from) in output.chunks_exact_mut(output_channels).zip(input.chunks_exact(channels)) {
         to[offset..offset + channels].copy_from_slice(from);
     }
 }
 
 /// `e^x / sum of e^x` over each pixel.
-pub(super) fn softmax(input: &[f32], channels: usize, output: &mut [f32]) {
+pub(super) fn softmax<T: Element>(input: &[T], channels: usize, output: &mut [T]) {
     for (to, from) in output.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
-        let most = from.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let most = from.iter().fold(f32::NEG_INFINITY, |most, x| most.max(x.to_f32()));
         let mut sum = 0.0;
         for (to, from) in to.iter_mut().zip(from) {
-            *to = (from - most).exp();
-            sum += *to;
+            let power = (from.to_f32() - most).exp();
+            *to = T::from_f32(power);
+            sum += power;
         }
         for to in to {
-            *to /= sum;
+            *to = T::from_f32(to.to_f32() / sum);
         }
     }
 }
 
 /// Turns channels into pixels, see [`super::program::Step::PixelShuffle`].
-pub(super) fn pixel_shuffle(input: &[f32], shape: Shape, factor: usize, output: &mut [f32]) {
+pub(super) fn pixel_shuffle<T: Element>(input: &[T], shape: Shape, factor: usize, output: &mut [T]) {
     let channels = shape.channels / (factor * factor);
     let run = factor * channels;
     for (rows, input) in

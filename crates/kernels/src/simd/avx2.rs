@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::single::{Single, single_methods};
 use super::vector::Vector;
 
 /// Eight numbers in a YMM register.
@@ -22,8 +23,12 @@ unsafe fn mask(count: usize) -> __m256i {
 // mask is set.
 unsafe impl Vector for F32x8 {
     const LANES: usize = 8;
+    type Element = f32;
     type Half = F32x8;
     type Group = *const f32;
+    type Sum = F32x8;
+
+    single_methods!();
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -56,19 +61,9 @@ unsafe impl Vector for F32x8 {
         unsafe { Self(_mm256_add_ps(self.0, other.0)) }
     }
     #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see `splat`.
-        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
-    }
-    #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
-    }
-    #[inline(always)]
-    unsafe fn div(self, other: Self) -> Self {
-        // SAFETY: see `splat`.
-        unsafe { Self(_mm256_div_ps(self.0, other.0)) }
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -93,6 +88,20 @@ unsafe impl Vector for F32x8 {
     unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self {
         // SAFETY: a group has four numbers.
         unsafe { self.fma(weights, Self(_mm256_set1_ps(*group.offset(LANE as isize)))) }
+    }
+}
+
+// SAFETY: no method touches memory.
+unsafe impl Single for F32x8 {
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(_mm256_div_ps(self.0, other.0)) }
     }
     #[inline(always)]
     unsafe fn round_and_power_of_two(self) -> (Self, Self) {

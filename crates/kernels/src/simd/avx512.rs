@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::F32x8;
+use super::single::{Single, single_methods};
 use super::vector::Vector;
 
 /// Sixteen numbers in a ZMM register.
@@ -22,8 +23,12 @@ fn mask(count: usize) -> __mmask16 {
 // mask bit is set.
 unsafe impl Vector for F32x16 {
     const LANES: usize = 16;
+    type Element = f32;
     type Half = F32x8;
     type Group = *const f32;
+    type Sum = F32x16;
+
+    single_methods!();
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -57,19 +62,9 @@ unsafe impl Vector for F32x16 {
         unsafe { Self(_mm512_add_ps(self.0, other.0)) }
     }
     #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see `splat`.
-        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
-    }
-    #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
-    }
-    #[inline(always)]
-    unsafe fn div(self, other: Self) -> Self {
-        // SAFETY: see `splat`.
-        unsafe { Self(_mm512_div_ps(self.0, other.0)) }
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -94,6 +89,20 @@ unsafe impl Vector for F32x16 {
     unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self {
         // SAFETY: a group has four numbers.
         unsafe { self.fma(weights, Self(_mm512_set1_ps(*group.offset(LANE as isize)))) }
+    }
+}
+
+// SAFETY: no method touches memory.
+unsafe impl Single for F32x16 {
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(_mm512_div_ps(self.0, other.0)) }
     }
     #[inline(always)]
     unsafe fn round_and_power_of_two(self) -> (Self, Self) {

@@ -23,6 +23,12 @@ pub(super) const fn has_neon() -> bool {
     true
 }
 
+/// Whether the CPU has half precision, vectors of it included (FEAT_FP16).
+#[cfg(target_arch = "aarch64")]
+pub(super) fn has_fp16() -> bool {
+    std::arch::is_aarch64_feature_detected!("fp16")
+}
+
 /// Whether the CPU has NEON, according to the kernel (`AT_HWCAP`; bit 12 is `HWCAP_NEON`).
 #[cfg(target_arch = "arm")]
 pub(super) fn has_neon() -> bool {

@@ -92,6 +92,17 @@ impl Isa {
         self.is_available()
     }
 
+    /// Whether the instruction set multiplies vectors of half precision on this CPU: [`Isa::Neon`] on
+    /// 64-bit Arm with FEAT_FP16, which came with ARMv8.2.
+    #[must_use]
+    pub fn has_half_precision(self) -> bool {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => detect::has_fp16(),
+            _ => false,
+        }
+    }
+
     /// The instruction sets of this CPU, slowest first. The list is never empty, because
     /// [`Isa::Scalar`] is always available.
     #[must_use]

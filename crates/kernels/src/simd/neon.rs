@@ -4,6 +4,7 @@
 
 use std::arch::aarch64::*;
 
+use super::single::{Single, single_methods};
 use super::vector::Vector;
 
 /// Four numbers in a vector register.
@@ -14,8 +15,12 @@ pub struct F32x4(pub(crate) float32x4_t);
 // SAFETY: whole loads and stores touch four numbers, their partial forms `count` numbers.
 unsafe impl Vector for F32x4 {
     const LANES: usize = 4;
+    type Element = f32;
     type Half = F32x4;
     type Group = float32x4_t;
+    type Sum = F32x4;
+
+    single_methods!();
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -69,19 +74,9 @@ unsafe impl Vector for F32x4 {
         unsafe { Self(vaddq_f32(self.0, other.0)) }
     }
     #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see `splat`.
-        unsafe { Self(vsubq_f32(self.0, other.0)) }
-    }
-    #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         // SAFETY: see `splat`.
         unsafe { Self(vmulq_f32(self.0, other.0)) }
-    }
-    #[inline(always)]
-    unsafe fn div(self, other: Self) -> Self {
-        // SAFETY: see `splat`.
-        unsafe { Self(vdivq_f32(self.0, other.0)) }
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -107,6 +102,20 @@ unsafe impl Vector for F32x4 {
     unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self {
         // SAFETY: see `splat`.
         unsafe { Self(vfmaq_laneq_f32::<LANE>(self.0, weights.0, group)) }
+    }
+}
+
+// SAFETY: no method touches memory.
+unsafe impl Single for F32x4 {
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vsubq_f32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: see `splat`.
+        unsafe { Self(vdivq_f32(self.0, other.0)) }
     }
     #[inline(always)]
     unsafe fn round_and_power_of_two(self) -> (Self, Self) {

@@ -1,13 +1,18 @@
 //! The vector of one lane: a plain `f32`.
 #![allow(unsafe_code)]
 
+use super::single::{Single, single_methods};
 use super::vector::Vector;
 
 // SAFETY: `load` and `store` touch one number, and their partial forms `count` numbers, 0 or 1.
 unsafe impl Vector for f32 {
     const LANES: usize = 1;
+    type Element = f32;
     type Half = f32;
     type Group = *const f32;
+    type Sum = f32;
+
+    single_methods!();
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -40,16 +45,8 @@ unsafe impl Vector for f32 {
         self + other
     }
     #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        self - other
-    }
-    #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         self * other
-    }
-    #[inline(always)]
-    unsafe fn div(self, other: Self) -> Self {
-        self / other
     }
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
@@ -84,6 +81,18 @@ unsafe impl Vector for f32 {
     unsafe fn fma_lane<const LANE: i32>(self, weights: Self, group: Self::Group) -> Self {
         // SAFETY: a group has four numbers.
         unsafe { self.fma(weights, *group.offset(LANE as isize)) }
+    }
+}
+
+// SAFETY: no method touches memory.
+unsafe impl Single for f32 {
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self / other
     }
     #[inline(always)]
     unsafe fn round_and_power_of_two(self) -> (Self, Self) {

@@ -166,7 +166,7 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     let input = given.map_or(comparison.input, |tensor| &tensor.values);
     let tensors = run_unoptimized(&typed, tensors, package, input).map_err(tract_failed)?;
 
-    let options = PlanOptions { isa: comparison.isa, keep: true, literal: true, threads: 1 };
+    let options = PlanOptions { isa: comparison.isa, keep: true, literal: true, ..PlanOptions::default() };
     let mut plan = match manifest.input.layout {
         TensorLayout::Nchw => Plan::from_typed(&typed, options),
         TensorLayout::Nhwc => Err(Unsupported::ChannelsLast),
@@ -180,7 +180,8 @@ pub fn compare(package: &Package, comparison: Comparison<'_>) -> Result<Parity, 
     if let Ok(plan) = &plan {
         for layer in plan.layers() {
             if !layer.name.is_empty() {
-                planned.insert(layer.name, channels_first(layer.data.unwrap_or(&output), layer.shape.channels));
+                planned
+                    .insert(layer.name, channels_first(layer.data.as_deref().unwrap_or(&output), layer.shape.channels));
             }
         }
     }

@@ -6,6 +6,7 @@
 //! the files of these two hold the same row kernels in assembly.
 
 pub mod scalar;
+pub mod scalar_half;
 
 #[cfg(target_arch = "arm")]
 pub mod armv7;
@@ -15,5 +16,7 @@ pub mod avx2;
 pub mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
+#[cfg(target_arch = "aarch64")]
+pub mod neon_half;
 #[cfg(target_arch = "riscv64")]
 pub mod rvv;

@@ -8,7 +8,7 @@
 
 use super::activation::{activate_all, hard_swish};
 use crate::nn::rows::{Activation, ConvRow};
-use crate::simd::Vector;
+use crate::simd::{Element, Vector};
 
 /// A vector type with the inner loop of the dense product. An instruction set overrides the loop if
 /// the compiler's code for it is slow.
@@ -22,8 +22,8 @@ pub trait DenseProduct: Vector {
     #[inline(always)]
     unsafe fn multiply_groups<const P: usize, const N: usize>(
         acc: &mut [[Self; N]; P],
-        pixels: &mut [*const f32; P],
-        weights: &mut *const f32,
+        pixels: &mut [*const Self::Element; P],
+        weights: &mut *const Self::Element,
         groups: usize,
     ) {
         // SAFETY: the caller upholds this function's contract.
@@ -39,8 +39,8 @@ pub trait DenseProduct: Vector {
 #[inline(always)]
 pub unsafe fn multiply_groups_by_lane<V: Vector, const P: usize, const N: usize>(
     acc: &mut [[V; N]; P],
-    pixels: &mut [*const f32; P],
-    weights: &mut *const f32,
+    pixels: &mut [*const V::Element; P],
+    weights: &mut *const V::Element,
     groups: usize,
 ) {
     // SAFETY: the caller upholds this function's contract.
@@ -100,9 +100,9 @@ pub const fn block_width(rest: usize, lanes: usize, half: usize, max: usize) -> 
 /// The row's pointers are valid for these pixels and channels; the target features are enabled.
 #[inline(always)]
 unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
-    row: &ConvRow,
+    row: &ConvRow<V::Element>,
     x: usize,
-    packed: *const f32,
+    packed: *const V::Element,
     n0: usize,
 ) {
     // SAFETY: the caller upholds this function's contract: every address below is inside the row's
@@ -149,7 +149,7 @@ unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
                     *weights = V::load(w.add(n * V::LANES));
                 }
                 for p in 0..P {
-                    let value = V::splat(*here[p]);
+                    let value = V::broadcast(here[p]);
                     here[p] = here[p].add(1);
                     for n in 0..N {
                         acc[p][n] = acc[p][n].fma(weights[n], value);
@@ -210,10 +210,10 @@ unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
             for n in 0..N {
                 let at = row.sums.add(n0 + n * V::LANES);
                 if channels == width {
-                    V::load(at).add(sum[n]).store(at);
+                    V::add_sum_to(sum[n].to_sum(), at, V::LANES);
                 } else {
                     let left = channels.saturating_sub(n * V::LANES).min(V::LANES);
-                    V::load_partial(at, left).add(sum[n]).store_partial(at, left);
+                    V::add_sum_to(sum[n].to_sum(), at, left);
                 }
             }
         }
@@ -225,7 +225,7 @@ unsafe fn conv_tile<V: DenseProduct, const P: usize, const N: usize>(
 /// # Safety
 /// The row's pointers are valid for these pixels and channels; the target features are enabled.
 #[inline(always)]
-unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: usize, channels: usize) {
+unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow<V::Element>, x: usize, pixels: usize, n0: usize, channels: usize) {
     for x in x..x + pixels {
         // SAFETY: the caller upholds this function's contract.
         unsafe {
@@ -233,7 +233,7 @@ unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: 
             activate_all::<V>(at, channels, Activation::Sigmoid);
             if !row.sums.is_null() {
                 for n in 0..channels {
-                    *row.sums.add(n0 + n) += *at.add(n);
+                    *row.sums.add(n0 + n) += (*at.add(n)).to_f32();
                 }
             }
         }
@@ -246,8 +246,8 @@ unsafe fn sigmoid_pixels<V: Vector>(row: &ConvRow, x: usize, pixels: usize, n0: 
 /// The pointers of the row are valid; the target features are enabled.
 #[inline(always)]
 pub unsafe fn conv_block<V: DenseProduct, const P: usize, const N: usize>(
-    row: &ConvRow,
-    packed: *const f32,
+    row: &ConvRow<V::Element>,
+    packed: *const V::Element,
     n0: usize,
 ) {
     // SAFETY: the caller upholds this function's contract; tiles stay within the width of the row.

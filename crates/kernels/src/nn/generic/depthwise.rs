@@ -5,7 +5,7 @@
     reason = "indices that are constants once a loop is unrolled keep accumulators in registers"
 )]
 
-use super::activation::{hard_swish, sigmoid};
+use super::activation::hard_swish;
 use super::lanes::lanes_width;
 use crate::nn::rows::{Activation, DepthwiseRow};
 use crate::simd::Vector;
@@ -35,17 +35,17 @@ unsafe fn depthwise_column<V: Vector, const K: usize, const S: usize, const T: u
 /// The row's pointers are valid for these pixels and channels; the target features are enabled.
 #[inline(always)]
 unsafe fn depthwise_tile<V: Vector, const K: usize, const S: usize, const T: usize, const PARTIAL: bool>(
-    row: &DepthwiseRow,
+    row: &DepthwiseRow<V::Element>,
     x: usize,
-    packed: *const f32,
+    packed: *const V::Element,
     c: usize,
-    sum: &mut V,
+    sum: &mut V::Sum,
 ) {
     // SAFETY: the caller upholds this function's contract: every address below is inside the row's
     // inputs, packed weights or output.
     unsafe {
         let left = row.channels - c;
-        let load = |at: *const f32| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
+        let load = |at: *const V::Element| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
         let mut acc = [V::load(packed); T];
         let mut w = packed.add((1 + row.first_row * K) * V::LANES);
         for y in 0..row.row_count {
@@ -79,11 +79,11 @@ unsafe fn depthwise_tile<V: Vector, const K: usize, const S: usize, const T: usi
 /// The same as [`depthwise_tile`].
 #[inline(always)]
 unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
-    row: &DepthwiseRow,
+    row: &DepthwiseRow<V::Element>,
     x: usize,
     c: usize,
     acc: &mut [V; T],
-    sum: &mut V,
+    sum: &mut V::Sum,
 ) {
     // SAFETY: the caller upholds this function's contract.
     unsafe {
@@ -104,7 +104,7 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
                 // A copy, so that this long loop does not force the accumulators into memory.
                 let mut copy = *acc;
                 for x in &mut copy {
-                    *x = sigmoid(*x);
+                    *x = x.sigmoid();
                 }
                 *acc = copy;
             }
@@ -126,8 +126,17 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
             to = to.add(row.output_step);
         }
         if !row.sums.is_null() {
-            for t in 0..T {
-                *sum = sum.add(acc[t]);
+            if size_of::<V::Sum>() > size_of::<V>() {
+                // Few enough numbers for half precision; it widens once.
+                let mut tile = acc[0];
+                for t in 1..T {
+                    tile = tile.add(acc[t]);
+                }
+                *sum = V::add_sums(*sum, tile.to_sum());
+            } else {
+                for t in 0..T {
+                    *sum = V::add_sums(*sum, acc[t].to_sum());
+                }
             }
         }
     }
@@ -138,7 +147,13 @@ unsafe fn depthwise_finish<V: Vector, const T: usize, const PARTIAL: bool>(
 /// # Safety
 /// The same as [`depthwise_tile`].
 #[inline(always)]
-unsafe fn depthwise_any<V: Vector>(row: &DepthwiseRow, x: usize, packed: *const f32, c: usize, sum: &mut V) {
+unsafe fn depthwise_any<V: Vector>(
+    row: &DepthwiseRow<V::Element>,
+    x: usize,
+    packed: *const V::Element,
+    c: usize,
+    sum: &mut V::Sum,
+) {
     // SAFETY: the caller upholds this function's contract.
     unsafe {
         let left = (row.channels - c).min(V::LANES);
@@ -160,10 +175,14 @@ unsafe fn depthwise_any<V: Vector>(row: &DepthwiseRow, x: usize, packed: *const 
 /// # Safety
 /// The same as [`depthwise_tile`], for the whole row.
 #[inline(always)]
-unsafe fn depthwise_lanes<V: Vector, const T: usize>(row: &DepthwiseRow, packed: *const f32, c: usize) {
+unsafe fn depthwise_lanes<V: Vector, const T: usize>(
+    row: &DepthwiseRow<V::Element>,
+    packed: *const V::Element,
+    c: usize,
+) {
     // SAFETY: the caller upholds this function's contract; tiles stay within the width of the row.
     unsafe {
-        let mut sum = V::splat(0.0);
+        let mut sum = V::splat(0.0).to_sum();
         let mut x = 0;
         macro_rules! tiles {
             ($kernel:literal, $stride:literal) => {{
@@ -198,7 +217,7 @@ unsafe fn depthwise_lanes<V: Vector, const T: usize>(row: &DepthwiseRow, packed:
         }
         if !row.sums.is_null() {
             let left = (row.channels - c).min(V::LANES);
-            V::load_partial(row.sums.add(c), left).add(sum).store_partial(row.sums.add(c), left);
+            V::add_sum_to(sum, row.sums.add(c), left);
         }
     }
 }
@@ -208,7 +227,7 @@ unsafe fn depthwise_lanes<V: Vector, const T: usize>(row: &DepthwiseRow, packed:
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
-pub unsafe fn depthwise_row<V: Vector, const T: usize>(row: &DepthwiseRow) {
+pub unsafe fn depthwise_row<V: Vector, const T: usize>(row: &DepthwiseRow<V::Element>) {
     // SAFETY: the caller upholds this function's contract; blocks are laid out according to
     // `lanes_width`.
     unsafe {

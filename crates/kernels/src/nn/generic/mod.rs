@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod dense;
 pub mod depthwise;
+pub mod gate;
 pub mod lanes;
 pub mod upsample;
 
@@ -24,10 +25,13 @@ macro_rules! instantiate_kernels {
             use crate::nn::generic::activation::activate_all;
             use crate::nn::generic::dense::{self, conv_block};
             use crate::nn::generic::depthwise::depthwise_row;
+            use crate::nn::generic::gate::gate_block;
             use crate::nn::generic::lanes;
             use crate::nn::generic::upsample::upsample_row;
             use crate::nn::rows::{Activation, ConvRow, DepthwiseRow, Kernels, UpsampleRow};
             use crate::simd::{Isa, Vector};
+
+            type Element = <$vector as Vector>::Element;
 
             type Half = <$vector as Vector>::Half;
             const LANES: usize = <$vector as Vector>::LANES;
@@ -42,7 +46,7 @@ macro_rules! instantiate_kernels {
             }
 
             $(#[target_feature(enable = $feature)])?
-            unsafe fn conv(row: &ConvRow) {
+            unsafe fn conv(row: &ConvRow<Element>) {
                 // SAFETY: the caller guarantees valid pointers; the features are enabled here.
                 unsafe {
                     let mut packed = row.packed;
@@ -65,24 +69,30 @@ macro_rules! instantiate_kernels {
             }
 
             $(#[target_feature(enable = $feature)])?
-            unsafe fn depthwise(row: &DepthwiseRow) {
+            unsafe fn depthwise(row: &DepthwiseRow<Element>) {
                 // SAFETY: as above.
                 unsafe { depthwise_row::<$vector, $tile>(row) }
             }
 
             $(#[target_feature(enable = $feature)])?
-            unsafe fn upsample(row: &UpsampleRow) {
+            unsafe fn upsample(row: &UpsampleRow<Element>) {
                 // SAFETY: as above.
                 unsafe { upsample_row::<$vector>(row) }
             }
 
             $(#[target_feature(enable = $feature)])?
-            unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
+            unsafe fn gate(from: *const Element, to: *mut Element, width: usize, factors: *const Element, depth: usize) {
+                // SAFETY: as above.
+                unsafe { gate_block::<$vector>(from, to, width, factors, depth) }
+            }
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn activate(data: *mut Element, length: usize, activation: Activation) {
                 // SAFETY: as above.
                 unsafe { activate_all::<$vector>(data, length, activation) }
             }
 
-            pub(crate) const TABLE: Kernels = Kernels {
+            pub(crate) const TABLE: Kernels<Element> = Kernels {
                 isa: Isa::$isa,
                 block_width,
                 lanes_width,
@@ -90,12 +100,13 @@ macro_rules! instantiate_kernels {
                 conv,
                 depthwise,
                 upsample,
+                gate,
                 activate,
             };
         }
 
         /// The row kernels of this instruction set.
-        pub static KERNELS: crate::nn::rows::Kernels = entry::TABLE;
+        pub static KERNELS: crate::nn::rows::Kernels<<$vector as crate::simd::Vector>::Element> = entry::TABLE;
     };
 }
 

@@ -11,13 +11,13 @@ use crate::simd::Vector;
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
-unsafe fn upsample_lanes<V: Vector, const PARTIAL: bool>(row: &UpsampleRow, c: usize) {
+unsafe fn upsample_lanes<V: Vector, const PARTIAL: bool>(row: &UpsampleRow<V::Element>, c: usize) {
     // SAFETY: the caller upholds this function's contract; the first and the last pixel are their
     // own neighbours.
     unsafe {
         let left = row.channels - c;
-        let load = |at: *const f32| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
-        let store = |v: V, at: *mut f32| if PARTIAL { v.store_partial(at, left) } else { v.store(at) };
+        let load = |at: *const V::Element| if PARTIAL { V::load_partial(at, left) } else { V::load(at) };
+        let store = |v: V, at: *mut V::Element| if PARTIAL { v.store_partial(at, left) } else { v.store(at) };
         let (quarter, three) = (V::splat(0.25), V::splat(0.75));
         let (mut near, mut far) = (row.near.add(c), row.far.add(c));
         let mut to = row.output.add(c);
@@ -43,7 +43,7 @@ unsafe fn upsample_lanes<V: Vector, const PARTIAL: bool>(row: &UpsampleRow, c: u
 /// # Safety
 /// The row's pointers are valid; the target features are enabled.
 #[inline(always)]
-pub unsafe fn upsample_row<V: Vector>(row: &UpsampleRow) {
+pub unsafe fn upsample_row<V: Vector>(row: &UpsampleRow<V::Element>) {
     // SAFETY: the caller upholds this function's contract.
     unsafe {
         let mut c = 0;

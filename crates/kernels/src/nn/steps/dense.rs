@@ -6,13 +6,14 @@ use super::upsample::upsample_row;
 use crate::nn::pack::{self, Aligned, CACHE_LINE};
 use crate::nn::program::{Convolution, MapId, Residual, Shape};
 use crate::nn::rows::{Activation, ConvRow, Kernels};
+use crate::simd::Element;
 
 /// Number of values that may stay in the first-level cache beside the weights.
 const CHUNK: usize = 4096;
 
 /// A dense convolution that is packed for an instruction set.
 #[derive(Clone, Debug)]
-pub(crate) struct Dense {
+pub(crate) struct Dense<T> {
     kernel: [usize; 2],
     stride: usize,
     padding: [usize; 2],
@@ -22,10 +23,10 @@ pub(crate) struct Dense {
     input: Shape,
     output: Shape,
     /// The packed weights, by groups of channels that are computed together.
-    packed: Aligned,
+    packed: Aligned<T>,
     groups: Vec<ChannelGroup>,
     /// The packed weights multiplied by the gate.
-    gated: Aligned,
+    gated: Aligned<T>,
     /// The offsets of the ring's rows, listed twice, so that the rows of a window are adjacent in
     /// the list whichever row comes first.
     offsets: Vec<isize>,
@@ -35,10 +36,10 @@ pub(crate) struct Dense {
     units: Units,
 }
 
-impl Dense {
+impl<T: Element> Dense<T> {
     /// Packs `c` in groups of `group` channels and reserves the scratch memory.
     pub(crate) fn new(
-        kernels: &Kernels,
+        kernels: &Kernels<T>,
         c: &Convolution,
         input: Shape,
         output: Shape,
@@ -70,10 +71,10 @@ impl Dense {
             units: Units { count: 0, split: 0 },
         };
         if !dense.direct() {
-            dense.ring = places.take(dense.kernel[0] * dense.ring_row());
+            dense.ring = places.take_of::<T>(dense.kernel[0] * dense.ring_row());
         }
         if c.residual.is_some_and(|residual| residual.upsampled) {
-            dense.upsampled = places.take(output.width * output.channels);
+            dense.upsampled = places.take_of::<T>(output.width * output.channels);
         }
         let row = isize::try_from(dense.ring_row()).expect("a row is small");
         dense.offsets = (0..2).flat_map(|_| (0..).take(c.kernel[0]).map(|slot| slot * row)).collect();
@@ -112,19 +113,19 @@ impl Dense {
     ///
     /// # Safety
     /// The map of the gate holds its vector.
-    pub(crate) unsafe fn gate(&mut self, maps: &impl Resolve) {
+    pub(crate) unsafe fn gate(&mut self, kernels: &Kernels<T>, maps: &impl Resolve<T>) {
         let Some(gate) = self.gate else { return };
         // SAFETY: the map has as many numbers as the input has channels; the program's check
         // compared them.
         let vector = unsafe { std::slice::from_raw_parts(maps.at(gate), self.input.channels) };
         for group in &self.groups {
             let from = &self.packed.as_slice()[group.packed..];
-            pack::gate(from, &mut self.gated.as_mut_slice()[group.packed..], &group.widths, vector);
+            pack::gate(kernels, from, &mut self.gated.as_mut_slice()[group.packed..], &group.widths, vector);
         }
     }
 
     /// The weights to use: gated ones if there is a gate.
-    pub(super) fn weights(&self) -> *const f32 {
+    pub(super) fn weights(&self) -> *const T {
         if self.gate.is_some() { self.gated.as_slice().as_ptr() } else { self.packed.as_slice().as_ptr() }
     }
 
@@ -138,14 +139,14 @@ impl Dense {
     #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
     pub(crate) unsafe fn run(
         &self,
-        kernels: &Kernels,
+        kernels: &Kernels<T>,
         half: Option<usize>,
-        input: *const f32,
+        input: *const T,
         planar: bool,
-        output: *mut f32,
+        output: *mut T,
         with_mean: bool,
         scratch: *mut f32,
-        maps: &impl Resolve,
+        maps: &impl Resolve<T>,
     ) {
         // SAFETY: the caller upholds this function's contract; rows, pixels and channels stay
         // within the shapes, which the program's check has compared with the weights.
@@ -197,7 +198,7 @@ impl Dense {
                 for y in self.units.of(half) {
                     row.output = output.add(y * self.output.width * channels);
                     if upsampled {
-                        let to = scratch.add(self.upsampled);
+                        let to = scratch.add(self.upsampled).cast::<T>();
                         self.upsample(kernels, residual, y, 0, channels, to);
                         row.residual = to;
                     } else if !residual.is_null() {
@@ -207,7 +208,7 @@ impl Dense {
                         row.input = input.add(y * self.input.width * self.input.channels);
                         self.each_group(kernels, &row, weights);
                     } else {
-                        let ring = scratch.add(self.ring);
+                        let ring = scratch.add(self.ring).cast::<T>();
                         self.fill_ring(input, planar, ring, y, &mut filled);
                         row.input = ring;
                         self.windows(&mut row, y);
@@ -225,7 +226,7 @@ impl Dense {
     ///
     /// # Safety
     /// Each half ran with its scratch memory; `mean` is valid for the channels of the output.
-    pub(crate) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+    pub(crate) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut T) {
         // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
@@ -234,7 +235,7 @@ impl Dense {
     ///
     /// # Safety
     /// The same as for the kernel.
-    unsafe fn each_group(&self, kernels: &Kernels, row: &ConvRow, weights: *const f32) {
+    unsafe fn each_group(&self, kernels: &Kernels<T>, row: &ConvRow<T>, weights: *const T) {
         for group in &self.groups {
             // SAFETY: a contract that holds for the whole row holds for some of its channels.
             unsafe {
@@ -254,7 +255,7 @@ impl Dense {
     }
 
     /// Points `row` at the rows of the ring that output row `y` needs.
-    fn windows(&self, row: &mut ConvRow, y: usize) {
+    fn windows(&self, row: &mut ConvRow<T>, y: usize) {
         let (top, rows) = valid_rows(y, self.stride, self.padding[0], self.kernel[0], self.input.height);
         if rows > 0 {
             let first = y * self.stride + top - self.padding[0];
@@ -270,7 +271,7 @@ impl Dense {
     ///
     /// # Safety
     /// `input` is valid for its shape, and `ring` for all rows of the ring.
-    unsafe fn fill_ring(&self, input: *const f32, planar: bool, ring: *mut f32, y: usize, filled: &mut usize) {
+    unsafe fn fill_ring(&self, input: *const T, planar: bool, ring: *mut T, y: usize, filled: &mut usize) {
         let channels = self.input.channels;
         let left = self.padding[1] * channels;
         let length = self.ring_row();
@@ -301,7 +302,7 @@ impl Dense {
     ///
     /// # Safety
     /// `low` is valid for the shape of the residual, and `to` for a row.
-    unsafe fn upsample(&self, kernels: &Kernels, low: *const f32, y: usize, first: usize, count: usize, to: *mut f32) {
+    unsafe fn upsample(&self, kernels: &Kernels<T>, low: *const T, y: usize, first: usize, count: usize, to: *mut T) {
         let (height, width) = (self.output.height / 2, self.output.width / 2);
         // SAFETY: the caller upholds this function's contract.
         unsafe {
@@ -323,14 +324,14 @@ impl Dense {
     #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
     pub(super) unsafe fn expand_row(
         &self,
-        kernels: &Kernels,
-        input: *const f32,
+        kernels: &Kernels<T>,
+        input: *const T,
         y: usize,
         group: usize,
-        weights: *const f32,
-        to: *mut f32,
+        weights: *const T,
+        to: *mut T,
         scratch: *mut f32,
-        maps: &impl Resolve,
+        maps: &impl Resolve<T>,
     ) {
         let group = &self.groups[group];
         let zero = 0_isize;
@@ -339,7 +340,7 @@ impl Dense {
             let (residual, residual_step) = match self.residual {
                 None => (std::ptr::null(), 0),
                 Some(Residual { map, upsampled: true }) => {
-                    let row = scratch.add(self.upsampled);
+                    let row = scratch.add(self.upsampled).cast::<T>();
                     self.upsample(kernels, maps.at(map), y, group.first, group.channels, row);
                     (row.cast_const(), group.channels)
                 }
@@ -374,7 +375,7 @@ impl Dense {
 ///
 /// # Safety
 /// `from` is valid for `width` numbers in each of `channels` planes, `to` for `width * channels`.
-unsafe fn interleave(from: *const f32, plane: usize, to: *mut f32, width: usize, channels: usize) {
+unsafe fn interleave<T: Copy>(from: *const T, plane: usize, to: *mut T, width: usize, channels: usize) {
     // SAFETY: the caller upholds this function's contract.
     unsafe {
         if channels == 3 {

@@ -5,6 +5,7 @@
 use crate::nn::pack::{Aligned, CACHE_LINE};
 use crate::nn::program::MapId;
 use crate::nn::rows::Kernels;
+use crate::simd::Element;
 
 /// Assigns places in the scratch memory to the buffers of a step. Offsets are in `f32`s.
 #[derive(Debug, Default)]
@@ -20,6 +21,11 @@ impl Places {
         at
     }
 
+    /// Reserves `count` numbers of another type, see [`Places::take`].
+    pub(super) fn take_of<T>(&mut self, count: usize) -> usize {
+        self.take((count * size_of::<T>()).div_ceil(size_of::<f32>()))
+    }
+
     /// Numbers that all places need together.
     pub(crate) const fn length(&self) -> usize {
         self.length
@@ -27,9 +33,9 @@ impl Places {
 }
 
 /// Resolves feature maps to addresses.
-pub(crate) trait Resolve {
+pub(crate) trait Resolve<T> {
     /// The address of the map's first number.
-    fn at(&self, map: MapId) -> *mut f32;
+    fn at(&self, map: MapId) -> *mut T;
 }
 
 /// Steps with fewer multiply-adds run on one thread, because handing a half to another thread would
@@ -111,13 +117,13 @@ impl Sums {
 
     /// Writes `mean[c]` over `pixels` pixels. The sums of each half are in the scratch memory of
     /// the thread that ran it.
-    pub(super) unsafe fn finish(self, scratch: [*mut f32; 2], mean: *mut f32, pixels: usize) {
+    pub(super) unsafe fn finish<T: Element>(self, scratch: [*mut f32; 2], mean: *mut T, pixels: usize) {
         let scale = 1.0 / pixels as f32;
         for c in 0..self.channels {
             // SAFETY: the caller upholds this function's contract; the mean has as many channels.
             unsafe {
                 let sum = *scratch[0].add(self.halves[0] + c) + *scratch[1].add(self.halves[1] + c);
-                *mean.add(c) = sum * scale;
+                *mean.add(c) = T::from_f32(sum * scale);
             }
         }
     }
@@ -133,23 +139,23 @@ pub(super) struct ChannelGroup {
 }
 
 /// Splits the channels into groups of at most `most` and packs each group.
-pub(super) fn groups(
+pub(super) fn groups<T: Element>(
     channels: usize,
     most: usize,
     width: fn(usize) -> usize,
     depth: usize,
-    mut pack: impl FnMut(usize, usize) -> Aligned,
-) -> (Aligned, Vec<ChannelGroup>) {
+    mut pack: impl FnMut(usize, usize) -> Aligned<T>,
+) -> (Aligned<T>, Vec<ChannelGroup>) {
     let (mut all, mut groups) = (Vec::new(), Vec::new());
     let mut first = 0;
     while first < channels {
         let count = most.min(channels - first);
-        let widths: Vec<_> = Kernels::blocks(width, count).collect();
+        let widths: Vec<_> = Kernels::<T>::blocks(width, count).collect();
         groups.push(ChannelGroup { first, channels: count, packed: all.len(), widths });
         let packed = pack(first, count);
         debug_assert_eq!(packed.as_slice().len() % (1 + depth), 0);
         all.extend_from_slice(packed.as_slice());
-        all.resize(all.len().next_multiple_of(CACHE_LINE), 0.0);
+        all.resize(all.len().next_multiple_of(CACHE_LINE), T::default());
         first += count;
     }
     (Aligned::copy_of(&all), groups)

@@ -7,12 +7,13 @@ use super::parts::{ChannelGroup, Places, Resolve, Sums, Units, groups, valid_row
 use crate::nn::pack::{self, Aligned, CACHE_LINE};
 use crate::nn::program::{Convolution, Depthwise, Shape};
 use crate::nn::rows::{Activation, DepthwiseRow, Kernels};
+use crate::simd::Element;
 
 /// A depthwise convolution and the optional 1x1 convolution before it, packed for an instruction
 /// set.
 #[derive(Clone, Debug)]
-pub(crate) struct Separable {
-    expand: Option<Dense>,
+pub(crate) struct Separable<T> {
+    expand: Option<Dense<T>>,
     kernel: usize,
     stride: usize,
     padding: [usize; 2],
@@ -20,7 +21,7 @@ pub(crate) struct Separable {
     add_input: bool,
     input: Shape,
     output: Shape,
-    packed: Aligned,
+    packed: Aligned<T>,
     groups: Vec<ChannelGroup>,
     /// Place of the addresses of a window's rows.
     rows: usize,
@@ -29,10 +30,10 @@ pub(crate) struct Separable {
     units: Units,
 }
 
-impl Separable {
+impl<T: Element> Separable<T> {
     /// Packs a depthwise convolution and its expansion.
     pub(crate) fn new(
-        kernels: &Kernels,
+        kernels: &Kernels<T>,
         expand: Option<&Convolution>,
         d: &Depthwise,
         input: Shape,
@@ -56,15 +57,14 @@ impl Separable {
             output,
             packed,
             groups,
-            // An address is at most two numbers long.
-            rows: places.take(2 * d.kernel),
+            rows: places.take_of::<*const T>(d.kernel),
             ring: 0,
             sums: Sums::new(output.channels, places),
             units: Units { count: 0, split: 0 },
         };
         let expanding = expand.map_or(0, |_| input.height * input.width * output.channels * input.channels);
         separable.units = Units::new(output.height, output.height * output.width * output.channels * taps + expanding);
-        separable.ring = places.take(separable.kernel * separable.ring_row(kernels.group.min(output.channels)));
+        separable.ring = places.take_of::<T>(separable.kernel * separable.ring_row(kernels.group.min(output.channels)));
         separable
     }
 
@@ -85,10 +85,10 @@ impl Separable {
     ///
     /// # Safety
     /// The same as there.
-    pub(crate) unsafe fn gate(&mut self, maps: &impl Resolve) {
+    pub(crate) unsafe fn gate(&mut self, kernels: &Kernels<T>, maps: &impl Resolve<T>) {
         if let Some(expand) = &mut self.expand {
             // SAFETY: the caller upholds this function's contract.
-            unsafe { expand.gate(maps) }
+            unsafe { expand.gate(kernels, maps) }
         }
     }
 
@@ -96,7 +96,7 @@ impl Separable {
     ///
     /// # Safety
     /// The same as there.
-    pub(crate) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut f32) {
+    pub(crate) unsafe fn finish(&self, scratch: [*mut f32; 2], mean: *mut T) {
         // SAFETY: the caller upholds this function's contract.
         unsafe { self.sums.finish(scratch, mean, self.output.height * self.output.width) }
     }
@@ -108,23 +108,23 @@ impl Separable {
     #[allow(clippy::too_many_arguments, reason = "one argument per buffer")]
     pub(crate) unsafe fn run(
         &self,
-        kernels: &Kernels,
+        kernels: &Kernels<T>,
         half: Option<usize>,
-        input: *const f32,
-        output: *mut f32,
+        input: *const T,
+        output: *mut T,
         with_mean: bool,
         scratch: *mut f32,
-        maps: &impl Resolve,
+        maps: &impl Resolve<T>,
     ) {
         // SAFETY: the caller upholds this function's contract; see `Dense::run`.
         unsafe {
             let weights = self.expand.as_ref().map_or(std::ptr::null(), Dense::weights);
-            let row_addresses = scratch.add(self.rows).cast::<*const f32>();
+            let row_addresses = scratch.add(self.rows).cast::<*const T>();
             if with_mean {
                 self.sums.clear(scratch);
             }
             let sums = scratch.add(self.sums.row);
-            let ring = scratch.add(self.ring);
+            let ring = scratch.add(self.ring).cast::<T>();
             for (index, group) in self.groups.iter().enumerate() {
                 let channels = group.channels;
                 let length = self.ring_row(channels);
@@ -194,7 +194,7 @@ impl Separable {
 ///
 /// # Safety
 /// Both rows are valid for `width` pixels.
-unsafe fn copy_channels(from: *const f32, from_step: usize, to: *mut f32, count: usize, width: usize) {
+unsafe fn copy_channels<T: Copy>(from: *const T, from_step: usize, to: *mut T, count: usize, width: usize) {
     for x in 0..width {
         // SAFETY: the caller upholds this function's contract.
         unsafe { to.add(x * count).copy_from_nonoverlapping(from.add(x * from_step), count) }

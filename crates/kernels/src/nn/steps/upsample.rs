@@ -10,13 +10,13 @@ use crate::nn::rows::{Kernels, UpsampleRow};
 /// # Safety
 /// `low` is valid for the shape (less the channels before it), and `to` for a row of `2 * width`
 /// pixels.
-pub(crate) unsafe fn upsample_row(
-    kernels: &Kernels,
-    low: *const f32,
+pub(crate) unsafe fn upsample_row<T>(
+    kernels: &Kernels<T>,
+    low: *const T,
     shape: Shape,
     y: usize,
     count: usize,
-    to: *mut f32,
+    to: *mut T,
 ) {
     let near = y / 2;
     let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(shape.height - 1) };

@@ -22,6 +22,8 @@ mod weights;
 
 pub use error::{OperatorError, Unsupported};
 
+use std::borrow::Cow;
+
 use portraitd_kernels::nn::machine::Order;
 use portraitd_kernels::nn::{Machine, MachineError, Program, Shape};
 use portraitd_kernels::simd::Isa;
@@ -58,7 +60,7 @@ pub struct Layer<'a> {
     pub shape: Shape,
     /// The values of the last run, `[height, width, channels]`. `None` for the net's output, and if
     /// [`PlanOptions::keep`] was not set.
-    pub data: Option<&'a [f32]>,
+    pub data: Option<Cow<'a, [f32]>>,
 }
 
 /// A net that is ready to run.

@@ -217,6 +217,11 @@ unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
     }
 }
 
+unsafe fn gate(from: *const f32, to: *mut f32, width: usize, factors: *const f32, depth: usize) {
+    // SAFETY: the caller guarantees valid memory.
+    unsafe { (scalar::KERNELS.gate)(from, to, width, factors, depth) }
+}
+
 /// The row kernels of this instruction set.
 pub static KERNELS: Kernels =
-    Kernels { isa: Isa::Neon, block_width, lanes_width, group: 16, conv, depthwise, upsample, activate };
+    Kernels { isa: Isa::Neon, block_width, lanes_width, group: 16, conv, depthwise, upsample, gate, activate };

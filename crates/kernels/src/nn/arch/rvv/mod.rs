@@ -133,6 +133,20 @@ unsafe fn activate(data: *mut f32, length: usize, activation: Activation) {
     }
 }
 
+unsafe fn gate(from: *const f32, to: *mut f32, width: usize, factors: *const f32, depth: usize) {
+    // SAFETY: the caller guarantees valid memory.
+    unsafe { (scalar::KERNELS.gate)(from, to, width, factors, depth) }
+}
+
 /// The row kernels of this instruction set.
-pub static KERNELS: Kernels =
-    Kernels { isa: Isa::Rvv, block_width: width, lanes_width: width, group: 64, conv, depthwise, upsample, activate };
+pub static KERNELS: Kernels = Kernels {
+    isa: Isa::Rvv,
+    block_width: width,
+    lanes_width: width,
+    group: 64,
+    conv,
+    depthwise,
+    upsample,
+    gate,
+    activate,
+};
