@@ -127,6 +127,94 @@ class Rings(unittest.TestCase):
             nv12.array(1)[0, 0, 0] = 1
 
 
+class Offers(unittest.TestCase):
+    """Offered memory, read by the reader of this package."""
+
+    def read(self, ring):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, writer)
+        with portraitd.Ring(os.dup(ring.memory), reader) as opened:
+            return opened.read()
+
+    def test_a_picture_comes_back_with_its_planes_and_time(self):
+        before = descriptors()
+        for fourcc, width, height in (("NV12", 34, 18), ("YU12", 33, 17), ("RGB3", 64, 36), ("GREY", 16, 16), ("422P", 30, 5)):
+            ring = portraitd.OfferedRing(fourcc, width, height, "709", "full")
+            self.assertIsNone(self.read(ring), "nothing was written")
+            sizes = [plane.row_bytes * plane.rows for plane in ring.layout.planes]
+            picture = bytes(i * 7 % 251 for i in range(sum(sizes)))
+            for number in range(1, 7):
+                ring.write(picture, capture_ns=10 * number, private=number == 6)
+                frame = self.read(ring)
+                self.assertEqual((frame.index, frame.sequence, frame.capture_ns), (number, number, 10 * number))
+                self.assertEqual(portraitd.Flags.PRIVATE in frame.flags, number == 6)
+                self.assertEqual(frame.layout, ring.layout)
+                self.assertEqual(b"".join(frame.packed(plane) for plane in range(len(sizes))), picture)
+            colours = (0, 0) if fourcc in ("RGB3", "GREY") else (2, 2)
+            self.assertEqual((frame.layout.color_matrix, frame.layout.color_range), colours)
+            ring.close()
+            ring.close()
+            with self.assertRaises(portraitd.Closed):
+                ring.write(picture)
+        self.doCleanups()
+        self.assertEqual(descriptors(), before)
+
+    def test_a_frame_is_written_in_place_and_none_after_an_exception(self):
+        ring = portraitd.OfferedRing("GREY", 70, 2)
+        with ring.frame(5) as [plane]:
+            self.assertEqual(ring.layout.planes[0].stride, 128)
+            plane[:] = bytes(range(128)) * 2
+        self.assertEqual(self.read(ring).packed(), bytes(range(70)) * 2)
+        with self.assertRaises(ZeroDivisionError), ring.frame() as [plane]:
+            plane[0] = 1 // 0
+        self.assertEqual((ring.index, self.read(ring).capture_ns), (1, 5))
+        ring.write(bytes(140))
+        self.assertEqual(self.read(ring).index, 2)
+
+    def test_what_cannot_be_offered_is_refused_by_name(self):
+        for arguments, text in (
+            (("ABCD", 64, 36), "'ABCD' is not known"),
+            (("NV12", 0, 36), "0x36"),
+            (("NV12", 64, 20000), "64x20000"),
+            (("XB24", 4096, 4096), "a provider may have 67108864"),
+            (("NV12", 64, 36, "602"), "'602'"),
+            (("NV12", 64, 36, "601", "wide"), "'wide'"),
+        ):
+            with self.assertRaises(ValueError, msg=str(arguments)) as refused:
+                portraitd.OfferedRing(*arguments)
+            self.assertIn(text, str(refused.exception))
+        ring = portraitd.OfferedRing("RGB3", 4, 2)
+        for wrong in (b"", bytes(23), bytes(25)):
+            with self.assertRaises(ValueError) as refused:
+                ring.write(wrong)
+            self.assertIn("has 24 bytes", str(refused.exception))
+        self.assertEqual(ring.index, 0)
+
+    def test_nobody_else_can_write_shorten_or_punch_holes(self):
+        ring = portraitd.OfferedRing("GREY", 64, 36)
+        self.assertEqual(fcntl.fcntl(ring.memory, 1034) & 22, 22)
+        with self.assertRaises(OSError):
+            os.pwrite(ring.memory, b"x", 0)
+        with self.assertRaises(OSError):
+            os.ftruncate(ring.memory, 0)
+
+    @unittest.skipIf(numpy is None, "without numpy")
+    def test_arrays_are_written(self):
+        ring = portraitd.OfferedRing("RGB3", 5, 4)
+        picture = numpy.arange(60, dtype=numpy.uint8).reshape(4, 5, 3)
+        ring.write(picture)
+        self.assertEqual(self.read(ring).array().tolist(), picture.tolist())
+        with self.assertRaises((ValueError, TypeError)):
+            ring.write(picture[::2])
+        with ring.frame() as [plane]:
+            rows = numpy.frombuffer(plane, numpy.uint8).reshape(4, 64)
+            rows[:, :15] = 9
+        self.assertTrue((self.read(ring).array() == 9).all())
+        # A view that was kept keeps the memory, and nothing else.
+        ring.close()
+        self.assertEqual(rows[0, 0], 9)
+
+
 class Values(unittest.TestCase):
     def test_values_come_back(self):
         for signature, value in [
@@ -141,7 +229,7 @@ class Values(unittest.TestCase):
             self.assertEqual(_dbus.Reader(bytes(writer.data), "<").read(signature), value)
 
     def test_damaged_messages_are_refused(self):
-        message = bytearray(_dbus.call(1, "a.b", "/", "a.b", "C", "a{sv}", [{"k": 1.5}]))
+        message = bytearray(_dbus.call(1, "a.b", "/", "a.b", "C", "a{sv}", [{"k": 1.5}])[0])
         message[1] = 2  # a reply
         for at in range(len(message)):
             for value in (0, 1, 7, 0x61, 0x7F, 0xFF):

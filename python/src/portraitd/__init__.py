@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Reads the streams of portraitd, and controls it.
+"""Reads the streams of portraitd, controls it, and provides frames for its cameras.
 
     import portraitd
 
@@ -10,9 +10,10 @@
 `portraitd.aio` is the same for asyncio. The package needs only the standard library; `Frame.array` needs numpy.
 """
 
-from ._blocking import Bus, Camera, Stream
+from ._blocking import Bus, Camera, Provider, Stream
 from ._dbus import Variant
 from ._errors import Closed, PortraitdError, ProtocolError, RingError, ServiceError
+from ._offer import OfferedRing
 from ._ring import Crop, Flags, Frame, Layout, Person, Plane, Ring
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "Flags",
     "Frame",
     "Layout",
+    "OfferedRing",
     "Person",
     "Plane",
     "PortraitdError",
     "ProtocolError",
+    "Provider",
     "Ring",
     "RingError",
     "ServiceError",

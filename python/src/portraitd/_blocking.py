@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import select
 import socket
 import time
 from typing import Any, Dict, List, Optional
@@ -11,6 +12,7 @@ from typing import Any, Dict, List, Optional
 from . import _dbus, _names
 from ._attachment import Attachment
 from ._errors import Closed, ServiceError
+from ._offer import Offer, OfferedRing
 from ._ring import Frame, Ring
 
 
@@ -61,10 +63,13 @@ class Bus:
         body: Optional[List[Any]] = None,
         destination: str = _names.SERVICE,
     ) -> List[Any]:
-        """Calls a method and returns its values; descriptors are integers that the caller closes."""
+        """Calls a method and returns its values. Descriptors are integers: those in `body` stay open, and the caller
+        closes those that are returned."""
         serial = self._state.next_serial()
         self._socket.settimeout(self._timeout)
-        self._socket.sendall(_dbus.call(serial, destination, path, interface, member, signature, body or []))
+        message, fds = _dbus.call(serial, destination, path, interface, member, signature, body or [])
+        sent = socket.send_fds(self._socket, [message], fds) if fds else 0
+        self._socket.sendall(message[sent:])
         deadline = time.monotonic() + self._timeout
         while True:
             for reply in self._state.replies():
@@ -115,6 +120,23 @@ class Camera:
     def reframe(self) -> None:
         """Frames the people again, now."""
         self.bus.call(self.path, _names.interface_of("Framing1"), "Reframe")
+
+    def provide(
+        self,
+        format: str,
+        width: int,
+        height: int,
+        *,
+        fps: Optional[int] = None,
+        color_matrix: str = "601",
+        color_range: str = "limited",
+    ) -> Provider:
+        """Offers frames for this camera, whose configuration says `device = "provider"`. `OfferedRing` has the
+        arguments; `fps` is how many frames a second there will be, about. Raises `ServiceError`: `NotAuthorized`,
+        `NotSupported` if the camera takes no provider, `Busy` if it has one."""
+        provider = Provider(self, fps)
+        provider.replace(format, width, height, color_matrix=color_matrix, color_range=color_range)
+        return provider
 
     def attach(
         self,
@@ -189,3 +211,54 @@ class Stream(Attachment):
                     return None
                 time.sleep(wait)
                 wait = min(2 * wait, _names.LAST_WAIT)
+
+
+class Provider(Offer):
+    """Frames for a camera of the service, made by `Camera.provide`. A context manager; `close` ends the offer.
+
+        with camera.provide("RGB3", 640, 360, fps=30) as provider:
+            while provider.until_wanted():
+                provider.publish(picture())
+    """
+
+    def __init__(self, camera: Camera, fps: Optional[int]) -> None:
+        super().__init__()
+        self._camera, self._fps = camera, fps
+
+    def __enter__(self) -> Provider:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def replace(
+        self, format: str, width: int, height: int, *, color_matrix: str = "601", color_range: str = "limited"
+    ) -> None:
+        """Offers pictures of another size or format in place of these. Nobody looks then, until the service says so.
+        If the service refuses, the offer stays as it was."""
+        ring = OfferedRing(format, width, height, color_matrix, color_range)
+        try:
+            event, demand = self._camera.bus.call(*_names.offer(self._camera.path, ring.memory, self._fps))
+        except BaseException:
+            ring.close()
+            raise
+        self._link(ring, event, demand)
+
+    def changed(self, timeout: Optional[float] = None) -> Optional[bool]:
+        """Waits until the service says whether somebody looks, and returns that; None after `timeout` seconds. Raises
+        `Closed` if the service has ended the offer."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        poll.poll(None if timeout is None else timeout * 1000)
+        return self.news()
+
+    def until_wanted(self, timeout: Optional[float] = None) -> bool:
+        """Returns True as soon as somebody looks, and False after `timeout` seconds. Raises `Closed` if the service has
+        ended the offer."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.news()
+        while not self.wanted:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.changed(left) is None and left == 0.0:
+                return False
+        return True

@@ -81,6 +81,8 @@ class Writer:
 
     def __init__(self) -> None:
         self.data = bytearray()
+        #: The descriptors among the values, in order.
+        self.fds: List[int] = []
 
     def align(self, to: int) -> None:
         self.data += bytes(-len(self.data) % to)
@@ -89,6 +91,10 @@ class Writer:
         """Appends a value of one complete type."""
         code = signature[0]
         self.align(_ALIGNMENT[code])
+        if code == "h":
+            # The message has the number of the descriptor, which travels beside it.
+            self.fds.append(value)
+            value = len(self.fds) - 1
         if code in _FIXED:
             try:
                 self.data += struct.pack("<" + _FIXED[code], value)
@@ -195,20 +201,22 @@ class Reply:
         return self.body
 
 
-def call(serial: int, destination: str, path: str, interface: str, member: str, signature: str, body: Sequence[Any]) -> bytes:
-    """A method call."""
+def call(serial: int, destination: str, path: str, interface: str, member: str, signature: str, body: Sequence[Any]) -> Tuple[bytes, List[int]]:
+    """A method call, and the descriptors that it brings: integers among its values, of the type `h`."""
     values = Writer()
     for kind, value in zip(split(signature), body):
         values.write(kind, value)
     fields = [(1, Variant("o", path)), (2, Variant("s", interface)), (3, Variant("s", member)), (6, Variant("s", destination))]
     if signature:
         fields.append((8, Variant("g", signature)))
+    if values.fds:
+        fields.append((9, Variant("u", len(values.fds))))
     message = Writer()
     for code, value in (("y", ord("l")), ("y", 1), ("y", 0), ("y", 1), ("u", len(values.data)), ("u", serial)):
         message.write(code, value)
     message.write("a(yv)", fields)
     message.align(8)
-    return bytes(message.data + values.data)
+    return bytes(message.data + values.data), values.fds
 
 
 class Connection:

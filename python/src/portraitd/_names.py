@@ -35,6 +35,11 @@ def attach(path: str, stream: str, options: Mapping[str, Any]) -> Call:
     return path, interface_of("Camera1"), "Attach", "sa{sv}", [stream, values]
 
 
+def offer(path: str, memory: int, fps: Optional[int]) -> Call:
+    values = {} if fps is None else {"fps": Variant("u", fps)}
+    return path, interface_of("Provider1"), "Offer", "ha{sv}", [memory, values]
+
+
 def get(path: str, interface: str, name: str) -> Call:
     return path, PROPERTIES, "Get", "ss", [interface_of(interface), name]
 

@@ -27,10 +27,16 @@ MAX_SIDE = 16384
 MAX_PEOPLE = 16
 _F_GET_SEALS = 1034
 _F_SEAL_SHRINK = 2
-_LATEST = 128
+#: Where the index of the newest frame is in the header.
+LATEST = 128
 _CLOSED = 192
 #: A reader that is overtaken this often is too slow, and the next frame is announced anyway.
 _ATTEMPTS = 4
+_MIN_SLOTS = 4
+_SOURCE = 4
+#: As the D-Bus interface names them; their place is their number in the header.
+_MATRICES = ("", "601", "709", "2020")
+_RANGES = ("", "limited", "full")
 
 
 class Flags(enum.IntFlag):
@@ -116,6 +122,47 @@ class Layout:
             planes.append(Plane(offset, stride, rows, row_bytes))
         kind = fourcc.decode("ascii")
         return cls(slot_count, slot_bytes, generation, stream, kind, width, height, matrix, color_range, tuple(planes))
+
+    @classmethod
+    def source(cls, format: str, width: int, height: int, color_matrix: str, color_range: str) -> Layout:
+        """The layout of four pictures that a provider offers. Raises `ValueError`."""
+        fourcc = format.encode("ascii", "replace")
+        for side in (width, height):
+            if not 1 <= side <= MAX_SIDE:
+                raise ValueError(f"{width}x{height}: both sides must be from 1 to {MAX_SIDE}")
+        extents = _expected_planes(fourcc, width, height)
+        if not extents:
+            raise ValueError(f"the pixel format {format!r} is not known")
+        if color_matrix not in _MATRICES[1:] or color_range not in _RANGES[1:]:
+            raise ValueError(f"the colours {color_matrix!r}, {color_range!r} are not known: 601, 709, 2020; limited, full")
+        # RGB and grey have neither.
+        has_chroma = fourcc not in (b"GREY", b"RGB3", b"BGR3", b"XB24", b"XR24")
+        matrix = _MATRICES.index(color_matrix) if has_chroma else 0
+        planes, end = [], SLOT_HEADER_BYTES
+        for row_bytes, rows in extents:
+            stride = row_bytes + -row_bytes % ALIGNMENT
+            planes.append(Plane(end, stride, rows, row_bytes))
+            end += stride * rows
+        kind = _RANGES.index(color_range) if has_chroma else 0
+        return cls(_MIN_SLOTS, end, 1, _SOURCE, format, width, height, matrix, kind, tuple(planes))
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of the whole ring."""
+        return HEADER_BYTES + self.slot_count * self.slot_bytes
+
+    def encode(self) -> bytes:
+        """The header of a ring with this layout that has no frame yet."""
+        header = bytearray(HEADER_BYTES)
+        struct.pack_into(
+            "<8s6I", header, 0, b"PORTRAIT", 1, HEADER_BYTES, self.slot_count, self.slot_bytes, self.generation, self.stream
+        )
+        struct.pack_into("<4s3I", header, 32, self.format.encode("ascii"), self.width, self.height, len(self.planes))
+        for number, plane in enumerate(self.planes):
+            for field, value in enumerate((plane.offset, plane.stride, plane.rows)):
+                struct.pack_into("<I", header, 48 + 16 * field + 4 * number, value)
+        struct.pack_into("<2I", header, 96, self.color_matrix, self.color_range)
+        return bytes(header)
 
 
 def _expected_planes(fourcc: bytes, width: int, height: int) -> List[Tuple[int, int]]:
@@ -215,8 +262,7 @@ class Ring:
             with mmap.mmap(memory, HEADER_BYTES, mmap.MAP_SHARED, mmap.PROT_READ) as header:
                 # A copy, so that the checked values are the ones that are used.
                 self.layout = Layout.parse(header[:], size)
-            total = HEADER_BYTES + self.layout.slot_count * self.layout.slot_bytes
-            self._map = mmap.mmap(memory, total, mmap.MAP_SHARED, mmap.PROT_READ)
+            self._map = mmap.mmap(memory, self.layout.total_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
         except BaseException:
             os.close(event)
             self._event = -1
@@ -279,7 +325,7 @@ class Ring:
         end."""
         at_end = os.read(self._event, 4096) == b""
         # After the read: a frame is published before it is announced.
-        if self._word(_LATEST) > self._last:
+        if self._word(LATEST) > self._last:
             return True
         if at_end or self.closed:
             raise Closed("the ring is closed")
@@ -307,7 +353,7 @@ class Ring:
         mixture of two: a copy that the writer overtook is discarded."""
         memory = self._memory()
         for _ in range(_ATTEMPTS):
-            index = self._word(_LATEST)
+            index = self._word(LATEST)
             if index <= self._last:
                 return None
             start = HEADER_BYTES + (index - 1) % self.layout.slot_count * self.layout.slot_bytes

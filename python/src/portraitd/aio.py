@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Use with asyncio. The classes have the methods of `portraitd.Bus`, `Camera` and `Stream`, to be awaited."""
+"""Use with asyncio. The classes have the methods of `portraitd.Bus`, `Camera`, `Stream` and `Provider`, to be awaited."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import _dbus, _names
 from ._attachment import Attachment
 from ._blocking import descriptors
 from ._errors import Closed, PortraitdError, ServiceError
+from ._offer import Offer, OfferedRing
 from ._ring import Frame, Ring
 
 
@@ -91,16 +92,18 @@ class Bus:
         body: Optional[List[Any]] = None,
         destination: str = _names.SERVICE,
     ) -> List[Any]:
-        """Calls a method and returns its values; descriptors are integers that the caller closes."""
+        """Calls a method and returns its values. Descriptors are integers: those in `body` stay open, and the caller
+        closes those that are returned."""
         if self._ended is not None:
             raise self._ended
         serial = self._state.next_serial()
-        message = _dbus.call(serial, destination, path, interface, member, signature, body or [])
+        message, fds = _dbus.call(serial, destination, path, interface, member, signature, body or [])
         future: asyncio.Future[_dbus.Reply] = self._loop.create_future()
         self._calls[serial] = future
         try:
             async with self._sending:
-                await self._loop.sock_sendall(self._socket, message)
+                sent = await self._send_fds(message, fds) if fds else 0
+                await self._loop.sock_sendall(self._socket, message[sent:])
             reply = await asyncio.wait_for(future, self._timeout)
         except asyncio.CancelledError:
             # The reply may have come in the same turn.
@@ -110,6 +113,14 @@ class Bus:
         finally:
             self._calls.pop(serial, None)
         return reply.values()
+
+    async def _send_fds(self, message: bytes, fds: List[int]) -> int:
+        """Sends the beginning of a message, with its descriptors. Returns its length."""
+        while True:
+            try:
+                return socket.send_fds(self._socket, [message], fds)
+            except (BlockingIOError, InterruptedError):
+                await _ready(self._socket.fileno(), self._loop.add_writer, self._loop.remove_writer)
 
     async def cameras(self) -> List[str]:
         """The names of the cameras."""
@@ -161,6 +172,23 @@ class Camera:
     async def reframe(self) -> None:
         """Frames the people again, now."""
         await self.bus.call(self.path, _names.interface_of("Framing1"), "Reframe")
+
+    async def provide(
+        self,
+        format: str,
+        width: int,
+        height: int,
+        *,
+        fps: Optional[int] = None,
+        color_matrix: str = "601",
+        color_range: str = "limited",
+    ) -> Provider:
+        """Offers frames for this camera, whose configuration says `device = "provider"`. `OfferedRing` has the
+        arguments; `fps` is how many frames a second there will be, about. Raises `ServiceError`: `NotAuthorized`,
+        `NotSupported` if the camera takes no provider, `Busy` if it has one."""
+        provider = Provider(self, fps)
+        await provider.replace(format, width, height, color_matrix=color_matrix, color_range=color_range)
+        return provider
 
     async def attach(
         self,
@@ -234,12 +262,66 @@ class Stream(Attachment):
                 wait = min(2 * wait, _names.LAST_WAIT)
 
 
+class Provider(Offer):
+    """Frames for a camera of the service, made by `Camera.provide`. An asynchronous context manager; `close` ends the
+    offer.
+
+        async with await camera.provide("RGB3", 640, 360, fps=30) as provider:
+            while await provider.until_wanted():
+                provider.publish(await picture())
+    """
+
+    def __init__(self, camera: Camera, fps: Optional[int]) -> None:
+        super().__init__()
+        self._camera, self._fps = camera, fps
+
+    async def __aenter__(self) -> Provider:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.close()
+
+    async def replace(
+        self, format: str, width: int, height: int, *, color_matrix: str = "601", color_range: str = "limited"
+    ) -> None:
+        """Offers pictures of another size or format in place of these. Nobody looks then, until the service says so.
+        If the service refuses, the offer stays as it was."""
+        ring = OfferedRing(format, width, height, color_matrix, color_range)
+        try:
+            event, demand = await self._camera.bus.call(*_names.offer(self._camera.path, ring.memory, self._fps))
+        except BaseException:
+            ring.close()
+            raise
+        self._link(ring, event, demand)
+
+    async def changed(self) -> bool:
+        """Waits until the service says whether somebody looks, and returns that. It may be cancelled. Raises `Closed`
+        if the service has ended the offer."""
+        while True:
+            await _readable(self.fileno())
+            news = self.news()
+            if news is not None:
+                return news
+
+    async def until_wanted(self) -> bool:
+        """Returns True as soon as somebody looks. It may be cancelled. Raises `Closed` if the service has ended the
+        offer."""
+        self.news()
+        while not self.wanted:
+            await self.changed()
+        return True
+
+
 async def _readable(fd: int) -> None:
     """Waits until a descriptor is readable."""
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
+    await _ready(fd, loop.add_reader, loop.remove_reader)
+
+
+async def _ready(fd: int, add: Callable[[int, Callable[[], None]], None], remove: Callable[[int], bool]) -> None:
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    add(fd, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:
-        loop.remove_reader(fd)
+        remove(fd)
