@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use portraitd_protocol::{CameraState, ServiceError};
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
+use super::BACKOFF;
 use super::camera::apply_controls;
 use super::demand::Wake;
 use super::shared::{OutageReason, Shared, Tuning};
@@ -135,7 +135,7 @@ impl Capture {
 
     /// Runs until the camera is to stop.
     pub(super) fn run(mut self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = BACKOFF;
         let mut earliest = Instant::now();
         loop {
             self.progress.idle(true);

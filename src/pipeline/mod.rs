@@ -20,12 +20,10 @@
 //! | `demand` | all | which clients need the camera |
 //! | `background` | main and render | the settings of what stands behind the people |
 //! | `background_image` | its own | reads a picture for it |
-//! | `backoff` | capture and output | the wait between two attempts to open a device |
 //! | `blocking` | three workers | work that takes time |
 
 mod background;
 mod background_image;
-mod backoff;
 mod blocking;
 pub mod camera;
 mod capture;
@@ -37,8 +35,15 @@ mod render;
 mod shared;
 mod vision;
 
+use std::time::Duration;
+
+use portraitd_client::Backoff;
+
 pub use blocking::{Worker, run_blocking, start_workers};
 pub use camera::{Camera, CameraOptions, Reconfiguration, STOP_WITHIN, load_model};
+
+/// The waits before a device that fails is opened again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 #[cfg(test)]
 mod tests;

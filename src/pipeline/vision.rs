@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use portraitd_protocol::{FramingMode, StreamKind};
 use tracing::{debug, error, info, warn};
 
-use super::backoff::Backoff;
+use super::BACKOFF;
 use super::degrade::{Advice, Degradation, Level};
 use super::heads::{HeadLoader, look_interval_ns};
 use super::shared::Shared;
@@ -91,7 +91,7 @@ impl Vision {
     /// background, and `Degraded` names the panic.
     pub(super) fn run(mut self) {
         let _ended = Ended(Arc::clone(&self.shared));
-        let mut backoff = Backoff::new();
+        let mut backoff = BACKOFF;
         loop {
             let started = Instant::now();
             let Err(panic) = caught(|| self.observe_frames()) else { return };

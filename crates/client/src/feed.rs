@@ -14,14 +14,12 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use crate::connect::camera_path;
 use crate::proxy::{CameraProxy, ManagerProxy};
 use crate::{
-    CropMode, FrameCopy, Inset, MaskResolution, PixelFormat, Ring, RingError, RingLayout, ServiceError, Size,
+    Backoff, CropMode, FrameCopy, Inset, MaskResolution, PixelFormat, Ring, RingError, RingLayout, ServiceError, Size,
     StreamKind,
 };
 
-/// The first delay before attaching is retried. It doubles with each attempt, up to [`LAST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// The longest delay before attaching is retried.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+/// The delays before attaching is retried.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// The options of a client for a stream. The service chooses a value for each option that is
 /// `None`.
@@ -214,13 +212,12 @@ pub async fn wait_for_camera(
     connection: &Connection,
     name: Option<&str>,
 ) -> Result<CameraProxy<'static>, ServiceError> {
-    let mut wait = FIRST_WAIT;
+    let mut backoff = BACKOFF;
     loop {
         match find_camera(connection, name).await {
             Err(error @ ServiceError::CameraAbsent(_)) if connection.is_closed() => return Err(error),
             Err(error) if error.is_not_running() || matches!(error, ServiceError::CameraAbsent(_)) => {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LAST_WAIT);
+                tokio::time::sleep(backoff.failed()).await;
             }
             found => return found,
         }
@@ -313,7 +310,7 @@ impl Feed {
     }
 
     async fn attach_again(&mut self) -> Result<(), FeedError> {
-        let mut wait = FIRST_WAIT;
+        let mut backoff = BACKOFF;
         loop {
             if self.camera.inner().connection().is_closed() {
                 return Err(FeedError::Disconnected);
@@ -332,9 +329,8 @@ impl Feed {
                     | ServiceError::NotSupported(_)),
                 )) => return Err(error.into()),
                 // The camera is not available or the daemon restarts. Both may pass.
-                Err(_) => tokio::time::sleep(wait).await,
+                Err(_) => tokio::time::sleep(backoff.failed()).await,
             }
-            wait = (wait * 2).min(LAST_WAIT);
         }
     }
 

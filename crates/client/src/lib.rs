@@ -87,6 +87,7 @@
 //! The crate starts no threads. D-Bus calls are asynchronous and run on the tokio runtime of the
 //! caller. A [`Ring`] is read by blocking calls, or by polling its descriptor.
 
+mod backoff;
 mod clock;
 pub mod connect;
 pub mod feed;
@@ -96,6 +97,7 @@ pub mod provide;
 pub mod proxy;
 pub mod ring;
 
+pub use backoff::{Backoff, RECOVERED_AFTER};
 pub use clock::monotonic_ns;
 pub use feed::Feed;
 pub use portraitd_protocol as protocol;

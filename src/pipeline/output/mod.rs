@@ -30,7 +30,7 @@ use portraitd_protocol::{ServiceError, StreamKind};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
+use super::BACKOFF;
 use super::demand::{Demand, Wake};
 use crate::publish::ClientFds;
 use crate::service::logging::Repeat;
@@ -174,7 +174,7 @@ impl OutputWriter {
 
     /// Runs until the camera is to stop.
     pub(super) fn run(mut self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = BACKOFF;
         loop {
             let retry_requests = self.control.retry_requests();
             let started = Instant::now();
