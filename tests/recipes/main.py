@@ -1,18 +1,16 @@
 """Runs the recipes of docs/recipes/README.md as they are printed there, against the service on a session bus, and looks at what
-they make. `measure` instead prints what the ways out cost.
+they make.
 
-Usage: main.py recipes PIPE | measure [FRAMES], from the repository's root, with a session bus and the service on it."""
+Usage: main.py PIPE, from the repository's root, with a session bus and the service on it."""
 
 import json
 import os
 import pathlib
 import re
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 ROOT = pathlib.Path.cwd()
@@ -117,87 +115,21 @@ def ways_in(pipe):
         print(f"ffmpeg: {FRAMES} frames by a named pipe, twice; it ended when nobody looked")
 
 
-def percentile(values, percent):
-    values = sorted(values)
-    return values[min(len(values) - 1, len(values) * percent // 100)]
+def webrtc():
+    """A view goes by WebRTC to another peer, which decodes it: the command of the page, without the plugin."""
+    program, [command] = ROOT / "bridges/gstreamer/tests/webrtc.py", re.findall(r"^  \$ (portraitctl .*webrtc\.py .*)$", PAGE.read_text(), re.MULTILINE)
+    if subprocess.run(["/usr/bin/python3", program, "--check"]).returncode:
+        print("note: recipes: skipped WebRTC")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # It ends when the pictures have come, and not after some frames.
+        wrapper = pathlib.Path(folder) / "portraitctl"
+        wrapper.write_text(f'#!/bin/sh\nexec "{PROGRAM}" --bus session --camera main "$@"\n')
+        wrapper.chmod(0o755)
+        env = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+        subprocess.run(["bash", "-c", command.replace("python3 ", "/usr/bin/python3 ")], env=env, check=True, timeout=120)
 
 
-def measure_readers(frames):
-    """The same for programs that read the ring themselves: portraitctl for Rust, and the Python package."""
-    command = [str(PROGRAM), "--bus", "session", "--camera", "main", "attach", "view", "--frames", str(frames), "--verbose", "--json"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE)
-    lines = [json.loads(line) for line in child.stdout][:-1]
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    latency = [(line["received_ns"] - line["capture_ns"]) / 1e6 for line in lines]
-    report("the ring in Rust", usage, latency, len(lines))
-
-    sys.path.insert(0, str(ROOT / "python/src"))
-    sys.dont_write_bytecode = True
-    import portraitd
-
-    with portraitd.connect("session") as bus, bus.camera("main").attach("view") as view:
-        before, latency = resource.getrusage(resource.RUSAGE_SELF), []
-        for _ in range(frames):
-            frame = next(view)
-            latency.append((time.monotonic_ns() - frame.capture_ns) / 1e6)
-        after = resource.getrusage(resource.RUSAGE_SELF)
-    report("the ring in Python", after, latency, frames, before)
-
-
-def report(what, usage, latency, pictures, before=None):
-    spent = usage.ru_utime + usage.ru_stime - (before.ru_utime + before.ru_stime if before else 0)
-    print(
-        f"note: recipes: {what} at 720p: {1000 * spent / pictures:.2f} CPU ms a picture; capture to reader "
-        f"p50 {percentile(latency, 50):.1f} ms, p99 {percentile(latency, 99):.1f} ms"
-    )
-
-
-def measure(frames):
-    """CPU time of portraitctl for each frame, and from the capture stamp until the reader has the whole picture."""
-    for option, picture in (("--raw", None), ("--y4m", b"FRAME\n"), ("--mjpeg", b"\xff\xd8\xff\xe0")):
-        command = [str(PROGRAM), "--bus", "session", "--camera", "main", "attach", "view", option, "-", "--frames", str(frames), "--verbose", "--json"]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
-        lines = []
-        reader = threading.Thread(target=lambda: lines.extend(child.stderr))
-        reader.start()
-        out, arrived, total = child.stdout.fileno(), [], 0
-        size = 1280 * 720 * 3 // 2 + (len(picture) if picture == b"FRAME\n" else 0)
-        tail = b""
-        while option == "--y4m" and os.read(out, 1) != b"\n":
-            pass
-        while data := os.read(out, 1 << 20):
-            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-            if option == "--mjpeg":
-                # The end of a picture.
-                ends = (tail + data).count(b"\xff\xd9")
-                tail = data[-1:]
-                arrived.extend([now] * ends)
-            else:
-                before, total = total // size, total + len(data)
-                arrived.extend([now] * (total // size - before))
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        reader.join()
-        lines = [json.loads(line) for line in lines if line.startswith(b"{")]
-        described, summary = lines[:-1], lines[-1]
-        latency = []
-        for place, line in enumerate(described):
-            place = line.get("picture", place if option == "--raw" else None)
-            if place is not None and place < len(arrived):
-                latency.append((arrived[place] - line["capture_ns"]) / 1e6)
-        report(option, usage, latency, summary.get("written", summary["frames"]))
-        published = [(line["publish_ns"] - line["capture_ns"]) / 1e6 for line in described]
-        print(
-            f"note: recipes:     of which until it is published p50 {percentile(published, 50):.1f} ms, "
-            f"p99 {percentile(published, 99):.1f} ms; {summary}"
-        )
-
-
-if sys.argv[1] == "measure":
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 300
-    measure_readers(count)
-    measure(count)
-else:
-    recipes()
-    ways_in(sys.argv[2])
+recipes()
+ways_in(sys.argv[1])
+webrtc()

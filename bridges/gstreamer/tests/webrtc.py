@@ -1,16 +1,20 @@
 """Sends a stream of portraitd by WebRTC to another peer in this process, as to a browser: an offer and an answer, ICE over the
 network of this machine, DTLS and SRTP, VP8.
 
-Usage: webrtc.py SOURCE [FRAMES]. SOURCE is a GStreamer source of raw video, such as "portraitdsrc bus=session". Ends when the
-receiver has decoded FRAMES pictures (15). Exit code: 0 they came, 1 they did not."""
+Usage: webrtc.py SOURCE [FRAMES] | --check. SOURCE is a GStreamer source of raw video, such as "portraitdsrc bus=session". Ends when the
+receiver has decoded FRAMES pictures (15). --check only looks for what it needs. Exit code: 0 they came, 1 they did not, or
+something is missing, which it names."""
 
 import sys
 
 import gi
 
-gi.require_version("Gst", "1.0")
-gi.require_version("GstWebRTC", "1.0")
-gi.require_version("GstSdp", "1.0")
+try:
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstWebRTC", "1.0")
+    gi.require_version("GstSdp", "1.0")
+except ValueError as error:
+    sys.exit(f"webrtc: {error}")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
 # Of each of the two peers, in seconds.
@@ -94,6 +98,8 @@ Gst.init(None)
 missing = [name for name in ("webrtcbin", "nicesrc", "dtlsenc", "srtpenc", "vp8enc", "rtpvp8pay") if not Gst.ElementFactory.find(name)]
 if missing:
     sys.exit(f"webrtc: GStreamer has no {', '.join(missing)}")
+if sys.argv[1] == "--check":
+    sys.exit()
 call = Call(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 15)
 call.run()
 sys.exit(f"webrtc: {call.failure}" if call.failure else 0)
