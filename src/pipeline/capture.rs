@@ -63,6 +63,9 @@ pub(super) const FAILURE_LOG_NS: u64 = 60_000_000_000;
 /// cause them.
 const OPENING_LOG_NS: u64 = 1_000_000_000;
 
+/// The keys of the controls with which a device turns its pictures.
+const FLIP_KEYS: [&str; 2] = ["horizontal_flip", "vertical_flip"];
+
 /// Why a stream was closed.
 #[derive(Debug)]
 enum Ended {
@@ -125,6 +128,23 @@ impl CaptureLog {
     /// The source delivers: the next failure is news.
     pub(super) fn works(&mut self) {
         self.failure.clear();
+    }
+}
+
+/// The settings for which a source was opened. With others, it is opened again.
+#[derive(Clone, Copy, PartialEq)]
+struct OpenedFor {
+    wanted: FormatRequest,
+    orientation: Orientation,
+    /// The device turns its pictures itself, if it can. Not so if the settings have values for the
+    /// controls that it would use.
+    device_turns: bool,
+}
+
+impl OpenedFor {
+    fn of(tuning: &Tuning) -> Self {
+        let device_turns = !FLIP_KEYS.iter().any(|key| tuning.controls.contains_key(*key));
+        Self { wanted: tuning.wanted, orientation: tuning.orientation, device_turns }
     }
 }
 
@@ -222,12 +242,20 @@ impl Capture {
     fn run_once(&mut self) -> Ended {
         self.shared.set_state(CameraState::Starting, None);
         let Tuning { wanted, orientation, controls, .. } = self.shared.tuning.get();
-        let opened = match self.source.begin(&wanted) {
-            Ok(Opening::Open(stream)) => Ok(stream),
-            Ok(Opening::Waiting(mut producer)) => self.await_producer(producer.as_mut(), (wanted, orientation)),
+        let opened_for = OpenedFor::of(&self.shared.tuning.get());
+        let begun = if opened_for.device_turns {
+            self.source.begin_turned(&wanted, orientation)
+        } else {
+            self.source.begin(&wanted).map(|opening| (opening, orientation))
+        };
+        let opened = match begun {
+            Ok((Opening::Open(stream), left)) => Ok((stream, left)),
+            Ok((Opening::Waiting(mut producer), left)) => {
+                self.await_producer(producer.as_mut(), opened_for).map(|stream| (stream, left))
+            }
             Err(error) => Err(Ended::Failed(error)),
         };
-        let upright = |stream| upright(stream, orientation, &self.source.name()).map_err(Ended::Failed);
+        let upright = |(stream, left)| upright(stream, left, &self.source.name()).map_err(Ended::Failed);
         let mut stream = match opened.and_then(upright) {
             Ok(stream) => stream,
             Err(ended) => return ended,
@@ -239,7 +267,7 @@ impl Capture {
         }
         self.apply_controls(&controls);
         self.shared.set_format(format);
-        let ended = self.pump(stream.as_mut(), (wanted, orientation));
+        let ended = self.pump(stream.as_mut(), opened_for);
         self.forget_frames();
         if matches!(ended, Ended::Reconfigured) && self.shared.tuning.get().orientation != orientation {
             self.shared.turned();
@@ -253,16 +281,12 @@ impl Capture {
 
     /// Waits for the program that produces the frames, for as long as somebody looks. After the time
     /// that a camera has for its first frame, this one is absent until the program begins.
-    fn await_producer(
-        &mut self,
-        producer: &mut dyn Producer,
-        wanted: (FormatRequest, Orientation),
-    ) -> Result<Box<dyn Stream>, Ended> {
+    fn await_producer(&mut self, producer: &mut dyn Producer, opened_for: OpenedFor) -> Result<Box<dyn Stream>, Ended> {
         let mut patience = StallDetector::starting(0.0, monotonic_ns());
         let mut retry_requests = self.shared.demand.retry_requests();
         let mut told = false;
         loop {
-            self.check_wanted(wanted)?;
+            self.check_wanted(opened_for)?;
             if let Some(stream) = producer.wait(POLL).map_err(Ended::Failed)? {
                 return Ok(stream);
             }
@@ -285,7 +309,7 @@ impl Capture {
     }
 
     /// Whether the source is still to be open, as it was opened for `opened_for`.
-    fn check_wanted(&self, opened_for: (FormatRequest, Orientation)) -> Result<(), Ended> {
+    fn check_wanted(&self, opened_for: OpenedFor) -> Result<(), Ended> {
         if self.shared.demand.is_shut_down() {
             return Err(Ended::Shutdown);
         }
@@ -296,7 +320,7 @@ impl Capture {
         if self.shared.demand.expired(tuning.idle_close) {
             return Err(Ended::Unwanted);
         }
-        if (tuning.wanted, tuning.orientation) != opened_for {
+        if OpenedFor::of(&tuning) != opened_for {
             return Err(Ended::Reconfigured);
         }
         Ok(())
@@ -327,13 +351,13 @@ impl Capture {
     }
 
     /// Passes frames on until the stream ends.
-    fn pump(&mut self, stream: &mut dyn Stream, wanted: (FormatRequest, Orientation)) -> Ended {
+    fn pump(&mut self, stream: &mut dyn Stream, opened_for: OpenedFor) -> Ended {
         let mut watch = StallDetector::starting(stream.format().frame_rate, monotonic_ns());
         let mut delivery = Delivery::AwaitingFirst;
         let mut last = (0, 0);
         let mut starved = 0;
         loop {
-            if let Err(ended) = self.check_wanted(wanted) {
+            if let Err(ended) = self.check_wanted(opened_for) {
                 return ended;
             }
             let event = stream.next(POLL);

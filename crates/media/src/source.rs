@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use portraitd_kernels::picture::Size;
+use portraitd_protocol::orientation::Orientation;
 
 use crate::controls::Controls;
 use crate::frame::{Frame, FrameFormat};
@@ -83,6 +84,19 @@ pub trait Source: Send + Sync {
     /// As [`Source::open`].
     fn begin(&self, wanted: &FormatRequest) -> Result<Opening, SourceError> {
         self.open(wanted).map(Opening::Open)
+    }
+
+    /// As [`Source::begin`], and has the device turn its pictures as far as it can. Returns what is left
+    /// to be done to them.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    fn begin_turned(
+        &self,
+        wanted: &FormatRequest,
+        orientation: Orientation,
+    ) -> Result<(Opening, Orientation), SourceError> {
+        self.begin(wanted).map(|opening| (opening, orientation))
     }
 
     /// Opens the controls of the source, whether its stream is open or not; `None` if it has none.

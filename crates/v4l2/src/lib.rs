@@ -110,6 +110,7 @@ mod controls;
 pub mod device;
 pub mod devices;
 mod error;
+mod flip;
 pub mod formats;
 pub mod jpeg;
 mod mapping;

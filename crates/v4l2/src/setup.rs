@@ -11,7 +11,7 @@ use super::mapping::ReturnedBuffers;
 use super::negotiate::{Choice, Negotiation, negotiate};
 use super::queue::{CallError, Queue};
 use super::sys::{self, BufferType, DeviceFormat, MAX_PLANES};
-use portraitd_media::{FormatRequest, FrameFormat, SourceError};
+use portraitd_media::{FormatRequest, FrameFormat, Orientation, SourceError};
 
 /// Buffers to ask the driver for: two for the driver, the newest frame, one for inference, one for
 /// a render thread.
@@ -36,11 +36,16 @@ pub struct CaptureOptions {
     /// The id of the control that is 1 while the shutter is closed: `V4L2_CID_PRIVACY`, or a
     /// driver's own control.
     pub privacy_control: u32,
+    /// Has the device turn its pictures, as far as it can ([`CaptureStream::left`]); `None` leaves its
+    /// controls alone.
+    ///
+    /// [`CaptureStream::left`]: super::CaptureStream::left
+    pub turn: Option<Orientation>,
 }
 
 impl Default for CaptureOptions {
     fn default() -> Self {
-        Self { code: None, privacy_control: sys::CONTROL_PRIVACY }
+        Self { code: None, privacy_control: sys::CONTROL_PRIVACY, turn: None }
     }
 }
 

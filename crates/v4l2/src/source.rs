@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::device::Device;
 use super::paths::{self, DeviceIdentity};
+use super::setup::CaptureOptions;
 use super::stream::CaptureStream;
 use portraitd_media::controls::Controls;
-use portraitd_media::{FormatRequest, Source, SourceError, Stream};
+use portraitd_media::{FormatRequest, Opening, Orientation, Source, SourceError, Stream};
 
 /// A capture device by its path: a link in `/dev/v4l/by-id` or `by-path`, or a node such as
 /// `/dev/video0`.
@@ -48,8 +49,12 @@ impl DeviceSource {
     /// # Errors
     /// The errors of [`CaptureStream::open`].
     pub fn open_stream(&self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
+        self.open_turned(wanted, None)
+    }
+
+    fn open_turned(&self, wanted: &FormatRequest, turn: Option<Orientation>) -> Result<CaptureStream, SourceError> {
         let path = self.resolve()?;
-        let stream = CaptureStream::open(&path, wanted)?;
+        let stream = CaptureStream::open_with(&path, wanted, CaptureOptions { turn, ..CaptureOptions::default() })?;
         if paths::is_plain_node(&self.path) {
             let identity = DeviceIdentity::of(stream.device());
             *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
@@ -65,6 +70,14 @@ impl Source for DeviceSource {
 
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         Ok(Box::new(self.open_stream(wanted)?))
+    }
+
+    fn begin_turned(
+        &self,
+        wanted: &FormatRequest,
+        orientation: Orientation,
+    ) -> Result<(Opening, Orientation), SourceError> {
+        Ok(opening(self.open_turned(wanted, Some(orientation))?))
     }
 
     fn controls(&self) -> Result<Option<Box<dyn Controls>>, SourceError> {
@@ -87,10 +100,14 @@ impl AutoSource {
     /// The most informative error of all devices: busy, then not permitted, other failures, no
     /// supported format, absent.
     pub fn open_stream(&self, wanted: &FormatRequest) -> Result<CaptureStream, SourceError> {
+        self.open_turned(wanted, None)
+    }
+
+    fn open_turned(&self, wanted: &FormatRequest, turn: Option<Orientation>) -> Result<CaptureStream, SourceError> {
         let io = |error| SourceError::Io { source_name: self.name(), call: "readdir(/dev)", error };
         let mut reported = SourceError::Absent { source_name: "auto (no capture device)".to_owned() };
         for node in paths::nodes().map_err(io)? {
-            match open_capture(&node, wanted) {
+            match open_capture(&node, wanted, turn) {
                 Ok(Some(stream)) => {
                     *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
                     return Ok(stream);
@@ -105,11 +122,21 @@ impl AutoSource {
 }
 
 /// Opens the node at `node`; `None` if it is not a camera.
-fn open_capture(node: &Path, wanted: &FormatRequest) -> Result<Option<CaptureStream>, SourceError> {
+fn open_capture(
+    node: &Path,
+    wanted: &FormatRequest,
+    turn: Option<Orientation>,
+) -> Result<Option<CaptureStream>, SourceError> {
     if !is_camera(&Device::open(node)?) {
         return Ok(None);
     }
-    CaptureStream::open(node, wanted).map(Some)
+    CaptureStream::open_with(node, wanted, CaptureOptions { turn, ..CaptureOptions::default() }).map(Some)
+}
+
+/// An open stream, and what is left of its turning.
+fn opening(stream: CaptureStream) -> (Opening, Orientation) {
+    let left = stream.left();
+    (Opening::Open(Box::new(stream)), left)
 }
 
 /// Whether the node belongs to a camera. A loopback device looks like a camera to its readers, but
@@ -137,6 +164,14 @@ impl Source for AutoSource {
 
     fn open(&self, wanted: &FormatRequest) -> Result<Box<dyn Stream>, SourceError> {
         Ok(Box::new(self.open_stream(wanted)?))
+    }
+
+    fn begin_turned(
+        &self,
+        wanted: &FormatRequest,
+        orientation: Orientation,
+    ) -> Result<(Opening, Orientation), SourceError> {
+        Ok(opening(self.open_turned(wanted, Some(orientation))?))
     }
 
     /// Those of the device that was opened last; before, those of the first camera.

@@ -36,6 +36,7 @@ use rustix::io::Errno;
 use super::clock::{SequenceCounter, TimestampMapper};
 use super::device::Device;
 use super::error::Phase;
+use super::flip::Flips;
 use super::formats::FourCc;
 use super::jpeg;
 use super::mapping::{DriverBuffer, ReturnedBuffers};
@@ -46,7 +47,7 @@ use super::sys::{self, BufferState};
 use portraitd_media::clock::monotonic_ns;
 use portraitd_media::frame::MemoryPool;
 use portraitd_media::{
-    Buffer, FormatRequest, Frame, FrameFormat, Lease, SourceError, Stream, StreamCounters, StreamEvent,
+    Buffer, FormatRequest, Frame, FrameFormat, Lease, Orientation, SourceError, Stream, StreamCounters, StreamEvent,
 };
 
 /// Decoded pictures: the newest, one for inference, one for a render thread, one that is being
@@ -78,6 +79,9 @@ pub struct CaptureStream {
     options: CaptureOptions,
     /// The value of the privacy control: the shutter is closed.
     private: bool,
+    /// What the device does to its pictures, and what is left of `options.turn`.
+    flips: Flips,
+    left: Orientation,
     /// Failed calls in a row.
     failures: u32,
 }
@@ -108,6 +112,8 @@ impl CaptureStream {
         if sys::subscribe_event(&device, sys::EVENT_CONTROL, options.privacy_control).is_ok() {
             private = sys::get_control(&device, options.privacy_control).is_ok_and(|value| value != 0);
         }
+        let (flips, left) = options.turn.map_or_else(Default::default, |orientation| Flips::set(&device, orientation));
+        flips.watch(&device);
         let (setup, queue) = configure(&device, wanted, options, &returns)?;
         let mut stream = Self {
             device,
@@ -121,6 +127,8 @@ impl CaptureStream {
             counters: StreamCounters::default(),
             options,
             private,
+            flips,
+            left,
             failures: 0,
         };
         stream.log_setup();
@@ -135,6 +143,11 @@ impl CaptureStream {
     /// The four-character code of the frames, as the driver set it.
     pub const fn code(&self) -> FourCc {
         self.setup.layout.code
+    }
+
+    /// What is left of [`CaptureOptions::turn`] to be done to the frames: nothing or all of it.
+    pub const fn left(&self) -> Orientation {
+        self.left
     }
 
     pub(super) const fn device(&self) -> &Device {
@@ -198,6 +211,8 @@ impl CaptureStream {
                 let set = event.control_value() != 0;
                 privacy_changed |= set != self.private;
                 self.private = set;
+            } else if event.kind == sys::EVENT_CONTROL {
+                self.flips.restore(&self.device, event.id, event.control_value());
             }
             if event.pending == 0 {
                 break;
@@ -228,6 +243,10 @@ impl CaptureStream {
                     Err(SourceError::Busy { .. }) => return Err(self.busy_with_itself()),
                     result => result?,
                 };
+                if reopened.left != self.left {
+                    // The frames would be turned wrongly from now on. Whoever opens it again asks.
+                    return Err(self.busy_with_itself());
+                }
                 reopened.counters = self.counters;
                 reopened.sequences = self.sequences;
                 reopened.timestamps = self.timestamps;

@@ -11,10 +11,11 @@ use super::Test;
 use super::lab::{Lab, Outcome, SMALL, command, frame};
 use super::programs::{Programs, SMALL_CAMERA};
 
-pub const TESTS: [Test; 4] = [
+pub const TESTS: [Test; 5] = [
     ("daemon-devices", listing),
     ("daemon-auto", auto),
     ("daemon-controls", controls),
+    ("daemon-flips", flips),
     ("daemon-resident-1080p", resident),
 ];
 
@@ -107,6 +108,61 @@ fn controls(lab: &Lab) -> Outcome {
     fs::write("/tmp/printed.toml", &file)?;
     command(&lab.daemon.to_string_lossy(), &["check-config", "--config", "/tmp/printed.toml"])?;
     Ok(format!("{} controls", printed.len() - 1))
+}
+
+/// The device turns its pictures by its own controls, for as long as nobody wants a value for them, and
+/// whatever other programs do to them.
+fn flips(lab: &Lab) -> Outcome {
+    let device = lab.camera(0);
+    let start = |more: &str| {
+        let configuration = format!(
+            "[[camera]]\nname = \"main\"\ndevice = \"{}\"\nwidth = 640\nheight = 360\nidle_close_s = 0\n\
+             framing.mode = \"off\"\n{more}\n",
+            device.display()
+        );
+        Programs::start(lab, &[], &configuration)
+    };
+    let values = || -> anyhow::Result<[bool; 2]> {
+        let listed = command("v4l2-ctl", &["-d", &device.to_string_lossy(), "-C", "horizontal_flip,vertical_flip"])?;
+        let listed = String::from_utf8(listed.stdout)?;
+        let on = |name: &str| listed.lines().any(|line| line.trim() == format!("{name}: 1"));
+        Ok([on("horizontal_flip"), on("vertical_flip")])
+    };
+    // Whether the white bar of the pattern is on the right.
+    let mirrored = |programs: &Programs| -> anyhow::Result<bool> {
+        programs.control(&["attach", "view", "--frames", "3", "--out", "/tmp/flip.png"])?;
+        let view = portraitd_media::image::read(Path::new("/tmp/flip.png"))?;
+        let picture = view.as_picture();
+        let (width, middle) = (usize::try_from(picture.size().width)?, usize::try_from(picture.size().height)? / 2);
+        let [left, right] = [8, width - 8].map(|x| super::lab::pixel(&picture, x, middle).iter().sum::<f32>());
+        ensure!((left - right).abs() > 600.0, "no bars: {left} {right}");
+        Ok(right > left)
+    };
+    {
+        let programs = start("mirror = true")?;
+        ensure!(mirrored(&programs)? && values()? == [true, false], "mirror: {:?}", values()?);
+        programs.control(&["set", "camera.mirror=off", "camera.rotate=180"])?;
+        ensure!(mirrored(&programs)? && values()? == [true, true], "180 degrees: {:?}", values()?);
+        programs.control(&["set", "camera.rotate=90"])?;
+        programs.frames("view", 2, &[])?;
+        ensure!(values()? == [false, false], "90 degrees are not the device's: {:?}", values()?);
+        programs.control(&["set", "camera.rotate=0"])?;
+        super::lab::set(&device, "Horizontal Flip", 1)?;
+        ensure!(!mirrored(&programs)? && values()? == [false, false], "what another program left: {:?}", values()?);
+        programs.control(&["set", "camera.mirror=on"])?;
+        let client = programs.client(&["attach", "view", "--json"])?;
+        programs.state("main", "running")?;
+        super::lab::set(&device, "Horizontal Flip", 0)?;
+        programs.frames("view", 3, &[])?;
+        ensure!(mirrored(&programs)? && values()? == [true, false], "what another program does: {:?}", values()?);
+        programs.control(&["set", "controls.horizontal_flip=off"])?;
+        programs.frames("view", 3, &[])?;
+        ensure!(mirrored(&programs)? && values()? == [false, false], "the client's value: {:?}", values()?);
+        client.interrupt()?;
+    }
+    let programs = start("mirror = true\n[camera.controls]\nhorizontal_flip = true")?;
+    ensure!(!mirrored(&programs)? && values()? == [true, false], "both: {:?}", values()?);
+    Ok("mirror and 180 degrees by the device, 90 degrees and configured controls by the service".to_owned())
 }
 
 /// With 1920x1080 in and out, and clients of the view and the mask, the daemon stays within its
