@@ -85,14 +85,15 @@ impl AxisFilter {
         self.indexed.clear();
         let radius = radius(span.scale, filter);
         // The kernel can start within a sample, so it needs one tap more than its width. Folding
-        // weights at the border only reduces the number.
-        let widest = cast::floor(2.0 * radius) + 2;
+        // weights at the border only reduces the number. The spline starts between two samples.
+        let spline = filter == Filter::Cubic && span.scale <= 1.0;
+        let widest = if spline { 4 } else { cast::floor(2.0 * radius) + 2 };
         self.taps = cast::coordinate(widest).min(span.source).next_multiple_of(multiple);
         self.weights.resize(span.count * self.taps, 0);
         for j in 0..span.count {
             let weights = &mut self.weights[j * self.taps..(j + 1) * self.taps];
             let center = span.center(j);
-            let start = if filter == Filter::Cubic && span.scale <= 1.0 && self.taps >= 4 {
+            let start = if spline && self.taps >= 4 {
                 catmull_rom(center, span.source, weights)
             } else {
                 general(center, &span, filter, radius, &mut self.scratch, weights)
@@ -201,6 +202,10 @@ fn catmull_rom(center: f64, source: usize, weights: &mut [i16]) -> usize {
     let second = cast::round_i16((-1.5 * t3 + 2.0 * t2 + 0.5 * t) * one);
     let quantised = [left, ONE - left - right - second, second, right];
     let last = i64::try_from(source).unwrap_or(i64::MAX) - 1;
+    if before >= 1 && before + 2 <= last {
+        weights[..4].copy_from_slice(&quantised);
+        return cast::coordinate(before - 1);
+    }
     let start = (before - 1).clamp(0, (last - 3).max(0));
     for (i, weight) in (before - 1..).zip(quantised) {
         weights[cast::coordinate(i.clamp(0, last) - start)] += weight;
