@@ -12,6 +12,8 @@
 //! weight's magnitude.
 #![allow(unsafe_code)]
 
+use std::sync::atomic::{Ordering, compiler_fence};
+
 use super::axis::AxisFilter;
 use super::fixed::{ONE, ROW_BITS};
 use crate::cast;
@@ -43,42 +45,96 @@ const fn four(value: u64) -> u64 {
 
 /// Rows that are filtered along at once.
 pub(super) const ROWS: usize = 4;
+/// Samples of a group, which become eight bytes of the output.
+const GROUP: usize = 8;
+/// Numbers of a row from one group to the next: each has two samples, and the rows alternate.
+const GROUP_STEP: usize = GROUP / 2 * ROWS;
 
 /// Rows that were filtered along, and the rows of the source that are being filtered.
+///
+/// [`ROWS`] rows that are filtered at once are a *bundle*. A *place* is the position of a row among
+/// those of all bundles.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes {
-    /// Rows of samples with [`BIAS`], two to a number.
-    ring: Vec<u64>,
-    /// Numbers per row of the ring. Even.
+    /// Bundles of rows of samples with [`BIAS`]. Number `i` of a group of eight samples has samples
+    /// `i` and `i + 4`, which puts the bytes of the output in order.
+    ring: Vec<[u64; ROWS]>,
+    /// Numbers per row of the ring, for whole pairs of groups.
     stride: usize,
     /// The samples of two pairs of rows of the source.
-    source: [Vec<u64>; 2],
+    source: [Vec<u64>; ROWS / 2],
+    /// The filter along the rows, if it slides over the source.
+    steps: Vec<Step>,
+}
+
+/// An output of a filter of four taps that slides over the source.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    weights: [i16; 4],
+    /// Where the result is stored, in bytes: that of [`place_of`].
+    place: u32,
+    /// Whether the next output starts one sample later.
+    last: bool,
+}
+
+/// Where the sample `index` of the first row of a bundle is, in halves of numbers.
+#[inline(always)]
+fn place_of(index: usize) -> usize {
+    let number = index / GROUP * (GROUP / 2) + index % (GROUP / 2);
+    2 * ROWS * number + index / (GROUP / 2) % 2
 }
 
 impl Lanes {
-    /// Makes room for `places` rows of `values` samples.
-    pub(super) fn resize(&mut self, places: usize, values: usize) {
-        self.stride = values.div_ceil(4) * 2;
+    /// Makes room for `bundles` of rows of `values` samples, of which `spread` channels alternate.
+    /// They are filtered along `axis`.
+    pub(super) fn resize(&mut self, bundles: usize, axis: &AxisFilter, spread: usize) {
+        let values = axis.starts.len() * spread;
+        self.stride = values.div_ceil(2 * GROUP) * GROUP;
         self.ring.clear();
-        self.ring.resize(places * self.stride, 0);
+        // The last row ends after the others.
+        self.ring.resize(bundles * self.stride + 1, [0; ROWS]);
+        self.steps.clear();
+        let slides = axis.taps == 4 && spread <= 2 && axis.starts.first() == Some(&0);
+        if slides && axis.starts.windows(2).all(|starts| starts[0] == starts[1] || starts[0] + 1 == starts[1]) {
+            let next = axis.starts.iter().skip(1).map(Some).chain([None]);
+            let outputs = axis.weights.as_chunks::<4>().0.iter().zip(axis.starts.iter().zip(next));
+            self.steps.extend(outputs.enumerate().map(|(output, (&weights, (start, next)))| Step {
+                weights,
+                place: u32::try_from(4 * place_of(output * spread)).unwrap_or(u32::MAX),
+                last: Some(start) != next,
+            }));
+        }
     }
 
-    /// Filters `count` samples of each row, which lie `step` bytes apart, along `axis`. Writes the
-    /// results to every `spread`-th sample of a place of the ring for each row, from sample `first`
-    /// on. Equal rows may have equal places.
+    /// Filters `count` samples of each row, which lie `step` bytes apart, along the axis of
+    /// [`Lanes::resize`]. Writes the results to every `spread`-th sample of the rows of a bundle,
+    /// from sample `first` on.
     ///
     /// # Panics
-    /// If there are fewer bytes, or no such places.
+    /// If there are fewer bytes, or no such bundle.
     pub(super) fn along(
         &mut self,
         axis: &AxisFilter,
         rows: [&[u8]; ROWS],
         (step, count): (usize, usize),
-        places: [usize; ROWS],
+        bundle: usize,
         (first, spread): (usize, usize),
     ) {
-        let Self { ring, stride, source } = self;
-        for (source, rows) in source.iter_mut().zip(rows.as_chunks::<2>().0) {
+        let outputs = axis.starts.len();
+        let last = first + (outputs.max(1) - 1) * spread;
+        assert!(last < 2 * self.stride && first < spread, "room for all");
+        let target = self.ring[bundle * self.stride..][..self.stride].as_mut_ptr().cast::<u32>();
+        if self.steps.len() == outputs && step <= 2 {
+            // SAFETY: the last place lies within the bundle, and places ascend by groups. A second
+            // channel follows the first one in the next number.
+            let mut slide = Slide { steps: self.steps.iter(), target: target.wrapping_add(place_of(first)) };
+            match step {
+                1 => slide.run::<1, 4>(rows, count),
+                _ => slide.run::<2, 8>(rows, count),
+            }
+            return;
+        }
+        for (source, rows) in self.source.iter_mut().zip(rows.as_chunks::<2>().0) {
             source.clear();
             // Taps of weight 0 may lie past the end of the source.
             source.resize(count + axis.taps, 0);
@@ -89,20 +145,16 @@ impl Lanes {
                 _ => join::<4>(*rows, &mut source[..count]),
             }
         }
-        let outputs = axis.starts.len();
-        let last = first + (outputs.max(1) - 1) * spread;
         assert!(outputs * axis.taps <= axis.weights.len(), "weights for all outputs");
         assert!(axis.extent <= count + axis.taps, "the taps of all outputs lie in the source");
-        assert!(last < 2 * *stride && places.iter().all(|place| (place + 1) * *stride <= ring.len()), "room for all");
-        let targets = places.map(|place| ring[place * *stride..].as_mut_ptr().cast::<u32>().wrapping_add(first));
-        let source = source.each_ref().map(|source| source.as_ptr());
+        let source = self.source.each_ref().map(|source| source.as_ptr());
         // SAFETY: the taps of all outputs lie below the extent of the axis, which lies in the source;
-        // the last output lies within the row of each place.
+        // the last output lies within each row of the bundle.
         unsafe {
             match axis.taps {
-                4 => filter::<4>(source, axis, targets, spread),
-                8 => filter::<8>(source, axis, targets, spread),
-                _ => filter::<0>(source, axis, targets, spread),
+                4 => filter::<4>(source, axis, target, (first, spread)),
+                8 => filter::<8>(source, axis, target, (first, spread)),
+                _ => filter::<0>(source, axis, target, (first, spread)),
             }
         }
     }
@@ -128,9 +180,96 @@ impl Lanes {
         taps.run_any(done, out);
     }
 
-    /// The first `groups` groups of `SIZE` numbers of a row.
-    fn row<const SIZE: usize>(&self, place: usize, groups: usize) -> &[[u64; SIZE]] {
-        &self.ring[place * self.stride..].as_chunks().0[..groups]
+    /// The numbers of the row at a place. Those of other rows of its bundle lie between them.
+    fn row(&self, place: usize) -> &[u64] {
+        &self.ring.as_flattened()[place / ROWS * self.stride * ROWS + place % ROWS..]
+    }
+}
+
+/// A filter of four taps that slides over the bytes of the rows of a bundle.
+struct Slide<'a> {
+    steps: std::slice::Iter<'a, Step>,
+    target: *mut u32,
+}
+
+/// A sample of each row, two to a number.
+type Samples = [u64; ROWS / 2];
+
+impl Slide<'_> {
+    /// Filters `count` samples of each row, which lie `STEP` bytes apart, `CHUNK` bytes at a time:
+    /// four samples, after which the samples of the window are in the same variables again.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "with indices the compiler knows that all slices have them")]
+    fn run<const STEP: usize, const CHUNK: usize>(&mut self, rows: [&[u8]; ROWS], count: usize) {
+        let sample = |position: usize| -> Samples {
+            if position >= count {
+                return [0; ROWS / 2];
+            }
+            std::array::from_fn(|pair| {
+                u64::from(rows[2 * pair][position * STEP]) | u64::from(rows[2 * pair + 1][position * STEP]) << 32
+            })
+        };
+        let [mut a, mut b, mut c] = [0, 1, 2].map(sample);
+        let chunks = rows.map(|row| row.get(3 * STEP..).unwrap_or_default().as_chunks::<CHUNK>().0);
+        let whole = chunks.iter().map(|chunks| chunks.len()).min().unwrap_or(0);
+        let chunks = chunks.map(|chunks| &chunks[..whole]);
+        for chunk in 0..whole {
+            let sample = |i: usize| -> Samples {
+                std::array::from_fn(|pair| {
+                    let [lower, upper] = [chunks[2 * pair][chunk][i], chunks[2 * pair + 1][chunk][i]];
+                    u64::from(lower) | u64::from(upper) << 32
+                })
+            };
+            let d = sample(0);
+            self.outputs([a, b, c, d]);
+            a = sample(STEP);
+            self.outputs([b, c, d, a]);
+            b = sample(2 * STEP);
+            self.outputs([c, d, a, b]);
+            c = sample(3 * STEP);
+            self.outputs([d, a, b, c]);
+        }
+        let mut position = 3 + 4 * whole;
+        while !self.steps.as_slice().is_empty() {
+            let d = sample(position);
+            self.outputs([a, b, c, d]);
+            (a, b, c) = (b, c, d);
+            position += 1;
+        }
+    }
+
+    /// Computes the outputs that start with the first of four samples.
+    #[inline(always)]
+    fn outputs(&mut self, window: [Samples; 4]) {
+        for step in self.steps.by_ref() {
+            let mut sums = [START; ROWS / 2];
+            for (samples, weight) in window.iter().zip(&step.weights) {
+                let weight = i64::from(*weight).cast_unsigned();
+                for (sum, samples) in sums.iter_mut().zip(samples) {
+                    *sum = sum.wrapping_add(samples.wrapping_mul(weight));
+                }
+            }
+            // SAFETY: whoever made this guarantees the place.
+            unsafe { store(sums, self.target.byte_add(step.place as usize)) };
+            if step.last {
+                break;
+            }
+        }
+    }
+}
+
+/// Stores the result of each row of a bundle, from that of the first row on.
+///
+/// # Safety
+/// The place of the first row exists.
+#[inline(always)]
+unsafe fn store(sums: Samples, target: *mut u32) {
+    for (pair, sum) in sums.into_iter().enumerate() {
+        // SAFETY: the places of the other rows follow that of the first one.
+        unsafe {
+            target.add(4 * pair).write(cast::low_half(sum >> SHIFT & LOWER));
+            target.add(4 * pair + 2).write(cast::low_half(sum >> (32 + SHIFT)));
+        }
     }
 }
 
@@ -164,71 +303,95 @@ impl Taps<'_> {
         both(((1 << 15) - magnitudes).wrapping_add_signed(self.bias.into()))
     }
 
-    /// Computes whole groups of eight outputs with `COUNT` taps, of which none is negative, or the
-    /// first and the last are not positive (`OUTER`). Returns the number of outputs: 0 if the output
-    /// does not start at a multiple of four bytes.
+    /// Computes whole pairs of groups with `COUNT` taps, of which none is negative, or the first and the last
+    /// are not positive (`OUTER`). Returns the number of outputs.
     fn run<const COUNT: usize, const OUTER: bool>(self, out: &mut [u8]) -> usize {
         // SAFETY: bytes are valid in a number, and numbers as bytes.
-        let (before, words, _) = unsafe { out.align_to_mut::<u32>() };
-        if !before.is_empty() {
-            return 0;
+        let (before, words, _) = unsafe { out.align_to_mut::<u64>() };
+        if before.is_empty() {
+            self.groups::<COUNT, OUTER, _>(words, |word, bytes| *word = bytes.to_le())
+        } else {
+            let groups = out.as_chunks_mut::<GROUP>().0;
+            self.groups::<COUNT, OUTER, _>(groups, |out, bytes| *out = bytes.to_le_bytes())
         }
-        let words = words.as_chunks_mut::<2>().0;
-        let groups = words.len();
-        let rows: [&[[u64; 4]]; COUNT] = std::array::from_fn(|tap| self.lanes.row(self.places[tap], groups));
-        let factors: [u64; COUNT] = std::array::from_fn(|tap| factor(self.weights[tap]));
-        let start = self.start();
-        for (group, words) in words.iter_mut().enumerate() {
-            for (half, word) in words.iter_mut().enumerate() {
-                let mut sums = [start; 2];
-                for tap in 0..COUNT {
-                    let mut samples = [rows[tap][group][2 * half], rows[tap][group][2 * half + 1]];
-                    if OUTER && (tap == 0 || tap + 1 == COUNT) {
-                        samples = samples.map(|samples| TWICE - samples);
-                    }
-                    sums[0] += products(samples[0], factors[tap]);
-                    sums[1] += products(samples[1], factors[tap]);
-                }
-                *word = finished(sums).to_le();
-            }
-        }
-        8 * groups
     }
 
-    /// Computes the outputs from `first` on, a multiple of four, with any number of taps of any sign.
+    /// Computes pairs of groups, one for each output, and stores their bytes with `store`. Returns
+    /// the number of bytes.
+    #[inline(always)]
+    fn groups<const COUNT: usize, const OUTER: bool, Output>(
+        self,
+        outputs: &mut [Output],
+        store: impl Fn(&mut Output, u64),
+    ) -> usize {
+        let outputs = outputs.as_chunks_mut::<2>().0;
+        let count = outputs.len();
+        // Pointers, because the compiler has no register left for a counter.
+        let mut rows: [*const [u64; 2 * GROUP_STEP]; COUNT] =
+            std::array::from_fn(|tap| self.lanes.row(self.places[tap]).as_chunks().0[..count].as_ptr());
+        let factors: [u64; COUNT] = std::array::from_fn(|tap| factor(self.weights[tap]));
+        let start = self.start();
+        // The sums of numbers `first` and `first + 2` of a pair of groups.
+        let lanes = |rows: [*const [u64; 2 * GROUP_STEP]; COUNT], first: usize| {
+            let mut sums = [start; 2];
+            for tap in 0..COUNT {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: each row has two groups for each pair of outputs.
+                    let samples = unsafe { (*rows[tap])[(first + 2 * i) * ROWS] };
+                    let negative = OUTER && (tap == 0 || tap + 1 == COUNT);
+                    *sum += products(if negative { TWICE - samples } else { samples }, factors[tap]);
+                }
+            }
+            // Otherwise the compiler loads the samples of all numbers first, and then has no
+            // registers for the weights.
+            compiler_fence(Ordering::AcqRel);
+            sums[0] | sums[1] << 16
+        };
+        for [first, second] in outputs {
+            store(first, finished([lanes(rows, 0), lanes(rows, 1)]));
+            store(second, finished([lanes(rows, 4), lanes(rows, 5)]));
+            rows = rows.map(|row| row.wrapping_add(1));
+        }
+        2 * GROUP * count
+    }
+
+    /// Computes the outputs from `first` on, a multiple of eight, with any number of taps of any
+    /// sign.
     fn run_any(self, first: usize, out: &mut [u8]) {
-        let groups = out.len().div_ceil(4);
-        for (group, out) in out.chunks_mut(4).enumerate().skip(first / 4) {
-            let mut sums = [self.start(); 2];
+        for (group, out) in out.chunks_mut(GROUP).enumerate().skip(first / GROUP) {
+            let mut sums = [self.start(); GROUP / 2];
             for (&place, &weight) in self.places.iter().zip(self.weights) {
-                for (sum, &samples) in sums.iter_mut().zip(&self.lanes.row::<2>(place, groups)[group]) {
+                let row = &self.lanes.row(place)[group * GROUP_STEP..];
+                for (sum, &samples) in sums.iter_mut().zip(row.iter().step_by(ROWS)) {
                     let samples = if weight < 0 { TWICE - samples } else { samples };
                     *sum += products(samples, factor(weight));
                 }
             }
-            out.copy_from_slice(&finished(sums).to_le_bytes()[..out.len()]);
+            let lanes = [sums[0] | sums[2] << 16, sums[1] | sums[3] << 16];
+            out.copy_from_slice(&finished(lanes).to_le_bytes()[..out.len()]);
         }
     }
 }
 
-/// The four bytes of two sums with two lanes each.
+/// The eight bytes of a group, given the sums for those with even and with odd numbers.
 #[inline(always)]
-fn finished([low, high]: [u64; 2]) -> u32 {
-    let sum = low | high << 16;
-    // All lanes are within 0..=255 after the shift.
-    let sum = if (sum ^ four(1 << 15)) & four(0xf000) == 0 { sum } else { clamped(sum) };
-    let bytes = sum >> (ROW_BITS - 2) & four(0xff);
-    // The lanes are those of samples 0, 2, 1 and 3.
-    cast::low_half(bytes | bytes >> 24)
+fn finished([mut even, mut odd]: [u64; 2]) -> u64 {
+    // Lanes within 0..=255 after the shift have none of these bits: they are larger by 2^15.
+    if (even | odd) & four(0x7000) != 0 {
+        [even, odd] = [clamped(even), clamped(odd)];
+    }
+    let [even, odd] = [even >> (ROW_BITS - 2), odd << (10 - ROW_BITS)];
+    even ^ (even ^ odd) & four(0xff00)
 }
 
-/// Clamps four lanes to those of 0..=255.
-#[cold]
+/// Clamps four lanes to those of 0..=255. This is no call, because the loop around it keeps its
+/// numbers in registers that a call may change.
+#[inline(always)]
 fn clamped(sum: u64) -> u64 {
-    (0..4).fold(0, |all, lane| {
-        let [low, high, ..] = (sum >> (16 * lane)).to_le_bytes();
-        all | u64::from(u16::from_le_bytes([low, high]).clamp(1 << 15, (1 << 15) + 0xfff)) << (16 * lane)
-    })
+    let ones = four(1);
+    let positive = sum >> 15 & ones;
+    let above = (sum >> 12 | sum >> 13 | sum >> 14) & positive;
+    sum & (positive * 0xffff) | (above * 0xfff)
 }
 
 /// Joins the samples of two rows, which lie `STEP` bytes apart.
@@ -238,38 +401,30 @@ fn join<const STEP: usize>([lower, upper]: [&[u8]; 2], out: &mut [u64]) {
     let at = |row: &[u8], place: usize| u64::from(row[place]);
     *last = at(lower, out.len() * STEP) | at(upper, out.len() * STEP) << 32;
     let (lower, upper) = (&lower.as_chunks::<STEP>().0[..out.len()], &upper.as_chunks::<STEP>().0[..out.len()]);
-    // Four at a time: the compiler does not unroll this.
-    let (groups, rest) = out.as_chunks_mut::<4>();
-    let done = 4 * groups.len();
-    for (out, (lower, upper)) in groups.iter_mut().zip(lower.as_chunks::<4>().0.iter().zip(upper.as_chunks::<4>().0)) {
-        for i in 0..4 {
-            out[i] = u64::from(lower[i][0]) | u64::from(upper[i][0]) << 32;
-        }
-    }
-    for (out, (lower, upper)) in rest.iter_mut().zip(lower[done..].iter().zip(&upper[done..])) {
+    for (out, (lower, upper)) in out.iter_mut().zip(lower.iter().zip(upper)) {
         *out = u64::from(lower[0]) | u64::from(upper[0]) << 32;
     }
 }
 
-/// Filters with `TAPS` taps, or with any number if it is 0. Writes the outputs of each row to every
-/// `spread`-th place from its target on.
+/// Filters with `TAPS` taps, or with any number if it is 0. Writes the outputs to every `spread`-th
+/// sample of each row, from sample `first` on.
 ///
 /// # Safety
 /// All taps of all outputs of the axis exist in each source; there is a place for each output.
 #[inline(always)]
 unsafe fn filter<const TAPS: usize>(
-    source: [*const u64; 2],
+    source: [*const u64; ROWS / 2],
     axis: &AxisFilter,
-    mut targets: [*mut u32; ROWS],
-    spread: usize,
+    target: *mut u32,
+    (first, spread): (usize, usize),
 ) {
     let taps = if TAPS == 0 { axis.taps } else { TAPS };
     let mut weights = axis.weights.as_ptr();
-    for &start in &axis.starts {
-        // SAFETY: the caller guarantees it. The places advance past the last one without being used.
+    for (output, &start) in axis.starts.iter().enumerate() {
+        // SAFETY: the caller guarantees it.
         unsafe {
             let samples = source.map(|source| source.add(start));
-            let mut sums = [START; 2];
+            let mut sums = [START; ROWS / 2];
             for tap in 0..taps {
                 let weight = i64::from(*weights.add(tap)).cast_unsigned();
                 for (sum, samples) in sums.iter_mut().zip(samples) {
@@ -277,11 +432,7 @@ unsafe fn filter<const TAPS: usize>(
                 }
             }
             weights = weights.add(taps);
-            for (sum, targets) in sums.into_iter().zip(targets.as_chunks_mut::<2>().0) {
-                targets[0].write(cast::low_half(sum >> SHIFT & LOWER));
-                targets[1].write(cast::low_half(sum >> (32 + SHIFT)));
-            }
-            targets = targets.map(|target| target.wrapping_add(spread));
+            store(sums, target.add(place_of(first + output * spread)));
         }
     }
 }
@@ -324,14 +475,14 @@ mod tests {
 
             let values = count * spread;
             let mut lanes = Lanes::default();
-            lanes.resize(rows.len() + 1, values);
+            lanes.resize(rows.len().div_ceil(ROWS), &axis, spread);
             let bytes = |row: usize| &rows[row][axis.first * step..length];
             let reach = (samples - axis.first).min(axis.extent);
             let mut plain = vec![vec![0; values]; rows.len()];
             for channel in 0..spread {
                 for row in (0..rows.len()).step_by(ROWS) {
                     let places = std::array::from_fn(|i| (row + i).min(rows.len() - 1));
-                    lanes.along(&axis, places.map(bytes), (step, reach), places, (channel, spread));
+                    lanes.along(&axis, places.map(bytes), (step, reach), row / ROWS, (channel, spread));
                 }
                 for (row, out) in plain.iter_mut().enumerate() {
                     let mut wide = vec![0; reach + axis.taps];

@@ -131,7 +131,7 @@ impl PlaneScaler {
             self.pairs = self.rows == RowMethod::Together && self.shuffles.has_pairs();
             self.ring.clear();
             if self.in_lanes {
-                self.lanes.resize(self.places(), x.count * channels);
+                self.lanes.resize(self.places(), &self.x, channels);
             } else if self.along_first {
                 self.ring.resize(self.places() * self.stride, 0);
             }
@@ -147,10 +147,13 @@ impl PlaneScaler {
         self.held.resize(self.places(), NO_ROW);
     }
 
-    /// The number of rows in the ring: as many as there are taps, and those that are filtered along
-    /// with the last one.
+    /// The number of rows in the ring: as many as there are taps, and the one that is filtered along
+    /// with the last one. If rows are in lanes, the number of bundles that have the rows of all taps.
     fn places(&self) -> usize {
-        self.y.taps + if self.in_lanes { lanes::ROWS - 1 } else { usize::from(self.pairs) }
+        if self.in_lanes {
+            return (self.y.taps + lanes::ROWS - 2) / lanes::ROWS + 1;
+        }
+        self.y.taps + usize::from(self.pairs)
     }
 
     /// Writes output row `y` to `out`, channels interleaved. Rows in ascending order are fastest,
@@ -163,6 +166,9 @@ impl PlaneScaler {
             let last_row = self.spans.map_or(0, |(_, y, _)| y.source - 1);
             // No row past the end of the source has a weight.
             let used = self.y.weights(y).iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
+            if self.in_lanes {
+                return self.row_of_lanes(source, (first_row, used), last_row, y, out);
+            }
             let places = self.places();
             let first_place = first_row % places;
             let place =
@@ -171,10 +177,6 @@ impl PlaneScaler {
                 if self.held[place(tap)] != first_row + tap {
                     self.fetch(source, first_row + tap, last_row);
                 }
-            }
-            if self.in_lanes {
-                let places: [usize; fir::SHORT_SUM_ROWS] = std::array::from_fn(place);
-                return self.lanes.down(&places[..used], &self.y.weights(y)[..used], fir::bias(used), out);
             }
             let mut rows: [&[i16]; fir::SHORT_SUM_ROWS] = [&[]; fir::SHORT_SUM_ROWS];
             for (tap, row) in rows.iter_mut().enumerate().take(used) {
@@ -190,9 +192,6 @@ impl PlaneScaler {
     /// is faster and there is one.
     #[inline(never)]
     fn fetch(&mut self, source: &Channels<'_>, row: usize, last_row: usize) {
-        if self.in_lanes {
-            return self.fetch_lanes(source, std::array::from_fn(|next| (row + next).min(last_row)));
-        }
         let place = row % self.places();
         let next = (place + 1) % self.places();
         let pair = self.pairs && row < last_row;
@@ -234,17 +233,37 @@ impl PlaneScaler {
         }
     }
 
-    /// Filters rows, of which some may be the same, along into their places of the ring.
-    fn fetch_lanes(&mut self, source: &Channels<'_>, rows: [usize; lanes::ROWS]) {
-        let places = rows.map(|row| row % self.places());
-        for (row, place) in rows.into_iter().zip(places) {
-            self.held[place] = row;
+    /// Writes output row `y` from `used` rows of the source, which are in lanes.
+    fn row_of_lanes(
+        &mut self,
+        source: &Channels<'_>,
+        (first_row, used): (usize, usize),
+        last_row: usize,
+        y: usize,
+        out: &mut [u8],
+    ) {
+        let bundles = self.places();
+        for bundle in first_row / lanes::ROWS..=(first_row + used - 1) / lanes::ROWS {
+            if self.held[bundle % bundles] != bundle {
+                self.held[bundle % bundles] = bundle;
+                self.fetch_bundle(source, bundle, last_row);
+            }
         }
+        let rows = bundles * lanes::ROWS;
+        let places: [usize; fir::SHORT_SUM_ROWS] = std::array::from_fn(|tap| (first_row + tap) % rows);
+        self.lanes.down(&places[..used], &self.y.weights(y)[..used], fir::bias(used), out);
+    }
+
+    /// Filters the rows of a bundle along, into its place of the ring.
+    #[inline(never)]
+    fn fetch_bundle(&mut self, source: &Channels<'_>, bundle: usize, last_row: usize) {
+        let place = bundle % self.places();
         let Self { x, samples, lanes, channels, .. } = self;
         let (first, count) = reach(x, samples.len());
         for (index, channel) in source.iter().enumerate() {
-            let bytes = rows.map(|row| channel.samples(row, first, count));
-            lanes.along(x, bytes, (channel.step, count), places, (index, *channels));
+            let bytes =
+                std::array::from_fn(|row| channel.samples((bundle * lanes::ROWS + row).min(last_row), first, count));
+            lanes.along(x, bytes, (channel.step, count), place, (index, *channels));
         }
     }
 
