@@ -74,6 +74,14 @@ pub(crate) fn low_half(value: u64) -> u32 {
     value as u32
 }
 
+/// The lowest quarter of a number.
+#[inline]
+#[cfg(any(test, target_arch = "riscv64"))]
+#[expect(clippy::cast_possible_truncation, reason = "the other quarters are cut off on purpose")]
+pub(crate) fn low_quarter(value: u64) -> u16 {
+    value as u16
+}
+
 /// The upper half of a product: one instruction on 64-bit CPUs.
 #[inline]
 pub(crate) fn upper_half(a: u64, b: u64) -> u64 {

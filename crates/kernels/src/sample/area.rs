@@ -17,17 +17,13 @@ use crate::simd::Usable;
 /// The largest number of rows whose sum fits 15 bits: 255 * 128 = 32640.
 const SHORT: f64 = 128.0;
 
-/// Whether lanes of 16 bits are faster than plain loops: on 64-bit CPUs whose base has no vectors.
-#[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
-const LANES: bool = cfg!(target_arch = "riscv64");
-
 /// Whole rows that are summed at once: one more than a row of 256x144 needs of a 1280x720 picture.
 pub(super) const AT_ONCE: usize = 6;
 
 /// A row with its weight: `whole`, plus `fraction` of 65536.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Weighted {
-    row: usize,
+    pub row: usize,
     pub whole: u16,
     pub fraction: u16,
 }
@@ -40,7 +36,7 @@ impl Weighted {
     }
 
     /// A weight of row 0.
-    #[cfg(all(test, not(any(target_arch = "aarch64", target_arch = "arm"))))]
+    #[cfg(test)]
     pub(super) fn of(whole: u16, fraction: u16) -> Self {
         Self { row: 0, whole, fraction }
     }
@@ -53,6 +49,15 @@ struct Window {
     edges: Option<[Weighted; 2]>,
     /// The rows that are covered exactly once: first, and end.
     inner: (usize, usize),
+}
+
+/// Sums the rows of a window, several at a time.
+pub(super) trait Sums {
+    /// Sums two weighted rows and `INNER` whole ones, from row `from` on.
+    fn edged<const INNER: usize>(&mut self, edges: [Weighted; 2], from: usize);
+
+    /// Sums `INNER` whole rows, and adds the previous sums if `ADD`.
+    fn plain<const INNER: usize, const ADD: bool>(&mut self, from: usize);
 }
 
 /// The windows of all output rows.
@@ -91,40 +96,67 @@ impl Windows {
     /// Writes the sums of output row `j`, one per column. `row` returns source rows of at least as
     /// many bytes.
     pub(super) fn sum<'a>(&mut self, isa: Usable, j: usize, row: impl Fn(usize) -> &'a [u8], out: &mut [i16]) {
-        let Window { edges, inner: (from, to) } = self.windows[j];
-        if self.height > SHORT {
-            self.sum_tall(edges, from..to, row, out);
+        if let Some((edges, inner)) = self.tall(j) {
+            self.sum_tall(edges, inner, row, out);
             return;
         }
+        self.passes(j, &mut InOrder { isa, bits: self.bits, row, out });
+    }
+
+    /// [`Windows::sum`] to one half of numbers, as [`super::lanes::Halves`] has them. `scratch` has
+    /// room for a sum of each column.
+    #[cfg(target_arch = "riscv64")]
+    pub(super) fn sum_half<'a>(
+        &mut self,
+        isa: Usable,
+        j: usize,
+        row: impl Fn(usize) -> &'a [u8],
+        half: &mut [u16],
+        scratch: &mut [i16],
+    ) {
+        if let Some((edges, inner)) = self.tall(j) {
+            self.sum_tall(edges, inner, row, scratch);
+            super::lanes::spread::<false>(scratch, half);
+            return;
+        }
+        self.passes(j, &mut super::lanes::Halves { isa, bits: self.bits, row, half, scratch });
+    }
+
+    /// The rows of a window that has more of them than 16 bits hold.
+    fn tall(&self, j: usize) -> Option<(Option<[Weighted; 2]>, std::ops::Range<usize>)> {
+        let Window { edges, inner: (from, to) } = self.windows[j];
+        (self.height > SHORT).then_some((edges, from..to))
+    }
+
+    /// Passes the rows of the window of output row `j` to `sums`, which is not a tall one.
+    fn passes(&self, j: usize, sums: &mut impl Sums) {
+        let Window { edges, inner: (from, to) } = self.windows[j];
         let inner = to - from;
         let first = inner.min(AT_ONCE);
-        let edge = edges.unwrap_or_default();
-        let rows = |count: usize| move |k: usize| from + k.min(count.saturating_sub(1));
-        let bits = self.bits;
-        match (edges.is_some(), first) {
-            (true, 0) => edged::<0>(isa, edge, bits, &row, rows(0), out),
-            (true, 1) => edged::<1>(isa, edge, bits, &row, rows(1), out),
-            (true, 2) => edged::<2>(isa, edge, bits, &row, rows(2), out),
-            (true, 3) => edged::<3>(isa, edge, bits, &row, rows(3), out),
-            (true, 4) => edged::<4>(isa, edge, bits, &row, rows(4), out),
-            (true, 5) => edged::<5>(isa, edge, bits, &row, rows(5), out),
-            (true, _) => edged::<6>(isa, edge, bits, &row, rows(6), out),
-            (false, 1) => plain::<1, false>(isa, bits, &row, from, out),
-            (false, 2) => plain::<2, false>(isa, bits, &row, from, out),
-            (false, 3) => plain::<3, false>(isa, bits, &row, from, out),
-            (false, 4) => plain::<4, false>(isa, bits, &row, from, out),
-            (false, 5) => plain::<5, false>(isa, bits, &row, from, out),
-            (false, _) => plain::<6, false>(isa, bits, &row, from, out),
+        match (edges, first) {
+            (Some(edges), 0) => sums.edged::<0>(edges, from),
+            (Some(edges), 1) => sums.edged::<1>(edges, from),
+            (Some(edges), 2) => sums.edged::<2>(edges, from),
+            (Some(edges), 3) => sums.edged::<3>(edges, from),
+            (Some(edges), 4) => sums.edged::<4>(edges, from),
+            (Some(edges), 5) => sums.edged::<5>(edges, from),
+            (Some(edges), _) => sums.edged::<6>(edges, from),
+            (None, 1) => sums.plain::<1, false>(from),
+            (None, 2) => sums.plain::<2, false>(from),
+            (None, 3) => sums.plain::<3, false>(from),
+            (None, 4) => sums.plain::<4, false>(from),
+            (None, 5) => sums.plain::<5, false>(from),
+            (None, _) => sums.plain::<6, false>(from),
         }
         let mut next = from + first;
         while next < to {
             match to - next {
-                1 => plain::<1, true>(isa, bits, &row, next, out),
-                2 => plain::<2, true>(isa, bits, &row, next, out),
-                3 => plain::<3, true>(isa, bits, &row, next, out),
-                4 => plain::<4, true>(isa, bits, &row, next, out),
-                5 => plain::<5, true>(isa, bits, &row, next, out),
-                _ => plain::<6, true>(isa, bits, &row, next, out),
+                1 => sums.plain::<1, true>(next),
+                2 => sums.plain::<2, true>(next),
+                3 => sums.plain::<3, true>(next),
+                4 => sums.plain::<4, true>(next),
+                5 => sums.plain::<5, true>(next),
+                _ => sums.plain::<6, true>(next),
             }
             next += AT_ONCE;
         }
@@ -180,28 +212,49 @@ fn window(from: i64, to: i64, top: f64, bottom: f64, height: f64) -> Window {
     Window { edges: Some([edge(from, first), edge(to, last)]), inner }
 }
 
-/// Sums two weighted rows and `INNER` whole ones.
-fn edged<'a, const INNER: usize>(
+/// Sums that are written in the order of the columns.
+struct InOrder<'o, Row> {
     isa: Usable,
-    edges: [Weighted; 2],
     bits: u32,
-    row: &impl Fn(usize) -> &'a [u8],
-    inner: impl Fn(usize) -> usize,
-    out: &mut [i16],
-) {
-    let edge_rows: [&[u8]; 2] = std::array::from_fn(|k| &row(edges[k].row)[..out.len()]);
-    let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(inner(k))[..out.len()]);
-    #[cfg(target_arch = "riscv64")]
-    if super::rvv::available(isa) {
-        return super::rvv::sum(isa, &rows, Some((edge_rows, edges)), bits, out, false);
+    row: Row,
+    out: &'o mut [i16],
+}
+
+impl<'a, Row: Fn(usize) -> &'a [u8]> Sums for InOrder<'_, Row> {
+    fn edged<const INNER: usize>(&mut self, edges: [Weighted; 2], from: usize) {
+        let Self { isa, bits, row, out } = self;
+        let edge_rows: [&[u8]; 2] = std::array::from_fn(|k| &row(edges[k].row)[..out.len()]);
+        let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(from + k)[..out.len()]);
+        #[cfg(target_arch = "riscv64")]
+        if super::rvv::available(*isa) {
+            return super::rvv::sum(*isa, &rows, Some((edge_rows, edges)), *bits, out, false);
+        }
+        #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+        let done = if neon::available(*isa) { neon::sum_edged(edge_rows, edges, rows, *bits, out) } else { 0 };
+        #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
+        let done = 0;
+        let (edge_rows, rows) = (edge_rows.map(|row| &row[done..]), rows.map(|row| &row[done..]));
+        sum_edged::<INNER>(*isa, edge_rows, edges, rows, *bits, &mut out[done..]);
     }
-    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
-    let done = if neon::available(isa) { neon::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
-    #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
-    let done = if LANES { super::lanes::sum_edged(edge_rows, edges, rows, bits, out) } else { 0 };
-    let (edge_rows, rows) = (edge_rows.map(|row| &row[done..]), rows.map(|row| &row[done..]));
-    let out = &mut out[done..];
-    sum_edged::<INNER>(isa, edge_rows, edges, rows, bits, out);
+
+    fn plain<const INNER: usize, const ADD: bool>(&mut self, from: usize) {
+        let Self { isa, bits, row, out } = self;
+        let rows: [&[u8]; INNER] = std::array::from_fn(|k| &row(from + k)[..out.len()]);
+        #[cfg(target_arch = "riscv64")]
+        if super::rvv::available(*isa) {
+            return super::rvv::sum(*isa, &rows, None, *bits, out, ADD);
+        }
+        #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+        let done = if neon::available(*isa) { neon::sum::<INNER, ADD>(rows, *bits, out) } else { 0 };
+        #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
+        let done = 0;
+        let (rows, out) = (rows.map(|row| &row[done..]), &mut out[done..]);
+        if ADD {
+            add_whole::<INNER>(*isa, rows, *bits, out);
+        } else {
+            sum_whole::<INNER>(*isa, rows, *bits, out);
+        }
+    }
 }
 
 crate::simd::versions! {
@@ -234,34 +287,6 @@ crate::simd::versions! {
 #[inline(always)]
 fn upper(byte: u16, fraction: u32) -> u16 {
     ((u32::from(byte << 8) * fraction) >> 16) as u16
-}
-
-/// Sums `INNER` whole rows, and adds the previous sums if `ADD`.
-fn plain<'a, const INNER: usize, const ADD: bool>(
-    isa: Usable,
-    bits: u32,
-    row: &impl Fn(usize) -> &'a [u8],
-    from: usize,
-    out: &mut [i16],
-) {
-    let mut rows: [&[u8]; INNER] = [&[]; INNER];
-    for (k, place) in rows.iter_mut().enumerate() {
-        *place = &row(from + k)[..out.len()];
-    }
-    #[cfg(target_arch = "riscv64")]
-    if super::rvv::available(isa) {
-        return super::rvv::sum(isa, &rows, None, bits, out, ADD);
-    }
-    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
-    let done = if neon::available(isa) { neon::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
-    #[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
-    let done = if LANES { super::lanes::sum::<INNER, ADD>(rows, bits, out) } else { 0 };
-    let (rows, out) = (rows.map(|row| &row[done..]), &mut out[done..]);
-    if ADD {
-        add_whole::<INNER>(isa, rows, bits, out);
-    } else {
-        sum_whole::<INNER>(isa, rows, bits, out);
-    }
 }
 
 crate::simd::versions! {

@@ -25,11 +25,12 @@ mod area;
 mod armv7;
 #[cfg(any(target_arch = "arm", target_arch = "riscv64"))]
 mod edges;
-#[cfg(not(any(target_arch = "aarch64", target_arch = "arm")))]
+#[cfg(any(test, target_arch = "riscv64"))]
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod oracle;
+mod output;
 #[cfg(target_arch = "riscv64")]
 mod rvv;
 mod spec;
@@ -37,6 +38,7 @@ mod spec;
 pub use spec::{ChannelLayout, ChannelOrder, Fit, SampleError, SampleSpec, Sampled};
 
 use area::Windows;
+use output::{Conversion, apply_interleaved, apply_planar, weigh};
 
 use crate::cast;
 use crate::component::{Component, components};
@@ -57,6 +59,9 @@ struct ColumnPass {
     first: usize,
     length: usize,
     sums: Vec<i16>,
+    /// The sums of two output rows, in the halves of each number.
+    #[cfg(target_arch = "riscv64")]
+    halves: Vec<u64>,
 }
 
 /// The tables of the components that have the same resolution.
@@ -64,6 +69,9 @@ struct ColumnPass {
 struct ResolutionGroup {
     x: AxisFilter,
     y: Windows,
+    /// The taps along a row that have weights.
+    #[cfg(target_arch = "riscv64")]
+    used: usize,
 }
 
 /// The position of one component in the sums of a plane.
@@ -93,6 +101,9 @@ pub struct Sampler {
     samples: Vec<i16>,
     /// The components of one row of the grid.
     row: [Vec<f32>; 3],
+    /// The components of the next row, if two are computed at a time.
+    #[cfg(target_arch = "riscv64")]
+    next_row: [Vec<f32>; 3],
     luma: Vec<u8>,
 }
 
@@ -121,6 +132,8 @@ impl Sampler {
             reading_count: 0,
             samples: Vec::new(),
             row: std::array::from_fn(|_| vec![0.0; width]),
+            #[cfg(target_arch = "riscv64")]
+            next_row: std::array::from_fn(|_| vec![0.0; width]),
             luma: vec![0; width * height],
         })
     }
@@ -311,6 +324,10 @@ impl Sampler {
             group.x.rebase();
             group.x.index(Usable::chosen(), component.step);
             group.y.build(y.thinned(every));
+            #[cfg(target_arch = "riscv64")]
+            {
+                group.used = group.x.used();
+            }
         }
         self.pass_count = 0;
         let mut most = 0;
@@ -346,16 +363,30 @@ impl Sampler {
             let taps = self.groups[0].x.taps.max(self.groups[1].x.taps);
             let step = all.map(|component| component.step).into_iter().max().unwrap_or(1);
             pass.sums.resize(pass.length + taps * step, 0);
+            #[cfg(target_arch = "riscv64")]
+            {
+                pass.halves.clear();
+                pass.halves.resize(pass.length + taps * step, 0);
+            }
         }
         self.samples.resize(most, 0);
     }
 
-    /// Computes the first `count` components of row `y` of the grid.
+    /// Computes the first `count` components of row `y` of the grid. Rows are asked for in order.
     fn components(&mut self, source: &Picture<'_>, y: usize, count: usize) {
+        #[cfg(target_arch = "riscv64")]
+        if !rvv::available(Usable::chosen()) {
+            if y % 2 == 0 {
+                self.two_rows(source, y, count);
+            } else {
+                std::mem::swap(&mut self.row, &mut self.next_row);
+            }
+            return;
+        }
         let Self { groups, passes, readings, samples, row, pass_count, every, .. } = self;
         let last_pass = readings[..count].iter().map(|reading| reading.pass).max().unwrap_or(0);
         for pass in &mut passes[..(last_pass + 1).min(*pass_count)] {
-            let ColumnPass { plane, group, last_row, first, length, sums } = pass;
+            let ColumnPass { plane, group, last_row, first, length, sums, .. } = pass;
             let plane = source.plane(*plane);
             let every = every[*group];
             let bytes = |row: usize| {
@@ -380,6 +411,35 @@ impl Sampler {
             let x = &groups[reading.group].x;
             let sums = &passes[reading.pass].sums[reading.offset..];
             fir::axis_to_floats(Usable::chosen(), x, (sums, reading.step, reading.count), samples, out);
+        }
+    }
+
+    /// Computes the first `count` components of row `y` of the grid and of the next row.
+    #[cfg(target_arch = "riscv64")]
+    #[allow(unsafe_code, reason = "numbers are read as their quarters")]
+    fn two_rows(&mut self, source: &Picture<'_>, y: usize, count: usize) {
+        let last = self.spec.size.height as usize - 1;
+        let Self { groups, passes, readings, row, next_row, pass_count, every, .. } = self;
+        let last_pass = readings[..count].iter().map(|reading| reading.pass).max().unwrap_or(0);
+        for pass in &mut passes[..(last_pass + 1).min(*pass_count)] {
+            let ColumnPass { plane, group, last_row, first, length, sums, halves } = pass;
+            let plane = source.plane(*plane);
+            let every = every[*group];
+            let bytes = |row: usize| {
+                let start = (row * every + every / 2).min(*last_row) * plane.stride_bytes + *first;
+                &plane.data[start..start + *length]
+            };
+            // SAFETY: a number is four quarters, and the other way round.
+            let (_, quarters, _) = unsafe { halves.align_to_mut::<u16>() };
+            for (y, quarter) in [(y, 0), ((y + 1).min(last), 2)] {
+                let half = &mut quarters[quarter..];
+                groups[*group].y.sum_half(Usable::chosen(), y, bytes, half, &mut sums[..*length]);
+            }
+        }
+        for (reading, (row, next_row)) in readings[..count].iter().zip(row.iter_mut().zip(next_row)) {
+            let group = &groups[reading.group];
+            let sums = &passes[reading.pass].halves[reading.offset..];
+            lanes::along(&group.x, group.used, sums, reading.step, [row, next_row]);
         }
     }
 
@@ -434,110 +494,6 @@ fn spans(component: &Component, source: &Picture<'_>, covers: PixelRect, size: S
         span(covers.x, covers.width, size.width, component.across, columns),
         span(covers.y, covers.height, size.height, component.down, rows),
     )
-}
-
-/// The map from the sums of three components to one channel of the output.
-#[derive(Clone, Copy, Debug)]
-struct Conversion {
-    weights: [f32; 3],
-    offset: f32,
-    gain: f32,
-    shift: f32,
-}
-
-impl Conversion {
-    /// The numbers in the order in which the vector loops take them.
-    #[cfg(any(target_arch = "riscv64", target_arch = "arm"))]
-    const fn numbers(&self) -> [f32; 6] {
-        let [a, b, c] = self.weights;
-        [a, b, c, self.offset, self.gain, self.shift]
-    }
-
-    #[inline]
-    fn value(&self, [a, b, c]: [f32; 3]) -> f32 {
-        let value = self.weights[0] * a + self.weights[1] * b + self.weights[2] * c + self.offset;
-        value.clamp(0.0, 255.0) * self.gain + self.shift
-    }
-
-    fn apply(&self, [a, b, c]: [&[f32]; 3], out: &mut [f32]) {
-        #[cfg(target_arch = "riscv64")]
-        if rvv::available(Usable::chosen()) {
-            return rvv::convert(Usable::chosen(), [a, b, c], &self.numbers(), out, 1);
-        }
-        #[cfg(target_arch = "arm")]
-        let ([a, b, c], out) = if armv7::available(Usable::chosen()) {
-            let done = armv7::convert_one(Usable::chosen(), [a, b, c], &self.numbers(), out);
-            ([a, b, c].map(|row| &row[done..]), &mut out[done..])
-        } else {
-            ([a, b, c], out)
-        };
-        for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-            *out = self.value([a, b, c]);
-        }
-    }
-}
-
-/// The three channels of a row, each in a row of its own.
-fn apply_planar(conversion: &[Conversion; 3], components: [&[f32]; 3], out: [&mut [f32]; 3]) {
-    #[cfg(target_arch = "aarch64")]
-    if neon::available(Usable::chosen()) {
-        return neon::convert(conversion, components, out);
-    }
-    for (conversion, out) in conversion.iter().zip(out) {
-        conversion.apply(components, out);
-    }
-}
-
-/// The three channels of a row, one pixel after the other.
-fn apply_interleaved(conversion: &[Conversion; 3], components: [&[f32]; 3], out: &mut [f32]) {
-    #[cfg(target_arch = "aarch64")]
-    if neon::available(Usable::chosen()) {
-        return neon::convert(conversion, components, [out]);
-    }
-    #[cfg(target_arch = "riscv64")]
-    if rvv::available(Usable::chosen()) {
-        for (channel, conversion) in conversion.iter().enumerate() {
-            rvv::convert(Usable::chosen(), components, &conversion.numbers(), &mut out[channel..], 3);
-        }
-        return;
-    }
-    let pixels = out.as_chunks_mut::<3>().0;
-    #[cfg(target_arch = "arm")]
-    let (components, pixels) = if armv7::available(Usable::chosen()) {
-        let numbers = conversion.each_ref().map(Conversion::numbers);
-        let done = armv7::convert(Usable::chosen(), components, &numbers, pixels);
-        (components.map(|row| &row[done..]), &mut pixels[done..])
-    } else {
-        (components, pixels)
-    };
-    for (x, pixel) in pixels.iter_mut().enumerate() {
-        *pixel = std::array::from_fn(|channel| conversion[channel].value(components.map(|component| component[x])));
-    }
-}
-
-fn weigh([a, b, c]: [&[f32]; 3], weights: [f32; 3], out: &mut [u8]) {
-    #[cfg(target_arch = "riscv64")]
-    if rvv::available(Usable::chosen()) {
-        let count = if weights[1] == 0.0 { 1 } else { 3 };
-        let [first, second, third] = weights;
-        return rvv::weigh(Usable::chosen(), &[a, b, c][..count], &[first, second, third, 0.0], out);
-    }
-    if weights[1] == 0.0 {
-        #[cfg(target_arch = "arm")]
-        let (a, out) = if armv7::available(Usable::chosen()) {
-            let done = armv7::scale(Usable::chosen(), a, weights[0], out);
-            (&a[done..], &mut out[done..])
-        } else {
-            (a, out)
-        };
-        for (out, &a) in out.iter_mut().zip(a) {
-            *out = cast::byte(weights[0] * a);
-        }
-        return;
-    }
-    for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-        *out = cast::byte(weights[0] * a + weights[1] * b + weights[2] * c);
-    }
 }
 
 #[cfg(test)]

@@ -122,6 +122,13 @@ impl AxisFilter {
         }
     }
 
+    /// The largest number of taps of an output up to the last one whose weight is not 0.
+    #[cfg(any(test, target_arch = "riscv64"))]
+    pub(crate) fn used(&self) -> usize {
+        let used = |weights: &[i16]| weights.iter().rposition(|&weight| weight != 0).map_or(1, |last| last + 1);
+        self.weights.chunks_exact(self.taps).map(used).max().unwrap_or(1)
+    }
+
     fn find_identity(&self) -> Option<usize> {
         let mut first = None;
         for (j, (start, weights)) in self.starts.iter().zip(self.weights.chunks_exact(self.taps)).enumerate() {
