@@ -63,6 +63,10 @@ class World:
         for name in ("PIPEWIRE_REMOTE", "PIPEWIRE_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY"):
             os.environ.pop(name, None)
         os.environ.update(HOME=str(folder), XDG_CONFIG_HOME=str(folder), XDG_STATE_HOME=str(folder), GST_REGISTRY=str(folder / "gst"))
+        # WirePlumber 0.4 watches logind for Bluetooth, and ends where there is none.
+        settings = folder / "wireplumber/bluetooth.lua.d/51-no-bluetooth.lua"
+        settings.parent.mkdir(parents=True)
+        settings.write_text("bluez_monitor.enabled = false\n")
 
     def start(self, *command, **more):
         process = subprocess.Popen([str(part) for part in command], **more)
@@ -105,7 +109,7 @@ class World:
                 if time.monotonic() > end or server.poll() is not None:
                     fail("PipeWire does not start")
                 time.sleep(0.05)
-        return server, self.start("wireplumber", stderr=subprocess.DEVNULL)
+        return server, self.start("wireplumber")
 
     def end(self):
         for process in reversed(self.processes):
