@@ -16,7 +16,9 @@ use crate::bus::PrivateBus;
 use crate::fake::{FakeCamera, publication, runtime};
 use crate::readers::against_a_camera;
 
-/// Path of the program, built from the current sources with the profile of this test.
+/// Path of the program, built from the current sources with the profile of this test. The whole
+/// workspace is named so that its dependencies have the features that they have in the tests, and
+/// are not compiled again.
 fn portraitctl() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -27,7 +29,7 @@ fn portraitctl() -> &'static Path {
             other => other,
         };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--offline", "--package", "portraitctl"])
+            .args(["build", "--quiet", "--offline", "--workspace", "--bin", "portraitctl"])
             .args(["--profile", profile, "--target-dir"])
             .arg(folder.parent().expect("target"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
