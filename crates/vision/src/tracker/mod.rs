@@ -175,13 +175,13 @@ impl Tracker {
         if members.next().is_none() {
             let track = &mut self.tracks[first];
             track.size_alone = (region.bounds.width, region.bounds.height);
-            track.move_to(region.bounds, region.confidence, step_s, capture_ns);
+            track.move_to(region.bounds, region.confidence, true, step_s, capture_ns);
             return;
         }
         let parts = group::split(&self.tracks, assignment, index, &region.bounds);
         for (t, part) in parts.iter().enumerate() {
             if let Some(part) = part {
-                self.tracks[t].move_to(*part, region.confidence, step_s, capture_ns);
+                self.tracks[t].move_to(*part, region.confidence, false, step_s, capture_ns);
             }
         }
     }

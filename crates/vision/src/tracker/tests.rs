@@ -120,6 +120,33 @@ fn somebody_who_walks_past_another_keeps_the_id() {
     }
 }
 
+/// Two people walk towards each other and past each other, and part again. The second is nearer to
+/// the camera and hides the first for a moment.
+#[test]
+fn two_people_who_walk_past_each_other_keep_their_ids() {
+    for rate in [10.0, 15.0, 30.0] {
+        for seconds in [3.0, 5.0, 7.0] {
+            for back in [false, true] {
+                let scene = |time: f32| {
+                    let along = ((time - 1.0) / seconds).clamp(0.0, 1.0);
+                    let along = along * along * (3.0 - 2.0 * along);
+                    let along = if back { 1.0 - along } else { along };
+                    vec![
+                        UnitRect::new(0.16 + 0.6 * along, 0.37, 0.08, 0.56),
+                        UnitRect::new(0.77 - 0.64 * along, 0.35, 0.09, 0.62),
+                    ]
+                };
+                let mut last = Vec::new();
+                play(rate, seconds + 2.0, scene, |_, people, boxes| {
+                    last = people.iter().map(|p| (p.id, boxes.iter().position(|b| p.bounds.iou(b) > 0.8))).collect();
+                });
+                // The larger person has the first id.
+                assert_eq!(last, [(1, Some(1)), (2, Some(0))], "{rate} fps, {seconds} s, back {back}");
+            }
+        }
+    }
+}
+
 /// A third person runs past two people who stand beside each other, from edge to edge in 1.4 s. The
 /// runner is at most as wide as they are.
 #[test]

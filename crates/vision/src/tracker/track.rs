@@ -17,9 +17,16 @@ const TOP_SPEED: f32 = 1.0;
 /// The time constant with which the speed of a hidden person decays.
 const HIDDEN_TIME_CONSTANT_S: f32 = 0.7;
 
-/// The time constant of the settled box. It is long compared with the time in which another person
-/// passes by.
+/// The time constant of the settled box, and of the size in it. It is long compared with the time in
+/// which another person passes by.
 const SETTLED_TIME_CONSTANT_S: f32 = 0.5;
+
+/// The gain with which the speed of the settled box is learned, per second squared. Somebody who
+/// begins to walk is followed within half a second.
+const SETTLED_SPEED_GAIN: f32 = 8.0;
+
+/// A box that is wider than the settled one by more than this factor may contain somebody else.
+const WIDER: f32 = 1.15;
 
 /// The weight of the fit of the settled box, relative to the fit of the predicted box.
 const SETTLED_WEIGHT: f32 = 0.9;
@@ -33,9 +40,12 @@ pub(super) struct Track {
     pub id: u32,
     /// The newest box, or the predicted box while the person is hidden.
     pub bounds: UnitRect,
-    /// The settled box: the mean of the recent boxes. While somebody passes by, one region contains
-    /// both people, and `bounds` grows towards the passer-by. The settled box stays.
+    /// The settled box: the recent boxes, moved on by the speed that they had. While somebody passes
+    /// by, one region contains both people, and `bounds` grows towards the passer-by. The settled box
+    /// stays, or goes on as its person did.
     pub settled: UnitRect,
+    /// Speed of the settled box, in frame widths and heights per second.
+    settled_speed: (f32, f32),
     /// Speed in frame widths and heights per second.
     speed: (f32, f32),
     /// Width and height when the person was last seen apart from others.
@@ -55,6 +65,7 @@ impl Track {
             id,
             bounds: region.bounds,
             settled: region.bounds,
+            settled_speed: (0.0, 0.0),
             speed: (0.0, 0.0),
             size_alone: (region.bounds.width, region.bounds.height),
             confidence: region.confidence,
@@ -79,15 +90,18 @@ impl Track {
         let step_s = step_s.min(0.5);
         self.bounds.x += self.speed.0 * step_s;
         self.bounds.y += self.speed.1 * step_s;
+        self.settled.x += self.settled_speed.0 * step_s;
+        self.settled.y += self.settled_speed.1 * step_s;
         if !self.is_visible() {
             let decay = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
             self.speed = (self.speed.0 * decay, self.speed.1 * decay);
+            self.settled_speed = (self.settled_speed.0 * decay, self.settled_speed.1 * decay);
         }
     }
 
-    /// Takes the measured box `bounds`. The current box is the prediction for `step_s` after the
-    /// previous mask.
-    pub(super) fn move_to(&mut self, bounds: UnitRect, confidence: f32, step_s: f32, capture_ns: u64) {
+    /// Takes the measured box `bounds`, of a region that is the person `alone` or of one that is split.
+    /// The current box is the prediction for `step_s` after the previous mask.
+    pub(super) fn move_to(&mut self, bounds: UnitRect, confidence: f32, alone: bool, step_s: f32, capture_ns: u64) {
         if step_s > 0.0 {
             let ((x, y), (predicted_x, predicted_y)) = (bounds.center(), self.bounds.center());
             // After a time in hiding, the error has accumulated since the person was last seen.
@@ -96,6 +110,17 @@ impl Track {
             self.speed.0 = (self.speed.0 + (x - predicted_x) * gain).clamp(-TOP_SPEED, TOP_SPEED);
             self.speed.1 = (self.speed.1 + (y - predicted_y) * gain).clamp(-TOP_SPEED, TOP_SPEED);
             let (settled, weight) = (&mut self.settled, since_s / (since_s + SETTLED_TIME_CONSTANT_S));
+            let (settled_x, settled_y) = settled.center();
+            let gain = SETTLED_SPEED_GAIN * step_s.min(0.2);
+            let (x_speed, y_speed) = self.settled_speed;
+            let is_apart = alone && bounds.width <= WIDER * settled.width;
+            if is_apart {
+                self.settled_speed.0 = (x_speed + (x - settled_x) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+                self.settled_speed.1 = (y_speed + (y - settled_y) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+            } else {
+                let decay = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
+                self.settled_speed = (x_speed * decay, y_speed * decay);
+            }
             settled.x += (bounds.x - settled.x) * weight;
             settled.y += (bounds.y - settled.y) * weight;
             settled.width += (bounds.width - settled.width) * weight;
