@@ -202,6 +202,13 @@ impl Group {
             change.is_first = !in_sight;
             if !in_sight {
                 self.drop_missing();
+                // Small people are found one after the other. Whoever is here when the group begins
+                // is framed with it, and not left out until they have waited as well.
+                for person in self.people.iter_mut().flatten().filter(|person| person.is_seen() && !person.joined) {
+                    if has_passed(person.seen_since_ns, now_ns, CONFIRM_DRASTIC_NS) {
+                        (person.joined, person.was_member) = (true, true);
+                    }
+                }
             }
         }
     }

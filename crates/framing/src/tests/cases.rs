@@ -111,6 +111,20 @@ fn a_group_that_needs_nearly_the_whole_frame_gets_it() {
 }
 
 #[test]
+fn whoever_is_in_sight_when_a_group_begins_is_framed_with_it() {
+    let (a, b) = (subject(1, UnitRect::new(0.05, 0.45, 0.1, 0.5)), subject(2, UnitRect::new(0.8, 0.4, 0.1, 0.55)));
+    let both_from = |seconds: f64| {
+        let mut rig = Rig::standard();
+        rig.run(10.0, |t| if t < seconds { vec![a] } else { vec![a, b] });
+        rig
+    };
+    // Small people are found one after the other.
+    assert_eq!(both_from(0.45).changes_since(0.0), 0, "both need the whole frame");
+    // Somebody who has just appeared may be passing by, and waits as usual.
+    assert!(both_from(0.75).changes_since(0.0) > 0);
+}
+
+#[test]
 fn a_member_who_leaves_for_good_is_removed() {
     let mut rig = Rig::standard();
     let (a, b) = (subject(1, UnitRect::new(0.25, 0.45, 0.12, 0.5)), subject(2, UnitRect::new(0.55, 0.4, 0.12, 0.5)));
