@@ -46,7 +46,7 @@ fn errors_name_the_bad_part_and_the_good_ones() {
         ),
         (
             "scene:walk?colour=1",
-            "scene: unknown option \"colour\": there are fps, size, noise, seed, loop, format, pace",
+            "scene: unknown option \"colour\": there are fps, size, noise, seed, loop, format, pace, dark, blur, grey, jpeg",
         ),
         ("scene?size=640", "scene: option size: \"640\" is not an even width and height from 64x64 to 3840x2160"),
         (
@@ -55,6 +55,13 @@ fn errors_name_the_bad_part_and_the_good_ones() {
         ),
         ("scene?noise=NaN", "scene: option noise: \"NaN\" is not a number from 0 to 20"),
         ("scene?seed=-1", "scene: option seed: \"-1\" is not a whole number"),
+        ("scene?dark=0", "scene: option dark: \"0\" is not a number from 0.01 to 1"),
+        ("scene?dark=NaN", "scene: option dark: \"NaN\" is not a number from 0.01 to 1"),
+        ("scene?blur=33", "scene: option blur: \"33\" is not a whole number from 0 to 32"),
+        ("scene?blur=-1", "scene: option blur: \"-1\" is not a whole number from 0 to 32"),
+        ("scene?grey=maybe", "scene: option grey: \"maybe\" is not yes or no"),
+        ("scene?jpeg", "scene: option jpeg: \"\" is not a whole number from 1 to 100"),
+        ("scene?jpeg=0", "scene: option jpeg: \"0\" is not a whole number from 1 to 100"),
         ("scene?format=RGB", "scene: option format: \"RGB\" is not NV12 or YUYV"),
     ];
     for (text, message) in cases {
@@ -88,11 +95,27 @@ fn spec() -> impl Strategy<Value = SourceSpec> {
         });
     let size = proptest::option::of((32_u32..=1920, 32_u32..=1080).prop_map(|(w, h)| Size::new(w * 2, h * 2)));
     let format = prop_oneof![Just(PixelFormat::Nv12), Just(PixelFormat::Yuyv)];
-    let scene = (0..6_usize, frame_rate(), size, 0.0_f32..=20.0, any::<u64>(), any::<bool>(), format, playback())
-        .prop_map(|(name, frame_rate, size, noise, seed, repeat, pixel_format, playback)| {
-            let name = SceneName::ALL[name];
-            SourceSpec::Scene(SceneOptions { name, frame_rate, size, noise, seed, repeat, pixel_format, playback })
-        });
+    let conditions = (0.01_f32..=1.0, 0_u8..=32, any::<bool>(), proptest::option::of(1_u8..=100));
+    let scene =
+        (0..6_usize, frame_rate(), size, 0.0_f32..=20.0, any::<u64>(), any::<bool>(), format, playback(), conditions)
+            .prop_map(|(name, frame_rate, size, noise, seed, repeat, pixel_format, playback, conditions)| {
+                let name = SceneName::ALL[name];
+                let (dark, blur, grey, jpeg) = conditions;
+                SourceSpec::Scene(SceneOptions {
+                    name,
+                    frame_rate,
+                    size,
+                    noise,
+                    seed,
+                    repeat,
+                    pixel_format,
+                    playback,
+                    dark,
+                    blur,
+                    grey,
+                    jpeg,
+                })
+            });
     let device = "/dev/[a-z0-9/?:-]{1,12}".prop_map(|path| SourceSpec::Device(path.into()));
     prop_oneof![Just(SourceSpec::Auto), Just(SourceSpec::Provider), device, file, scene]
 }

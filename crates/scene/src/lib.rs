@@ -31,9 +31,11 @@
     )
 )]
 
+mod conditions;
 mod movement;
 mod noise;
 mod options;
+mod quantize;
 mod resample;
 mod scene;
 mod scene_background;

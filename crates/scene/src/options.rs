@@ -91,7 +91,8 @@ impl fmt::Display for SceneName {
 }
 
 /// A scene as a source:
-/// `scene[:NAME][?fps=30&size=1280x720&noise=2&seed=1&loop=no&format=YUYV&pace=fast]`.
+/// `scene[:NAME][?fps=30&size=1280x720&noise=2&seed=1&loop=no&format=YUYV&pace=fast]`, and the conditions
+/// `dark=0.3&blur=4&grey&jpeg=10`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SceneOptions {
     /// Who is in the scene, and how they move.
@@ -112,6 +113,16 @@ pub struct SceneOptions {
     pub pixel_format: PixelFormat,
     /// Whether frames are delivered in real time or as fast as they are read.
     pub playback: Playback,
+    /// The share of the light that is left, 0.01..=1: every level is multiplied by it before the
+    /// noise is added.
+    pub dark: f32,
+    /// The radius of the lens's blur, in pixels, 0..=32: twice the mean of a box that reaches so far to
+    /// each side.
+    pub blur: u8,
+    /// Whether the camera has no colour.
+    pub grey: bool,
+    /// The quality of JPEG, 1..=100, whose loss the frames have; `None` for no loss.
+    pub jpeg: Option<u8>,
 }
 
 impl Default for SceneOptions {
@@ -125,19 +136,25 @@ impl Default for SceneOptions {
             repeat: true,
             pixel_format: PixelFormat::Nv12,
             playback: Playback::RealTime,
+            dark: 1.0,
+            blur: 0,
+            grey: false,
+            jpeg: None,
         }
     }
 }
 
 impl SceneOptions {
     /// The options that [`SceneOptions::parse`] accepts, for error messages.
-    pub const OPTIONS: &'static str = "fps, size, noise, seed, loop, format, pace";
+    pub const OPTIONS: &'static str = "fps, size, noise, seed, loop, format, pace, dark, blur, grey, jpeg";
 
     /// The smallest and the largest picture, in pixels.
     pub const SIZES: (Size, Size) = (Size::new(64, 64), Size::new(3840, 2160));
 
     const DEFAULT_NOISE: f32 = 2.0;
     const MAX_NOISE: f32 = 20.0;
+    const MIN_LIGHT: f32 = 0.01;
+    const MAX_BLUR: u8 = 32;
 
     /// The scene `name` with the default of every option.
     pub fn new(name: SceneName) -> Self {
@@ -182,6 +199,29 @@ impl SceneOptions {
                     }
                 }
                 "pace" => parsed.playback = option.playback()?,
+                "dark" => {
+                    let expected = "a number from 0.01 to 1";
+                    parsed.dark = option.parse(expected)?;
+                    if !(Self::MIN_LIGHT..=1.0).contains(&parsed.dark) {
+                        return Err(option.bad(expected));
+                    }
+                }
+                "blur" => {
+                    let expected = "a whole number from 0 to 32";
+                    parsed.blur = option.parse(expected)?;
+                    if parsed.blur > Self::MAX_BLUR {
+                        return Err(option.bad(expected));
+                    }
+                }
+                "grey" => parsed.grey = option.switch()?,
+                "jpeg" => {
+                    let expected = "a whole number from 1 to 100";
+                    let quality = option.parse(expected)?;
+                    if !(1..=100).contains(&quality) {
+                        return Err(option.bad(expected));
+                    }
+                    parsed.jpeg = Some(quality);
+                }
                 _ => return Err(list.unknown(option.key)),
             }
         }
@@ -226,6 +266,18 @@ impl fmt::Display for SceneOptions {
         }
         if self.playback == Playback::Fast {
             option(format_args!("pace=fast"))?;
+        }
+        if self.dark < 1.0 {
+            option(format_args!("dark={}", self.dark))?;
+        }
+        if self.blur > 0 {
+            option(format_args!("blur={}", self.blur))?;
+        }
+        if self.grey {
+            option(format_args!("grey"))?;
+        }
+        if let Some(quality) = self.jpeg {
+            option(format_args!("jpeg={quality}"))?;
         }
         Ok(())
     }

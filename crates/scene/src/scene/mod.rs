@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crate::conditions::Conditions;
 use crate::movement::{self, Cutout, Placement};
 use crate::noise::Noise;
 use crate::options::{SceneName, SceneOptions};
@@ -54,13 +55,17 @@ pub struct Scene {
     background: SceneBackground,
     sprites: Vec<Sprite>,
     noise: Option<Noise>,
+    conditions: Option<Conditions>,
 }
 
-/// Memory that [`Scene::render`] needs for packed formats. The caller keeps it, so that rendering
-/// allocates nothing.
+/// Memory that [`Scene::render`] needs for packed formats and for conditions. The caller keeps it, so
+/// that rendering allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    /// Rows of the planes of a packed frame, or all of them.
     rows: Vec<u8>,
+    /// A copy of a plane.
+    plane: Vec<u8>,
 }
 
 /// The darkest part of a person's shadow on the wall, and on the floor under the feet, in 1/256 of
@@ -101,6 +106,7 @@ impl Scene {
             background: SceneBackground::new(&background, size),
             sprites,
             noise: Noise::new(options.noise, options.seed),
+            conditions: Conditions::new(options),
             options: options.clone(),
         })
     }
@@ -171,32 +177,43 @@ impl Scene {
         assert_eq!(out.len(), packed_bytes(self.options.pixel_format, self.size), "a buffer of exactly one frame");
         let width = self.size.width as usize;
         let pairs = self.size.height as usize / 2;
+        let Scratch { rows: memory, plane } = scratch;
         if self.options.pixel_format == PixelFormat::Nv12 {
             let (luma, chroma) = out.split_at_mut(width * pairs * 2);
-            for (pair, (rows, chroma)) in
-                luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width)).enumerate()
-            {
+            let planes = luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width));
+            for (pair, (rows, chroma)) in planes.enumerate() {
                 self.render_pair(sequence, pair, rows, chroma);
             }
-            return;
-        }
-        scratch.rows.resize(width * 3, 0);
-        let (rows, chroma) = scratch.rows.split_at_mut(width * 2);
-        for (pair, packed) in out.chunks_exact_mut(width * 4).enumerate() {
-            self.render_pair(sequence, pair, rows, chroma);
-            for (row, packed) in rows.chunks_exact(width).zip(packed.chunks_exact_mut(width * 2)) {
-                let pixels = row.chunks_exact(2).zip(chroma.chunks_exact(2));
-                for (packed, (luma, chroma)) in packed.chunks_exact_mut(4).zip(pixels) {
-                    packed.copy_from_slice(&[luma[0], chroma[0], luma[1], chroma[1]]);
-                }
+            if let Some(conditions) = &self.conditions {
+                conditions.apply((sequence, self.size), luma, chroma, self.noise.as_ref(), plane);
+            }
+        } else if let Some(conditions) = &self.conditions {
+            memory.resize(width * pairs * 3, 0);
+            let (luma, chroma) = memory.split_at_mut(width * pairs * 2);
+            let planes = luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width));
+            for (pair, (rows, chroma)) in planes.enumerate() {
+                self.render_pair(sequence, pair, rows, chroma);
+            }
+            conditions.apply((sequence, self.size), luma, chroma, self.noise.as_ref(), plane);
+            let planes = luma.chunks_exact(width * 2).zip(chroma.chunks_exact(width));
+            for ((rows, chroma), packed) in planes.zip(out.chunks_exact_mut(width * 4)) {
+                pack(rows, chroma, packed);
+            }
+        } else {
+            memory.resize(width * 3, 0);
+            let (rows, chroma) = memory.split_at_mut(width * 2);
+            for (pair, packed) in out.chunks_exact_mut(width * 4).enumerate() {
+                self.render_pair(sequence, pair, rows, chroma);
+                pack(rows, chroma, packed);
             }
         }
     }
 
     /// Renders rows `2 * pair` and `2 * pair + 1` of the luma plane and row `pair` of the chroma
-    /// plane.
+    /// plane. With conditions, the noise is left to them.
     fn render_pair(&self, sequence: u64, pair: usize, rows: &mut [u8], chroma: &mut [u8]) {
         let width = self.size.width as usize;
+        let noise = self.noise.as_ref().filter(|_| self.conditions.is_none());
         for (y, row) in (pair * 2..).zip(rows.chunks_exact_mut(width)) {
             row.copy_from_slice(&self.background.luma[y * width..(y + 1) * width]);
             for (sprite, mapping) in self.mapped(sequence) {
@@ -208,7 +225,7 @@ impl Scene {
             if self.has_table() {
                 table::draw_luma(self.size, y, row);
             }
-            if let Some(noise) = &self.noise {
+            if let Some(noise) = noise {
                 noise.add_to_luma(sequence, y, row);
             }
         }
@@ -225,7 +242,7 @@ impl Scene {
         if self.has_table() {
             table::draw_chroma(self.size, pair, chroma);
         }
-        if let Some(noise) = &self.noise {
+        if let Some(noise) = noise {
             noise.add_to_chroma(sequence, pair, chroma);
         }
     }
@@ -320,6 +337,17 @@ impl Scene {
             .expect("a scene's size has pixels");
         self.render(sequence, &mut Scratch::default(), picture.bytes_mut());
         picture
+    }
+}
+
+/// Packs two rows of luma and their row of chroma as YUYV.
+fn pack(rows: &[u8], chroma: &[u8], packed: &mut [u8]) {
+    let width = chroma.len();
+    for (row, packed) in rows.chunks_exact(width).zip(packed.chunks_exact_mut(width * 2)) {
+        let pixels = row.chunks_exact(2).zip(chroma.chunks_exact(2));
+        for (packed, (luma, chroma)) in packed.chunks_exact_mut(4).zip(pixels) {
+            packed.copy_from_slice(&[luma[0], chroma[0], luma[1], chroma[1]]);
+        }
     }
 }
 

@@ -164,3 +164,70 @@ fn every_allowed_size_is_rendered_and_others_are_refused() {
     let error = Scene::new(&options).expect_err("no RGB").to_string();
     assert!(error.ends_with("a scene in RGB3: NV12 and YUYV are rendered"), "{error}");
 }
+
+/// The mean luma of a frame in NV12.
+fn mean_luma(picture: &OwnedPicture) -> f64 {
+    let pixels = picture.size().area() as usize;
+    picture.bytes()[..pixels].iter().map(|byte| f64::from(*byte)).sum::<f64>() / pixels as f64
+}
+
+/// The mean difference of neighbours in a row.
+fn detail(picture: &OwnedPicture) -> f64 {
+    let pixels = picture.size().area() as usize;
+    let pairs = picture.bytes()[..pixels].windows(2).map(|pair| f64::from(pair[0].abs_diff(pair[1])));
+    pairs.sum::<f64>() / pixels as f64
+}
+
+#[test]
+fn conditions_change_the_picture_and_not_its_truth() {
+    let plain = scene(SceneName::Two, |options| options.noise = 0.0);
+    let (picture, truth) = (plain.picture(5), plain.truth(5));
+    let changed = |change: fn(&mut SceneOptions)| {
+        let scene = scene(SceneName::Two, |options| {
+            options.noise = 0.0;
+            change(options);
+        });
+        assert_eq!((scene.truth(5).alpha, scene.truth(5).people), (truth.alpha.clone(), truth.people.clone()));
+        let same = scene.picture(5);
+        assert_eq!(scene.picture(5), same);
+        assert_ne!(same, picture);
+        same
+    };
+    let dark = changed(|options| options.dark = 0.25);
+    assert!((mean_luma(&dark) - 16.0 - 0.25 * (mean_luma(&picture) - 16.0)).abs() < 0.3);
+    let blurred = changed(|options| options.blur = 4);
+    assert!(detail(&blurred) < 0.7 * detail(&picture) && (mean_luma(&blurred) - mean_luma(&picture)).abs() < 0.5);
+    let grey = changed(|options| options.grey = true);
+    let pixels = grey.size().area() as usize;
+    assert_eq!(grey.bytes()[..pixels], picture.bytes()[..pixels]);
+    assert!(grey.bytes()[pixels..].iter().all(|byte| *byte == 128));
+    let lossy = changed(|options| options.jpeg = Some(10));
+    assert!((mean_luma(&lossy) - mean_luma(&picture)).abs() < 1.0);
+}
+
+#[test]
+fn a_dark_camera_adds_its_noise_after_the_light_is_lost() {
+    let noise = |dark: f32| {
+        let frame =
+            |noise: f32| scene(SceneName::Empty, |options| (options.dark, options.noise) = (dark, noise)).picture(0);
+        let (clean, noisy) = (frame(0.0), frame(4.0));
+        let pixels = clean.size().area() as usize;
+        let sum: f64 = clean.bytes()[..pixels].iter().zip(noisy.bytes()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+        sum / pixels as f64
+    };
+    assert!(noise(0.3) >= noise(1.0), "{} {}", noise(0.3), noise(1.0));
+}
+
+#[test]
+fn conditions_are_the_same_in_both_pixel_formats() {
+    let of = |pixel_format| {
+        scene(SceneName::Walk, |options| {
+            options.pixel_format = pixel_format;
+            (options.dark, options.blur, options.jpeg) = (0.5, 2, Some(30));
+        })
+        .picture(3)
+    };
+    let (planes, packed) = (of(PixelFormat::Nv12), of(PixelFormat::Yuyv));
+    let luma: Vec<u8> = packed.bytes().iter().step_by(2).copied().collect();
+    assert_eq!(planes.bytes()[..luma.len()], luma[..]);
+}
