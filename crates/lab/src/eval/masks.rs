@@ -35,6 +35,11 @@ impl MaskMeter {
         Self::default()
     }
 
+    /// The mask of the last frame; empty before the first one.
+    pub fn newest(&self) -> &[u8] {
+        &self.mask
+    }
+
     /// Measures the mask of the next frame. `mask` and `truth` are row-major, one byte per pixel, 0
     /// = background to 255 = person.
     ///
@@ -66,7 +71,7 @@ impl MaskMeter {
 }
 
 /// The number of pixels that belong to a person in both masks, and in at least one.
-fn overlap(a: &[u8], b: &[u8]) -> (u64, u64) {
+pub(super) fn overlap(a: &[u8], b: &[u8]) -> (u64, u64) {
     let (mut both, mut either) = (0, 0);
     // The counts of a block fit in 16 bits, so that the compiler vectorises the loop.
     for (a, b) in a.chunks(1 << 14).zip(b.chunks(1 << 14)) {

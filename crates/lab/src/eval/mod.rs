@@ -6,6 +6,7 @@
 //! | [`masks`] | the masks of a video over time, with or without truth |
 //! | [`stability`] | jitter of boxes, speed and direction changes of the crop |
 //! | [`people`] | the number of people, their ids and heads, compared with a scene |
+//! | [`breakdown`] | IoU by the size of a person and by the number of people |
 //! | [`chain`] | the chain of `portraitd-render`, and beside it the net alone |
 //! | [`video`] | all figures of a video, which passes through [`chain`] |
 //! | [`page`] | self-contained HTML pages |
@@ -14,6 +15,7 @@
 //! There are no threads, clocks or I/O. `docs/quality.md` defines the figures and gives today's
 //! values.
 
+pub mod breakdown;
 pub mod chain;
 pub mod masks;
 pub mod page;

@@ -1,6 +1,7 @@
-//! Compares the people of a video with the truth of a scene: their number, their ids, and whether
-//! the crop contains their heads.
+//! Compares the people of a video with the truth of a scene: their number, their ids, whether the
+//! crop contains their heads, and the quality of their masks by size and number.
 
+use super::breakdown::{ByNumber, BySize, NumberRow, SizeRow, iou, iou_around};
 use portraitd_media::{Size, UnitRect};
 use portraitd_scene::ScenePerson;
 
@@ -18,10 +19,12 @@ pub struct PeopleMeter {
     inside: usize,
     /// For each true person, the frames in which they can be seen, and how often each id was theirs.
     people: Vec<(usize, Vec<(u32, usize)>)>,
+    by_size: BySize,
+    by_number: ByNumber,
 }
 
 /// The figures of a scene.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct PeopleSummary {
     /// The share of frames with the right number of people. Where somebody is more than half hidden,
     /// both numbers are right.
@@ -33,6 +36,10 @@ pub struct PeopleSummary {
     pub ids: usize,
     /// The share of frames whose crop contains the top of every head that can be seen.
     pub heads_inside: f64,
+    /// Mean IoU around each person of whom at least half can be seen, by their visible height.
+    pub iou_by_size: Vec<SizeRow>,
+    /// Mean IoU of the frames with each number of people.
+    pub iou_by_people: Vec<NumberRow>,
 }
 
 impl PeopleMeter {
@@ -72,6 +79,19 @@ impl PeopleMeter {
         }
     }
 
+    /// Compares the mask of one frame of `size` pixels with its truth: both one byte per pixel,
+    /// row-major, 0 = background to 255 = person.
+    ///
+    /// # Panics
+    /// If the length of a mask is not the number of pixels of `size`.
+    pub fn add_mask(&mut self, size: Size, people: &[ScenePerson], mask: &[u8], truth: &[u8]) {
+        for person in people.iter().filter(|person| person.visible >= MIN_VISIBLE) {
+            let height = f64::from(person.bounds.height) / f64::from(size.height);
+            self.by_size.add(height, iou_around(mask, truth, size, person.bounds));
+        }
+        self.by_number.add(people.len(), iou(mask, truth));
+    }
+
     fn person(&mut self, id: usize) -> &mut (usize, Vec<(u32, usize)>) {
         if self.people.len() <= id {
             self.people.resize_with(id + 1, Default::default);
@@ -92,6 +112,8 @@ impl PeopleMeter {
             ids_kept: share(kept, self.people.iter().map(|(frames, _)| *frames).sum()),
             ids: ids.len(),
             heads_inside: share(self.inside, self.frames),
+            iou_by_size: self.by_size.rows(),
+            iou_by_people: self.by_number.rows(),
         })
     }
 }
@@ -135,5 +157,21 @@ mod tests {
         let summary = meter.summary().expect("frames");
         assert_eq!((summary.counted, summary.ids_kept, summary.heads_inside), (0.5, 0.5, 0.5));
         assert_eq!(PeopleMeter::new().summary(), None);
+    }
+
+    #[test]
+    fn masks_are_scored_by_size_and_number() {
+        let pixels = |columns: std::ops::Range<usize>| -> Vec<u8> {
+            let is_person = |index: usize| columns.contains(&(index % 100)) && (20..80).contains(&(index / 100));
+            (0..10_000).map(|index| if is_person(index) { 255 } else { 0 }).collect()
+        };
+        let mut meter = PeopleMeter::new();
+        let truth = [person(0, 10.0, 1.0)];
+        meter.add(SIZE, &truth, &[], UnitRect::WHOLE);
+        meter.add_mask(SIZE, &truth, &pixels(10..20), &pixels(10..30));
+        let summary = meter.summary().expect("a frame");
+        let (size, number) = (&summary.iou_by_size[..], &summary.iou_by_people[..]);
+        assert!(matches!(size, [SizeRow { from: 0.35, to: 0.7, iou: 0.5, count: 1 }]), "{size:?}");
+        assert!(matches!(number, [NumberRow { people: 1, iou: 0.5, frames: 1 }]), "{number:?}");
     }
 }

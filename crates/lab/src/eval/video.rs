@@ -60,6 +60,12 @@ impl VideoMeter {
         Ok(&self.frames[self.frames.len() - 1])
     }
 
+    /// The published mask of the last frame: one byte per pixel, row-major, 0 = background to 255 =
+    /// person. Empty before the first frame.
+    pub fn newest_mask(&self) -> &[u8] {
+        self.masks.newest()
+    }
+
     /// The measurements of all frames so far.
     pub fn frames(&self) -> &[FrameMetrics] {
         &self.frames

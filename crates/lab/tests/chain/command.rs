@@ -73,6 +73,27 @@ fn a_video_has_the_figures_of_its_scene() {
 }
 
 #[test]
+fn a_scene_has_the_figures_of_its_people_under_its_conditions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page.html");
+    let scene = "scene:two?fps=10&size=320x180&dark=0.5&blur=1&grey&jpeg=40";
+    let arguments = [scene, "--seconds", "2", "--json", "--html", &page.to_string_lossy()];
+    let video = document(&arguments)["videos"][0].clone();
+    assert_eq!(video["name"], scene);
+    let conditions = serde_json::json!({ "noise": 2.0, "dark": 0.5, "blur": 1, "grey": true, "jpeg": 40 });
+    assert_eq!(video["conditions"], conditions);
+    let people = &video["people"];
+    for key in ["counted", "ids_kept", "heads_inside"] {
+        assert!(people[key].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{key}: {people}");
+    }
+    let (sizes, numbers) = (&people["iou_by_size"], &people["iou_by_people"]);
+    assert_eq!((numbers[0]["people"].as_u64(), numbers[0]["frames"].as_u64()), (Some(2), Some(20)), "{people}");
+    assert!(sizes[0]["iou"].is_number() && sizes[0]["count"].is_number(), "{people}");
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("frames with the right number of people") && page.contains("IoU, 2 people"));
+}
+
+#[test]
 fn without_truth_there_are_figures_but_no_scores() {
     let folder = directory(12, 0);
     let video = document(&[&folder.path().to_string_lossy(), "--json"])["videos"][0].clone();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use portraitd_kernels::blend::{MaskValues, MaskView, Matte};
+use portraitd_lab::eval::breakdown::{BySize, height_of};
 use portraitd_lab::eval::page::{WorstPictures, pictures_page};
 use portraitd_lab::eval::{PictureSummary, Score, score};
 use portraitd_media::file::batch::pictures_in;
@@ -34,9 +35,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut matte = Matte::new();
     let mut scores = Vec::with_capacity(pictures.len());
     let mut worst = WorstPictures::new();
+    let mut by_size = BySize::default();
     for path in &pictures {
         let (score, [picture, mask, truth]) = score_one(&mut observer, &mut matte, arguments, path)?;
         scores.push(score);
+        if let Some(height) = height_of(truth.bytes(), truth.size()) {
+            by_size.add(height, score.iou);
+        }
         if arguments.html.is_some() {
             worst.add(&path.file_name().unwrap_or_default().to_string_lossy(), score, &picture, &mask, &truth);
         }
@@ -50,19 +55,22 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "model": name, "wide": arguments.wide, "closer": arguments.closer, "pictures": summary.pictures,
         "iou_mean": summary.iou_mean, "iou_median": summary.iou_median,
         "boundary_f": summary.boundary_f, "mad": summary.mad, "below_0_8": summary.below_0_8,
+        "iou_by_size": by_size.rows(),
     });
     if let Some(page) = &arguments.html {
         let wide = if arguments.wide { ", each on a 16:9 canvas" } else { "" };
         let closer = arguments.closer.map_or_else(|| "as many".into(), |passes| passes.to_string());
         let about = format!("{name}, pictures of {}{wide}, {closer} window passes", arguments.directory.display());
-        write_page(page, &pictures_page(&about, &summary, &scores, &worst))?;
+        write_page(page, &pictures_page(&about, &summary, &by_size.rows(), &scores, &worst))?;
     }
     if arguments.json {
         return print_line(document);
     }
+    let by_size: String =
+        by_size.rows().iter().map(|row| format!("\n  IoU          {:.4}, {}", row.iou, row.label())).collect();
     print_line(format_args!(
         "{name}: {} pictures\n  IoU          mean {:.4}, median {:.4}\n  boundary F   {:.4} (2 px)\n  MAD          {:.4}\n  \
-         IoU < 0.8    {:.1} %",
+         IoU < 0.8    {:.1} %{by_size}",
         summary.pictures,
         summary.iou_mean,
         summary.iou_median,

@@ -58,6 +58,8 @@ struct VideoResult {
     summary: VideoSummary,
     /// `None` without a true list of people.
     people: Option<PeopleSummary>,
+    /// `None` for a video.
+    conditions: Option<Value>,
     part: VideoPart,
 }
 
@@ -138,9 +140,13 @@ impl Measurement {
         people: Option<&[ScenePerson]>,
         sequence: u64,
     ) -> anyhow::Result<()> {
-        let frame = self.meter.add(picture, truth, self.frame_rate.nanoseconds(sequence))?;
+        self.meter.add(picture, truth, self.frame_rate.nanoseconds(sequence))?;
+        let Some(frame) = self.meter.frames().last() else { return Ok(()) };
         if let Some(people) = people {
             self.people.add(self.size, people, &frame.people, frame.crop);
+            if let Some(truth) = truth {
+                self.people.add_mask(self.size, people, self.meter.newest_mask(), truth);
+            }
         }
         if self.html {
             self.part.add(picture, frame);
@@ -150,12 +156,21 @@ impl Measurement {
 
     fn finish(mut self, name: &str, truth: bool) -> VideoResult {
         let summary = VideoSummary::of(self.meter.frames());
+        let people = self.people.summary();
         if self.html {
-            self.part.finish(self.meter.frames(), &summary);
+            self.part.finish(self.meter.frames(), &summary, people.as_ref());
         }
         let (size, frame_rate) = (self.size, self.frame_rate.per_second());
-        let people = self.people.summary();
-        VideoResult { name: name.to_owned(), size, frame_rate, truth, summary, people, part: self.part }
+        VideoResult {
+            name: name.to_owned(),
+            size,
+            frame_rate,
+            truth,
+            summary,
+            people,
+            conditions: None,
+            part: self.part,
+        }
     }
 }
 
@@ -173,7 +188,13 @@ fn measure_scene(arguments: &Arguments, library: &Library, options: &SceneOption
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(measurement.finish(&name, true))
+    Ok(VideoResult { conditions: Some(conditions(options)), ..measurement.finish(&name, true) })
+}
+
+/// The conditions of a scene.
+fn conditions(options: &SceneOptions) -> Value {
+    let SceneOptions { noise, dark, blur, grey, jpeg, .. } = options;
+    json!({ "noise": noise, "dark": dark, "blur": blur, "grey": grey, "jpeg": jpeg })
 }
 
 fn measure_video(arguments: &Arguments, library: &Library, path: &Path) -> anyhow::Result<VideoResult> {
@@ -228,7 +249,7 @@ impl VideoResult {
     fn document(&self) -> anyhow::Result<Value> {
         let mut document = json!({
             "name": self.name, "width": self.size.width, "height": self.size.height, "fps": self.frame_rate,
-            "truth": self.truth, "people": self.people,
+            "truth": self.truth, "people": self.people, "conditions": self.conditions,
         });
         if let (Some(document), Value::Object(figures)) =
             (document.as_object_mut(), serde_json::to_value(&self.summary)?)
@@ -270,6 +291,9 @@ impl VideoResult {
             lines.push(format!("  {:<16} {:.1} %, {} ids in all", "ids kept", people.ids_kept * 100.0, people.ids));
             let inside = people.heads_inside * 100.0;
             lines.push(format!("  {:<16} in {inside:.1} % of the frames", "heads inside"));
+            let sizes = people.iou_by_size.iter().map(|row| (row.label(), row.iou));
+            let numbers = people.iou_by_people.iter().map(|row| (row.label(), row.iou));
+            lines.extend(sizes.chain(numbers).map(|(label, iou)| format!("  {:<16} {iou:.4}, {label}", "IoU")));
         }
         lines.join("\n")
     }

@@ -31,10 +31,15 @@ pub(super) fn page(title: &str, body: &str) -> String {
 }
 
 /// A row of figures, each a value and its description.
-pub(super) fn figures(of: &[(String, &str)]) -> String {
+pub(super) fn figures<L: AsRef<str>>(of: &[(String, L)]) -> String {
     let mut out = String::from("<div class=\"figures\">\n");
     for (value, what) in of {
-        let _ = writeln!(out, "<div class=\"figure\"><b>{}</b><span>{}</span></div>", escaped(value), escaped(what));
+        let _ = writeln!(
+            out,
+            "<div class=\"figure\"><b>{}</b><span>{}</span></div>",
+            escaped(value),
+            escaped(what.as_ref())
+        );
     }
     out + "</div>\n"
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::html::{escaped, figures, page};
 use super::{chart, thumbnail};
+use crate::eval::breakdown::SizeRow;
 use crate::eval::score::{BOUNDARY_TOLERANCE_PX, PictureSummary, Score};
 use portraitd_media::OwnedPicture;
 
@@ -59,7 +60,13 @@ impl WorstPictures {
 }
 
 /// The whole page. `about` names the model, the directory and the options.
-pub fn pictures_page(about: &str, summary: &PictureSummary, scores: &[Score], worst: &WorstPictures) -> String {
+pub fn pictures_page(
+    about: &str,
+    summary: &PictureSummary,
+    by_size: &[SizeRow],
+    scores: &[Score],
+    worst: &WorstPictures,
+) -> String {
     let mut body = String::from("<h1>Masks against the truth</h1>\n");
     let _ = writeln!(body, "<p>{}</p>", escaped(about));
     body += &figures(&[
@@ -70,6 +77,8 @@ pub fn pictures_page(about: &str, summary: &PictureSummary, scores: &[Score], wo
         (format!("{:.4}", summary.mad), "mean absolute difference"),
         (format!("{:.1} %", summary.below_0_8 * 100.0), "with an IoU below 0.8"),
     ]);
+    let by_size = by_size.iter().map(|row| (format!("{:.4}", row.iou), format!("IoU, {}", row.label())));
+    body += &figures(&by_size.collect::<Vec<_>>());
     let of = |value: fn(&Score) -> f64| scores.iter().map(value).collect::<Vec<_>>();
     let ious = of(|score| score.iou);
     body += "<div class=\"charts\">\n";
@@ -124,7 +133,7 @@ mod tests {
         let names: Vec<_> = worst.rows.iter().map(|row| row.name.clone()).collect();
         assert_eq!(names, (0..WORST).map(|right| format!("<{right}>.png")).collect::<Vec<_>>());
         let summary = PictureSummary::of(&scores).expect("scores");
-        let page = pictures_page("about", &summary, &scores, &worst);
+        let page = pictures_page("about", &summary, &[], &scores, &worst);
         assert_eq!(page.matches("<tr>").count(), WORST + 1);
         assert_eq!(page.matches("data:image/png;base64,").count(), WORST * 5);
         assert!(page.contains("&lt;19&gt;.png") && !page.contains("<19>"));

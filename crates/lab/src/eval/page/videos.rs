@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::chart::{Band, Line, lines};
 use super::html::{escaped, figures, page};
 use super::thumbnail;
+use crate::eval::people::PeopleSummary;
 use crate::eval::video::{FrameMetrics, VideoSummary};
 use portraitd_media::{Picture, UnitRect};
 
@@ -22,6 +23,7 @@ pub struct VideoPart {
     every: usize,
     frame_count: usize,
     summary: VideoSummary,
+    people: Option<PeopleSummary>,
 }
 
 /// One frame of the strip.
@@ -37,7 +39,8 @@ impl VideoPart {
     /// Starts the part of the video `name`.
     pub fn new(name: &str) -> Self {
         let summary = VideoSummary::of(&[]);
-        Self { name: name.to_owned(), frames: Vec::new(), strip: Vec::new(), every: 1, frame_count: 0, summary }
+        let (name, frames, strip) = (name.to_owned(), Vec::new(), Vec::new());
+        Self { name, frames, strip, every: 1, frame_count: 0, summary, people: None }
     }
 
     /// Takes the next frame of the video. Its picture is kept if the strip needs it.
@@ -63,10 +66,11 @@ impl VideoPart {
         self.frame_count += 1;
     }
 
-    /// Sets the figures, after the last frame.
-    pub fn finish(&mut self, frames: &[FrameMetrics], summary: &VideoSummary) {
+    /// Sets the figures, after the last frame. `people` are those of people, if their truth is known.
+    pub fn finish(&mut self, frames: &[FrameMetrics], summary: &VideoSummary, people: Option<&PeopleSummary>) {
         self.frames = frames.to_vec();
         self.summary = summary.clone();
+        self.people = people.cloned();
     }
 
     fn curve<'a>(&self, name: &'a str, color: &'a str, value: impl Fn(&FrameMetrics) -> Option<f64>) -> Line<'a> {
@@ -77,6 +81,7 @@ impl VideoPart {
     fn html(&self) -> String {
         let mut out = format!("<h2>{}</h2>\n", escaped(&self.name));
         out += &figures(&self.figures());
+        out += &figures(&self.figures_of_people());
         out += "<div class=\"strip\">\n";
         for shown in &self.strip {
             out += &shown.html();
@@ -147,6 +152,20 @@ impl VideoPart {
         }
         all
     }
+
+    fn figures_of_people(&self) -> Vec<(String, String)> {
+        let Some(people) = &self.people else { return Vec::new() };
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let mut all = vec![
+            (percent(people.counted), "frames with the right number of people".to_owned()),
+            (percent(people.ids_kept), format!("ids kept, {} in all", people.ids)),
+            (percent(people.heads_inside), "frames with the tops of all heads in the crop".to_owned()),
+        ];
+        let sizes = people.iou_by_size.iter().map(|row| (row.iou, row.label()));
+        let numbers = people.iou_by_people.iter().map(|row| (row.iou, row.label()));
+        all.extend(sizes.chain(numbers).map(|(iou, label)| (format!("{iou:.4}"), format!("IoU, {label}"))));
+        all
+    }
 }
 
 /// A function that returns one edge of a rectangle as `f64`.
@@ -194,6 +213,7 @@ pub fn videos_page(about: &str, parts: &[VideoPart]) -> String {
 mod tests {
     use super::*;
     use crate::eval::masks::MaskMetrics;
+    use crate::eval::people::PeopleMeter;
     use portraitd_media::{Colorimetry, OwnedPicture, PixelFormat, Size};
 
     #[test]
@@ -212,13 +232,17 @@ mod tests {
             })
             .collect();
         frames.iter().for_each(|frame| part.add(&picture.as_picture(), frame));
-        part.finish(&frames, &VideoSummary::of(&frames));
+        let mut people = PeopleMeter::new();
+        people.add(Size::new(16, 8), &[], &[], UnitRect::WHOLE);
+        people.add_mask(Size::new(16, 8), &[], &[0; 128], &[0; 128]);
+        part.finish(&frames, &VideoSummary::of(&frames), people.summary().as_ref());
         let times: Vec<_> = part.strip.iter().map(|shown| shown.frame.seconds).collect();
         assert!((STRIP_LENGTH / 2..=STRIP_LENGTH).contains(&times.len()), "{times:?}");
         assert!(times[0] == 0.0 && times[times.len() - 1] > 26.0, "{times:?}");
         let page = videos_page("about", &[part]);
         assert!(page.contains("<h2>&lt;name&gt;</h2>") && page.contains("IoU 0.900"));
         assert!(page.contains("<rect class=\"person\" x=\"25.00\" y=\"25.00\" width=\"50.00\" height=\"25.00\"/>"));
+        assert!(page.contains("frames with the right number of people") && page.contains("IoU, nobody"));
         assert!(!page.contains("NaN"));
     }
 }
