@@ -38,7 +38,7 @@ impl HeadLoader {
                 // One look is a small part of the work, which a second thread would not make faster.
                 let options = EngineOptions { threads: 1, ..engine };
                 let library = library.clone();
-                let load = move || library.read_heads()?.map(|net| HeadDetector::new(net, options)).transpose();
+                let load = move || library.load_heads(options)?.map(HeadDetector::new).transpose();
                 *self = match std::thread::Builder::new().name("heads".to_owned()).spawn(load) {
                     Ok(thread) => Self::Loading(thread),
                     Err(error) => Self::failed(camera, &error.to_string()),

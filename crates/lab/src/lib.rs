@@ -22,7 +22,7 @@ pub mod eval;
 pub mod layers;
 pub mod trace;
 
-use portraitd_vision::net::{EngineOptions, Package};
+use portraitd_vision::net::{EngineOptions, Model, Package};
 use portraitd_vision::{HeadDetector, ObserveError};
 
 /// The face detector of `models/heads`, which is part of this program.
@@ -32,5 +32,5 @@ use portraitd_vision::{HeadDetector, ObserveError};
 pub fn head_detector() -> Result<HeadDetector, ObserveError> {
     let manifest = include_str!("../../../models/heads/faces.toml");
     let onnx = include_bytes!("../../../models/heads/faces.onnx");
-    HeadDetector::new(Package::built_in("faces.toml", manifest, onnx)?, EngineOptions::default())
+    HeadDetector::new(Model::new(Package::built_in("faces.toml", manifest, onnx)?, EngineOptions::default())?)
 }

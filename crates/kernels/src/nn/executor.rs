@@ -1,6 +1,7 @@
 //! The steps of a program with packed weights and memory, in one precision.
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::memory::{self, MemoryLayout};
@@ -15,20 +16,30 @@ use super::steps::separable::Separable;
 use super::steps::upsample::upsample_row;
 use crate::simd::Element;
 
-/// A step with its packed weights.
-#[derive(Debug)]
+/// A step with its packed weights. A copy has the same weights in memory.
+#[derive(Clone, Debug)]
 enum PreparedStep<T> {
     Dense(Box<Dense<T>>),
     Separable(Box<Separable<T>>),
     Simple,
 }
 
+/// The steps of a program with packed weights, in the precision of `T`. Executors are made of it.
+#[derive(Debug)]
+pub(super) struct PackedSteps<T: Element> {
+    kernels: &'static Kernels<T>,
+    prepared: Vec<PreparedStep<T>>,
+    layout: Arc<MemoryLayout>,
+    /// Length of the scratch memory of a thread, in `f32`s.
+    scratch: usize,
+}
+
 /// The steps of a program in the precision of `T`, and the memory that they need.
 #[derive(Debug)]
 pub(super) struct Executor<T: Element> {
-    pub(super) kernels: &'static Kernels<T>,
+    kernels: &'static Kernels<T>,
     prepared: Vec<PreparedStep<T>>,
-    layout: MemoryLayout,
+    layout: Arc<MemoryLayout>,
     arena: Aligned<T>,
     /// The scratch memory of the caller's thread and of the second thread.
     scratch: [Aligned; 2],
@@ -104,7 +115,7 @@ impl Overflow {
     }
 }
 
-impl<T: Element> Executor<T> {
+impl<T: Element> PackedSteps<T> {
     /// Packs the weights of a program that has been checked. If `keep` is set, no map shares memory.
     pub(super) fn new(program: &Program, kernels: &'static Kernels<T>, keep: bool) -> Self {
         let mut length = 0;
@@ -138,11 +149,23 @@ impl<T: Element> Executor<T> {
                 prepared
             })
             .collect();
-        let layout = memory::plan(program, keep);
-        let (arena, scratch) = (Aligned::zeros(layout.length), [Aligned::zeros(length), Aligned::default()]);
-        Self { kernels, prepared, layout, arena, scratch }
+        let layout = Arc::new(memory::plan(program, keep));
+        Self { kernels, prepared, layout, scratch: length }
     }
 
+    /// An executor with memory of its own. The weights are shared.
+    pub(super) fn executor(&self) -> Executor<T> {
+        Executor {
+            kernels: self.kernels,
+            prepared: self.prepared.clone(),
+            layout: Arc::clone(&self.layout),
+            arena: Aligned::zeros(self.layout.length),
+            scratch: [Aligned::zeros(self.scratch), Aligned::default()],
+        }
+    }
+}
+
+impl<T: Element> Executor<T> {
     /// Makes the scratch memory of a second thread.
     pub(super) fn serve_two_threads(&mut self) {
         self.scratch[1] = Aligned::zeros(self.scratch[0].as_slice().len());
@@ -164,7 +187,7 @@ impl<T: Element> Executor<T> {
     /// large for `T`; the output is then of no use.
     ///
     /// # Safety
-    /// `program` is the one of [`Executor::new`]. The picture and the output are valid for the
+    /// `program` is the one of [`PackedSteps::new`]. The picture and the output are valid for the
     /// shapes of its input and output. With a `pair`, [`Executor::serve_two_threads`] was called.
     pub(super) unsafe fn run(
         &mut self,

@@ -1,11 +1,13 @@
 //! A program that is prepared for one instruction set and one precision: its weights are packed and
-//! its memory is laid out.
+//! its memory is laid out. Any number of machines run it, each on a thread of its own, with the same
+//! weights.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::executor::{Executor, Picture, takes_planes};
+use super::executor::{Executor, PackedSteps, Picture, takes_planes};
 use super::pack::Aligned;
 use super::pool::{ThreadPair, ThreadTiming};
 use super::program::{MapId, Program, ProgramError, Shape};
@@ -59,6 +61,29 @@ pub enum Precision {
     Half,
 }
 
+/// A program with packed weights, of which machines are made. It has no memory for maps. Copies are
+/// the same program in memory.
+#[derive(Clone, Debug)]
+pub struct PackedProgram(Arc<Packed>);
+
+#[derive(Debug)]
+struct Packed {
+    program: Program,
+    kernels: &'static Kernels,
+    half: Option<PackedSteps<F16>>,
+    /// In half precision it is empty until a machine needs single precision.
+    single: OnceLock<PackedSteps<f32>>,
+    /// Length of [`Machine::interleaved`].
+    interleaved: usize,
+    kept: bool,
+}
+
+impl Packed {
+    fn single(&self) -> &PackedSteps<f32> {
+        self.single.get_or_init(|| PackedSteps::new(&self.program, self.kernels, self.kept))
+    }
+}
+
 /// The steps in one precision.
 #[derive(Debug)]
 enum Steps {
@@ -82,42 +107,30 @@ struct HalfEnds {
 /// precision and stays with it.
 #[derive(Debug)]
 pub struct Machine {
-    program: Program,
+    packed: Arc<Packed>,
     steps: Steps,
-    isa: Isa,
     pair: Option<ThreadPair>,
     timing: ThreadTiming,
     /// The interleaved input. It is used if the caller passes planes and some step cannot read
     /// planes.
     interleaved: Aligned,
-    kept: bool,
 }
 
-impl Machine {
-    /// Prepares `program` for `isa` in single precision. If `keep` is set, every map can be read
-    /// after a run ([`Machine::map`]), which needs more memory.
+impl PackedProgram {
+    /// Prepares `program` for `isa` in `precision`. If `keep` is set, every map can be read after a
+    /// run ([`Machine::map`]), which needs more memory.
     ///
     /// # Errors
     /// [`MachineError`] if the program is inconsistent, or if this build or CPU cannot run the
-    /// instruction set.
-    pub fn new(program: Program, isa: Isa, keep: bool) -> Result<Self, MachineError> {
-        Self::with_precision(program, isa, keep, Precision::Single)
-    }
-
-    /// [`Machine::new`] with a choice of the precision.
-    ///
-    /// # Errors
-    /// As for [`Machine::new`], and [`MachineError::Half`] if there are no kernels of half precision.
-    pub fn with_precision(program: Program, isa: Isa, keep: bool, precision: Precision) -> Result<Self, MachineError> {
+    /// instruction set; [`MachineError::Half`] if there are no kernels of half precision.
+    pub fn new(program: Program, isa: Isa, keep: bool, precision: Precision) -> Result<Self, MachineError> {
         program.check()?;
         let kernels = Kernels::of(isa).filter(|_| isa.is_usable()).ok_or(MachineError::Isa(isa))?;
-        let steps = match precision {
-            Precision::Single => Steps::Single(Executor::new(&program, kernels, keep)),
+        let half = match precision {
+            Precision::Single => None,
             Precision::Half => {
                 let kernels = Kernels::half_of(isa).ok_or(MachineError::Half(isa))?;
-                let ends = [program.input, program.output].map(|map| Aligned::zeros(program.maps[map].len()));
-                let [input, output] = ends;
-                Steps::Half(Executor::new(&program, kernels, keep), HalfEnds { input, output })
+                Some(PackedSteps::new(&program, kernels, keep))
             }
         };
         let interleaved =
@@ -126,8 +139,59 @@ impl Machine {
             } else {
                 0
             };
-        let interleaved = Aligned::zeros(interleaved);
-        Ok(Self { program, steps, isa, pair: None, timing: ThreadTiming::default(), interleaved, kept: keep })
+        let packed = Packed { program, kernels, half, single: OnceLock::new(), interleaved, kept: keep };
+        if precision == Precision::Single {
+            packed.single();
+        }
+        Ok(Self(Arc::new(packed)))
+    }
+
+    /// A machine with memory of its own for maps. The weights are shared. It computes in single
+    /// precision if another machine of this program had to go over to it.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        let packed = &*self.0;
+        let steps = match (&packed.half, packed.single.get()) {
+            (Some(half), None) => {
+                let program = &packed.program;
+                let ends = [program.input, program.output].map(|map| Aligned::zeros(program.maps[map].len()));
+                let [input, output] = ends;
+                Steps::Half(half.executor(), HalfEnds { input, output })
+            }
+            _ => Steps::Single(packed.single().executor()),
+        };
+        let interleaved = Aligned::zeros(packed.interleaved);
+        Machine { packed: Arc::clone(&self.0), steps, pair: None, timing: ThreadTiming::default(), interleaved }
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.0.program
+    }
+
+    /// The instruction set that the weights are packed for.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.0.kernels.isa
+    }
+}
+
+impl Machine {
+    /// A machine for a program of its own in single precision, see [`PackedProgram::new`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(program: Program, isa: Isa, keep: bool) -> Result<Self, MachineError> {
+        Self::with_precision(program, isa, keep, Precision::Single)
+    }
+
+    /// [`Machine::new`] with a choice of the precision.
+    ///
+    /// # Errors
+    /// As for [`PackedProgram::new`].
+    pub fn with_precision(program: Program, isa: Isa, keep: bool, precision: Precision) -> Result<Self, MachineError> {
+        Ok(PackedProgram::new(program, isa, keep, precision)?.machine())
     }
 
     /// Starts a second thread, which lives as long as the machine and sleeps between runs. Does
@@ -158,13 +222,13 @@ impl Machine {
     /// The program that the machine runs.
     #[must_use]
     pub fn program(&self) -> &Program {
-        &self.program
+        &self.packed.program
     }
 
     /// The instruction set that the machine was prepared for.
     #[must_use]
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.packed.kernels.isa
     }
 
     /// The precision in which the machine computes. It changes from half to single precision if a
@@ -195,11 +259,12 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Length`] if a buffer has the wrong length.
     pub fn run(&mut self, input: &[f32], order: Order, output: &mut [f32]) -> Result<(), MachineError> {
-        let wanted = self.program.maps[self.program.input].len();
+        let program = &self.packed.program;
+        let wanted = program.maps[program.input].len();
         if input.len() != wanted {
             return Err(MachineError::Length { what: "input", has: input.len(), wanted });
         }
-        let wanted = self.program.maps[self.program.output].len();
+        let wanted = program.maps[program.output].len();
         if output.len() != wanted {
             return Err(MachineError::Length { what: "output", has: output.len(), wanted });
         }
@@ -209,7 +274,7 @@ impl Machine {
         let mut interleaved = input;
         let reorder = planar && !self.interleaved.as_slice().is_empty();
         if reorder {
-            let shape = self.program.maps[self.program.input];
+            let shape = program.maps[program.input];
             let to = self.interleaved.as_mut_slice();
             for c in 0..shape.channels {
                 let plane = &input[c * shape.height * shape.width..][..shape.height * shape.width];
@@ -226,7 +291,7 @@ impl Machine {
                 let picture = Picture { interleaved: interleaved.as_ptr(), planes };
                 // SAFETY: the lengths have been compared with the shapes; the executor was made of
                 // this program, and the second thread's memory with the pair.
-                unsafe { executor.run(&self.program, picture, output.as_mut_ptr(), pair) };
+                unsafe { executor.run(program, picture, output.as_mut_ptr(), pair) };
             }
             Steps::Half(executor, ends) => {
                 // Every step can read interleaved pixels, and planes only if none was interleaved.
@@ -236,8 +301,7 @@ impl Machine {
                 let at = ends.input.as_slice().as_ptr();
                 let picture = Picture { interleaved: at, planes: (planar && !reorder).then_some(at) };
                 // SAFETY: as above; the ends are as long as the input and the output.
-                overflow |=
-                    unsafe { executor.run(&self.program, picture, ends.output.as_mut_slice().as_mut_ptr(), pair) };
+                overflow |= unsafe { executor.run(program, picture, ends.output.as_mut_slice().as_mut_ptr(), pair) };
                 if overflow {
                     return self.repeat_in_single(input, order, output);
                 }
@@ -252,8 +316,7 @@ impl Machine {
 
     /// Goes over to single precision, for good, and runs the program.
     fn repeat_in_single(&mut self, input: &[f32], order: Order, output: &mut [f32]) -> Result<(), MachineError> {
-        let kernels = Kernels::of(self.isa).ok_or(MachineError::Isa(self.isa))?;
-        let mut executor = Executor::new(&self.program, kernels, self.kept);
+        let mut executor = self.packed.single().executor();
         if self.pair.is_some() {
             executor.serve_two_threads();
         }
@@ -266,7 +329,7 @@ impl Machine {
     /// output (the caller has those), and for every map if the machine was not made with `keep`.
     #[must_use]
     pub fn map(&self, map: MapId) -> Option<(Shape, Cow<'_, [f32]>)> {
-        let shape = *self.program.maps.get(map).filter(|_| self.kept)?;
+        let shape = *self.packed.program.maps.get(map).filter(|_| self.packed.kept)?;
         let numbers = match &self.steps {
             Steps::Single(executor) => Cow::Borrowed(executor.map(map, shape)?),
             Steps::Half(executor, _) => {

@@ -1,9 +1,9 @@
 //! The layers of a segmentation network, and the program that runs them.
 //!
-//! Feature maps are channels-last, in one arena, and of single or half precision ([`Precision`]). A [`Program`] is a list of fused steps; it
-//! depends neither on the instruction set nor on the origin of the network. A [`Machine`] is a
-//! program whose weights are packed for one instruction set and whose memory is laid out, so that a
-//! run allocates nothing.
+//! Feature maps are channels-last, in one arena, and of single or half precision ([`Precision`]). A
+//! [`Program`] is a list of fused steps; it depends neither on the instruction set nor on the origin
+//! of the network. A [`PackedProgram`] is a program whose weights are packed for one instruction set.
+//! A [`Machine`] runs it in memory that is laid out before, so that a run allocates nothing.
 //!
 //! A machine belongs to the thread that runs it, and it may own a second thread
 //! ([`Machine::use_two_threads`]).
@@ -37,7 +37,7 @@ mod pool;
 mod simple;
 mod steps;
 
-pub use machine::{Machine, MachineError, Order, Precision};
+pub use machine::{Machine, MachineError, Order, PackedProgram, Precision};
 pub use program::{
     Arithmetic, Border, Convolution, Depthwise, Interpolation, MapId, Pooling, Program, ProgramError, Residual, Shape,
     Step,

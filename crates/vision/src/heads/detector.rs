@@ -10,7 +10,7 @@ use portraitd_kernels::sample::Sampler;
 use portraitd_media::{Picture, PixelRect, UnitRect};
 
 use super::Head;
-use crate::net::{EngineOptions, Model, Package};
+use crate::net::Model;
 use crate::observer::{ObserveError, sample_spec};
 
 /// The least score of a face.
@@ -33,14 +33,13 @@ pub struct HeadDetector {
 }
 
 impl HeadDetector {
-    /// A detector with the net of `package`: that of `models/heads` ([`Library::read_heads`]).
+    /// A detector with this net: that of `models/heads` ([`Library::load_heads`]).
     ///
     /// # Errors
-    /// [`ObserveError::Model`] if the net cannot be prepared.
+    /// [`ObserveError::Sample`] if its manifest describes an input that cannot be sampled.
     ///
-    /// [`Library::read_heads`]: crate::net::Library::read_heads
-    pub fn new(package: Package, options: EngineOptions) -> Result<Self, ObserveError> {
-        let model = Model::new(package, options)?;
+    /// [`Library::load_heads`]: crate::net::Library::load_heads
+    pub fn new(model: Model) -> Result<Self, ObserveError> {
         Ok(Self {
             sampler: Sampler::new(sample_spec(&model.manifest().input, model.input_layout()))?,
             input: vec![0.0; model.input_len()],

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::{EngineOptions, Package};
+use crate::net::{EngineOptions, Model, Package};
 
 const FRAME: Size = Size::new(1600, 900);
 const STEP_NS: u64 = 33_333_333;
@@ -110,7 +110,7 @@ fn heads_of_package() -> Heads {
     let (manifest, onnx) =
         (include_str!("../../../../models/heads/faces.toml"), include_bytes!("../../../../models/heads/faces.onnx"));
     let package = Package::built_in("faces.toml", manifest, onnx).expect("its files");
-    Heads::new(HeadDetector::new(package, EngineOptions::default()).expect("a detector"))
+    Heads::new(HeadDetector::new(Model::new(package, EngineOptions::default()).expect("loads")).expect("a detector"))
 }
 
 #[test]

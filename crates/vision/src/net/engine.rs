@@ -6,8 +6,8 @@ use portraitd_kernels::simd::Isa;
 use super::error::EngineError;
 use super::manifest::TensorLayout;
 
-/// Runs a net with one input tensor and one output tensor, both `f32`.
-pub(super) trait Engine: Send {
+/// A net that is ready for an engine. Engines of one net share its weights.
+pub(super) trait Prepared: Send + Sync {
     /// `plan` or `tract`.
     fn name(&self) -> &'static str;
 
@@ -35,6 +35,12 @@ pub(super) trait Engine: Send {
     /// The shape of the net's output in the layout of the file.
     fn output_shape(&self) -> [usize; 4];
 
+    /// An engine, with memory of its own for what a run computes.
+    fn engine(&self) -> Result<Box<dyn Engine>, EngineError>;
+}
+
+/// Runs a net with one input tensor and one output tensor, both `f32`.
+pub(super) trait Engine: Send {
     /// Runs the net on `input` and writes the whole output tensor to `output`.
     fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError>;
 }

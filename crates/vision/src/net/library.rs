@@ -2,11 +2,12 @@
 //! are part of the program. The built-in models make the daemon work without any other files.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::engine::EngineOptions;
 use super::error::ModelError;
 use super::manifest::Manifest;
-use super::model::Model;
+use super::model::{LoadedNets, Model};
 use super::package::{Package, read_manifest};
 
 /// Manifest file name, manifest and ONNX bytes of the built-in models.
@@ -30,10 +31,12 @@ const FACES: &str = "heads/faces.toml";
 /// The name of the model that is used if none is configured. It is one of the built-in models.
 pub const DEFAULT_MODEL: &str = portraitd_protocol::settings::MODEL;
 
-/// Finds models in directories and among the built-in models.
+/// Finds models in directories and among the built-in models. Copies of a library share what they
+/// have loaded.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     directories: Vec<PathBuf>,
+    nets: Arc<LoadedNets>,
 }
 
 /// A manifest that was found, valid or not.
@@ -48,7 +51,7 @@ pub struct Entry {
 impl Library {
     /// Searches `directories` in this order, then the built-in models.
     pub fn new(directories: Vec<PathBuf>) -> Self {
-        Self { directories }
+        Self { directories, nets: Arc::default() }
     }
 
     /// All manifests, in the order of the search: if two have the same name, the first is used.
@@ -82,21 +85,24 @@ impl Library {
     }
 
     /// Loads the model `name`: the name of a model, or the path of a manifest (which contains `/`
-    /// or ends in `.toml`).
+    /// or ends in `.toml`). Its weights are in memory once for all models of the same files and the
+    /// same options.
     ///
     /// # Errors
     /// [`ModelError`]: there is no such model, or its files cannot be read, imported or run.
     pub fn load(&self, name: &str, options: EngineOptions) -> Result<Model, ModelError> {
-        Model::new(self.read(name)?, options)
+        self.nets.model(self.read(name)?, options)
     }
 
-    /// Reads the files of the face detector ([`crate::HeadDetector`]); `None` if no directory has them.
+    /// Loads the net of the face detector ([`crate::HeadDetector`]), which is shared as well; `None`
+    /// if no directory has it.
     ///
     /// # Errors
-    /// [`ModelError`] as for [`Library::read`].
-    pub fn read_heads(&self) -> Result<Option<Package>, ModelError> {
+    /// [`ModelError`] as for [`Library::load`].
+    pub fn load_heads(&self, options: EngineOptions) -> Result<Option<Model>, ModelError> {
         let mut paths = self.directories.iter().map(|directory| directory.join(FACES));
-        paths.find(|path| path.exists()).map(|path| Package::read(&path)).transpose()
+        let Some(path) = paths.find(|path| path.exists()) else { return Ok(None) };
+        Ok(Some(self.nets.model(Package::read(&path)?, options)?))
     }
 
     /// Reads the files of the model `name`, as [`Library::load`] does, without importing the net.

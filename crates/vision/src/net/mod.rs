@@ -6,17 +6,18 @@
 //! files, and [`Model`] runs a model.
 //!
 //! Two engines run nets: the fused [`plan`], and tract for every net that the plan does not
-//! support. A model belongs to the thread that runs it.
+//! support. A model belongs to the thread that runs it. Models of one net share its weights.
 //!
 //! A net that is not built in is first tried in a child process ([`intercept`]).
 //!
 //! Files import in this order only: `plan`, `error`, `manifest`, `engine`, then `plan_engine`,
-//! `tract` and `package`, then `model`, then `trial`, then `library`. `model` and `tract` also use
-//! `trial::guarded`.
+//! `tract` and `package`, then `loaded`, then `model`, then `trial`, then `library`. `loaded` and
+//! `tract` also use `trial::guarded`.
 
 mod engine;
 mod error;
 mod library;
+mod loaded;
 mod manifest;
 mod model;
 mod package;

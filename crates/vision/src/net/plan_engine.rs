@@ -1,24 +1,26 @@
 //! The fused plan as an engine.
 //!
 //! Input and output are channels-last, whatever the layout in the file, because the plan computes
-//! with channels last and then need not reorder them. The engine belongs to the thread that runs
-//! it and owns the net's second thread, if there is one. A run allocates nothing.
+//! with channels last and then need not reorder them. An engine belongs to the thread that runs it
+//! and owns the net's second thread, if there is one. A run allocates nothing.
 
-use portraitd_kernels::nn::Program;
+use portraitd_kernels::nn::{PackedProgram, Program};
 use portraitd_kernels::simd::Isa;
 use portraitd_media::Size;
 use tract_onnx::prelude::TypedModel;
 
-use super::engine::{Engine, EngineOptions};
+use super::engine::{Engine, EngineOptions, Prepared};
 use super::error::{EngineError, ModelError};
 use super::manifest::{Manifest, TensorLayout, tensor_shape};
 use super::plan::{Plan, PlanOptions, Unsupported};
 
-pub(super) struct PlanEngine {
-    plan: Plan,
+/// The net with packed weights.
+pub(super) struct PreparedPlan {
+    packed: PackedProgram,
+    threads: usize,
 }
 
-impl PlanEngine {
+impl PreparedPlan {
     /// Returns `Ok(Err(_))` for a net that only tract can run.
     pub(super) fn new(
         typed: &TypedModel,
@@ -32,26 +34,27 @@ impl PlanEngine {
         if manifest.input.layout == TensorLayout::Nhwc {
             return Ok(Err(Unsupported::ChannelsLast));
         }
-        let options = PlanOptions { isa, threads: options.threads, ..PlanOptions::default() };
-        Ok(Plan::from_typed(typed, options).map(|plan| Self { plan }))
+        let threads = options.threads.clamp(1, 2);
+        let options = PlanOptions { isa, threads, ..PlanOptions::default() };
+        Ok(Plan::pack(typed, options).map(|packed| Self { packed, threads }))
     }
 }
 
-impl Engine for PlanEngine {
+impl Prepared for PreparedPlan {
     fn name(&self) -> &'static str {
         "plan"
     }
 
     fn isa(&self) -> Option<Isa> {
-        Some(self.plan.isa())
+        Some(self.packed.isa())
     }
 
     fn threads(&self) -> usize {
-        self.plan.threads()
+        self.threads
     }
 
     fn program(&self) -> Option<&Program> {
-        Some(self.plan.program())
+        Some(self.packed.program())
     }
 
     fn input_layout(&self) -> TensorLayout {
@@ -63,13 +66,23 @@ impl Engine for PlanEngine {
     }
 
     fn output_shape(&self) -> [usize; 4] {
-        let shape = self.plan.output();
+        let program = self.packed.program();
+        let shape = program.maps[program.output];
         let side = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         // A typed graph that the plan supports is channels-first.
         tensor_shape(TensorLayout::Nchw, shape.channels, Size::new(side(shape.width), side(shape.height)))
     }
 
+    fn engine(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(PlanEngine(Plan::of(&self.packed, self.threads)?)))
+    }
+}
+
+/// A plan in its own memory.
+struct PlanEngine(Plan);
+
+impl Engine for PlanEngine {
     fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
-        Ok(self.plan.run_interleaved(input, output)?)
+        Ok(self.0.run_interleaved(input, output)?)
     }
 }

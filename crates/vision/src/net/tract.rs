@@ -9,7 +9,7 @@ use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
-use super::engine::Engine;
+use super::engine::{Engine, Prepared};
 use super::error::{EngineError, ModelError, shape_text};
 use super::manifest::{Manifest, TensorLayout, tensor_shape};
 use super::trial::guarded;
@@ -74,8 +74,8 @@ fn import(manifest: &Manifest, path: &Path, onnx: &[u8]) -> Result<TypedModel, M
     model.into_typed().map_err(net_error)
 }
 
-/// Runs a net with tract.
-pub(super) struct TractEngine {
+/// A net that tract has optimized.
+pub(super) struct PreparedTract {
     runnable: Arc<TypedRunnableModel>,
     input_shape: [usize; 4],
     output_shape: [usize; 4],
@@ -83,7 +83,7 @@ pub(super) struct TractEngine {
     layouts: [TensorLayout; 2],
 }
 
-impl TractEngine {
+impl PreparedTract {
     pub(super) fn new(typed: TypedModel, manifest: &Manifest, path: &Path) -> Result<Self, ModelError> {
         let net_error = |error: TractError| ModelError::Import { path: path.to_owned(), reason: one_line(&error) };
         let typed = with_float_output(typed).map_err(net_error)?;
@@ -127,7 +127,7 @@ fn with_float_output(mut typed: TypedModel) -> TractResult<TypedModel> {
     Ok(typed)
 }
 
-impl Engine for TractEngine {
+impl Prepared for PreparedTract {
     fn name(&self) -> &'static str {
         "tract"
     }
@@ -144,6 +144,18 @@ impl Engine for TractEngine {
         self.output_shape
     }
 
+    fn engine(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(TractEngine { runnable: Arc::clone(&self.runnable), input_shape: self.input_shape }))
+    }
+}
+
+/// Runs a net with tract, which allocates what a run computes.
+struct TractEngine {
+    runnable: Arc<TypedRunnableModel>,
+    input_shape: [usize; 4],
+}
+
+impl Engine for TractEngine {
     fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), EngineError> {
         let failed = |error: TractError| EngineError::Tract(one_line(&error));
         let input = Tensor::from_shape(&self.input_shape, input).map_err(failed)?;

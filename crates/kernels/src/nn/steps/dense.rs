@@ -1,6 +1,8 @@
 //! The dense convolution: loops over rows that call the row kernel.
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::parts::{ChannelGroup, Places, Resolve, Sums, Units, groups, valid_rows};
 use super::upsample::upsample_row;
 use crate::nn::pack::{self, Aligned, CACHE_LINE};
@@ -23,7 +25,7 @@ pub(crate) struct Dense<T> {
     input: Shape,
     output: Shape,
     /// The packed weights, by groups of channels that are computed together.
-    packed: Aligned<T>,
+    packed: Arc<Aligned<T>>,
     groups: Vec<ChannelGroup>,
     /// The packed weights multiplied by the gate.
     gated: Aligned<T>,
@@ -61,7 +63,7 @@ impl<T: Element> Dense<T> {
             gate: c.gate,
             input,
             output,
-            packed,
+            packed: Arc::new(packed),
             groups,
             gated,
             offsets: Vec::new(),

@@ -2,6 +2,8 @@
 //! the row kernels.
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::dense::Dense;
 use super::parts::{ChannelGroup, Places, Resolve, Sums, Units, groups, valid_rows};
 use crate::nn::pack::{self, Aligned, CACHE_LINE};
@@ -21,7 +23,7 @@ pub(crate) struct Separable<T> {
     add_input: bool,
     input: Shape,
     output: Shape,
-    packed: Aligned<T>,
+    packed: Arc<Aligned<T>>,
     groups: Vec<ChannelGroup>,
     /// Place of the addresses of a window's rows.
     rows: usize,
@@ -55,7 +57,7 @@ impl<T: Element> Separable<T> {
             add_input: d.add_input,
             input,
             output,
-            packed,
+            packed: Arc::new(packed),
             groups,
             rows: places.take_of::<*const T>(d.kernel),
             ring: 0,

@@ -10,8 +10,8 @@
 //! A net that the plan does not support gives [`Unsupported`]; tract runs such nets. The document
 //! `docs/design/plan.md` describes the design and its alternatives.
 //!
-//! A plan belongs to the thread that runs it and owns all its memory. [`Plan::run`] allocates
-//! nothing.
+//! A plan belongs to the thread that runs it. [`Plan::run`] allocates nothing. Plans of one net share
+//! its weights ([`Plan::pack`]), and own the rest of their memory.
 
 mod error;
 mod fuse;
@@ -25,7 +25,7 @@ pub use error::{OperatorError, Unsupported};
 use std::borrow::Cow;
 
 use portraitd_kernels::nn::machine::Order;
-use portraitd_kernels::nn::{Machine, MachineError, Program, Shape};
+use portraitd_kernels::nn::{Machine, MachineError, PackedProgram, Precision, Program, Shape};
 use portraitd_kernels::simd::Isa;
 use tract_onnx::prelude::TypedModel;
 
@@ -76,14 +76,30 @@ impl Plan {
     /// # Errors
     /// [`Unsupported`] if the plan does not support the net.
     pub fn from_typed(model: &TypedModel, options: PlanOptions) -> Result<Self, Unsupported> {
+        Ok(Self::of(&Self::pack(model, options)?, options.threads)?)
+    }
+
+    /// The program of a typed graph with packed weights, of which plans are made.
+    ///
+    /// # Errors
+    /// The same as for [`Plan::from_typed`].
+    pub fn pack(model: &TypedModel, options: PlanOptions) -> Result<PackedProgram, Unsupported> {
         let mut program = import::import(model)?;
         program.check().map_err(MachineError::from)?;
         if !options.literal {
             rewrite::rewrite(&mut program);
         }
         fuse::fuse(&mut program);
-        let mut machine = Machine::new(program, options.isa, options.keep)?;
-        if options.threads > 1 {
+        Ok(PackedProgram::new(program, options.isa, options.keep, Precision::Single)?)
+    }
+
+    /// A plan with the weights of `packed`. `threads` is as in [`PlanOptions`].
+    ///
+    /// # Errors
+    /// [`MachineError::Thread`] if the second thread cannot be started.
+    pub fn of(packed: &PackedProgram, threads: usize) -> Result<Self, MachineError> {
+        let mut machine = packed.machine();
+        if threads > 1 {
             machine.use_two_threads()?;
         }
         Ok(Self { machine })
