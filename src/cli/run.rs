@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, STOP_WITHIN, load_model, start_workers};
+use portraitd::pipeline::{Camera, CameraOptions, Reconfiguration, STOP_WITHIN, Turns, load_model, start_workers};
 use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::{AllowAll, Authority, Polkit};
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -138,6 +138,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 struct CameraFactory {
     library: Library,
     engine: EngineOptions,
+    turns: Turns,
     budget: RingBudget,
     privacy: PrivacyNotes,
     /// The cameras run without a net, because the service has crashed repeatedly.
@@ -163,6 +164,7 @@ impl CameraFactory {
             library: self.library.clone(),
             budget: self.budget.clone(),
             engine: self.engine,
+            turns: self.turns.clone(),
             model,
             privacy: self.privacy.clone(),
             desk,
@@ -433,6 +435,7 @@ async fn serve_cameras(
     let factory = CameraFactory {
         library: library_of(&config)?,
         engine: EngineOptions { threads, ..EngineOptions::default() },
+        turns: Turns::of_this_machine(threads),
         budget: RingBudget::default(),
         privacy: PrivacyNotes::from_environment(),
         safe_mode,

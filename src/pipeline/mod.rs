@@ -14,6 +14,7 @@
 //! | `capture` | capture | opens, reads and closes the source; the outage policy |
 //! | `vision` | vision | decides which frames are observed, and reduces inference on a slow board |
 //! | `degrade` | vision | the policy of that reduction |
+//! | `turns` | vision | how many vision threads work at the same time |
 //! | `render` | render | draws one ring: view, composite, mask or source |
 //! | `output` | output, one per node | writes a ring's pictures to a V4L2 output node |
 //! | `shared` | all | the owners of the shared state, and the order of their locks |
@@ -33,6 +34,7 @@ mod heads;
 mod output;
 mod render;
 mod shared;
+mod turns;
 mod vision;
 
 use std::time::Duration;
@@ -41,6 +43,7 @@ use portraitd_client::Backoff;
 
 pub use blocking::{Worker, run_blocking, start_workers};
 pub use camera::{Camera, CameraOptions, Reconfiguration, STOP_WITHIN, load_model};
+pub use turns::Turns;
 
 /// The waits before a device that fails is opened again.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));

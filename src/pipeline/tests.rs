@@ -1,6 +1,7 @@
 //! Tests of a whole camera on a scripted source: failures, limits and settings, as clients and
 //! D-Bus see them.
 
+mod cameras;
 mod controls;
 mod fail_closed;
 mod following;
@@ -25,7 +26,7 @@ use portraitd_protocol::{BackgroundMode, CameraState, FramingMode, ServiceError,
 use tokio::sync::watch;
 
 use super::capture::{ATTEMPT_INTERVAL, CaptureLog, FAILURE_LOG_NS};
-use super::{Camera, CameraOptions};
+use super::{Camera, CameraOptions, Turns};
 use crate::publish::dbus::service::{
     AttachOptions, AttachRequest, CameraService, Client, ClientName, DictionaryValue, PublishedState, SettingChange,
 };
@@ -203,12 +204,31 @@ impl Rig {
         Self::with_source(config, model, privacy, openings, (source, None))
     }
 
+    /// A camera that shares cores with others.
+    fn with_turns(model: Model, turns: Turns) -> Self {
+        let openings = Openings::default();
+        let source = Box::new(Scripted(Arc::clone(&openings)));
+        let config = config::CameraConfig { idle_close_s: 60.0, ..config::CameraConfig::default() };
+        Self::with_everything(config, Some(model), PrivacyNotes::default(), openings, (source, None), turns)
+    }
+
     fn with_source(
         config: config::CameraConfig,
         model: Option<Model>,
         privacy: PrivacyNotes,
         openings: Openings,
+        source: SourceAndDesk,
+    ) -> Self {
+        Self::with_everything(config, model, privacy, openings, source, Turns::of_this_machine(1))
+    }
+
+    fn with_everything(
+        config: config::CameraConfig,
+        model: Option<Model>,
+        privacy: PrivacyNotes,
+        openings: Openings,
         (source, desk): SourceAndDesk,
+        turns: Turns,
     ) -> Self {
         let budget = RingBudget::new(MEMORY);
         let mut watchdog = Watchdog::new(u64::MAX, 0);
@@ -219,6 +239,7 @@ impl Rig {
             library: Library::default(),
             budget: budget.clone(),
             engine: EngineOptions::default(),
+            turns,
             model,
             progress: ["capture", "vision"].map(|part| watchdog.watch(part)),
         };

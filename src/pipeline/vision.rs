@@ -13,6 +13,7 @@ use super::BACKOFF;
 use super::degrade::{Advice, Degradation, Level};
 use super::heads::{HeadLoader, look_interval_ns};
 use super::shared::Shared;
+use super::turns::{PassTimes, Turns};
 use crate::service::logging::Repeat;
 use crate::service::notify::Progress;
 use crate::service::panics::caught;
@@ -54,6 +55,7 @@ pub(super) struct Vision {
     /// Where the configured net and smaller ones are loaded from.
     library: Library,
     engine: EngineOptions,
+    turns: Turns,
     /// The name of the net that the configuration or a client has chosen. A smaller one may run
     /// instead.
     chosen: String,
@@ -68,13 +70,14 @@ impl Vision {
         model: Model,
         library: Library,
         engine: EngineOptions,
+        turns: Turns,
         progress: Progress,
     ) -> Result<Self, ObserveError> {
         let chosen = model.manifest().name.clone();
         let observer = Observer::new(model)?;
         shared.set_observing(true);
         let (degradation, heads) = (Degradation::new(), HeadLoader::default());
-        Ok(Self { shared, observer, library, engine, chosen, degradation, heads, progress })
+        Ok(Self { shared, observer, library, engine, turns, chosen, degradation, heads, progress })
     }
 
     /// Whether an attached stream needs to know where people are.
@@ -124,9 +127,9 @@ impl Vision {
         let mut seen = 0;
         let mut due_ns = 0u64;
         let (mut last_pass, mut last_look) = (Duration::ZERO, Duration::ZERO);
+        let mut passes = PassTimes::default();
         self.progress.idle(true);
         loop {
-            let scene = shared.scene();
             let frame = match shared.frames.wait_newer(seen, POLL) {
                 WaitOutcome::New(frame, count) => {
                     seen = count;
@@ -140,6 +143,7 @@ impl Vision {
                 self.degradation = Degradation::new();
                 shared.published.set_reduction(String::new());
                 self.use_model(model);
+                passes = PassTimes::default();
             }
             if !self.is_needed() {
                 shared.discard_observation();
@@ -158,6 +162,14 @@ impl Vision {
             if restarted || due_ns < frame.capture_ns {
                 due_ns = frame.capture_ns.saturating_add(interval_ns);
             }
+            // Others may have the cores for a while. The newest frame then counts.
+            drop(frame);
+            let asked = Instant::now();
+            let Some(turn) = self.turns.take(passes.pace(), || !shared.frames.is_closed()) else { return };
+            let waited = asked.elapsed();
+            let scene = shared.scene();
+            let Some((frame, count)) = shared.frames.latest() else { continue };
+            seen = count;
             self.progress.idle(false);
             let started = Instant::now();
             let is_ignored = |person: &TrackedPerson| is_within(person, &tuning.zones);
@@ -171,6 +183,7 @@ impl Vision {
                 self.observer.observe(&frame.picture(), frame.sequence, frame.capture_ns, is_ignored, observation)
             });
             let took = started.elapsed();
+            drop(turn);
             let frame = shared.wants_observed_frames().then_some(frame);
             if frame.is_none() {
                 // The lease on its buffer ends.
@@ -194,7 +207,8 @@ impl Vision {
                     }
                     if inferences > 0 {
                         last_pass = took.saturating_sub(look) / inferences;
-                        self.adapt(last_pass, tuning.mask_budget);
+                        passes.record(last_pass);
+                        self.adapt(waited + last_pass, tuning.mask_budget);
                     }
                 }
                 Err(failure) => {

@@ -70,6 +70,11 @@ impl<T: Clone> Latest<T> {
         self.clear();
     }
 
+    /// Whether [`Latest::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// The newest value and its count; `None` if there is no value.
     pub fn latest(&self) -> Option<(T, u64)> {
         let state = self.lock();

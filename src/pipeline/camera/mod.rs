@@ -43,6 +43,7 @@ use self::rings::RingTable;
 use super::demand::Demand;
 use super::output::OutputWriter;
 use super::shared::{Shared, SharedValue};
+use super::turns::Turns;
 use crate::publish::RingBudget;
 use crate::service::config;
 use crate::service::notify::Progress;
@@ -64,6 +65,8 @@ pub struct CameraOptions {
     pub budget: RingBudget,
     /// How nets are run: `model`, and those that are loaded later.
     pub engine: EngineOptions,
+    /// The turns of the vision threads of all cameras.
+    pub turns: Turns,
     /// The net; `None` runs the camera without one (safe mode).
     pub model: Option<Model>,
     /// Which cameras are private.

@@ -65,7 +65,7 @@ impl Camera {
         image: Option<Arc<OwnedPicture>>,
     ) -> Result<Self, ServiceError> {
         let source: Arc<dyn Source> = Arc::from(source);
-        let CameraOptions { config, library, budget, engine, model, privacy, desk, progress } = options;
+        let CameraOptions { config, library, budget, engine, turns, model, privacy, desk, progress } = options;
         let choice = framing_choice(&config.framing);
         let mut state = first_state(&config, &choice, &source.name(), &library, model.as_ref());
         let private = privacy.is_private(&config.name);
@@ -79,7 +79,7 @@ impl Camera {
         let [capture_progress, vision_progress] = progress;
         let vision = match model {
             Some(model) => Some(
-                Vision::new(Arc::clone(&shared), model, library.clone(), engine, vision_progress)
+                Vision::new(Arc::clone(&shared), model, library.clone(), engine, turns, vision_progress)
                     .map_err(|error| failed(&error))?,
             ),
             None => None,

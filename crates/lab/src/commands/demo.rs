@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
-use portraitd::pipeline::{Camera, CameraOptions};
+use portraitd::pipeline::{Camera, CameraOptions, Turns};
 use portraitd::publish::RingBudget;
 use portraitd::publish::dbus::authority::AllowAll;
 use portraitd::publish::dbus::service::{CameraService, ManagerService};
@@ -198,6 +198,7 @@ fn start_camera(
         library,
         budget: RingBudget::default(),
         engine: EngineOptions::default(),
+        turns: Turns::of_this_machine(1),
         model: Some(model),
         desk: None,
         progress,
