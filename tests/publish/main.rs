@@ -6,6 +6,7 @@
 
 mod allocations;
 mod bus;
+mod cameras;
 mod compatibility;
 mod counting;
 mod dbus;

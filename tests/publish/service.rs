@@ -16,13 +16,17 @@ use crate::bus::PrivateBus;
 use crate::fake::{eventually, runtime};
 
 /// The program, which is killed if the test fails.
-struct Daemon(Child);
+pub struct Daemon(Child);
 
 impl Daemon {
-    fn start(bus: &str, arguments: &[&str], stdin: Stdio) -> Self {
+    pub fn start(bus: &str, arguments: &[&str], stdin: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portraitd"));
         command.args(["run", "--bus", bus, "--log", "info"]).args(arguments);
         Self(command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("portraitd"))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Ends it with SIGTERM. Returns its exit status and what it logged.
