@@ -1,7 +1,7 @@
 """The photographs: their list with hashes and split, and a pack of them that is quick to read.
 
     pictures.py list DIR > data.tsv     # write the list again; a change of it is a change of the training
-    pictures.py pack DIR CACHE [--few]  # check every hash, scale, cut out; writes CACHE/pack.bin and pack.tsv
+    pictures.py pack DIR CACHE [--few] [--split S]  # check hashes, scale, cut out; writes CACHE/pack.bin and pack.tsv
 
 DIR has `images/NAME.jpg` and `masks/NAME.png` (a person from 128 up), as for `portraitd-lab eval`.
 
@@ -229,13 +229,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("cache", type=Path, nargs="?", metavar="CACHE")
     parser.add_argument("--few", action="store_true", help="16 photographs, for the smoke form")
+    parser.add_argument("--split", choices=SPLITS, help="the photographs of one split alone")
     arguments = parser.parse_args()
     if arguments.command == "list":
         write_list(arguments.folder)
     elif arguments.cache is None:
         parser.error("pack needs CACHE")
     else:
-        pack(arguments.folder, arguments.cache, few() if arguments.few else None)
+        entries = few() if arguments.few else read_list()
+        wanted = [entry for entry in entries if arguments.split in (None, entry.split)]
+        pack(arguments.folder, arguments.cache, wanted)
         print(f"{arguments.cache}: {len(open_pack(arguments.cache))} photographs", file=sys.stderr)
 
 
