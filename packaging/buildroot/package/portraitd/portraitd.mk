@@ -5,7 +5,7 @@
 ################################################################################
 
 # A revision until the first release. packaging/update writes it.
-PORTRAITD_VERSION = 089a661b1657554d7730ac2a5bbb6788625ec5f3
+PORTRAITD_VERSION = f59529aa885ffd6e08b129458ccdb063642aae58
 PORTRAITD_SITE = $(call github,portraitd,portraitd,$(PORTRAITD_VERSION))
 PORTRAITD_LICENSE = MIT or Apache-2.0 (programs), Apache-2.0 (models)
 PORTRAITD_LICENSE_FILES = LICENSE-APACHE LICENSE-MIT NOTICE

@@ -15,7 +15,7 @@ LIC_FILES_CHKSUM = "\
 
 SRC_URI = "git://github.com/portraitd/portraitd.git;protocol=https;branch=main"
 # `packaging/update REVISION` writes the version, this line, the sums above and the crates.
-SRCREV = "089a661b1657554d7730ac2a5bbb6788625ec5f3"
+SRCREV = "f59529aa885ffd6e08b129458ccdb063642aae58"
 
 inherit cargo cargo-update-recipe-crates features_check systemd useradd
 require ${BPN}-crates.inc
