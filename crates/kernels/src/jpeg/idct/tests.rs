@@ -127,7 +127,10 @@ proptest! {
             transform_on(isa, &blocks, last, &mut out, stride);
             prop_assert_eq!(&out, &expected, "{}", isa);
         }
-        if shift >= 5 {
+        // Coefficients of samples that are up to a quarter out of range. Sums of larger ones can wrap around, which
+        // only a damaged picture has.
+        let energy: i64 = blocks[1].0.iter().map(|value| i64::from(*value).pow(2)).sum();
+        if energy <= 64 * 160 * 160 {
             for (at, value) in oracle::inverse(&blocks[1].0).into_iter().enumerate() {
                 let found = expected[at / 8 * stride + at % 8 + 8];
                 prop_assert!(found.abs_diff(oracle::byte(value)) <= 1, "{found} instead of {value}");
