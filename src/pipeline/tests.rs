@@ -546,6 +546,11 @@ async fn a_snapshot_of_a_camera_that_changes_its_size_is_of_the_new_size() {
 #[tokio::test]
 async fn people_of_an_earlier_scene_are_not_reported() {
     let mut rig = Rig::new(60.0);
+    // The capture thread begins a scene when it starts, and none while the camera runs.
+    let steps = rig.will_open();
+    let _ring = rig.attach().await;
+    steps.send(Step::Frame).expect("streams");
+    rig.until(CameraState::Running).await;
     let shared = rig.camera.shared();
     let seen = |people: usize| {
         let person = TrackedPerson { id: 1, bounds: UnitRect::WHOLE, confidence: 1.0 };
