@@ -53,6 +53,15 @@ need_python() {
     python3 -c "import $(IFS=,; echo "$*")" || skip "needs Python's modules $*"
 }
 
+# need_programs PROGRAM...: builds the programs of the workspace in target/release, unless these are there. The whole workspace is
+# built, since a package alone has other features of its dependencies, which would be compiled again.
+need_programs() {
+    local program
+    for program in "$@"; do
+        [ -x "$ROOT/target/release/$program" ] || (cd "$ROOT" && cargo build --release --locked --workspace --bins)
+    done
+}
+
 # tool_version PROGRAM: of a cargo subcommand. Some answer only as cargo calls them, or with another name before the version.
 tool_version() {
     { "$1" --version || "$1" "${1##*/cargo-}" --version; } 2>/dev/null | awk '{ print $NF }'
