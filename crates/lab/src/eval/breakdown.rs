@@ -2,7 +2,7 @@
 
 use portraitd_media::{PixelRect, Size};
 
-use super::masks::overlap;
+use super::masks::{iou, overlap};
 
 /// A person is in the next class from these heights on, as shares of the picture's height.
 const CLASSES: [f64; 2] = [0.35, 0.7];
@@ -141,17 +141,7 @@ pub fn iou_around(mask: &[u8], truth: &[u8], size: Size, bounds: PixelRect) -> f
         both += in_both;
         either += in_either;
     }
-    share(both, either)
-}
-
-/// IoU of `mask` and `truth`. 1 if neither has a person.
-pub(super) fn iou(mask: &[u8], truth: &[u8]) -> f64 {
-    let (both, either) = overlap(mask, truth);
-    share(both, either)
-}
-
-fn share(both: u64, either: u64) -> f64 {
-    if either == 0 { 1.0 } else { both as f64 / either as f64 }
+    iou((both, either))
 }
 
 /// The height of the person pixels of `truth`, of `size` pixels, as a share of the picture's height;

@@ -52,8 +52,7 @@ impl MaskMeter {
         let share = |pixels: u64| pixels as f64 / mask.len() as f64;
         let mut frame = MaskMetrics::default();
         if !truth.is_empty() {
-            let (both, either) = overlap(mask, truth);
-            frame.iou = Some(if either == 0 { 1.0 } else { both as f64 / either as f64 });
+            frame.iou = Some(iou(overlap(mask, truth)));
         }
         if !self.mask.is_empty() {
             frame.flips = Some(share(flipped(mask, &self.mask)));
@@ -68,6 +67,11 @@ impl MaskMeter {
         self.truth.extend_from_slice(truth);
         frame
     }
+}
+
+/// IoU by the counts of [`overlap`], 0 to 1. 1 if neither mask has a person.
+pub(super) fn iou((both, either): (u64, u64)) -> f64 {
+    if either == 0 { 1.0 } else { both as f64 / either as f64 }
 }
 
 /// The number of pixels that belong to a person in both masks, and in at least one.

@@ -1,7 +1,8 @@
 //! Compares the people of a video with the truth of a scene: their number, their ids, whether the
 //! crop contains their heads, and the quality of their masks by size and number.
 
-use super::breakdown::{ByNumber, BySize, NumberRow, SizeRow, iou, iou_around};
+use super::breakdown::{ByNumber, BySize, NumberRow, SizeRow, iou_around};
+use super::masks::{iou, overlap};
 use portraitd_media::{Size, UnitRect};
 use portraitd_scene::ScenePerson;
 
@@ -89,7 +90,7 @@ impl PeopleMeter {
             let height = f64::from(person.bounds.height) / f64::from(size.height);
             self.by_size.add(height, iou_around(mask, truth, size, person.bounds));
         }
-        self.by_number.add(people.len(), iou(mask, truth));
+        self.by_number.add(people.len(), iou(overlap(mask, truth)));
     }
 
     fn person(&mut self, id: usize) -> &mut (usize, Vec<(u32, usize)>) {

@@ -7,6 +7,7 @@
 //! - *MAD*: the mean absolute difference of the mattes, 0..=1. The matting literature gives it
 //!   times 1000.
 
+use super::masks::iou;
 use portraitd_media::Size;
 
 /// The tolerance of the boundary score, in pixels.
@@ -38,7 +39,7 @@ pub fn score(mask: &[u8], truth: &[u8], size: Size) -> Score {
         union += u64::from(person || really);
         difference += u64::from(m.abs_diff(*t));
     }
-    let iou = if union == 0 { 1.0 } else { ratio(intersection, union) };
+    let iou = iou((intersection, union));
     let mad = if pixels == 0 { 0.0 } else { ratio(difference, pixels as u64) / 255.0 };
     Score { iou, boundary_f: boundary_f(mask, truth, size), mad }
 }
