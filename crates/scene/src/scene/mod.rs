@@ -179,22 +179,11 @@ impl Scene {
         let pairs = self.size.height as usize / 2;
         let Scratch { rows: memory, plane } = scratch;
         if self.options.pixel_format == PixelFormat::Nv12 {
-            let (luma, chroma) = out.split_at_mut(width * pairs * 2);
-            let planes = luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width));
-            for (pair, (rows, chroma)) in planes.enumerate() {
-                self.render_pair(sequence, pair, rows, chroma);
-            }
-            if let Some(conditions) = &self.conditions {
-                conditions.apply((sequence, self.size), luma, chroma, self.noise.as_ref(), plane);
-            }
-        } else if let Some(conditions) = &self.conditions {
+            self.render_planes(sequence, out, plane);
+        } else if self.conditions.is_some() {
             memory.resize(width * pairs * 3, 0);
-            let (luma, chroma) = memory.split_at_mut(width * pairs * 2);
-            let planes = luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width));
-            for (pair, (rows, chroma)) in planes.enumerate() {
-                self.render_pair(sequence, pair, rows, chroma);
-            }
-            conditions.apply((sequence, self.size), luma, chroma, self.noise.as_ref(), plane);
+            self.render_planes(sequence, memory, plane);
+            let (luma, chroma) = memory.split_at(width * pairs * 2);
             let planes = luma.chunks_exact(width * 2).zip(chroma.chunks_exact(width));
             for ((rows, chroma), packed) in planes.zip(out.chunks_exact_mut(width * 4)) {
                 pack(rows, chroma, packed);
@@ -206,6 +195,19 @@ impl Scene {
                 self.render_pair(sequence, pair, rows, chroma);
                 pack(rows, chroma, packed);
             }
+        }
+    }
+
+    /// Renders a frame in NV12, under the conditions of the scene. `scratch` is memory for a plane.
+    fn render_planes(&self, sequence: u64, out: &mut [u8], scratch: &mut Vec<u8>) {
+        let width = self.size.width as usize;
+        let (luma, chroma) = out.split_at_mut(width * self.size.height as usize);
+        let planes = luma.chunks_exact_mut(width * 2).zip(chroma.chunks_exact_mut(width));
+        for (pair, (rows, chroma)) in planes.enumerate() {
+            self.render_pair(sequence, pair, rows, chroma);
+        }
+        if let Some(conditions) = &self.conditions {
+            conditions.apply((sequence, self.size), luma, chroma, self.noise.as_ref(), scratch);
         }
     }
 
