@@ -93,9 +93,8 @@ impl Track {
         self.settled.x += self.settled_speed.0 * step_s;
         self.settled.y += self.settled_speed.1 * step_s;
         if !self.is_visible() {
-            let decay = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
-            self.speed = (self.speed.0 * decay, self.speed.1 * decay);
-            self.settled_speed = (self.settled_speed.0 * decay, self.settled_speed.1 * decay);
+            self.speed = decayed(self.speed, step_s);
+            self.settled_speed = decayed(self.settled_speed, step_s);
         }
     }
 
@@ -103,24 +102,19 @@ impl Track {
     /// The current box is the prediction for `step_s` after the previous mask.
     pub(super) fn move_to(&mut self, bounds: UnitRect, confidence: f32, alone: bool, step_s: f32, capture_ns: u64) {
         if step_s > 0.0 {
-            let ((x, y), (predicted_x, predicted_y)) = (bounds.center(), self.bounds.center());
+            let measured = bounds.center();
             // After a time in hiding, the error has accumulated since the person was last seen.
             let since_s = (capture_ns.saturating_sub(self.seen_ns) as f32 * 1e-9).max(step_s);
             let gain = since_s / (since_s + SPEED_TIME_CONSTANT_S) / since_s;
-            self.speed.0 = (self.speed.0 + (x - predicted_x) * gain).clamp(-TOP_SPEED, TOP_SPEED);
-            self.speed.1 = (self.speed.1 + (y - predicted_y) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+            self.speed = corrected(self.speed, measured, self.bounds.center(), gain);
             let (settled, weight) = (&mut self.settled, since_s / (since_s + SETTLED_TIME_CONSTANT_S));
-            let (settled_x, settled_y) = settled.center();
             let gain = SETTLED_SPEED_GAIN * step_s.min(0.2);
-            let (x_speed, y_speed) = self.settled_speed;
             let is_apart = alone && bounds.width <= WIDER * settled.width;
-            if is_apart {
-                self.settled_speed.0 = (x_speed + (x - settled_x) * gain).clamp(-TOP_SPEED, TOP_SPEED);
-                self.settled_speed.1 = (y_speed + (y - settled_y) * gain).clamp(-TOP_SPEED, TOP_SPEED);
+            self.settled_speed = if is_apart {
+                corrected(self.settled_speed, measured, settled.center(), gain)
             } else {
-                let decay = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
-                self.settled_speed = (x_speed * decay, y_speed * decay);
-            }
+                decayed(self.settled_speed, step_s)
+            };
             settled.x += (bounds.x - settled.x) * weight;
             settled.y += (bounds.y - settled.y) * weight;
             settled.width += (bounds.width - settled.width) * weight;
@@ -151,4 +145,16 @@ fn fit(a: &UnitRect, b: &UnitRect, slack: f32) -> f32 {
     let (smaller, larger) = (a.area().min(b.area()), a.area().max(b.area()));
     let similar = if larger > 0.0 { (smaller / larger).sqrt() } else { 0.0 };
     a.iou(b) + 0.25 * near * (1.0 + similar)
+}
+
+/// A speed after `step_s` seconds in which it could not be measured.
+fn decayed((x, y): (f32, f32), step_s: f32) -> (f32, f32) {
+    let decay = HIDDEN_TIME_CONSTANT_S / (HIDDEN_TIME_CONSTANT_S + step_s);
+    (x * decay, y * decay)
+}
+
+/// The speed `(x, y)`, corrected by how far the measured centre is from the predicted one.
+fn corrected((x, y): (f32, f32), measured: (f32, f32), predicted: (f32, f32), gain: f32) -> (f32, f32) {
+    let component = |speed: f32, distance: f32| (speed + distance * gain).clamp(-TOP_SPEED, TOP_SPEED);
+    (component(x, measured.0 - predicted.0), component(y, measured.1 - predicted.1))
 }
