@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use portraitd_client::feed::wait_for_camera;
-use portraitd_client::{FrameCopy, Ring};
+use portraitd_client::{FrameCopy, Ring, Wait};
 
 use crate::bus::PrivateBus;
 use crate::fake::{eventually, runtime};
@@ -54,12 +54,9 @@ fn with_cameras(count: usize, judge: impl AsyncFnOnce(u32)) -> bool {
         let mut frame = FrameCopy::default();
         for ring in &mut rings {
             // Busy machines drop frames.
-            loop {
+            while frame.info().sequence < SETTLED {
+                assert_eq!(ring.wait(Some(Duration::from_secs(30))).expect("a pipe"), Wait::Frame);
                 ring.latest(&mut frame);
-                if frame.info().sequence >= SETTLED {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             frame = FrameCopy::default();
         }

@@ -7,23 +7,26 @@ use portraitd_vision::net::DEFAULT_MODEL;
 use super::*;
 use crate::pipeline::turns::{Pace, Turns};
 
-/// A net whose passes each wait for a permission; without its sender they end at once.
-fn waiting_net(permissions: Receiver<()>, begun: Sender<()>) -> Model {
+/// A net that sees nobody, and calls `pass` in each of its passes.
+fn net(pass: impl Fn() + Send + 'static) -> Model {
     let built_in = Library::default().load(DEFAULT_MODEL, EngineOptions::default()).expect("built in");
     Model::from_fn(built_in.manifest().clone(), SIZE, move |_, mask| {
-        let _ = begun.send(());
-        let _ = permissions.recv();
+        pass();
         mask.fill(0.0);
         Ok(())
     })
 }
 
-fn fast_net() -> Model {
-    let built_in = Library::default().load(DEFAULT_MODEL, EngineOptions::default()).expect("built in");
-    Model::from_fn(built_in.manifest().clone(), SIZE, |_, mask| {
-        mask.fill(0.0);
-        Ok(())
+/// A net whose passes each wait for a permission; without its sender they end at once.
+fn waiting_net(permissions: Receiver<()>, begun: Sender<()>) -> Model {
+    net(move || {
+        let _ = begun.send(());
+        let _ = permissions.recv();
     })
+}
+
+fn fast_net() -> Model {
+    net(|| ())
 }
 
 /// Frames of another picture until the camera has published `wanted` masks, each newer than the one

@@ -127,8 +127,8 @@ proptest! {
             transform_on(isa, &blocks, last, &mut out, stride);
             prop_assert_eq!(&out, &expected, "{}", isa);
         }
-        // Coefficients of samples that are up to a quarter out of range. Sums of larger ones can wrap around, which
-        // only a damaged picture has.
+        // Only a damaged picture has larger coefficients than those of samples that are a quarter out of range.
+        // Their sums can wrap around.
         let energy: i64 = blocks[1].0.iter().map(|value| i64::from(*value).pow(2)).sum();
         if energy <= 64 * 160 * 160 {
             for (at, value) in oracle::inverse(&blocks[1].0).into_iter().enumerate() {
